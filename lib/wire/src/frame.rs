@@ -1,0 +1,110 @@
+//! Framing: each message is a little-endian `u32` length and that many bytes of MessagePack with
+//! named fields, so that a field added later is skipped by an older reader. Sans I/O: bytes in,
+//! messages out.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The largest message accepted, in bytes. A length beyond it is a broken or hostile peer.
+pub const MAX_FRAME: usize = 256 << 20;
+
+const HEADER: usize = 4;
+
+/// Why bytes could not become a message, or a message bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The announced length is larger than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is over the limit of {MAX_FRAME}")]
+    TooLarge(usize),
+    /// The payload is not the expected message.
+    #[error("a frame could not be decoded: {0}")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// The message could not be written.
+    #[error("a message could not be encoded: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+/// Encodes one message with its length in front.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = vec![0; HEADER];
+    rmp_serde::encode::write_named(&mut bytes, message)?;
+    let length = bytes.len() - HEADER;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLarge(length));
+    }
+    bytes[..HEADER].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+/// Collects bytes as they arrive and gives out whole messages.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Decoder {
+    /// Adds bytes that were read from the peer.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // Consumed bytes are dropped here, once a read, rather than once a message.
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` until more bytes arrive.
+    ///
+    /// # Errors
+    /// The stream cannot be followed any further after an error: close the connection.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let pending = &self.bytes[self.read..];
+        let Some(header) = pending.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > MAX_FRAME {
+            return Err(FrameError::TooLarge(length));
+        }
+        let Some(payload) = pending.get(HEADER..HEADER + length) else {
+            return Ok(None);
+        };
+        let message = rmp_serde::from_slice(payload)?;
+        self.read += HEADER + length;
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_any_split_of_the_stream() {
+        let sent = vec!["".to_owned(), "한국어".to_owned(), "x".repeat(70_000)];
+        let stream: Vec<u8> = sent.iter().flat_map(|m| encode(m).expect("encodes")).collect();
+        for step in [1, 3, 4, 5, 1000, stream.len()] {
+            let mut decoder = Decoder::default();
+            let mut received = Vec::new();
+            for chunk in stream.chunks(step) {
+                decoder.push(chunk);
+                while let Some(message) = decoder.next::<String>().expect("decodes") {
+                    received.push(message);
+                }
+            }
+            assert_eq!(received, sent, "split every {step} bytes");
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
+        let mut decoder = Decoder::default();
+        decoder.push(&u32::MAX.to_le_bytes());
+        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLarge(_))));
+    }
+
+    #[test]
+    fn a_payload_of_another_type_is_an_error() {
+        let mut decoder = Decoder::default();
+        decoder.push(&encode(&vec![1, 2, 3]).expect("encodes"));
+        assert!(matches!(decoder.next::<String>(), Err(FrameError::Decode(_))));
+    }
+}

@@ -1,0 +1,220 @@
+//! Client to model host and back. A client says `Hello`, then sends requests, each with an id of
+//! its own; the host answers each with any number of events and one last `Done` or `Failed`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Failure,
+    generate::{Generated, GenerationConfig, Prompt, StreamOptions},
+    model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
+    text::{ChatMessage, Encoding, RenderedChat, TemplateOptions},
+};
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// The first message of a connection.
+    Hello(Hello),
+    /// Something to do. Ids are the client's own and unique on its connection.
+    Request {
+        /// Comes back with every event.
+        id: u64,
+        /// What to do.
+        request: Request,
+    },
+    /// Ends the request of this id, if it still runs.
+    Cancel {
+        /// The request.
+        id: u64,
+    },
+    /// Ends all requests of one kernel, whichever connection they came by.
+    CancelSession {
+        /// As in [`Hello::session`].
+        session: String,
+    },
+}
+
+/// Who the client is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::PROTOCOL_VERSION`] of the client.
+    pub protocol: u32,
+    /// The kernel this client works for, by which its requests are cancelled.
+    pub session: String,
+}
+
+/// What can be asked of the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Load a tokenizer, or find it loaded. Answered by [`Response::Tokenizer`].
+    LoadTokenizer(ModelSource),
+    /// Load a model, or find it resident. Answered by [`Response::Model`].
+    LoadModel(ModelSpec),
+    /// Encode texts. Answered by [`Response::Encodings`].
+    Encode {
+        /// The tokenizer; loaded when it is not.
+        tokenizer: ModelSource,
+        /// The texts.
+        texts: Vec<String>,
+        /// Add what the tokenizer's post-processor adds.
+        add_special_tokens: bool,
+    },
+    /// Decode ids. Answered by [`Response::Texts`].
+    Decode {
+        /// The tokenizer; loaded when it is not.
+        tokenizer: ModelSource,
+        /// Sequences of ids.
+        sequences: Vec<Vec<u32>>,
+        /// Leave special tokens out.
+        skip_special_tokens: bool,
+    },
+    /// Render a conversation. Answered by [`Response::Chat`].
+    ApplyChatTemplate {
+        /// The tokenizer whose template it is; loaded when it is not.
+        tokenizer: ModelSource,
+        /// The conversation.
+        messages: Vec<ChatMessage>,
+        /// Options.
+        options: TemplateOptions,
+    },
+    /// Continue a prompt. Sends [`Event::Token`]s; answered by [`Response::Generated`].
+    Generate {
+        /// The model; loaded, with progress, when it is not resident.
+        model: ModelSpec,
+        /// What to continue.
+        prompt: Prompt,
+        /// How.
+        config: GenerationConfig,
+        /// Send the text as it comes, cut by these rules.
+        stream: Option<StreamOptions>,
+    },
+    /// What is resident. Answered by [`Response::Status`].
+    Status,
+    /// Free a model. Answered by [`Response::Unloaded`].
+    Unload(UnloadTarget),
+    /// End the host. Answered by [`Response::Stopping`].
+    Shutdown,
+}
+
+/// Which models to free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnloadTarget {
+    /// The one loaded by this specification.
+    Spec(ModelSpec),
+    /// All whose repository or path is this.
+    Name(String),
+    /// All.
+    All,
+}
+
+/// What the host sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum HostMessage {
+    /// The answer to `Hello`.
+    Welcome(Welcome),
+    /// News of a request.
+    Event {
+        /// The request's id.
+        id: u64,
+        /// The news.
+        event: Event,
+    },
+}
+
+/// Who the host is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// [`crate::PROTOCOL_VERSION`] of the host. When it differs from the client's, the host closes
+    /// the connection after this message.
+    pub protocol: u32,
+    /// Version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// News of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// How far a download or a load is.
+    Progress(Progress),
+    /// A line for the user: a default that was chosen, a fallback that was taken.
+    Notice(String),
+    /// A token was produced, and this much text became printable with it.
+    Token {
+        /// The token; `None` for text that came free at the end, or for the prompt.
+        id: Option<u32>,
+        /// Text to print now; may be empty.
+        text: String,
+    },
+    /// The request succeeded. The last event.
+    Done(Response),
+    /// The request failed. The last event.
+    Failed(Failure),
+}
+
+/// How far something is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// On what: a file or a model.
+    pub subject: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all, when known.
+    pub total: Option<u64>,
+}
+
+/// Stages of bringing a model into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Fetching a file from the hub.
+    Download,
+    /// Checking a file's hash.
+    Verify,
+    /// Reading weights into memory.
+    Load,
+}
+
+/// Answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// A tokenizer is loaded.
+    Tokenizer(TokenizerInfo),
+    /// A model is resident.
+    Model(ModelInfo),
+    /// The encoded texts, in order.
+    Encodings(Vec<Encoding>),
+    /// The decoded texts, in order.
+    Texts(Vec<String>),
+    /// The rendered conversation.
+    Chat(RenderedChat),
+    /// The finished generation. A cancelled one comes here too, with what it had.
+    Generated(Generated),
+    /// What the host holds.
+    Status(HostStatus),
+    /// What was freed.
+    Unloaded(Vec<Resident>),
+    /// The host is ending.
+    Stopping,
+}
+
+/// What the host holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Process id.
+    pub pid: u32,
+    /// Version of the program.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_seconds: f64,
+    /// Seconds without clients and requests after which it ends.
+    pub idle_timeout_seconds: f64,
+    /// Bytes of main memory that the process takes.
+    pub process_bytes: u64,
+    /// Resident models.
+    pub models: Vec<Resident>,
+    /// Connected clients.
+    pub clients: u32,
+}

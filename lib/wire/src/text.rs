@@ -1,0 +1,72 @@
+//! Tokens and chat messages.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One token of an encoded text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Id in the vocabulary.
+    pub id: u32,
+    /// The vocabulary's own spelling (`ĠLL`, `##ing`, `<0x0A>`).
+    pub piece: String,
+    /// Byte range in the encoded text; empty for a token that stands for none of it.
+    pub bytes: (u32, u32),
+    /// Whether it is a special token.
+    pub special: bool,
+}
+
+/// An encoded text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoding {
+    /// The text that was encoded.
+    pub text: String,
+    /// Its tokens, in order.
+    pub tokens: Vec<Token>,
+    /// Identity of the vocabulary the ids belong to.
+    pub fingerprint: String,
+}
+
+/// One message of a conversation. What a template may read beyond role and content (`name`,
+/// `tool_calls`, …) is kept in `extra`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// `system`, `user`, `assistant`, `tool`, or what the template knows.
+    pub role: String,
+    /// Text, or a list of parts.
+    pub content: Value,
+    /// Further fields, as the template names them.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl ChatMessage {
+    /// A message of plain text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: Value::String(content.into()), extra: Map::new() }
+    }
+}
+
+/// What `apply_chat_template` takes beyond the messages.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TemplateOptions {
+    /// End with the header of the answer, so that the model answers rather than continues.
+    pub add_generation_prompt: bool,
+    /// A template to use instead of the tokenizer's own.
+    pub chat_template: Option<String>,
+    /// Further variables for the template.
+    pub variables: Map<String, Value>,
+}
+
+/// A conversation as the model reads it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenderedChat {
+    /// The messages it was made from.
+    pub messages: Vec<ChatMessage>,
+    /// The exact text.
+    pub text: String,
+    /// The text's tokens; the template's special tokens are single tokens.
+    pub encoding: Encoding,
+    /// Whether it ends with the header of the answer.
+    pub add_generation_prompt: bool,
+}
