@@ -1,0 +1,191 @@
+//! rustc as cargo calls it for cells: this binary stands before the compiler (`RUSTC_WRAPPER`),
+//! makes dependencies dynamic and rewrites the cell, then becomes rustc.
+//!
+//! evcxr brings such a wrapper too. Its way to make a crate without `std` dynamic, naming the
+//! standard library as `core`, fails since that library's metadata lies in a file of its own (Rust
+//! 1.95: "only metadata stub found"); this one names both files. It also leaves build scripts and
+//! procedural macros alone, and costs no second process.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use super::rewrite;
+
+const WRAPPER_VAR: &str = "EVCXR_RUSTC_WRAPPER";
+const CORE_VAR: &str = "EVCXR_CORE_EXTERN";
+const CELL_LIBRARY_VAR: &str = "EVCXR_EXECUTION_SO_PATH";
+const CELL_CRATE: &str = "ctx";
+
+/// Becomes rustc when cargo started this process as its wrapper; `None` otherwise. Must be the
+/// first thing in `main`.
+pub fn compile_hook() -> Option<ExitCode> {
+    env::var_os(WRAPPER_VAR)?;
+    let mut arguments = env::args().skip(1);
+    let Some(rustc) = arguments.next() else {
+        return Some(ExitCode::FAILURE);
+    };
+    let arguments: Vec<String> = arguments.collect();
+    let invocation = Invocation::parse(&arguments);
+    if let Some(source) = invocation.cell_source {
+        // A source that cannot be rewritten is compiled as it is, and rustc says what is wrong.
+        let _ = rewrite::rewrite_file(Path::new(source));
+    }
+    announce_cell(&invocation);
+    let mut command = Command::new(rustc);
+    command.args(invocation.rustc_arguments(&arguments));
+    for variable in [WRAPPER_VAR, CORE_VAR, CELL_LIBRARY_VAR] {
+        command.env_remove(variable);
+    }
+    let error = command.exec();
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("cannot run rustc: {error}\n"));
+    Some(ExitCode::FAILURE)
+}
+
+/// What of a call matters here.
+struct Invocation<'a> {
+    crate_name: &'a str,
+    out_dir: Option<&'a str>,
+    /// Cells and their dependencies are built for a named target, build scripts and macros are not.
+    for_cells: bool,
+    links: bool,
+    is_lib: bool,
+    cell_source: Option<&'a str>,
+}
+
+impl<'a> Invocation<'a> {
+    fn parse(arguments: &'a [String]) -> Self {
+        let value_of = |name: &str| {
+            arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str())
+        };
+        let crate_types = arguments.windows(2).filter(|pair| pair[0] == "--crate-type");
+        let crate_types: Vec<&str> = crate_types.map(|pair| pair[1].as_str()).collect();
+        let crate_name = value_of("--crate-name").unwrap_or_default();
+        let links = arguments.iter().any(|argument| argument.starts_with("--emit=") && argument.contains("link"));
+        let has_library = arguments.windows(2).any(|pair| pair[0] == "--extern" && pair[1].starts_with("warmcell="));
+        let source = arguments.iter().map(String::as_str).find(|argument| argument.ends_with("src/lib.rs"));
+        Self {
+            crate_name,
+            out_dir: value_of("--out-dir"),
+            for_cells: value_of("--target").is_some(),
+            links,
+            is_lib: crate_types == ["lib"],
+            cell_source: source.filter(|_| crate_name == CELL_CRATE && links && has_library),
+        }
+    }
+
+    fn rustc_arguments(&self, arguments: &[String]) -> Vec<OsString> {
+        if !(self.for_cells && self.links) {
+            return arguments.iter().map(OsString::from).collect();
+        }
+        let mut mapped: Vec<OsString> = Vec::with_capacity(arguments.len() + 8);
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match (argument.as_str(), rest.as_slice().first()) {
+                ("--crate-type", Some(_)) if self.is_lib => {
+                    rest.next();
+                    // Cargo looks for the static form, cells link the dynamic one.
+                    mapped.extend(["--crate-type", "lib", "--crate-type", "dylib"].map(OsString::from));
+                }
+                ("--extern", Some(library)) => {
+                    rest.next();
+                    mapped.extend(["--extern".into(), dynamic_form(library)]);
+                }
+                // All of a C library goes into the dynamic form: no later crate links it again.
+                ("-l", Some(library)) if library.starts_with("static=") => {
+                    rest.next();
+                    let name = &library["static=".len()..];
+                    let whole = ["-Clink-arg=-Wl,--whole-archive", "-l", name, "-Clink-arg=-Wl,--no-whole-archive"];
+                    mapped.extend(whole.map(OsString::from));
+                }
+                (json, _) if json.starts_with("--json=") => mapped.push(without_artifacts(json)),
+                _ => mapped.push(argument.into()),
+            }
+        }
+        mapped.extend(core_arguments());
+        mapped
+    }
+}
+
+/// evcxr asks for the path of the library that a cell becomes. It reads it only after success.
+fn announce_cell(invocation: &Invocation<'_>) {
+    if invocation.crate_name != CELL_CRATE || !invocation.links {
+        return;
+    }
+    if let (Some(folder), Some(announcement)) = (invocation.out_dir, env::var_os(CELL_LIBRARY_VAR)) {
+        let library = Path::new(folder).join(format!("lib{CELL_CRATE}.so"));
+        let _ = fs::write(announcement, library.as_os_str().as_encoded_bytes());
+    }
+}
+
+/// Without news of finished artifacts, cargo starts a crate when those it needs are whole, not when
+/// their metadata is there: the dynamic form comes last.
+fn without_artifacts(json: &str) -> OsString {
+    let kinds = json["--json=".len()..].split(',').filter(|&kind| kind != "artifacts");
+    format!("--json={}", kinds.collect::<Vec<_>>().join(",")).into()
+}
+
+/// `name=path` with the dynamic library in the place of the static one, where there is one.
+fn dynamic_form(library: &str) -> OsString {
+    let dynamic = library.split_once('=').map(|(name, path)| (name, PathBuf::from(path).with_extension("so")));
+    match dynamic {
+        Some((name, path)) if path.exists() => {
+            let mut mapped = OsString::from(name);
+            mapped.push("=");
+            mapped.push(path);
+            mapped
+        }
+        _ => library.into(),
+    }
+}
+
+/// Crates without `std` take `core` from the dynamic standard library as well, so that it exists
+/// once in a process; its metadata is named beside it.
+fn core_arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["-Cprefer-dynamic".into()];
+    let Ok(dynamic) = env::var(CORE_VAR) else { return arguments };
+    if let Some(stem) = dynamic.strip_suffix(".so") {
+        let metadata = format!("{stem}.rmeta");
+        let exists = metadata.split_once('=').is_some_and(|(_, path)| Path::new(path).exists());
+        if exists {
+            arguments.extend(["--extern".into(), metadata.into()]);
+        }
+    }
+    arguments.extend(["--extern".into(), dynamic.into()]);
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn only_a_built_cell_with_the_library_is_rewritten() {
+        let cell = "--crate-name ctx --crate-type cdylib src/lib.rs --target t";
+        let with = |extra: &str| {
+            let arguments = arguments(&format!("{cell} {extra}"));
+            Invocation::parse(&arguments).cell_source.is_some()
+        };
+        assert!(with("--emit=dep-info,link --extern warmcell=/x/libwarmcell.rlib"));
+        assert!(!with("--emit=dep-info,metadata --extern warmcell=/x/libwarmcell.rmeta"), "a check");
+        assert!(!with("--emit=dep-info,link"), "without the library");
+    }
+
+    #[test]
+    fn a_dependency_of_cells_becomes_dynamic_and_a_build_script_does_not() {
+        let lib = arguments("--crate-name a --crate-type lib --emit=dep-info,link --target t");
+        let mapped = Invocation::parse(&lib).rustc_arguments(&lib);
+        assert!(mapped.contains(&"dylib".into()) && mapped.contains(&"-Cprefer-dynamic".into()));
+        let host = arguments("--crate-name a --crate-type lib --emit=dep-info,link");
+        assert!(!Invocation::parse(&host).rustc_arguments(&host).contains(&"dylib".into()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Setting up evcxr: its options, its folder, its child process, and the library in scope.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
+
+use super::{session::Session, template::Template};
+use crate::runner::SESSION_DIR_VAR;
+
+/// evcxr's options for cells. Dependencies are dynamic, so that a static in one of them exists once
+/// and a cell links in little time; cells are compiled without optimisation, which halves rustc's
+/// share, their dependencies with it. The second line reaches cargo's profile behind the first.
+pub const CELL_OPTIONS: &str = r#"[evcxr]
+allow_static_linking = false
+preserve_vars_on_panic = true
+opt_level = '''0
+package."*".opt-level = 2'''
+"#;
+
+/// What the runner needs to know.
+pub struct Surroundings<'a> {
+    /// The folder in which cells run.
+    pub working_dir: PathBuf,
+    /// The session's pipes and socket; none while the template is built, when no cell is shown.
+    pub session: &'a Session,
+    /// The model host's socket.
+    pub host_socket: PathBuf,
+}
+
+/// Starts evcxr in `crate_dir` with the library in scope. Takes seconds: rust-analyzer loads.
+pub fn open(crate_dir: &Path, library: &Path, surroundings: &Surroundings<'_>) -> Result<CommandContext> {
+    let session = surroundings.session;
+    let config = format!("{CELL_OPTIONS}tmpdir = {:?}\n", crate_dir.display().to_string());
+    fs::write(session.config_dir().join("evcxr.toml"), config)?;
+    let (context, outputs) = in_folder(&session.config_dir(), || {
+        EvalContext::with_subprocess_command(runner_command(crate_dir, surroundings)?).map_err(|error| anyhow!("{error}"))
+    })?
+    .context("cannot start the evaluation of Rust")?;
+    discard(outputs);
+    let mut context = CommandContext::with_eval_context(context);
+    let prelude = format!(":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\n", library.display().to_string());
+    context.execute(&prelude).map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
+    Ok(context)
+}
+
+/// Builds the template's crate folder, for [`Template::build`].
+pub fn compile_template(template: &Template, crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<()> {
+    let mut context = open(crate_dir, &template.library(), surroundings)?;
+    context.execute("1 + 1").map_err(|error| anyhow!("a first cell does not run: {error}"))?;
+    Ok(())
+}
+
+/// evcxr looks for its options in the current folder first; the user's own `evcxr.toml` must not
+/// undo what the template was built with.
+fn in_folder<T>(folder: &Path, action: impl FnOnce() -> T) -> Result<T> {
+    let before = env::current_dir().context("the current folder is gone")?;
+    env::set_current_dir(folder).with_context(|| format!("cannot enter `{}`", folder.display()))?;
+    let value = action();
+    // A folder that was removed meanwhile cannot be entered again; absolute paths go on working.
+    let _ = env::set_current_dir(before);
+    Ok(value)
+}
+
+fn runner_command(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<Command> {
+    let binary = env::current_exe().context("cannot find this program's own file")?;
+    let session = surroundings.session;
+    let mut command = Command::new(&binary);
+    command
+        .arg("runner")
+        .current_dir(&surroundings.working_dir)
+        .env(SESSION_DIR_VAR, session.runtime_dir())
+        .env(wire::KERNEL_SOCKET_VAR, session.cell_socket())
+        .env(wire::HOST_SOCKET_VAR, &surroundings.host_socket)
+        .env(wire::SESSION_VAR, &session.id)
+        .env(wire::BINARY_VAR, &binary)
+        .env("LD_LIBRARY_PATH", library_path(crate_dir)?);
+    Ok(command)
+}
+
+/// Where the cells' dynamic libraries lie: those of the crate, and Rust's standard library. A path
+/// relative to the cell would point wrong, since evcxr moves the cell after linking.
+fn library_path(crate_dir: &Path) -> Result<String> {
+    let print = |what: &str| -> Result<String> {
+        let output = Command::new("rustc").args(["--print", what]).output().context("cannot run `rustc`")?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let standard = print("target-libdir")?;
+    let target = print("host-tuple")?;
+    let dependencies = crate_dir.join("target").join(target).join("debug/deps");
+    let inherited = env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let parts = [dependencies.display().to_string(), standard, inherited];
+    Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":"))
+}
+
+/// Lines that reach evcxr's own channels come from the runner or from cargo, never from a cell; they
+/// are logged, and the receivers must live, or evcxr waits for them.
+fn discard(outputs: EvalContextOutputs) {
+    for receiver in [outputs.stdout, outputs.stderr] {
+        std::thread::spawn(move || {
+            for line in receiver {
+                tracing::debug!(%line, "evcxr");
+            }
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! One kernel: its session, its control, and the protocol's loop around the language.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use jupyter::{Completeness, Control, KernelInfo, LanguageInfo};
+
+use super::{
+    completeness,
+    context::{self, Surroundings},
+    interrupt::Interrupter,
+    language::Rust,
+    session::Session,
+    template::Template,
+};
+
+/// Serves the front end of `connection_file` until it asks for the end.
+pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
+    let runtime = host::runtime_dir().context("cannot use the folder for sockets")?;
+    let host_socket = host::socket_path().context("cannot use the folder for sockets")?;
+    let session = Session::create(&runtime, data).context("cannot make the kernel's folders")?;
+    let interrupter = Arc::new(Interrupter::new(session.id.clone(), host_socket.clone()));
+    let control = Arc::new(RustControl { interrupter: Arc::clone(&interrupter) });
+    let data = data.to_owned();
+    let language = move || Rust::open(session, &data, host_socket, interrupter);
+    jupyter::run(connection_file, control, language)?;
+    Ok(())
+}
+
+/// Builds the library for cells, unless that was done.
+pub fn build_template(data: &Path) -> Result<()> {
+    let template = Template::locate(data)?;
+    if template.is_built() {
+        return Ok(());
+    }
+    let runtime = host::runtime_dir().context("cannot use the folder for sockets")?;
+    let session = Session::create(&runtime, data).context("cannot make a folder to build in")?;
+    let surroundings = Surroundings {
+        working_dir: std::env::current_dir().context("the current folder is gone")?,
+        session: &session,
+        host_socket: host::socket_path().context("cannot use the folder for sockets")?,
+    };
+    // The runner writes into the session's pipes: someone has to hold them open.
+    let _pump = super::output::Pump::start(session.runtime_dir(), Arc::new(super::sink::Nowhere))?;
+    template.build(|folder| context::compile_template(&template, folder, &surroundings))
+}
+
+struct RustControl {
+    interrupter: Arc<Interrupter>,
+}
+
+impl Control for RustControl {
+    fn info(&self) -> KernelInfo {
+        KernelInfo {
+            implementation: "warmcell".to_owned(),
+            implementation_version: env!("CARGO_PKG_VERSION").to_owned(),
+            language: LanguageInfo::rust(),
+            banner: format!("Warmcell {}: Rust cells, open models that stay loaded", env!("CARGO_PKG_VERSION")),
+            help_links: vec![("Rust".to_owned(), "https://doc.rust-lang.org/book/".to_owned())],
+        }
+    }
+
+    fn is_complete(&self, code: &str) -> Completeness {
+        completeness::judge(code)
+    }
+
+    fn interrupt(&self) {
+        self.interrupter.interrupt();
+    }
+
+    fn shutdown(&self, _restart: bool) {
+        // The language is dropped next, and with it evcxr, the runner and the session's folders.
+        self.interrupter.interrupt();
+    }
+}

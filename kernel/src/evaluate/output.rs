@@ -1,0 +1,217 @@
+//! The pump: reads what cells write to their standard output and error, as bytes and as they are
+//! written, and publishes it. One thread reads both pipes for the kernel's whole life, so output of
+//! background threads arrives between cells too, and a restarted runner writes into the same pipes.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+};
+
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    fd::OwnedFd,
+    fs::{Mode, OFlags},
+};
+use wire::mime::Bundle;
+
+use super::{
+    content::{Piece, Splitter},
+    session::{STDERR_PIPE, STDOUT_PIPE},
+    sink::{Sink, Stream},
+};
+
+const READ_SIZE: usize = 64 << 10;
+/// The largest size an unprivileged process may give a pipe by default.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// A handle to the pump's thread.
+pub struct Pump {
+    requests: Sender<Request>,
+    wake: Arc<OwnedFd>,
+}
+
+enum Request {
+    /// Publish all that has been written, then answer.
+    Drain(Sender<()>),
+    /// The same at the end of a cell: nothing is held back, and a rich content that came last is
+    /// the cell's value.
+    EndCell(Sender<()>),
+}
+
+impl Pump {
+    /// Starts reading the pipes in `session`.
+    pub fn start(session: &Path, sink: Arc<dyn Sink>) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let (requests, incoming) = mpsc::channel();
+        let reader = Reader {
+            stdout: Pipe::open(&session.join(STDOUT_PIPE))?,
+            stderr: Pipe::open(&session.join(STDERR_PIPE))?,
+            incoming,
+            wake: Arc::clone(&wake),
+            sink,
+            value: None,
+        };
+        thread::Builder::new().name("output".to_owned()).spawn(move || reader.run())?;
+        Ok(Self { requests, wake })
+    }
+
+    /// Publishes everything that has been written so far.
+    pub fn drain(&self) {
+        self.ask(Request::Drain);
+    }
+
+    /// Publishes everything that the cell wrote, to its last byte.
+    pub fn end_cell(&self) {
+        self.ask(Request::EndCell);
+    }
+
+    fn ask(&self, request: impl Fn(Sender<()>) -> Request) {
+        let (answer, answered) = mpsc::channel();
+        if self.requests.send(request(answer)).is_ok() {
+            let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+            // An error means that the pump has ended with the kernel: nothing is left to wait for.
+            let _ = answered.recv();
+        }
+    }
+}
+
+struct Reader {
+    stdout: Pipe,
+    stderr: Pipe,
+    incoming: Receiver<Request>,
+    wake: Arc<OwnedFd>,
+    sink: Arc<dyn Sink>,
+    /// Contents of one value that were printed one after the other.
+    value: Option<Bundle>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        loop {
+            let ended = {
+                let mut fds = [
+                    PollFd::new(&self.stdout.fd, PollFlags::IN),
+                    PollFd::new(&self.stderr.fd, PollFlags::IN),
+                    PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
+                ];
+                !matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR))
+            };
+            if ended {
+                return;
+            }
+            self.read_available();
+            let mut counter = [0; 8];
+            let _ = rustix::io::read(&*self.wake, &mut counter);
+            loop {
+                match self.incoming.try_recv() {
+                    Ok(request) => self.answer(request),
+                    Err(mpsc::TryRecvError::Empty) => break,
+                    Err(mpsc::TryRecvError::Disconnected) => return,
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        self.read_available();
+        let answer = match request {
+            Request::Drain(answer) => {
+                self.show_value_as_display();
+                answer
+            }
+            Request::EndCell(answer) => {
+                self.flush();
+                if let Some(bundle) = self.value.take() {
+                    self.sink.result(bundle);
+                }
+                answer
+            }
+        };
+        let _ = answer.send(());
+    }
+
+    /// Publishes what can be read without waiting.
+    fn read_available(&mut self) {
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            let from_stdout = self.stdout.read(&mut buffer);
+            let pieces = self.stdout.splitter.push(&buffer[..from_stdout]);
+            self.publish_stdout(pieces);
+            let from_stderr = self.stderr.read(&mut buffer);
+            for piece in self.stderr.splitter.push(&buffer[..from_stderr]) {
+                self.publish_stderr(piece);
+            }
+            if from_stdout == 0 && from_stderr == 0 {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let rest = self.stdout.splitter.flush();
+        self.publish_stdout(rest.into_iter().collect());
+        if let Some(rest) = self.stderr.splitter.flush() {
+            self.publish_stderr(rest);
+        }
+        self.stdout.splitter.start_cell();
+        self.stderr.splitter.start_cell();
+    }
+
+    fn publish_stdout(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => {
+                    self.show_value_as_display();
+                    self.sink.stream(Stream::Stdout, &text);
+                }
+                Piece::Content { mime, content } => {
+                    // The same type again begins another value.
+                    if self.value.as_ref().is_some_and(|value| value.data.contains_key(&mime)) {
+                        self.show_value_as_display();
+                    }
+                    Piece::gather(self.value.get_or_insert_default(), &mime, content);
+                }
+            }
+        }
+    }
+
+    fn publish_stderr(&mut self, piece: Piece) {
+        match piece {
+            Piece::Text(text) => self.sink.stream(Stream::Stderr, &text),
+            Piece::Content { content, .. } => self.sink.stream(Stream::Stderr, &content),
+        }
+    }
+
+    fn show_value_as_display(&mut self) {
+        if let Some(bundle) = self.value.take() {
+            self.sink.display(bundle, None);
+        }
+    }
+}
+
+struct Pipe {
+    fd: OwnedFd,
+    splitter: Splitter,
+}
+
+impl Pipe {
+    /// Opened for both directions, so that it neither waits for a writer nor ends with one.
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        // A larger pipe saves a flooding cell from waiting; the default works as well.
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, PIPE_SIZE);
+        Ok(Self { fd, splitter: Splitter::default() })
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
+        rustix::io::read(&self.fd, buffer).unwrap_or(0)
+    }
+}
+

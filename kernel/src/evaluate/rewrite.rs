@@ -1,0 +1,81 @@
+//! The last step before rustc: the source that evcxr generated for a cell is made to report how the
+//! cell ended by calls, where evcxr has it print marker lines.
+//!
+//! Markers on standard output would be mixed with what the user prints; calls into the library are
+//! not. Only lines that evcxr generates are touched, and never their number, so that every span in
+//! a compiler message stays true.
+
+use std::{fs, path::Path};
+
+const PANIC_LINE: &str = "    println!(\"EVCXR_PANIC_NOTIFICATION\");";
+const ERROR_STRUCT: &str = "struct EvcxrUserCodeError {}";
+const ERROR_PRINT: &str = "eprintln!(\"{}\", error);";
+const ERROR_MARKER: &str = "println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);";
+const LOST_MARKER: &str = "println!(\"{VARIABLE_CHANGED_TYPE}{name}\");";
+const DISPLAY_LINE: &str = ").evcxr_display();";
+
+/// Rewrites a cell's source in place.
+pub fn rewrite_file(path: &Path) -> std::io::Result<()> {
+    let source = fs::read_to_string(path)?;
+    fs::write(path, rewrite(&source))
+}
+
+/// Replaces evcxr's marker lines and adds the hooks behind the last line.
+fn rewrite(source: &str) -> String {
+    let mut lines: Vec<String> = source.lines().map(str::to_owned).collect();
+    // evcxr puts the panic's line and the display's behind the user's code: the last is its own.
+    replace_last(&mut lines, |line| line == PANIC_LINE, PANIC_LINE, "::warmcell::cell::panicked();");
+    replace_last(&mut lines, |line| line == DISPLAY_LINE, DISPLAY_LINE, ").__warmcell_ref().evcxr_display();");
+    // The error's conversion and the variable store stand before the user's code in one block each.
+    if let Some(start) = lines.iter().rposition(|line| line.trim() == ERROR_STRUCT) {
+        replace_first(&mut lines[start..], ERROR_PRINT, "::warmcell::cell::question_mark(&error);");
+        replace_first(&mut lines[start..], ERROR_MARKER, "");
+    }
+    replace_first(&mut lines, LOST_MARKER, "::warmcell::cell::variable_lost(name);");
+    let mut rewritten = lines.join("\n");
+    rewritten.push_str(HOOKS);
+    rewritten
+}
+
+/// Brings the display of the last expression into scope, and keeps the linker from dropping the
+/// library from a cell that uses none of it, since the runner calls its hooks.
+const HOOKS: &str = "
+#[allow(unused_imports)] use ::warmcell::cell::display_scope::*;
+#[used] static WARMCELL_HOOK: extern \"C\" fn() = ::warmcell::cell::warmcell_cell_begin;
+";
+
+fn replace_first(lines: &mut [String], marker: &str, by: &str) {
+    if let Some(line) = lines.iter_mut().find(|line| line.trim() == marker) {
+        *line = line.replace(marker, by);
+    }
+}
+
+fn replace_last(lines: &mut [String], is: impl Fn(&str) -> bool, marker: &str, by: &str) {
+    if let Some(line) = lines.iter_mut().rfind(|line| is(line)) {
+        *line = line.replace(marker, by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_prints_is_left_alone() {
+        let source = "fn f() {\nprintln!(\"EVCXR_PANIC_NOTIFICATION\");\n}\n    println!(\"EVCXR_PANIC_NOTIFICATION\");\n    println!(\"EVCXR_PANIC_NOTIFICATION\");\n}";
+        let rewritten = rewrite(source);
+        assert_eq!(rewritten.matches("println!(\"EVCXR_PANIC_NOTIFICATION\");").count(), 2);
+        assert_eq!(rewritten.matches("::warmcell::cell::panicked();").count(), 1);
+    }
+
+    #[test]
+    fn lines_keep_their_numbers() {
+        let source = "a\nstruct EvcxrUserCodeError {}\n    eprintln!(\"{}\", error);\n    println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);\nlet user = 1;\n(\nuser\n).evcxr_display();";
+        let rewritten = rewrite(source);
+        let line = |n: usize| rewritten.lines().nth(n).unwrap_or_default();
+        assert_eq!(line(2).trim(), "::warmcell::cell::question_mark(&error);");
+        assert_eq!(line(3).trim(), "");
+        assert_eq!(line(4), "let user = 1;");
+        assert_eq!(line(7), ").__warmcell_ref().evcxr_display();");
+    }
+}

@@ -1,0 +1,142 @@
+//! The library as cells link it, built once at set-up: its sources, unpacked from this binary, and
+//! a crate folder in which evcxr has compiled it already. A session gets the folder by hard links,
+//! in milliseconds, so that no first cell waits for a compiler.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use include_dir::{Dir, include_dir};
+use sha2::{Digest, Sha256};
+
+static WIRE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../lib/wire");
+static DISPLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../lib/display");
+static WARMCELL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../lib/warmcell");
+static WORKSPACE: &str = include_str!("../../../Cargo.toml");
+static LOCK: &str = include_str!("../../../Cargo.lock");
+
+/// Name of evcxr's own crate: what it builds is a cell, and never taken over.
+const CELL_CRATE: &str = "ctx";
+
+/// Where the library of this binary, for this toolchain, lies or is to lie.
+pub struct Template {
+    root: PathBuf,
+}
+
+impl Template {
+    /// The template below `data` that fits this binary and the toolchain in use.
+    pub fn locate(data: &Path) -> Result<Self> {
+        let rustc = Command::new("rustc").arg("-vV").output().context("cannot run `rustc`\nhint: install Rust from https://rustup.rs")?;
+        let mut hash = Sha256::new();
+        for folder in [&WIRE, &DISPLAY, &WARMCELL] {
+            hash_sources(folder, &mut hash);
+        }
+        hash.update(WORKSPACE);
+        hash.update(LOCK);
+        hash.update(super::context::CELL_OPTIONS);
+        hash.update(&rustc.stdout);
+        let key: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { root: data.join("cells").join(key) })
+    }
+
+    /// Whether it has been built.
+    pub fn is_built(&self) -> bool {
+        self.crate_dir().exists()
+    }
+
+    /// The path that cells' `:dep warmcell` names.
+    pub fn library(&self) -> PathBuf {
+        self.root.join("src/lib/warmcell")
+    }
+
+    fn crate_dir(&self) -> PathBuf {
+        self.root.join("crate")
+    }
+
+    /// Unpacks the sources and has `compile` build them in a folder, unless that was done before.
+    /// Two processes that build at once end in one template.
+    pub fn build(&self, compile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        fs::create_dir_all(&self.root).with_context(|| format!("cannot make `{}`", self.root.display()))?;
+        let lock = File::create(self.root.join("lock"))?;
+        lock.lock()?;
+        if self.is_built() {
+            return Ok(());
+        }
+        self.unpack().context("cannot unpack the library's sources")?;
+        let partial = self.root.join("crate.partial");
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        fs::create_dir_all(&partial)?;
+        // The workspace's own versions: they are on this machine already, and tested together.
+        fs::write(partial.join("Cargo.lock"), LOCK)?;
+        compile(&partial).context("cannot build the library for cells")?;
+        fs::rename(&partial, self.crate_dir())?;
+        Ok(())
+    }
+
+    fn unpack(&self) -> Result<()> {
+        let source = self.root.join("src");
+        for (name, folder) in [("wire", &WIRE), ("display", &DISPLAY), ("warmcell", &WARMCELL)] {
+            let target = source.join("lib").join(name);
+            fs::create_dir_all(&target)?;
+            folder.extract(&target)?;
+        }
+        let Some((before, after)) = WORKSPACE.split_once("members = [") else { bail!("the workspace has no members") };
+        let Some((_, after)) = after.split_once(']') else { bail!("the workspace's members have no end") };
+        let members = r#"members = ["lib/display", "lib/warmcell", "lib/wire"]"#;
+        let manifest = format!("{before}{members}{after}").replace("default-members = [\"kernel\"]\n", "");
+        fs::write(source.join("Cargo.toml"), manifest)?;
+        Ok(())
+    }
+
+    /// Gives a session its crate folder.
+    pub fn copy_to(&self, crate_dir: &Path) -> Result<()> {
+        copy_tree(&self.crate_dir(), crate_dir)
+            .with_context(|| format!("cannot copy `{}` to `{}`", self.root.display(), crate_dir.display()))
+    }
+}
+
+fn hash_sources(folder: &Dir<'_>, hash: &mut Sha256) {
+    for file in folder.files() {
+        hash.update(file.path().as_os_str().as_encoded_bytes());
+        hash.update(file.contents());
+    }
+    for folder in folder.dirs() {
+        hash_sources(folder, hash);
+    }
+}
+
+/// Compiled dependencies are linked, since nothing rewrites them in place; whatever cargo or evcxr
+/// write to is copied, with its time, by which cargo knows that it is up to date; what belongs to
+/// the cell that built the template is left behind.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            if !(name.starts_with(CELL_CRATE) || name == "incremental") {
+                copy_tree(&source, &target)?;
+            }
+            continue;
+        }
+        if name.starts_with(&format!("lib{CELL_CRATE}.")) || name.starts_with("libcode_") {
+            continue;
+        }
+        let compiled = matches!(source.extension().and_then(|extension| extension.to_str()), Some("rlib" | "rmeta" | "so"));
+        if compiled && fs::hard_link(&source, &target).is_ok() {
+            continue;
+        }
+        fs::copy(&source, &target)?;
+        let modified = entry.metadata()?.modified()?;
+        File::options().write(true).open(&target)?.set_modified(modified)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What supervisor, worker and snapshot say to each other, and the stream they say it on.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd},
+    os::unix::net::UnixStream,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use wire::{cell::CellFailure, frame};
+
+/// Supervisor to worker, or to the snapshot that is to become it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Run this function of this library.
+    Run { library: String, function: String },
+    /// The worker has died: take its place.
+    Wake,
+}
+
+/// Worker to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// The cell has returned, and this snapshot has been made since.
+    Ended { end: CellEnd, snapshot: SnapshotInfo },
+    /// The snapshot is the worker now, and has made one of its own.
+    Awake { snapshot: SnapshotInfo },
+}
+
+/// A snapshot, as the worker that made it knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotInfo {
+    /// Its process; `None` when it could not be made.
+    pub process: Option<u32>,
+    /// Why it could not be made.
+    pub error: Option<String>,
+    /// The user's threads that it does not have.
+    pub threads: u32,
+}
+
+/// How a cell ended.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CellEnd {
+    pub status: CellStatus,
+    #[serde(default)]
+    pub failure: Option<CellFailure>,
+    /// Variables whose type was redefined, so that they could not be read.
+    #[serde(default)]
+    pub lost_variables: Vec<String>,
+}
+
+/// The sorts of end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellStatus {
+    /// It returned.
+    #[default]
+    Ok,
+    /// It panicked: the variables it would have defined are not there.
+    Panic,
+    /// A `?` returned an error: likewise.
+    Error,
+    /// Its library could not be loaded.
+    NotRun,
+}
+
+/// A stream of framed messages.
+pub struct Channel {
+    stream: UnixStream,
+    decoder: frame::Decoder,
+}
+
+impl Channel {
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, decoder: frame::Decoder::default() }
+    }
+
+    pub fn send<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+        self.stream.write_all(&frame::encode(message).map_err(io::Error::other)?)
+    }
+
+    /// The next message; `None` when the other side has closed.
+    pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        loop {
+            if let Some(message) = self.decoder.next().map_err(io::Error::other)? {
+                return Ok(Some(message));
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.decoder.push(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What has arrived without waiting for more.
+    pub fn receive_arrived<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        self.stream.set_nonblocking(true)?;
+        let message = match self.receive() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            other => other,
+        };
+        self.stream.set_nonblocking(false)?;
+        message
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
