@@ -3,13 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
-use jupyter::{Completeness, Control, KernelInfo, LanguageInfo};
+use jupyter::{Completeness, Control, KernelInfo, Language, LanguageInfo, Publisher, Settings};
 
 use super::{
     completeness,
     context::{self, Surroundings},
     interrupt::Interrupter,
-    language::Rust,
+    language::{self, Rust},
     session::Session,
     template::Template,
 };
@@ -22,8 +22,15 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let interrupter = Arc::new(Interrupter::new(session.id.clone(), host_socket.clone()));
     let control = Arc::new(RustControl { interrupter: Arc::clone(&interrupter) });
     let data = data.to_owned();
-    let language = move || Rust::open(session, &data, host_socket, interrupter);
-    jupyter::run(connection_file, control, language)?;
+    let settings = Settings {
+        connection_file: connection_file.to_owned(),
+        history_file: Some(data.join("history.jsonl")),
+    };
+    let language = move |_: Publisher| match Rust::open(session, &data, host_socket, interrupter) {
+        Ok(rust) => Ok(Box::new(rust) as Box<dyn Language>),
+        Err(error) => Err(language::unusable(&error)),
+    };
+    jupyter::run(&settings, control, language)?;
     Ok(())
 }
 
@@ -54,7 +61,14 @@ impl Control for RustControl {
         KernelInfo {
             implementation: "warmcell".to_owned(),
             implementation_version: env!("CARGO_PKG_VERSION").to_owned(),
-            language: LanguageInfo::rust(),
+            language: LanguageInfo {
+                name: "rust".to_owned(),
+                version: toolchain_version(),
+                mimetype: "text/rust".to_owned(),
+                file_extension: ".rs".to_owned(),
+                pygments_lexer: Some("rust".to_owned()),
+                codemirror_mode: Some("rust".to_owned()),
+            },
             banner: format!("Warmcell {}: Rust cells, open models that stay loaded", env!("CARGO_PKG_VERSION")),
             help_links: vec![("Rust".to_owned(), "https://doc.rust-lang.org/book/".to_owned())],
         }
@@ -72,4 +86,9 @@ impl Control for RustControl {
         // The language is dropped next, and with it evcxr, the runner and the session's folders.
         self.interrupter.interrupt();
     }
+}
+
+/// The version of the compiler that this program, and so its cells, are built for.
+fn toolchain_version() -> String {
+    env!("CARGO_PKG_RUST_VERSION").to_owned()
 }

@@ -26,8 +26,7 @@ use super::{
 
 /// Evaluates cells of Rust.
 pub struct Rust {
-    /// The error says why no cell can run.
-    context: Result<CommandContext, String>,
+    context: CommandContext,
     parts: Parts,
 }
 
@@ -41,10 +40,10 @@ struct Parts {
 }
 
 impl Rust {
-    /// Brings evcxr up. Takes seconds; a failure is told by each cell.
+    /// Brings evcxr up. Takes seconds.
     ///
     /// # Errors
-    /// The session's pipes or its socket cannot be used.
+    /// The toolchain, the library for cells, or the session's pipes cannot be used.
     pub fn open(session: Session, data: &Path, host_socket: PathBuf, interrupter: Arc<Interrupter>) -> Result<Self> {
         let outlet = Arc::new(Outlet::default());
         let sink: Arc<dyn Sink> = Arc::clone(&outlet) as Arc<dyn Sink>;
@@ -53,10 +52,8 @@ impl Rust {
         Displays::start(&session.cell_socket(), Arc::clone(&pump), sink, Arc::clone(&inbox))?;
         let working_dir = std::env::current_dir().context("the current folder is gone")?;
         let surroundings = Surroundings { working_dir, session: &session, host_socket };
-        let context = open_context(&session, data, &surroundings).map_err(|error| format!("{error:#}"));
-        if let Ok(context) = &context {
-            interrupter.set_runner(context.process_handle());
-        }
+        let context = open_context(&session, data, &surroundings)?;
+        interrupter.set_runner(context.process_handle());
         // What the first compilations printed belongs to no cell.
         pump.end_cell();
         Ok(Self { context, parts: Parts { pump, inbox, outlet, interrupter, _session: session } })
@@ -64,8 +61,7 @@ impl Rust {
 
     /// Runs code and gives its own outputs (those of commands), or the error it ended in.
     fn run(&mut self, code: &str, count: u32) -> Result<EvalOutputs, CellError> {
-        let context = self.context.as_mut().map_err(|reason| unusable(reason))?;
-        let parts = &self.parts;
+        let Self { context, parts } = self;
         parts.interrupter.start_cell();
         // A fault of evcxr must not end the kernel with all that the user has.
         let result = catch_unwind(AssertUnwindSafe(|| context.execute(code)));
@@ -95,10 +91,11 @@ fn open_context(session: &Session, data: &Path, surroundings: &Surroundings<'_>)
     context::open(session.crate_dir(), &template.library(), surroundings)
 }
 
-fn unusable(reason: &str) -> CellError {
+/// Why no cell can run.
+pub fn unusable(reason: &anyhow::Error) -> CellError {
     let failure = CellFailure {
         ename: "KernelError".to_owned(),
-        evalue: format!("no cell can run: {reason}"),
+        evalue: format!("no cell can run: {reason:#}"),
         location: None,
         hint: Some("`warmcell doctor` in a terminal says what is missing".to_owned()),
     };
@@ -129,8 +126,7 @@ impl Language for Rust {
 
     fn complete(&mut self, code: &str, cursor: usize) -> Completions {
         let nothing = Completions { start: cursor, end: cursor, ..Completions::default() };
-        let Ok(context) = self.context.as_mut() else { return nothing };
-        match catch_unwind(AssertUnwindSafe(|| context.completions(code, cursor))) {
+        match catch_unwind(AssertUnwindSafe(|| self.context.completions(code, cursor))) {
             Ok(Ok(found)) => Completions {
                 start: found.start_offset,
                 end: found.end_offset,
@@ -145,10 +141,9 @@ impl Language for Rust {
     }
 
     fn inspect(&mut self, code: &str, cursor: usize, _detail: u8) -> Option<Bundle> {
-        let context = self.context.as_mut().ok()?;
         let rest = &code[cursor..];
         let end = cursor + rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        let (text, html) = catch_unwind(AssertUnwindSafe(|| context.hover_at(code, end))).ok()?.ok()?;
+        let (text, html) = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end))).ok()?.ok()?;
         let known = !text.starts_with("No documentation found");
         known.then(|| Bundle::text(text).with("text/html", html))
     }
