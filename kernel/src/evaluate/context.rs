@@ -92,6 +92,8 @@ fn library_path(crate_dir: &Path) -> Result<String> {
     let standard = print("target-libdir")?;
     let target = print("host-tuple")?;
     let dependencies = crate_dir.join("target").join(target).join("debug/deps");
+    // The loader never looks again into a folder that was missing when the process started.
+    fs::create_dir_all(&dependencies).context("cannot make the folder of the cells' libraries")?;
     let inherited = env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let parts = [dependencies.display().to_string(), standard, inherited];
     Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":"))

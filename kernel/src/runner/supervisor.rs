@@ -240,7 +240,11 @@ fn report(end: &CellEnd) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match end.status {
         CellStatus::Panic => writeln!(out, "{PANIC_NOTIFICATION}")?,
-        CellStatus::Error | CellStatus::NotRun => writeln!(out, "{ERROR_OCCURRED}")?,
+        CellStatus::Error => writeln!(out, "{ERROR_OCCURRED}")?,
+        CellStatus::NotRun => {
+            out.write_all(ROLL_BACK)?;
+            return out.flush();
+        }
         CellStatus::Ok => {}
     }
     for variable in &end.lost_variables {
@@ -251,9 +255,12 @@ fn report(end: &CellEnd) -> io::Result<()> {
 }
 
 fn tell_kernel(failure: CellFailure) -> io::Result<()> {
-    let path = std::env::var_os(wire::KERNEL_SOCKET_VAR)
-        .ok_or_else(|| io::Error::other(format!("{} is not set", wire::KERNEL_SOCKET_VAR)))?;
-    let mut kernel = Channel::new(UnixStream::connect(path)?);
+    let connected = std::env::var_os(wire::KERNEL_SOCKET_VAR).and_then(|path| UnixStream::connect(path).ok());
+    let Some(stream) = connected else {
+        // Nobody shows displays while the library is built; evcxr passes this on.
+        return writeln!(io::stderr(), "{}: {}", failure.ename, failure.evalue);
+    };
+    let mut kernel = Channel::new(stream);
     kernel.send(&CellMessage::Failed(failure))?;
     kernel.receive::<KernelMessage>()?;
     Ok(())

@@ -2,6 +2,7 @@
 //! snapshot is the same process, asleep.
 
 use std::{
+    error::Error,
     fs::{self, OpenOptions},
     io,
     os::unix::net::UnixStream,
@@ -51,7 +52,10 @@ impl Worker {
             Ok(None) => CellEnd::default(),
             Ok(Some(report)) => serde_json::from_slice(&report)
                 .unwrap_or_else(|error| not_run("InternalError", format!("a cell's report is unreadable: {error}"))),
-            Err(error) => not_run("LoadError", format!("the compiled cell could not be loaded: {error}")),
+            Err(error) => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                not_run("LoadError", format!("the compiled cell could not be loaded: {error}{cause}"))
+            }
         }
     }
 
