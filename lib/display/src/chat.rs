@@ -36,19 +36,30 @@ fn parts(chat: &RenderedChat) -> Vec<Part<'_>> {
     for message in &chat.messages {
         for content in contents(message) {
             let content = content.trim();
-            let Some(start) = chat.text[from..].find(content).map(|offset| from + offset) else { continue };
+            let Some(start) = chat.text[from..].find(content).map(|offset| from + offset) else {
+                continue;
+            };
             if content.is_empty() {
                 continue;
             }
             if start > from {
-                parts.push(Part { message: None, range: from..start });
+                parts.push(Part {
+                    message: None,
+                    range: from..start,
+                });
             }
             from = start + content.len();
-            parts.push(Part { message: Some(message), range: start..from });
+            parts.push(Part {
+                message: Some(message),
+                range: start..from,
+            });
         }
     }
     if from < chat.text.len() {
-        parts.push(Part { message: None, range: from..chat.text.len() });
+        parts.push(Part {
+            message: None,
+            range: from..chat.text.len(),
+        });
     }
     parts
 }
@@ -57,7 +68,10 @@ fn parts(chat: &RenderedChat) -> Vec<Part<'_>> {
 fn contents(message: &ChatMessage) -> Vec<&str> {
     match &message.content {
         Value::String(text) => vec![text],
-        Value::Array(parts) => parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect(),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part.get("text").and_then(Value::as_str))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -85,11 +99,17 @@ fn html(chat: &RenderedChat) -> String {
                 None => ("<i>template</i>".to_owned(), GREY),
             };
             let text = framed(chat, part.range);
-            vec![label, format!("<div dir=\"auto\" style=\"{PRE} background: {background};\">{text}</div>")]
+            vec![
+                label,
+                format!("<div dir=\"auto\" style=\"{PRE} background: {background};\">{text}</div>"),
+            ]
         })
         .collect();
     html.push_str(&html::table("", &["from", "text"], &rows));
-    let exact = format!("<pre style=\"white-space: pre-wrap;\">{}</pre>", html::escape(&chat.text));
+    let exact = format!(
+        "<pre style=\"white-space: pre-wrap;\">{}</pre>",
+        html::escape(&chat.text)
+    );
     html.push_str(&html::details("Exact text", false, &exact));
     html.push_str("</div>");
     html
@@ -104,9 +124,16 @@ fn framed(chat: &RenderedChat, range: Range<usize>) -> String {
         if start < from || end > range.end || start >= end {
             continue;
         }
-        let (Some(before), Some(name)) = (chat.text.get(from..start), chat.text.get(start..end)) else { continue };
+        let (Some(before), Some(name)) = (chat.text.get(from..start), chat.text.get(start..end))
+        else {
+            continue;
+        };
         html.push_str(&marked(before));
-        let _ = write!(html, "{}", html::special(name, &format!("special token, id: {}", token.id)));
+        let _ = write!(
+            html,
+            "{}",
+            html::special(name, &format!("special token, id: {}", token.id))
+        );
         from = end;
     }
     html.push_str(&marked(chat.text.get(from..range.end).unwrap_or_default()));

@@ -31,15 +31,25 @@ fn summary(generated: &Generated) -> String {
         FinishReason::Cancelled => "was cancelled",
     };
     let mut parts = vec![
-        format!("{} after {} of prompt", units::plural(generated.ids.len(), "token"), generated.prompt_ids.len()),
+        format!(
+            "{} after {} of prompt",
+            units::plural(generated.ids.len(), "token"),
+            generated.prompt_ids.len()
+        ),
         reason.to_owned(),
     ];
     let timing = generated.timing;
     if generated.ids.len() > 1 && timing.decode > 0.0 {
-        parts.push(format!("{:.1} tokens/s", (generated.ids.len() - 1) as f64 / timing.decode));
+        parts.push(format!(
+            "{:.1} tokens/s",
+            (generated.ids.len() - 1) as f64 / timing.decode
+        ));
     }
     if timing.first_token > 0.0 {
-        parts.push(format!("first token after {}", units::seconds(timing.first_token)));
+        parts.push(format!(
+            "first token after {}",
+            units::seconds(timing.first_token)
+        ));
     }
     parts.join(" · ")
 }

@@ -10,7 +10,8 @@ pub(crate) const ORANGE: &str = "rgba(244, 160, 0, 0.25)";
 /// Background of what a template or a tokenizer added.
 pub(crate) const GREY: &str = "rgba(128, 128, 128, 0.18)";
 /// Text that keeps its spaces and line breaks.
-pub(crate) const PRE: &str = "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; line-height: 1.7;";
+pub(crate) const PRE: &str =
+    "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; line-height: 1.7;";
 const FRAME: &str = "border: 1px solid rgba(128, 128, 128, 0.8); border-radius: 3px; padding: 0 3px; font-size: 90%;";
 const CELL: &str = "text-align: left; padding: 2px 8px;";
 
@@ -51,7 +52,11 @@ pub fn visible(text: &str) -> String {
 
 /// A special token, framed. `name` is not yet escaped.
 pub(crate) fn special(name: &str, title: &str) -> String {
-    format!("<kbd style=\"{FRAME}\" title=\"{}\">{}</kbd>", escape(title), escape(&visible_inline(name)))
+    format!(
+        "<kbd style=\"{FRAME}\" title=\"{}\">{}</kbd>",
+        escape(title),
+        escape(&visible_inline(name))
+    )
 }
 
 /// As [`visible`], without the line break itself, for what must stay on one line.
@@ -63,12 +68,20 @@ pub(crate) fn visible_inline(text: &str) -> String {
 pub(crate) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
     let mut html = String::from("<table>");
     if !caption.is_empty() {
-        let _ = write!(html, "<caption style=\"text-align: left;\">{}</caption>", escape(caption));
+        let _ = write!(
+            html,
+            "<caption style=\"text-align: left;\">{}</caption>",
+            escape(caption)
+        );
     }
     if !header.is_empty() {
         html.push_str("<thead><tr>");
         for name in header {
-            let _ = write!(html, "<th scope=\"col\" style=\"{CELL}\">{}</th>", escape(name));
+            let _ = write!(
+                html,
+                "<th scope=\"col\" style=\"{CELL}\">{}</th>",
+                escape(name)
+            );
         }
         html.push_str("</tr></thead>");
     }
@@ -86,7 +99,10 @@ pub(crate) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> Str
 
 /// A table of names and values, neither escaped yet.
 pub(crate) fn facts(caption: &str, facts: &[(&str, String)]) -> String {
-    let mut html = format!("<table><caption style=\"text-align: left;\">{}</caption><tbody>", escape(caption));
+    let mut html = format!(
+        "<table><caption style=\"text-align: left;\">{}</caption><tbody>",
+        escape(caption)
+    );
     for (name, value) in facts {
         let _ = write!(
             html,
@@ -112,5 +128,8 @@ pub(crate) fn facts_text(caption: &str, facts: &[(&str, String)]) -> String {
 /// Something folded away under a line.
 pub(crate) fn details(summary: &str, open: bool, inner: &str) -> String {
     let open = if open { " open" } else { "" };
-    format!("<details{open}><summary>{}</summary>{inner}</details>", escape(summary))
+    format!(
+        "<details{open}><summary>{}</summary>{inner}</details>",
+        escape(summary)
+    )
 }

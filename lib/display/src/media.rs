@@ -51,7 +51,10 @@ fn strip_tags(html: &str) -> String {
             _ => {}
         }
     }
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&amp;", "&")
 }
 
 /// Markdown.
@@ -84,9 +87,19 @@ impl Image {
         let mime = match &bytes[..] {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => "image/png",
             [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-            _ => return Err(MediaError::Format { length: bytes.len(), expected: "PNG or JPEG picture" }),
+            _ => {
+                return Err(MediaError::Format {
+                    length: bytes.len(),
+                    expected: "PNG or JPEG picture",
+                });
+            }
         };
-        Ok(Self { bytes, mime, alt: "picture".to_owned(), width: None })
+        Ok(Self {
+            bytes,
+            mime,
+            alt: "picture".to_owned(),
+            width: None,
+        })
     }
 
     /// A picture from a PNG or JPEG file.
@@ -114,7 +127,8 @@ impl Image {
 
 impl RichDisplay for Image {
     fn bundle(&self) -> Bundle {
-        let mut bundle = Bundle::text(format!("[{}: {}]", self.mime, self.alt)).with(self.mime, base64::encode(&self.bytes));
+        let mut bundle = Bundle::text(format!("[{}: {}]", self.mime, self.alt))
+            .with(self.mime, base64::encode(&self.bytes));
         let mut metadata = json!({ "alt": self.alt });
         if let Some(width) = self.width {
             metadata["width"] = width.into();
@@ -139,7 +153,10 @@ impl Audio {
     pub fn new(wav: impl Into<Vec<u8>>) -> Result<Self, MediaError> {
         let wav = wav.into();
         if !(wav.starts_with(b"RIFF") && wav.get(8..12) == Some(b"WAVE")) {
-            return Err(MediaError::Format { length: wav.len(), expected: "WAV file" });
+            return Err(MediaError::Format {
+                length: wav.len(),
+                expected: "WAV file",
+            });
         }
         Ok(Self { wav })
     }
@@ -179,8 +196,10 @@ impl Audio {
 impl RichDisplay for Audio {
     fn bundle(&self) -> Bundle {
         let source = base64::encode(&self.wav);
-        Bundle::text(format!("[audio/wav: {} bytes]", self.wav.len()))
-            .with("text/html", format!("<audio controls src=\"data:audio/wav;base64,{source}\"></audio>"))
+        Bundle::text(format!("[audio/wav: {} bytes]", self.wav.len())).with(
+            "text/html",
+            format!("<audio controls src=\"data:audio/wav;base64,{source}\"></audio>"),
+        )
     }
 }
 
@@ -194,7 +213,8 @@ impl RichDisplay for Vega {
             Value::String(title) => title.as_str(),
             _ => "a chart",
         };
-        Bundle::text(format!("[Vega-Lite: {title}]")).with("application/vnd.vegalite.v5+json", self.0.clone())
+        Bundle::text(format!("[Vega-Lite: {title}]"))
+            .with("application/vnd.vegalite.v5+json", self.0.clone())
     }
 }
 
@@ -215,5 +235,8 @@ impl RichDisplay for Json {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, MediaError> {
-    std::fs::read(path).map_err(|source| MediaError::Read { path: path.display().to_string(), source })
+    std::fs::read(path).map_err(|source| MediaError::Read {
+        path: path.display().to_string(),
+        source,
+    })
 }

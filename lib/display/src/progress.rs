@@ -37,7 +37,10 @@ impl LoadProgress {
             }
             _ => done,
         };
-        let speed = self.speed.map(|speed| format!(" · {}/s", units::bytes(speed as u64))).unwrap_or_default();
+        let speed = self
+            .speed
+            .map(|speed| format!(" · {}/s", units::bytes(speed as u64)))
+            .unwrap_or_default();
         format!("{verb} {} · {amount}{speed}", news.subject)
     }
 }
@@ -45,8 +48,15 @@ impl LoadProgress {
 impl RichDisplay for LoadProgress {
     fn bundle(&self) -> Bundle {
         let line = self.line();
-        let bar = match self.news.as_ref().and_then(|news| Some((news.done, news.total.filter(|&total| total > 0)?))) {
-            Some((done, total)) => format!("<progress value=\"{}\" max=\"{total}\"></progress>", done.min(total)),
+        let bar = match self
+            .news
+            .as_ref()
+            .and_then(|news| Some((news.done, news.total.filter(|&total| total > 0)?)))
+        {
+            Some((done, total)) => format!(
+                "<progress value=\"{}\" max=\"{total}\"></progress>",
+                done.min(total)
+            ),
             None => "<progress></progress>".to_owned(),
         };
         let html = format!("<div>{bar} {}</div>", html::escape(&line));
@@ -74,7 +84,10 @@ impl RichDisplay for Loaded {
             units::seconds(self.seconds)
         );
         // The bar stays, so that the output keeps its height when the last frame replaces the others.
-        let html = format!("<div><progress value=\"1\" max=\"1\"></progress> {}</div>", html::escape(&line));
+        let html = format!(
+            "<div><progress value=\"1\" max=\"1\"></progress> {}</div>",
+            html::escape(&line)
+        );
         rendered(line, html)
     }
 }

@@ -6,18 +6,28 @@ use wire::{host::HostStatus, mime::Bundle, model::Resident};
 
 use crate::{RichDisplay, html, rendered, units};
 
-const HEADER: [&str; 7] = ["model", "weights", "device", "bytes", "age", "idle", "users"];
+const HEADER: [&str; 7] = [
+    "model", "weights", "device", "bytes", "age", "idle", "users",
+];
 
 impl RichDisplay for HostStatus {
     fn bundle(&self) -> Bundle {
         let summary = summary(self);
         let rows: Vec<Vec<String>> = self.models.iter().map(row).collect();
         if rows.is_empty() {
-            return rendered(summary.clone(), format!("<p>{}</p>", html::escape(&summary)));
+            return rendered(
+                summary.clone(),
+                format!("<p>{}</p>", html::escape(&summary)),
+            );
         }
-        let escaped: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| html::escape(cell)).collect()).collect();
-        rendered(format!("{summary}{}", text_table(&rows)), html::table(&summary, &HEADER, &escaped))
+        let escaped: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| html::escape(cell)).collect())
+            .collect();
+        rendered(
+            format!("{summary}{}", text_table(&rows)),
+            html::table(&summary, &HEADER, &escaped),
+        )
     }
 }
 

@@ -65,7 +65,11 @@ pub(crate) fn segments(encoding: &Encoding) -> Vec<Segment<'_>> {
                 next += 1;
             }
         }
-        segments.push(Segment { first, tokens: &tokens[first..next], span: (start, end) });
+        segments.push(Segment {
+            first,
+            tokens: &tokens[first..next],
+            span: (start, end),
+        });
         first = next;
     }
     segments
@@ -95,7 +99,11 @@ fn summary(encoding: &Encoding) -> String {
         units::plural(encoding.text.len(), "byte"),
     );
     if tokens > 0 {
-        let _ = write!(summary, " · {:.1} characters a token", characters as f64 / tokens as f64);
+        let _ = write!(
+            summary,
+            " · {:.1} characters a token",
+            characters as f64 / tokens as f64
+        );
     }
     if special > 0 {
         let _ = write!(summary, " · {special} special");
@@ -128,7 +136,11 @@ fn rows(encoding: &Encoding) -> Vec<Row> {
                 id: token.id,
                 piece: token.piece.clone(),
                 bytes: hex(&bytes),
-                span: if range.0 == range.1 { "–".to_owned() } else { format!("{}–{}", range.0, range.1) },
+                span: if range.0 == range.1 {
+                    "–".to_owned()
+                } else {
+                    format!("{}–{}", range.0, range.1)
+                },
                 kind: kind(token, &segment),
             });
             if rows.len() == MOST_ROWS {
@@ -140,7 +152,8 @@ fn rows(encoding: &Encoding) -> Vec<Row> {
 }
 
 fn kind(token: &Token, segment: &Segment<'_>) -> &'static str {
-    let is_byte = token.piece.len() == 6 && token.piece.starts_with("<0x") && token.piece.ends_with('>');
+    let is_byte =
+        token.piece.len() == 6 && token.piece.starts_with("<0x") && token.piece.ends_with('>');
     match () {
         () if token.special => "special",
         () if is_byte => "byte",
@@ -156,8 +169,11 @@ fn piece_bytes(encoding: &Encoding, segment: &Segment<'_>) -> Option<Vec<Vec<u8>
     if segment.tokens.len() < 2 {
         return None;
     }
-    let pieces: Option<Vec<Vec<u8>>> =
-        segment.tokens.iter().map(|token| token.piece.chars().map(byte_of).collect()).collect();
+    let pieces: Option<Vec<Vec<u8>>> = segment
+        .tokens
+        .iter()
+        .map(|token| token.piece.chars().map(byte_of).collect())
+        .collect();
     let pieces = pieces?;
     let covered = &encoding.text.as_bytes()[segment.span.0..segment.span.1];
     (pieces.concat() == covered).then_some(pieces)
@@ -171,7 +187,10 @@ fn byte_of(character: char) -> Option<u8> {
     if code < 0x100 {
         return is_printable(code).then_some(code as u8);
     }
-    (0..0x100u32).filter(|&byte| !is_printable(byte)).nth((code - 0x100) as usize).map(|byte| byte as u8)
+    (0..0x100u32)
+        .filter(|&byte| !is_printable(byte))
+        .nth((code - 0x100) as usize)
+        .map(|byte| byte as u8)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -200,10 +219,19 @@ fn text(encoding: &Encoding) -> String {
         })
         .collect();
     let _ = write!(text, "\n{}", shown.join("│"));
-    let ids: Vec<String> = encoding.tokens.iter().take(MOST_SEGMENTS).map(|token| token.id.to_string()).collect();
+    let ids: Vec<String> = encoding
+        .tokens
+        .iter()
+        .take(MOST_SEGMENTS)
+        .map(|token| token.id.to_string())
+        .collect();
     let _ = write!(text, "\n[{}]", ids.join(", "));
     if encoding.tokens.len() > MOST_SEGMENTS {
-        let _ = write!(text, "\n… and {} more", encoding.tokens.len() - MOST_SEGMENTS);
+        let _ = write!(
+            text,
+            "\n… and {} more",
+            encoding.tokens.len() - MOST_SEGMENTS
+        );
     }
     text
 }
@@ -214,21 +242,43 @@ fn html(encoding: &Encoding) -> String {
         html.push_str("</div>");
         return html;
     }
-    let _ = write!(html, "<div dir=\"auto\" style=\"{PRE}\">{}</div>", coloured(encoding));
+    let _ = write!(
+        html,
+        "<div dir=\"auto\" style=\"{PRE}\">{}</div>",
+        coloured(encoding)
+    );
     let rows = rows(encoding);
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let piece = format!("<code>{}</code>", html::escape(&html::visible_inline(&row.piece)));
+            let piece = format!(
+                "<code>{}</code>",
+                html::escape(&html::visible_inline(&row.piece))
+            );
             let bytes = format!("<code>{}</code>", row.bytes);
-            vec![row.index.to_string(), row.id.to_string(), piece, bytes, row.span.clone(), row.kind.to_owned()]
+            vec![
+                row.index.to_string(),
+                row.id.to_string(),
+                piece,
+                bytes,
+                row.span.clone(),
+                row.kind.to_owned(),
+            ]
         })
         .collect();
     let mut table = html::table("", &["#", "id", "piece", "bytes", "span", "kind"], &cells);
     if rows.len() < encoding.tokens.len() {
-        let _ = write!(table, "<p>… and {} more</p>", encoding.tokens.len() - rows.len());
+        let _ = write!(
+            table,
+            "<p>… and {} more</p>",
+            encoding.tokens.len() - rows.len()
+        );
     }
-    html.push_str(&html::details("Tokens", encoding.tokens.len() <= OPEN_ROWS, &table));
+    html.push_str(&html::details(
+        "Tokens",
+        encoding.tokens.len() <= OPEN_ROWS,
+        &table,
+    ));
     html.push_str("</div>");
     html
 }
@@ -244,23 +294,40 @@ fn coloured(encoding: &Encoding) -> String {
         }
         // Text that no token stands for: a normaliser dropped it.
         if segment.span.0 > covered {
-            html.push_str(&html::escape(&html::visible(&slice(&encoding.text, (covered, segment.span.0)))));
+            html.push_str(&html::escape(&html::visible(&slice(
+                &encoding.text,
+                (covered, segment.span.0),
+            ))));
         }
         covered = covered.max(segment.span.1);
-        let ids: Vec<String> = segment.tokens.iter().map(|token| token.id.to_string()).collect();
-        let title = format!("{}: {}", if ids.len() == 1 { "id" } else { "ids" }, ids.join(", "));
+        let ids: Vec<String> = segment
+            .tokens
+            .iter()
+            .map(|token| token.id.to_string())
+            .collect();
+        let title = format!(
+            "{}: {}",
+            if ids.len() == 1 { "id" } else { "ids" },
+            ids.join(", ")
+        );
         if segment.is_special() || segment.span.0 == segment.span.1 {
             html.push_str(&html::special(&segment.tokens[0].piece, &title));
             continue;
         }
         let background = if index % 2 == 0 { BLUE } else { ORANGE };
         let shown = html::escape(&html::visible(&slice(&encoding.text, segment.span)));
-        let _ = write!(html, "<span style=\"background: {background};\" title=\"{title}\">{shown}</span>");
+        let _ = write!(
+            html,
+            "<span style=\"background: {background};\" title=\"{title}\">{shown}</span>"
+        );
     }
     if encoding.tokens.len() > MOST_SEGMENTS {
         html.push_str("<span> …</span>");
     } else if covered < encoding.text.len() {
-        html.push_str(&html::escape(&html::visible(&slice(&encoding.text, (covered, encoding.text.len())))));
+        html.push_str(&html::escape(&html::visible(&slice(
+            &encoding.text,
+            (covered, encoding.text.len()),
+        ))));
     }
     html
 }

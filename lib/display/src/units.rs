@@ -40,7 +40,11 @@ fn scaled(mut value: f64, units: &[&str]) -> String {
         unit = next;
         whole = false;
     }
-    if whole { format!("{value} {unit}") } else { format!("{value:.1} {unit}") }
+    if whole {
+        format!("{value} {unit}")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }
 
 #[cfg(test)]
