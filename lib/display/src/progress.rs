@@ -1,0 +1,93 @@
+//! How far a download or a load is, and the line that stands there when it is done.
+
+use wire::{
+    host::{Progress, Stage},
+    mime::Bundle,
+    model::ModelInfo,
+};
+
+use crate::{RichDisplay, html, rendered, units};
+
+/// A load under way.
+#[derive(Clone, Debug)]
+pub struct LoadProgress {
+    /// The last news of it; `None` before the first.
+    pub news: Option<Progress>,
+    /// What was asked for.
+    pub name: String,
+    /// Bytes a second over the current stage, when known.
+    pub speed: Option<f64>,
+}
+
+impl LoadProgress {
+    fn line(&self) -> String {
+        let Some(news) = &self.news else {
+            return format!("Loading {} …", self.name);
+        };
+        let verb = match news.stage {
+            Stage::Download => "Downloading",
+            Stage::Verify => "Checking",
+            Stage::Load => "Loading",
+        };
+        let done = units::bytes(news.done);
+        let amount = match news.total {
+            Some(total) if total > 0 => {
+                let percent = (news.done.min(total) as f64 / total as f64 * 100.0) as u64;
+                format!("{percent} % · {done} of {}", units::bytes(total))
+            }
+            _ => done,
+        };
+        let speed = self
+            .speed
+            .map(|speed| format!(" · {}/s", units::bytes(speed as u64)))
+            .unwrap_or_default();
+        format!("{verb} {} · {amount}{speed}", news.subject)
+    }
+}
+
+impl RichDisplay for LoadProgress {
+    fn bundle(&self) -> Bundle {
+        let line = self.line();
+        let bar = match self
+            .news
+            .as_ref()
+            .and_then(|news| Some((news.done, news.total.filter(|&total| total > 0)?)))
+        {
+            Some((done, total)) => format!(
+                "<progress value=\"{}\" max=\"{total}\"></progress>",
+                done.min(total)
+            ),
+            None => "<progress></progress>".to_owned(),
+        };
+        let html = format!("<div>{bar} {}</div>", html::escape(&line));
+        rendered(line, html)
+    }
+}
+
+/// A load that is done: takes the place of its progress bar.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What was loaded.
+    pub info: ModelInfo,
+    /// Seconds it took, downloads included.
+    pub seconds: f64,
+}
+
+impl RichDisplay for Loaded {
+    fn bundle(&self) -> Bundle {
+        let line = format!(
+            "Loaded {} on {} · {} in {} · {}",
+            self.info.name,
+            self.info.device,
+            units::bytes(self.info.bytes),
+            self.info.quantization,
+            units::seconds(self.seconds)
+        );
+        // The bar stays, so that the output keeps its height when the last frame replaces the others.
+        let html = format!(
+            "<div><progress value=\"1\" max=\"1\"></progress> {}</div>",
+            html::escape(&line)
+        );
+        rendered(line, html)
+    }
+}

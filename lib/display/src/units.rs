@@ -1,0 +1,71 @@
+//! Numbers as people read them.
+
+/// Bytes with a decimal unit: `98.4 MB`.
+pub fn bytes(count: u64) -> String {
+    scaled(count as f64, &["B", "kB", "MB", "GB", "TB"])
+}
+
+/// A count with a decimal suffix: `134.5M`.
+pub fn count(number: u64) -> String {
+    scaled(number as f64, &["", "K", "M", "B", "T"]).replace(' ', "")
+}
+
+/// A span of time: `0.34 s`, `12.3 s`, `4 min 5 s`, `2 h 3 min`.
+pub fn seconds(span: f64) -> String {
+    let whole = span.round() as u64;
+    match whole {
+        _ if span < 10.0 => format!("{span:.2} s"),
+        _ if span < 60.0 => format!("{span:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `1 token`, `2 tokens`.
+pub fn plural(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
+fn scaled(mut value: f64, units: &[&str]) -> String {
+    let mut units = units.iter();
+    let mut unit = units.next().unwrap_or(&"");
+    let mut whole = true;
+    for next in units {
+        // 999.95 would print as "1000.0".
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+        whole = false;
+    }
+    if whole {
+        format!("{value} {unit}")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_change_where_the_digits_would_overflow() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(999_960), "1.0 MB");
+        assert_eq!(bytes(98_362_432), "98.4 MB");
+        assert_eq!(count(134_515_008), "134.5M");
+        assert_eq!(count(12), "12");
+    }
+
+    #[test]
+    fn times_read_as_people_say_them() {
+        assert_eq!(seconds(0.337), "0.34 s");
+        assert_eq!(seconds(59.0), "59.0 s");
+        assert_eq!(seconds(245.2), "4 min 5 s");
+        assert_eq!(seconds(7380.0), "2 h 3 min");
+    }
+}

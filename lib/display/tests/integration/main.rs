@@ -1,0 +1,84 @@
+//! Renderings as snapshots over a folder of inputs: `inputs/<kind>-<name>.json` is a wire value,
+//! `snapshots/` what it looks like. And what must hold for every one of them.
+
+mod media;
+mod rules;
+
+use std::{fs, path::Path};
+
+use display::{LoadProgress, Loaded, RichDisplay};
+use serde_json::Value;
+use wire::{
+    Failure,
+    generate::Generated,
+    host::{HostStatus, Progress},
+    mime::Bundle,
+    model::{ModelInfo, TokenizerInfo},
+    text::{Encoding, RenderedChat},
+};
+
+/// Every input with its rendering.
+fn renderings() -> Vec<(String, Bundle)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/inputs");
+    let mut renderings: Vec<(String, Bundle)> = fs::read_dir(folder)
+        .expect("the inputs are there")
+        .map(|entry| {
+            let path = entry.expect("is readable").path();
+            let name = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .expect("a name")
+                .to_owned();
+            let value =
+                serde_json::from_slice(&fs::read(&path).expect("is readable")).expect("is JSON");
+            let bundle = render(&name, value);
+            (name, bundle)
+        })
+        .collect();
+    renderings.sort_by(|left, right| left.0.cmp(&right.0));
+    renderings
+}
+
+fn render(name: &str, value: Value) -> Bundle {
+    fn parse<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).expect("is a wire value")
+    }
+    match name.split('-').next() {
+        Some("tokens") => parse::<Encoding>(value).bundle(),
+        Some("chat") => parse::<RenderedChat>(value).bundle(),
+        Some("model") => parse::<ModelInfo>(value).bundle(),
+        Some("loaded") => Loaded {
+            info: parse(value),
+            seconds: 1.5,
+        }
+        .bundle(),
+        Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
+        Some("generation") => parse::<Generated>(value).bundle(),
+        Some("status") => parse::<HostStatus>(value).bundle(),
+        Some("failure") => parse::<Failure>(value).bundle(),
+        Some("progress") => {
+            let news = parse::<Option<Progress>>(value);
+            let speed = news.as_ref().map(|_| 2.5e6);
+            LoadProgress {
+                news,
+                name: "some/model".to_owned(),
+                speed,
+            }
+            .bundle()
+        }
+        _ => panic!("no kind of input: {name}"),
+    }
+}
+
+#[test]
+fn renderings_are_as_they_were() {
+    for (name, bundle) in renderings() {
+        let text = bundle.get("text/plain").expect("always has text");
+        // A line an element, so that a difference shows where it is.
+        let html = bundle
+            .get("text/html")
+            .unwrap_or_default()
+            .replace("><", ">\n<");
+        insta::assert_snapshot!(name, format!("{text}\n────────\n{html}"));
+    }
+}

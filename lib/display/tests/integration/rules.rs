@@ -1,0 +1,132 @@
+//! What every rendering owes to notebooks: nothing of the user's text becomes markup, and nothing is
+//! used that a sanitiser strips or a dark theme hides.
+
+use crate::renderings;
+
+/// In every input that holds text of a user.
+const ATTACK: &str = "<img src=x onerror=";
+
+#[test]
+fn no_text_of_the_user_becomes_markup() {
+    let mut attacked = 0;
+    for (name, bundle) in renderings() {
+        let html = bundle.get("text/html").expect("has HTML");
+        assert!(!html.contains("<img"), "{name}");
+        assert!(!html.contains("<script"), "{name}");
+        attacked += usize::from(
+            bundle
+                .get("text/plain")
+                .is_some_and(|text| text.contains(ATTACK)),
+        );
+    }
+    assert!(attacked >= 6, "only {attacked} inputs try");
+}
+
+#[test]
+fn only_what_survives_a_sanitiser_is_used() {
+    let stripped = [
+        "<style", "<svg", "<script", "var(", "hsl(", "aria-", "data-", "role=", "<iframe",
+        " color:", "\"color:",
+    ];
+    for (name, bundle) in renderings() {
+        let html = bundle.get("text/html").expect("has HTML");
+        for part in stripped {
+            assert!(!html.contains(part), "{name} uses {part}");
+        }
+    }
+}
+
+/// A tag left open would swallow the rest of the page.
+#[test]
+fn every_tag_is_closed() {
+    for (name, bundle) in renderings() {
+        let html = bundle.get("text/html").expect("has HTML");
+        let mut open = Vec::new();
+        for tag in html.split('<').skip(1) {
+            let tag = tag.split(['>', ' ']).next().unwrap_or_default();
+            match tag.strip_prefix('/') {
+                Some(closed) => assert_eq!(open.pop(), Some(closed), "{name}"),
+                None => open.push(tag),
+            }
+        }
+        assert!(open.is_empty(), "{name} leaves {open:?} open");
+    }
+}
+
+#[test]
+fn stripped_of_markup_the_tokens_still_read() {
+    let (_, bundle) = renderings()
+        .into_iter()
+        .find(|(name, _)| name == "tokens-plain")
+        .expect("is there");
+    let html = bundle.get("text/html").expect("has HTML");
+    let mut text = String::new();
+    let mut is_tag = false;
+    for character in html.chars() {
+        match character {
+            '<' => is_tag = true,
+            '>' => is_tag = false,
+            _ if !is_tag => text.push(character),
+            _ => {}
+        }
+    }
+    assert!(text.contains("Hello│·LL│M"), "{text}");
+}
+
+#[test]
+fn a_long_input_is_folded_and_its_table_bounded() {
+    let text = "ab ".repeat(5000);
+    let tokens = (0..5000u32).map(|index| wire::text::Token {
+        id: index,
+        piece: "ab".to_owned(),
+        bytes: (index * 3, index * 3 + 3),
+        special: false,
+    });
+    let encoding = wire::text::Encoding {
+        text: text.clone(),
+        tokens: tokens.collect(),
+        fingerprint: String::new(),
+    };
+    let bundle = display::RichDisplay::bundle(&encoding);
+    let html = bundle.get("text/html").expect("has HTML");
+    assert!(html.contains("<details><summary>Tokens"), "folded");
+    assert!(html.contains("… and 4000 more"), "bounded");
+    assert!(html.len() < 1_000_000, "{} bytes", html.len());
+}
+
+/// Offsets come from another process: a wrong one must not take the cell down.
+#[test]
+fn wrong_offsets_do_not_panic() {
+    for bytes in [(0, 99), (5, 2), (1, 2), (99, 100)] {
+        let tokens = vec![
+            wire::text::Token {
+                id: 1,
+                piece: "한".to_owned(),
+                bytes,
+                special: false
+            };
+            3
+        ];
+        let encoding = wire::text::Encoding {
+            text: "한글".to_owned(),
+            tokens,
+            fingerprint: String::new(),
+        };
+        assert!(
+            display::RichDisplay::bundle(&encoding)
+                .get("text/html")
+                .is_some()
+        );
+        let chat = wire::text::RenderedChat {
+            messages: vec![wire::text::ChatMessage::new("user", "글")],
+            text: encoding.text.clone(),
+            encoding,
+            add_generation_prompt: false,
+        };
+        assert!(
+            display::RichDisplay::bundle(&chat)
+                .get("text/html")
+                .is_some()
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Where requests go: to the model host, or with the feature `local` to the engine in this process.
+//! Both give a [`Call`], from which the events come and which cancels when it is dropped early.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::Instant,
+};
+
+use wire::{
+    Failure, FailureKind,
+    host::{Event, Request, Response},
+};
+
+#[cfg(not(feature = "local"))]
+use crate::session as provider;
+use crate::{Error, Result, progress::Watch};
+
+/// A request under way.
+pub(crate) struct Call {
+    events: Receiver<Event>,
+    /// Ends the request; taken when it has ended by itself.
+    cancel: Option<Box<dyn FnOnce() + Send>>,
+    /// What to say when the events stop without a last one.
+    lost: fn() -> Failure,
+}
+
+/// What comes next of a call.
+pub(crate) enum Next {
+    Event(Event),
+    /// Nothing came until the deadline.
+    Nothing,
+}
+
+impl Call {
+    pub fn new(
+        events: Receiver<Event>,
+        cancel: Box<dyn FnOnce() + Send>,
+        lost: fn() -> Failure,
+    ) -> Self {
+        Self {
+            events,
+            cancel: Some(cancel),
+            lost,
+        }
+    }
+
+    /// Waits for the next event, or until a deadline.
+    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Next> {
+        let event = match deadline {
+            None => self
+                .events
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
+            Some(deadline) => self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(Instant::now())),
+        };
+        match event {
+            Ok(event) => {
+                if matches!(event, Event::Done(_) | Event::Failed(_)) {
+                    self.cancel = None;
+                }
+                Ok(Next::Event(event))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(Next::Nothing),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.cancel = None;
+                Err((self.lost)().into())
+            }
+        }
+    }
+}
+
+/// A call that is dropped before its end (an unwinding cell, an abandoned stream) stops its work.
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            cancel();
+        }
+    }
+}
+
+/// Starts a request.
+pub(crate) fn start(request: Request) -> Result<Call> {
+    Ok(provider::start(request)?)
+}
+
+/// Runs a request to its end, with its progress and notices shown.
+pub(crate) fn run(request: Request) -> Result<Response> {
+    run_with(request, |_, _| ())
+}
+
+/// As [`run`]; `on_token` gets each token and the text that became printable with it.
+pub(crate) fn run_with(
+    request: Request,
+    mut on_token: impl FnMut(Option<u32>, &str),
+) -> Result<Response> {
+    let mut watch = Watch::new(&request);
+    let mut call = start(request)?;
+    loop {
+        match call.next(watch.deadline())? {
+            Next::Nothing => watch.tick(),
+            Next::Event(Event::Progress(news)) => watch.progress(news),
+            Next::Event(Event::Notice(line)) => watch.notice(&line),
+            Next::Event(Event::Token { id, text }) => {
+                watch.finish(None);
+                on_token(id, &text);
+            }
+            Next::Event(Event::Done(response)) => {
+                watch.finish(Some(&response));
+                return Ok(response);
+            }
+            Next::Event(Event::Failed(failure)) => {
+                watch.finish(None);
+                return Err(failure.into());
+            }
+        }
+    }
+}
+
+/// The error for an answer that does not belong to the request.
+pub(crate) fn unexpected(response: &Response) -> Error {
+    let name = format!("{response:?}");
+    let name = name.split(['(', ' ']).next().unwrap_or_default();
+    Error::new(
+        FailureKind::Internal,
+        format!("the model host answered with an unexpected `{name}`"),
+    )
+    .with_hint("please report this; `warmcell host stop` starts afresh")
+}
+
+/// The engine in this process.
+#[cfg(feature = "local")]
+mod provider {
+    use std::{
+        sync::{OnceLock, mpsc},
+        thread,
+    };
+
+    use engine::{Cancel, service::Service};
+    use wire::{Failure, FailureKind, host::Request};
+
+    use super::Call;
+
+    static SERVICE: OnceLock<Service> = OnceLock::new();
+
+    pub fn start(request: Request) -> Result<Call, Failure> {
+        let service = SERVICE.get_or_init(Service::new);
+        let (sender, events) = mpsc::channel();
+        let cancel = Cancel::new();
+        let flag = cancel.clone();
+        thread::Builder::new()
+            .name("warmcell-request".to_owned())
+            .spawn(move || {
+                // A receiver that is gone has cancelled; its last events are for nobody.
+                service.handle(request, &flag, &mut |event| drop(sender.send(event)));
+            })
+            .map_err(|error| {
+                Failure::new(
+                    FailureKind::Internal,
+                    format!("cannot start a thread: {error}"),
+                )
+            })?;
+        Ok(Call::new(events, Box::new(move || cancel.cancel()), lost))
+    }
+
+    fn lost() -> Failure {
+        Failure::new(
+            FailureKind::Internal,
+            "the engine stopped while a request ran",
+        )
+        .hint("the message above, on standard error, says where")
+    }
+}

@@ -1,0 +1,169 @@
+//! What generated code calls around a cell: how it began, how it ended, what its last expression
+//! shows. Not for users; the runner and the compiler step of the kernel agree with it.
+
+pub(crate) mod kernel;
+mod panic_hook;
+mod scope;
+mod unsafe_hooks;
+
+use std::{
+    fmt::Display,
+    io::Write,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::ThreadId,
+};
+
+use serde::Serialize;
+use wire::{cell::CellFailure, mime::Bundle};
+
+pub use unsafe_hooks::{warmcell_cell_begin, warmcell_cell_end};
+
+/// In scope of every cell, for the call that shows its last expression.
+pub mod display_scope {
+    pub use super::scope::{ByRef, DebugDisplay};
+}
+
+/// How a cell ended, in the words the runner reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    #[default]
+    Ok,
+    Panic,
+    Error,
+}
+
+/// What is reported of a cell when it has ended.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    status: Status,
+    failure: Option<CellFailure>,
+    lost_variables: Vec<String>,
+}
+
+struct Cell {
+    /// The thread the cell runs on, while one runs.
+    thread: Option<ThreadId>,
+    report: Report,
+}
+
+static CELL: Mutex<Cell> = Mutex::new(Cell {
+    thread: None,
+    report: Report {
+        status: Status::Ok,
+        failure: None,
+        lost_variables: Vec::new(),
+    },
+});
+
+fn cell() -> MutexGuard<'static, Cell> {
+    CELL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A cell starts on this thread.
+fn begin() {
+    panic_hook::install();
+    *cell() = Cell {
+        thread: Some(std::thread::current().id()),
+        report: Report::default(),
+    };
+}
+
+/// The cell has ended: everything it printed is on its way, and this is how it ended.
+fn end() -> Vec<u8> {
+    flush();
+    let mut cell = cell();
+    cell.thread = None;
+    if cell.report.status == Status::Ok {
+        // A panic that the cell caught itself is no failure.
+        cell.report.failure = None;
+    }
+    // A report is plain strings: serialising it cannot fail, and an empty one reads as unreadable.
+    serde_json::to_vec(&std::mem::take(&mut cell.report)).unwrap_or_default()
+}
+
+/// The cell panicked; the panic hook has recorded with what.
+pub fn panicked() {
+    let mut cell = cell();
+    cell.report.status = Status::Panic;
+    cell.report.failure.get_or_insert_with(|| CellFailure {
+        ename: "panic".to_owned(),
+        evalue: "the cell panicked".to_owned(),
+        location: None,
+        hint: None,
+    });
+}
+
+/// A `?` returned an error from the cell.
+pub fn question_mark<E: Display>(error: &E) {
+    let (text, failure) = crate::error::record(|| error.to_string());
+    let failure = match failure {
+        Some(failure) => CellFailure {
+            ename: failure.kind.name().to_owned(),
+            evalue: failure.message,
+            location: None,
+            hint: failure.hint,
+        },
+        None => CellFailure {
+            ename: short_type_name(std::any::type_name::<E>()),
+            evalue: text,
+            location: None,
+            hint: None,
+        },
+    };
+    let mut cell = cell();
+    cell.report.status = Status::Error;
+    cell.report.failure = Some(failure);
+}
+
+/// A variable's type was redefined, so that its value could not be read any more.
+pub fn variable_lost(name: impl Display) {
+    cell().report.lost_variables.push(name.to_string());
+}
+
+/// Shows a rendering; what the macro `display!` calls.
+pub fn show_bundle(bundle: Bundle) {
+    crate::show::show_bundle(bundle);
+}
+
+/// `alloc::boxed::Box<dyn core::error::Error>` → `Box<dyn Error>`: paths go, structure stays.
+fn short_type_name(name: &str) -> String {
+    let mut short = String::new();
+    let mut segment = String::new();
+    for character in name.chars() {
+        match character {
+            ':' => segment.clear(),
+            _ if character.is_alphanumeric() || character == '_' => segment.push(character),
+            _ => {
+                short.push_str(&std::mem::take(&mut segment));
+                short.push(character);
+            }
+        }
+    }
+    short.push_str(&segment);
+    short
+}
+
+fn flush() {
+    // A pipe that nobody reads any more is no reason to fail a cell.
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_names_lose_their_paths() {
+        assert_eq!(
+            short_type_name("std::num::error::ParseIntError"),
+            "ParseIntError"
+        );
+        assert_eq!(
+            short_type_name("alloc::boxed::Box<dyn core::error::Error>"),
+            "Box<dyn Error>"
+        );
+        assert_eq!(short_type_name("&str"), "&str");
+    }
+}

@@ -1,0 +1,48 @@
+//! What a panic prints. The cell's own panic prints nothing: the kernel shows it as the cell's error.
+//! On other threads it is one line on standard error, since the cell goes on.
+
+use std::{
+    io::Write,
+    panic::{self, PanicHookInfo},
+    sync::Once,
+};
+
+use wire::cell::CellFailure;
+
+/// Where the user's code stands in the generated crate.
+const CELL_FILE: &str = "src/lib.rs";
+
+/// Takes the place of the standard hook, once a process.
+pub(super) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| panic::set_hook(Box::new(hook)));
+}
+
+fn hook(info: &PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("a value that is no text");
+    // Not `lock`: a panic inside a hook of ours must not wait for itself.
+    if let Ok(mut cell) = super::CELL.try_lock()
+        && cell.thread == Some(std::thread::current().id())
+    {
+        let location = info
+            .location()
+            .filter(|location| location.file().ends_with(CELL_FILE));
+        cell.report.failure = Some(CellFailure {
+            ename: "panic".to_owned(),
+            evalue: message.to_owned(),
+            location: location.map(|location| (location.line(), location.column())),
+            hint: None,
+        });
+        return;
+    }
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let place = info
+        .location()
+        .map(|location| format!(" at {location}"))
+        .unwrap_or_default();
+    let _ = writeln!(
+        std::io::stderr(),
+        "thread '{name}' panicked{place}: {message}"
+    );
+}

@@ -1,0 +1,26 @@
+//! The C functions that the runner looks up in a compiled cell and calls around it. A runner and a
+//! cell may be built by different compilers, so nothing but C types crosses here.
+
+use std::ffi::c_void;
+
+use super::{begin, end};
+
+/// Takes the report: the context it was given for, JSON, and its length in bytes.
+pub type ReportFn = extern "C" fn(context: *mut c_void, json: *const u8, length: usize);
+
+/// A cell begins on the calling thread.
+// SAFETY: the name is ours alone; a second definition would be a second copy of this library in one
+// cell, which the linker refuses.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmcell_cell_begin() {
+    begin();
+}
+
+/// The cell has ended. Flushes its output and calls `report` once, with JSON that is valid during
+/// the call: `{"status": "ok" | "panic" | "error", "failure": …, "lost_variables": […]}`.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub extern "C" fn warmcell_cell_end(report: ReportFn, context: *mut c_void) {
+    let json = end();
+    report(context, json.as_ptr(), json.len());
+}

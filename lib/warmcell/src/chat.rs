@@ -1,0 +1,129 @@
+//! Conversations: the messages, and the text a model reads for them.
+
+use std::{fmt, ops::Deref};
+
+use ::display::{RichDisplay, html};
+use serde::Serialize;
+use wire::{
+    mime::Bundle,
+    text::{ChatMessage, RenderedChat},
+};
+
+use crate::{Tokens, rich::shows_as};
+
+/// Writes a conversation: `messages![system: "Be brief.", user: "Hello!"]`. The role is a bare word,
+/// or an expression in parentheses.
+#[macro_export]
+macro_rules! messages {
+    () => { $crate::Messages::default() };
+    ($($role:tt : $content:expr),+ $(,)?) => {
+        $crate::Messages::from(vec![$($crate::ChatMessage::new($crate::__role!($role), $content)),+])
+    };
+}
+
+/// The role of a message in [`messages!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __role {
+    ($role:ident) => {
+        stringify!($role)
+    };
+    ($role:expr) => {
+        $role
+    };
+}
+
+/// The messages of a conversation, in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Messages(Vec<ChatMessage>);
+
+impl Messages {
+    /// Adds a message.
+    pub fn push(&mut self, role: impl Into<String>, content: impl Into<String>) {
+        self.0.push(ChatMessage::new(role, content));
+    }
+}
+
+impl From<Vec<ChatMessage>> for Messages {
+    fn from(messages: Vec<ChatMessage>) -> Self {
+        Self(messages)
+    }
+}
+
+impl Deref for Messages {
+    type Target = [ChatMessage];
+
+    fn deref(&self) -> &[ChatMessage] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, message) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{}: {}", message.role, content(message))?;
+        }
+        Ok(())
+    }
+}
+
+impl RichDisplay for Messages {
+    fn bundle(&self) -> Bundle {
+        let rows: String = self
+            .0
+            .iter()
+            .map(|message| {
+                let (role, content) = (html::escape(&message.role), html::escape(&content(message)));
+                format!(
+                    "<tr><th scope=\"row\" style=\"text-align: left;\">{role}</th>\
+                     <td dir=\"auto\" style=\"text-align: left; white-space: pre-wrap;\">{content}</td></tr>"
+                )
+            })
+            .collect();
+        Bundle::text(self.to_string())
+            .with("text/html", format!("<table><tbody>{rows}</tbody></table>"))
+    }
+}
+
+fn content(message: &ChatMessage) -> String {
+    message
+        .content
+        .as_str()
+        .map_or_else(|| message.content.to_string(), str::to_owned)
+}
+
+/// A conversation as the model reads it. `Display` is the exact text; shows as a preview.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chat {
+    rendered: RenderedChat,
+}
+
+shows_as!(Chat, rendered);
+
+impl Chat {
+    pub(crate) fn new(rendered: RenderedChat) -> Self {
+        Self { rendered }
+    }
+
+    /// The exact text.
+    pub fn text(&self) -> &str {
+        &self.rendered.text
+    }
+
+    /// The text's tokens. The template has written the special tokens, none are added.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.rendered.encoding.clone())
+    }
+
+    /// The messages it was made from.
+    pub fn messages(&self) -> Messages {
+        Messages(self.rendered.messages.clone())
+    }
+}
+
+impl fmt::Display for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rendered.text)
+    }
+}

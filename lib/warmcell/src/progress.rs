@@ -1,0 +1,143 @@
+//! The bar that a load shows while it takes long. A load of what is resident shows nothing.
+
+use std::{
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use ::display::{LoadProgress, Loaded, RichDisplay};
+use wire::host::{Progress, Request, Response};
+
+use crate::{cell::kernel, show};
+
+/// Loads that end before this show no bar.
+const PATIENCE: Duration = Duration::from_millis(150);
+/// About fifteen updates a second; the newest wins.
+const INTERVAL: Duration = Duration::from_millis(67);
+
+/// Shows how far a request is.
+pub(crate) struct Watch {
+    name: String,
+    started: Instant,
+    stage_started: Instant,
+    news: Option<Progress>,
+    /// When to look again although no event came; `None` once there is nothing to show any more.
+    next_frame: Option<Instant>,
+    is_stale: bool,
+    output: Option<Output>,
+}
+
+enum Output {
+    Display(show::LiveDisplay),
+    Terminal,
+}
+
+impl Watch {
+    pub fn new(request: &Request) -> Self {
+        let now = Instant::now();
+        // Only a request that loads has a bar: the others are short or show their own output.
+        let name = match request {
+            Request::LoadModel(spec) | Request::Generate { model: spec, .. } => {
+                Some(&spec.source.repo)
+            }
+            Request::LoadTokenizer(source) => Some(&source.repo),
+            _ => None,
+        };
+        Self {
+            name: name.cloned().unwrap_or_default(),
+            started: now,
+            stage_started: now,
+            news: None,
+            next_frame: matches!(request, Request::LoadModel(_)).then(|| now + PATIENCE),
+            is_stale: true,
+            output: None,
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next_frame.filter(|_| self.is_stale)
+    }
+
+    pub fn progress(&mut self, news: Progress) {
+        if self.news.as_ref().map(|old| (old.stage, &old.subject))
+            != Some((news.stage, &news.subject))
+        {
+            self.stage_started = Instant::now();
+        }
+        self.news = Some(news);
+        self.is_stale = true;
+        // A generation that has to load first has a bar as soon as the load is news.
+        let due = *self.next_frame.get_or_insert(self.started + PATIENCE);
+        if Instant::now() >= due {
+            self.tick();
+        }
+    }
+
+    /// Draws the newest frame.
+    pub fn tick(&mut self) {
+        let seconds = self.stage_started.elapsed().as_secs_f64();
+        let speed = self
+            .news
+            .as_ref()
+            .filter(|_| seconds > 0.3)
+            .map(|news| news.done as f64 / seconds);
+        self.draw(&LoadProgress {
+            news: self.news.clone(),
+            name: self.name.clone(),
+            speed,
+        });
+        self.next_frame = Some(Instant::now() + INTERVAL);
+        self.is_stale = false;
+    }
+
+    /// A line for the user, where it does not get between a cell's results.
+    #[expect(
+        clippy::unused_self,
+        reason = "a notice belongs to the request that is watched"
+    )]
+    pub fn notice(&self, line: &str) {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// Draws the last frame, if any was drawn, and shows no more.
+    pub fn finish(&mut self, response: Option<&Response>) {
+        self.next_frame = None;
+        if self.output.is_none() {
+            return;
+        }
+        if let Some(Response::Model(info)) = response {
+            self.draw(&Loaded {
+                info: info.clone(),
+                seconds: self.started.elapsed().as_secs_f64(),
+            });
+        } else {
+            self.tick();
+            self.next_frame = None;
+        }
+        if let Some(Output::Terminal) = self.output.take() {
+            let _ = writeln!(std::io::stderr());
+        }
+    }
+
+    fn draw(&mut self, frame: &dyn RichDisplay) {
+        let bundle = frame.bundle();
+        match &self.output {
+            Some(Output::Display(live)) => drop(live.update(bundle)),
+            Some(Output::Terminal) => draw_line(bundle.get("text/plain").unwrap_or_default()),
+            None if kernel::is_connected() => {
+                self.output = show::LiveDisplay::start(bundle).ok().map(Output::Display);
+            }
+            None if std::io::stderr().is_terminal() => {
+                self.output = Some(Output::Terminal);
+                draw_line(bundle.get("text/plain").unwrap_or_default());
+            }
+            None => {}
+        }
+    }
+}
+
+fn draw_line(line: &str) {
+    // `ESC [ K` clears what a longer line left.
+    let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
+}
