@@ -1,0 +1,10 @@
+//! The engine against transformers 4.57.6 (fixtures by `fixtures/make_fixtures.py`), and its service
+//! as the model host drives it.
+
+mod checkpoints;
+mod damaged;
+mod embedded;
+mod service;
+mod support;
+mod templates;
+mod tokenizers;
