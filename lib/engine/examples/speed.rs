@@ -12,20 +12,38 @@ use wire::{
 };
 
 fn main() -> Result<(), Failure> {
-    let name = std::env::args().nth(1).unwrap_or_else(|| EMBEDDED_REPO.to_owned());
-    let model = ModelSpec { source: ModelSource::new(name), dtype: None, device: Device::Auto };
+    let name = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| EMBEDDED_REPO.to_owned());
+    let model = ModelSpec {
+        source: ModelSource::new(name),
+        dtype: None,
+        device: Device::Auto,
+    };
     let service = Service::new();
     if let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? {
-        println!("load     {:.3} s, {:.1} MB of weights", info.load_seconds, info.bytes as f64 / 1e6);
+        println!(
+            "load     {:.3} s, {:.1} MB of weights",
+            info.load_seconds,
+            info.bytes as f64 / 1e6
+        );
     }
     for length in [512_usize, 64] {
-        let prompt = Prompt::Ids { ids: (0..length as u32).map(|i| 1000 + i * 7).collect(), fingerprint: None };
+        let prompt = Prompt::Ids {
+            ids: (0..length as u32).map(|i| 1000 + i * 7).collect(),
+            fingerprint: None,
+        };
         let config = GenerationConfig {
             max_new_tokens: Some(64),
             min_new_tokens: Some(64),
             ..Default::default()
         };
-        let request = Request::Generate { model: model.clone(), prompt, config, stream: None };
+        let request = Request::Generate {
+            model: model.clone(),
+            prompt,
+            config,
+            stream: None,
+        };
         if let Response::Generated(generated) = ask(&service, request)? {
             let timing = generated.timing;
             println!(
@@ -36,7 +54,10 @@ fn main() -> Result<(), Failure> {
         }
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    for line in status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS")) {
+    for line in status
+        .lines()
+        .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
+    {
         println!("{line}");
     }
     Ok(())

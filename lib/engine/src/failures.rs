@@ -25,6 +25,10 @@ pub fn corrupt(path: &Path, what: impl std::fmt::Display) -> Failure {
 }
 
 /// A tensor operation that failed on shapes this program chose.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `map_err` takes"
+)]
 pub fn internal(error: candle_core::Error) -> Failure {
     Failure::new(
         FailureKind::Internal,

@@ -83,7 +83,11 @@ impl ResidentModel {
             info: self.info.clone(),
             spec: self.spec.clone(),
             age_seconds: self.loaded.elapsed().as_secs_f64(),
-            idle_seconds: if usage.users > 0 { 0.0 } else { usage.last_used.elapsed().as_secs_f64() },
+            idle_seconds: if usage.users > 0 {
+                0.0
+            } else {
+                usage.last_used.elapsed().as_secs_f64()
+            },
             users: usage.users,
         }
     }
@@ -148,7 +152,9 @@ impl Residency {
         loop {
             let load = match self.find(&key) {
                 Found::Ready(model) => return Ok((model, true)),
-                Found::Mine(load) => return Ok((self.lead(spec, &key, &load, cancel, sink)?, false)),
+                Found::Mine(load) => {
+                    return Ok((self.lead(spec, &key, &load, cancel, sink)?, false));
+                }
                 Found::Theirs(load) => load,
             };
             match follow(&load, cancel, sink) {
@@ -176,7 +182,8 @@ impl Residency {
 
     /// What is resident, the longest loaded first.
     pub fn residents(&self) -> Vec<Resident> {
-        let mut residents: Vec<Resident> = self.ready().iter().map(|model| model.resident()).collect();
+        let mut residents: Vec<Resident> =
+            self.ready().iter().map(|model| model.resident()).collect();
         residents.sort_by(|a, b| b.age_seconds.total_cmp(&a.age_seconds));
         residents
     }
@@ -267,7 +274,10 @@ impl Residency {
         let sizes = model.sizes();
         let info = ModelInfo {
             name: files.name,
-            files: weights.files().map(|path| path.display().to_string()).collect(),
+            files: weights
+                .files()
+                .map(|path| path.display().to_string())
+                .collect(),
             architecture: model.architecture().to_owned(),
             quantization: weights.main_format().name().to_owned(),
             device: "cpu".to_owned(),
@@ -288,18 +298,28 @@ impl Residency {
             tokenizer,
             defaults,
             loaded: now,
-            usage: Mutex::new(Usage { last_used: now, users: 0, running: false }),
+            usage: Mutex::new(Usage {
+                last_used: now,
+                users: 0,
+                running: false,
+            }),
             turn: Condvar::new(),
         }))
     }
 
-    fn tokenizer_of(&self, key: ModelSource, files: &ModelFiles) -> Result<Arc<Tokenizer>, Failure> {
+    fn tokenizer_of(
+        &self,
+        key: ModelSource,
+        files: &ModelFiles,
+    ) -> Result<Arc<Tokenizer>, Failure> {
         if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
             return Ok(Arc::clone(tokenizer));
         }
         // Two that come at once may both read it; the first to finish is kept.
         let tokenizer = Arc::new(Tokenizer::load(files)?);
-        Ok(Arc::clone(lock(&self.tokenizers).entry(key).or_insert(tokenizer)))
+        Ok(Arc::clone(
+            lock(&self.tokenizers).entry(key).or_insert(tokenizer),
+        ))
     }
 
     /// Refuses what does not fit in the memory that is left.
@@ -321,7 +341,11 @@ impl Residency {
                 "cannot load `{name}`: it takes {} and {} of memory are available; resident: {}",
                 megabytes(bytes),
                 megabytes(available),
-                if resident.is_empty() { "nothing".to_owned() } else { resident.join(", ") },
+                if resident.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    resident.join(", ")
+                },
             ),
         );
         Err(failure.hint(if resident.is_empty() {
@@ -400,7 +424,10 @@ fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
 }
 
 fn source_key(source: &ModelSource) -> ModelSource {
-    let mut key = ModelSource { local_files_only: false, ..source.clone() };
+    let mut key = ModelSource {
+        local_files_only: false,
+        ..source.clone()
+    };
     if let Ok(path) = Path::new(&source.repo).canonicalize() {
         key.repo = path.display().to_string();
         key.revision = None;
@@ -408,7 +435,8 @@ fn source_key(source: &ModelSource) -> ModelSource {
     }
     key.revision.get_or_insert_with(|| "main".to_owned());
     if key.repo == EMBEDDED_REPO {
-        key.gguf_file.get_or_insert_with(|| EMBEDDED_FILE.to_owned());
+        key.gguf_file
+            .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
     }
     key
 }

@@ -29,7 +29,10 @@ impl Default for Service {
 impl Service {
     /// A service that holds nothing yet.
     pub fn new() -> Self {
-        Self { residency: Residency::default(), started: Instant::now() }
+        Self {
+            residency: Residency::default(),
+            started: Instant::now(),
+        }
     }
 
     /// Runs a request on this thread. News go to `sink` as they come; the last is always one
@@ -42,8 +45,11 @@ impl Service {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(Failure::new(FailureKind::Internal, format!("the engine panicked: {what}"))
-                .hint("this is a fault of Warmcell; other models and requests are not affected"))
+            Err(Failure::new(
+                FailureKind::Internal,
+                format!("the engine panicked: {what}"),
+            )
+            .hint("this is a fault of Warmcell; other models and requests are not affected"))
         });
         sink(match outcome {
             Ok(response) => Event::Done(response),
@@ -71,20 +77,37 @@ impl Service {
                 Response::Tokenizer(tokenizer(&source, sink)?.info().clone())
             }
             Request::LoadModel(spec) => Response::Model(self.load_model(&spec, cancel, sink)?),
-            Request::Encode { tokenizer: source, texts, add_special_tokens } => {
+            Request::Encode {
+                tokenizer: source,
+                texts,
+                add_special_tokens,
+            } => {
                 let tokenizer = tokenizer(&source, sink)?;
                 let encode = |text: &String| tokenizer.encode(text, add_special_tokens);
                 Response::Encodings(texts.iter().map(encode).collect::<Result<_, _>>()?)
             }
-            Request::Decode { tokenizer: source, sequences, skip_special_tokens } => {
+            Request::Decode {
+                tokenizer: source,
+                sequences,
+                skip_special_tokens,
+            } => {
                 let tokenizer = tokenizer(&source, sink)?;
                 let decode = |ids: &Vec<u32>| tokenizer.decode(ids, skip_special_tokens);
                 Response::Texts(sequences.iter().map(decode).collect::<Result<_, _>>()?)
             }
-            Request::ApplyChatTemplate { tokenizer: source, messages, options } => {
+            Request::ApplyChatTemplate {
+                tokenizer: source,
+                messages,
+                options,
+            } => {
                 Response::Chat(tokenizer(&source, sink)?.apply_chat_template(&messages, &options)?)
             }
-            Request::Generate { model, prompt, config, stream } => {
+            Request::Generate {
+                model,
+                prompt,
+                config,
+                stream,
+            } => {
                 let (model, _) = self.residency.model(&model, cancel, sink)?;
                 let turn = model.turn(cancel)?;
                 let generator = turn.generator();
@@ -104,7 +127,10 @@ impl Service {
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
         let (model, was_resident) = self.residency.model(spec, cancel, sink)?;
-        Ok(ModelInfo { was_resident, ..model.info.clone() })
+        Ok(ModelInfo {
+            was_resident,
+            ..model.info.clone()
+        })
     }
 
     /// What the engine knows of the process; a host adds its clients and its time-out.

@@ -1,4 +1,4 @@
-//! Llama 2 and 3, and what is built like them (SmolLM2, TinyLlama, …); `modeling_llama.py` of
+//! Llama 2 and 3, and what is built like them (`SmolLM2`, `TinyLlama`, …); `modeling_llama.py` of
 //! transformers is the reference.
 
 use candle_core::{Result, Tensor};
@@ -58,7 +58,9 @@ impl CausalLm for Llama {
     }
 
     fn new_cache(&self) -> KvCache {
-        let AttentionShape { kv_heads, head_dim, .. } = self.config.attention;
+        let AttentionShape {
+            kv_heads, head_dim, ..
+        } = self.config.attention;
         KvCache::new(self.layers.len(), kv_heads, head_dim)
     }
 
@@ -133,7 +135,15 @@ fn build(
         let factors = loader.vector(ROPE_FACTORS, head_dim / 2)?;
         rotary = rotary.with_factors(&factors.to_vec1::<f32>().map_err(failures::internal)?);
     }
-    Ok(Llama { config, embed_tokens, layers, norm, lm_head, rotary, bytes })
+    Ok(Llama {
+        config,
+        embed_tokens,
+        layers,
+        norm,
+        lm_head,
+        rotary,
+        bytes,
+    })
 }
 
 fn load_layer(
@@ -143,11 +153,19 @@ fn load_layer(
     loader: &mut Loader,
 ) -> std::result::Result<DecoderLayer, Failure> {
     let (hidden, intermediate) = (config.sizes.hidden_size, config.intermediate_size);
-    let AttentionShape { heads, kv_heads, head_dim } = config.attention;
+    let AttentionShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = config.attention;
     let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
     let name = |part: &str| format!("{}.{layer}.{part}", names.layers);
     Ok(DecoderLayer {
-        input_layernorm: loader.rms_norm(&name(names.input_layernorm), hidden, config.rms_norm_eps)?,
+        input_layernorm: loader.rms_norm(
+            &name(names.input_layernorm),
+            hidden,
+            config.rms_norm_eps,
+        )?,
         self_attn: Attention {
             q_proj: loader.linear(&name(names.q_proj), (queries, hidden))?,
             k_proj: loader.linear(&name(names.k_proj), (keys, hidden))?,
@@ -175,7 +193,9 @@ impl Config {
             metadata.count(&key).ok_or_else(|| missing(&key))
         };
         if metadata.count("llama.expert_count").unwrap_or(0) > 0 {
-            return Err(failures::unsupported("mixtures of experts are not supported"));
+            return Err(failures::unsupported(
+                "mixtures of experts are not supported",
+            ));
         }
         let (hidden_size, heads) = (count("embedding_length")?, count("attention.head_count")?);
         let head_dim = metadata
@@ -185,7 +205,9 @@ impl Config {
             Some(entry) => entry.shape[0],
             None => count("vocab_size")?,
         };
-        let rotary_dim = metadata.count("llama.rope.dimension_count").unwrap_or(head_dim);
+        let rotary_dim = metadata
+            .count("llama.rope.dimension_count")
+            .unwrap_or(head_dim);
         let config = Self {
             sizes: ModelSizes {
                 vocab_size,
@@ -196,7 +218,9 @@ impl Config {
             intermediate_size: count("feed_forward_length")?,
             attention: AttentionShape {
                 heads,
-                kv_heads: metadata.count("llama.attention.head_count_kv").unwrap_or(heads),
+                kv_heads: metadata
+                    .count("llama.attention.head_count_kv")
+                    .unwrap_or(heads),
                 head_dim,
             },
             rms_norm_eps: metadata
@@ -251,7 +275,11 @@ impl Config {
 
     /// Refuses sizes that no layer could have, so that a damaged file fails here and by name.
     fn checked(self, rotary_dim: usize) -> std::result::Result<Self, Failure> {
-        let AttentionShape { heads, kv_heads, head_dim } = self.attention;
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.attention;
         let sound = heads > 0
             && kv_heads > 0
             && heads.is_multiple_of(kv_heads)

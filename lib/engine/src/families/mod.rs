@@ -57,8 +57,9 @@ pub fn load(
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
 ) -> std::result::Result<Box<dyn CausalLm>, Failure> {
-    let architecture = architecture(weights)
-        .ok_or_else(|| failures::invalid(format!("cannot load `{name}`: it names no architecture")))?;
+    let architecture = architecture(weights).ok_or_else(|| {
+        failures::invalid(format!("cannot load `{name}`: it names no architecture"))
+    })?;
     let loader = Loader::new(weights, name, cancel, sink);
     match architecture {
         "llama" => Ok(Box::new(llama::load(weights, loader, name)?)),

@@ -17,7 +17,11 @@ use wire::{
     text::TemplateOptions,
 };
 
-use crate::{Cancel, failures, families::CausalLm, tokenizer::{TextStreamer, Tokenizer}};
+use crate::{
+    Cancel, failures,
+    families::CausalLm,
+    tokenizer::{TextStreamer, Tokenizer},
+};
 
 /// A model with what generation needs beside it.
 #[derive(Clone, Copy)]
@@ -39,7 +43,11 @@ pub fn run(
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
 ) -> Result<Generated, Failure> {
-    let Generator { model, tokenizer, defaults } = generator;
+    let Generator {
+        model,
+        tokenizer,
+        defaults,
+    } = generator;
     let started = Instant::now();
     let prompt_ids = prompt_ids(tokenizer, prompt)?;
     let settings = Settings::resolve(config, defaults, prompt_ids.len(), model.sizes())?;
@@ -70,14 +78,22 @@ pub fn run(
         }
     }
     let ids = tokens.added().to_vec();
-    let decode = if ids.is_empty() { 0.0 } else { started.elapsed().as_secs_f64() - first_token };
+    let decode = if ids.is_empty() {
+        0.0
+    } else {
+        started.elapsed().as_secs_f64() - first_token
+    };
     Ok(Generated {
         text: tokenizer.decode(&ids, true)?,
         prompt_text: tokenizer.decode(&prompt_ids, true)?,
         prompt_ids,
         ids,
         finish_reason: tokens.finish_reason().unwrap_or(FinishReason::Length),
-        timing: Timing { first_token, prefill, decode },
+        timing: Timing {
+            first_token,
+            prefill,
+            decode,
+        },
     })
 }
 
@@ -85,11 +101,17 @@ fn prompt_ids(tokenizer: &Tokenizer, prompt: &Prompt) -> Result<Vec<u32>, Failur
     let encoding = match prompt {
         Prompt::Text(text) => tokenizer.encode(text, true)?,
         Prompt::Chat(messages) => {
-            let options = TemplateOptions { add_generation_prompt: true, ..Default::default() };
+            let options = TemplateOptions {
+                add_generation_prompt: true,
+                ..Default::default()
+            };
             tokenizer.apply_chat_template(messages, &options)?.encoding
         }
         Prompt::Ids { ids, fingerprint } => {
-            if fingerprint.as_deref().is_some_and(|theirs| theirs != tokenizer.fingerprint()) {
+            if fingerprint
+                .as_deref()
+                .is_some_and(|theirs| theirs != tokenizer.fingerprint())
+            {
                 return Err(failures::invalid(format!(
                     "the prompt's tokens are of another vocabulary than `{}`",
                     tokenizer.info().name

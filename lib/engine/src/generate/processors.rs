@@ -6,9 +6,7 @@ use super::settings::{Sampling, Settings};
 /// Applies what `settings` ask for, for a sequence of `ids` of which the first `prompt_length` are
 /// the prompt.
 pub fn process(logits: &mut [f32], settings: &Settings, ids: &[u32], prompt_length: usize) {
-    if settings.repetition_penalty != 1.0 {
-        repetition_penalty(logits, ids, settings.repetition_penalty);
-    }
+    repetition_penalty(logits, ids, settings.repetition_penalty);
     if ids.len() - prompt_length < settings.min_new_tokens {
         forbid(logits, &settings.eos);
     }
@@ -18,10 +16,8 @@ pub fn process(logits: &mut [f32], settings: &Settings, ids: &[u32], prompt_leng
 }
 
 fn warp(logits: &mut [f32], sampling: &Sampling) {
-    if sampling.temperature != 1.0 {
-        for logit in &mut *logits {
-            *logit /= sampling.temperature;
-        }
+    for logit in &mut *logits {
+        *logit /= sampling.temperature;
     }
     if sampling.top_k > 0 {
         top_k(logits, sampling.top_k);
@@ -41,7 +37,11 @@ fn repetition_penalty(logits: &mut [f32], ids: &[u32], penalty: f32) {
     seen.dedup();
     for id in seen {
         if let Some(logit) = logits.get_mut(id as usize) {
-            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+            *logit = if *logit < 0.0 {
+                *logit * penalty
+            } else {
+                *logit / penalty
+            };
         }
     }
 }
@@ -112,7 +112,9 @@ mod tests {
     use super::*;
 
     fn kept(logits: &[f32]) -> Vec<usize> {
-        (0..logits.len()).filter(|&i| logits[i].is_finite()).collect()
+        (0..logits.len())
+            .filter(|&i| logits[i].is_finite())
+            .collect()
     }
 
     #[test]
@@ -143,6 +145,6 @@ mod tests {
     fn repetition_is_punished_once_a_token() {
         let mut logits = [2.0, -2.0, 1.0];
         repetition_penalty(&mut logits, &[0, 1, 0, 0], 2.0);
-        assert_eq!(logits, [1.0, -4.0, 1.0]);
+        assert_eq!(logits.map(|logit| logit as i32), [1, -4, 1]);
     }
 }

@@ -19,7 +19,9 @@ impl Sampler {
             None => Self::Greedy,
             Some(sampling) => {
                 // The standard library seeds its hash maps from the system; so does this.
-                let seed = sampling.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+                let seed = sampling
+                    .seed
+                    .unwrap_or_else(|| RandomState::new().hash_one(0));
                 Self::Draw(Random(seed))
             }
         }
@@ -58,7 +60,7 @@ fn draw(logits: &[f32], random: &mut Random) -> u32 {
     likeliest(logits)
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
+/// `SplitMix64` (Steele, Lea and Flood, 2014).
 pub struct Random(u64);
 
 impl Random {

@@ -45,9 +45,14 @@ impl Defaults {
                 let id = |name: &str| metadata.count(&format!("tokenizer.ggml.{name}_token_id"));
                 let mut ids: Vec<usize> = ["eos", "eot"].into_iter().filter_map(id).collect();
                 ids.dedup();
-                Ok(Self { eos_token_id: ids.into(), ..Self::default() })
+                Ok(Self {
+                    eos_token_id: ids.into(),
+                    ..Self::default()
+                })
             }
-            (Description::Json(config), Layout::Folder(folder)) => Self::from_folder(folder, config),
+            (Description::Json(config), Layout::Folder(folder)) => {
+                Self::from_folder(folder, config)
+            }
             (Description::Json(_), Layout::Gguf(_)) => Ok(Self::default()),
         }
     }
@@ -55,7 +60,10 @@ impl Defaults {
     fn from_folder(folder: &Path, config: &Value) -> Result<Self, Failure> {
         let path = folder.join("generation_config.json");
         if !path.is_file() {
-            return Ok(Self { eos_token_id: config["eos_token_id"].clone(), ..Self::default() });
+            return Ok(Self {
+                eos_token_id: config["eos_token_id"].clone(),
+                ..Self::default()
+            });
         }
         let text = std::fs::read(&path).map_err(|error| failures::io(&path, &error))?;
         serde_json::from_slice(&text).map_err(|error| failures::corrupt(&path, error))
@@ -126,7 +134,10 @@ impl Settings {
             .hint("shorten the prompt, or take a model with a longer context"));
         }
         let room = sizes.context_length - prompt_length;
-        let repetition_penalty = request.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0);
+        let repetition_penalty = request
+            .repetition_penalty
+            .or(defaults.repetition_penalty)
+            .unwrap_or(1.0);
         if repetition_penalty.is_nan() || repetition_penalty <= 0.0 {
             return Err(failures::invalid(format!(
                 "`penalty` has to be a strictly positive float, but is {repetition_penalty}"
@@ -136,11 +147,21 @@ impl Settings {
         let do_sample = request.do_sample.or(defaults.do_sample).unwrap_or(false);
         Ok(Self {
             max_new_tokens: max_new_tokens(request, defaults, prompt_length)?.min(room),
-            min_new_tokens: request.min_new_tokens.or(defaults.min_new_tokens).unwrap_or(0) as usize,
-            eos: request.eos_token_id.clone().unwrap_or_else(|| defaults.eos()),
+            min_new_tokens: request
+                .min_new_tokens
+                .or(defaults.min_new_tokens)
+                .unwrap_or(0) as usize,
+            eos: request
+                .eos_token_id
+                .clone()
+                .unwrap_or_else(|| defaults.eos()),
             stop_strings: request.stop_strings.clone().unwrap_or_default(),
             repetition_penalty: repetition_penalty as f32,
-            sampling: if do_sample { Some(Sampling::resolve(request, defaults)?) } else { None },
+            sampling: if do_sample {
+                Some(Sampling::resolve(request, defaults)?)
+            } else {
+                None
+            },
         })
     }
 }
@@ -152,11 +173,15 @@ fn max_new_tokens(
 ) -> Result<usize, Failure> {
     if let Some(count) = request.max_new_tokens.or(defaults.max_new_tokens) {
         if count == 0 {
-            return Err(failures::invalid("`max_new_tokens` must be greater than 0, but is 0"));
+            return Err(failures::invalid(
+                "`max_new_tokens` must be greater than 0, but is 0",
+            ));
         }
         return Ok(count as usize);
     }
-    let from_file = defaults.max_length.filter(|&length| length != DEFAULT_MAX_LENGTH);
+    let from_file = defaults
+        .max_length
+        .filter(|&length| length != DEFAULT_MAX_LENGTH);
     let Some(max_length) = request.max_length.or(from_file) else {
         return Ok(DEFAULT_MAX_LENGTH as usize);
     };

@@ -135,7 +135,8 @@ impl<'a> Tokens<'a> {
         let text = tokenizer.decode(tail, false)?;
         let before = tokenizer.decode(&tail[..tail.len() - 1], false)?;
         Ok(stops.iter().filter(|stop| !stop.is_empty()).any(|stop| {
-            text.rfind(stop.as_str()).is_some_and(|at| at + stop.len() > before.len())
+            text.rfind(stop.as_str())
+                .is_some_and(|at| at + stop.len() > before.len())
         }))
     }
 }

@@ -15,7 +15,7 @@ const VALUES_PER_JOB: usize = 1 << 15;
 /// Takes `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)`;
 /// gives `(batch, tokens, heads * head_dim)`.
 pub struct CausalAttention {
-    /// Multiplies the scores: 1/√head_dim in most families.
+    /// Multiplies the scores: `1/√head_dim` in most families.
     pub scale: f32,
 }
 
@@ -57,9 +57,20 @@ impl CustomOp3 for CausalAttention {
             && strides[2..] == [head_dim, 1]
             && q_layout.is_contiguous();
         if !fits {
-            bail!("attention got q {:?} and k {:?}", q_layout.shape(), k_layout.shape());
+            bail!(
+                "attention got q {:?} and k {:?}",
+                q_layout.shape(),
+                k_layout.shape()
+            );
         }
-        let sizes = Sizes { heads, kv_heads, tokens, keys, head_dim, strides: (strides[0], strides[1]) };
+        let sizes = Sizes {
+            heads,
+            kv_heads,
+            tokens,
+            keys,
+            head_dim,
+            strides: (strides[0], strides[1]),
+        };
         let q = &q.as_slice::<f32>()?[q_layout.start_offset()..];
         let k = &k.as_slice::<f32>()?[k_layout.start_offset()..];
         let v = &v.as_slice::<f32>()?[v_layout.start_offset()..];
@@ -72,7 +83,10 @@ impl CustomOp3 for CausalAttention {
                 || vec![0.0; keys],
                 |scores, (index, out)| self.attend(&sizes, index, (q, k, v), scores, out),
             );
-        Ok((CpuStorage::F32(out), Shape::from((batch, tokens, heads * head_dim))))
+        Ok((
+            CpuStorage::F32(out),
+            Shape::from((batch, tokens, heads * head_dim)),
+        ))
     }
 }
 

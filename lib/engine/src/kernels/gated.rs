@@ -21,12 +21,19 @@ impl CustomOp2 for SiluMul {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let offsets = (gate_layout.contiguous_offsets(), up_layout.contiguous_offsets());
+        let offsets = (
+            gate_layout.contiguous_offsets(),
+            up_layout.contiguous_offsets(),
+        );
         let (Some(gate_at), Some(up_at)) = offsets else {
             bail!("silu-mul takes contiguous tensors");
         };
         if gate_layout.shape() != up_layout.shape() {
-            bail!("silu-mul got {:?} and {:?}", gate_layout.shape(), up_layout.shape());
+            bail!(
+                "silu-mul got {:?} and {:?}",
+                gate_layout.shape(),
+                up_layout.shape()
+            );
         }
         let mut out = gate.as_slice::<f32>()?[gate_at.0..gate_at.1].to_vec();
         let up = &up.as_slice::<f32>()?[up_at.0..up_at.1];

@@ -28,9 +28,17 @@ impl Matrix {
     pub fn new(format: Format, rows: usize, columns: usize, bytes: Vec<u8>) -> Result<Self> {
         let row_bytes = format.bytes_of(columns as u64).unwrap_or(0) as usize;
         if columns == 0 || row_bytes == 0 || row_bytes.checked_mul(rows) != Some(bytes.len()) {
-            bail!("{} bytes are no ({rows}, {columns}) matrix of {format:?}", bytes.len());
+            bail!(
+                "{} bytes are no ({rows}, {columns}) matrix of {format:?}",
+                bytes.len()
+            );
         }
-        Ok(Self { format, rows, columns, bytes })
+        Ok(Self {
+            format,
+            rows,
+            columns,
+            bytes,
+        })
     }
 
     /// Bytes that the values take.
@@ -65,16 +73,19 @@ impl Matrix {
     fn multiply_one(&self, input: &[f32]) -> Vec<f32> {
         let dot = primitives().packed_dot;
         let mut out = vec![0.0; self.rows];
-        out.par_chunks_mut(ROWS_PER_JOB)
-            .enumerate()
-            .for_each_init(
-                || vec![0.0; self.columns],
-                |scratch, (job, out)| {
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = dot(self.format, self.row(job * ROWS_PER_JOB + i), input, scratch);
-                    }
-                },
-            );
+        out.par_chunks_mut(ROWS_PER_JOB).enumerate().for_each_init(
+            || vec![0.0; self.columns],
+            |scratch, (job, out)| {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = dot(
+                        self.format,
+                        self.row(job * ROWS_PER_JOB + i),
+                        input,
+                        scratch,
+                    );
+                }
+            },
+        );
         out
     }
 
@@ -91,7 +102,11 @@ impl Matrix {
                     let rows = out.len() / tokens;
                     let weights = &mut scratch[..rows * self.columns];
                     for (i, weights) in weights.chunks_exact_mut(self.columns).enumerate() {
-                        (primitives().unpack)(self.format, self.row(job * ROWS_UNPACKED + i), weights);
+                        (primitives().unpack)(
+                            self.format,
+                            self.row(job * ROWS_UNPACKED + i),
+                            weights,
+                        );
                     }
                     multiply_block(weights, inputs, self.columns, out);
                 },
@@ -122,15 +137,17 @@ fn multiply_block(weights: &[f32], inputs: &[f32], columns: usize, out: &mut [f3
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     // Sixteen columns at a time: a cache line of `values` is used up before it is lost.
-    out.par_chunks_mut(16 * rows).enumerate().for_each(|(job, out)| {
-        let first = job * 16;
-        for row in 0..rows {
-            let line = &values[row * columns + first..];
-            for (column, out) in out.chunks_exact_mut(rows).enumerate() {
-                out[row] = line[column];
+    out.par_chunks_mut(16 * rows)
+        .enumerate()
+        .for_each(|(job, out)| {
+            let first = job * 16;
+            for row in 0..rows {
+                let line = &values[row * columns + first..];
+                for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+                    out[row] = line[column];
+                }
             }
-        }
-    });
+        });
     out
 }
 
@@ -145,7 +162,11 @@ impl CustomOp1 for Product<'_> {
         let matrix = self.0;
         let mut shape = layout.dims().to_vec();
         if shape.pop() != Some(matrix.columns) {
-            bail!("a product with a matrix of {} columns got {:?}", matrix.columns, layout.shape());
+            bail!(
+                "a product with a matrix of {} columns got {:?}",
+                matrix.columns,
+                layout.shape()
+            );
         }
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a packed matrix takes contiguous activations");

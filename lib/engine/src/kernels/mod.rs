@@ -24,6 +24,9 @@ use crate::weights::Format;
 /// the sixteen registers of AVX2.
 pub(crate) const TILE: (usize, usize) = (2, 4);
 
+/// The form of [`Primitives::tile`].
+pub(crate) type Tile = fn([&[f32]; TILE.0], [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0];
+
 /// The inner loops, in the form that suits this processor.
 #[derive(Clone, Copy)]
 pub(crate) struct Primitives {
@@ -32,7 +35,7 @@ pub(crate) struct Primitives {
     /// Product of a packed row with a vector; the last argument is scratch of the vector's length.
     pub packed_dot: fn(Format, &[u8], &[f32], &mut [f32]) -> f32,
     /// Products of two rows with four: `out[i][j] = rows[i] · inputs[j]`.
-    pub tile: fn([&[f32]; TILE.0], [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0],
+    pub tile: Tile,
     /// Products of a vector with each of `rows`, which lie one after the other.
     pub dots: fn(&[f32], &[f32], &mut [f32]),
     /// Adds `weights[i] * rows[i]` to the last argument, for rows that lie one after the other.
@@ -53,4 +56,5 @@ pub(crate) fn primitives() -> &'static Primitives {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod tests;

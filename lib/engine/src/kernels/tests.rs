@@ -9,14 +9,19 @@ use crate::weights::Format;
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let step = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u8
     };
     (0..length).map(step).collect()
 }
 
 fn floats(length: usize, seed: u64) -> Vec<f32> {
-    noise(length, seed).iter().map(|&byte| f32::from(byte) / 128.0 - 1.0).collect()
+    noise(length, seed)
+        .iter()
+        .map(|&byte| f32::from(byte) / 128.0 - 1.0)
+        .collect()
 }
 
 /// Packed rows of a format with finite scales: every byte but the scales' exponents is noise.
@@ -27,8 +32,14 @@ fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
             let values = floats(blocks, seed);
             return match format {
                 Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                Format::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
-                _ => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+                Format::F16 => values
+                    .iter()
+                    .flat_map(|v| half::f16::from_f32(*v).to_le_bytes())
+                    .collect(),
+                _ => values
+                    .iter()
+                    .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
+                    .collect(),
             };
         }
         Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
@@ -78,7 +89,10 @@ fn unpacking_is_what_candle_reads() {
         let tensor = QTensor::new(storage, values).unwrap();
         let expected: Vec<f32> = tensor.dequantize(&Device::Cpu).unwrap().to_vec1().unwrap();
         for (got, expected) in got.iter().zip(&expected) {
-            assert!((got - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{format:?}: {got} {expected}");
+            assert!(
+                (got - expected).abs() <= 1e-6 * expected.abs().max(1.0),
+                "{format:?}: {got} {expected}"
+            );
         }
     }
 }
@@ -95,13 +109,24 @@ fn the_product_with_a_packed_matrix_is_the_plain_product() {
         for tokens in [1, 2, 4, 7, 19] {
             let input = floats(tokens * columns, 5);
             let x = Tensor::from_slice(&input, (1, tokens, columns), &Device::Cpu).unwrap();
-            let got: Vec<f32> = matrix.multiply(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let got: Vec<f32> = matrix
+                .multiply(&x)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap();
             for (index, got) in got.iter().enumerate() {
                 let (token, row) = (index / rows, index % rows);
-                let pairs = plain[row * columns..][..columns].iter().zip(&input[token * columns..]);
+                let pairs = plain[row * columns..][..columns]
+                    .iter()
+                    .zip(&input[token * columns..]);
                 let expected: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 let error = (f64::from(*got) - expected).abs();
-                assert!(error < 1e-3, "{format:?}, {tokens} tokens: {got} instead of {expected}");
+                assert!(
+                    error < 1e-3,
+                    "{format:?}, {tokens} tokens: {got} instead of {expected}"
+                );
             }
         }
     }
@@ -117,7 +142,10 @@ fn attention_loops_are_the_portable_ones() {
         let (mut got_sum, mut expected_sum) = (vec![0.5; dim], vec![0.5; dim]);
         (primitives().weighted_sum)(&got, &rows, &mut got_sum);
         (portable::PRIMITIVES.weighted_sum)(&got, &rows, &mut expected_sum);
-        let pairs = got.iter().chain(&got_sum).zip(expected.iter().chain(&expected_sum));
+        let pairs = got
+            .iter()
+            .chain(&got_sum)
+            .zip(expected.iter().chain(&expected_sum));
         for (got, expected) in pairs {
             assert!((got - expected).abs() < 1e-4, "{dim}: {got} {expected}");
         }

@@ -3,11 +3,12 @@
 //! processor has them.
 
 use std::arch::x86_64::{
-    __m128i, __m256, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_set1_epi8, _mm_srli_epi16, _mm_srli_si128, _mm256_add_ps, _mm256_castps256_ps128,
-    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_extractf128_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm_add_ps, _mm_add_ss, _mm_movehl_ps, _mm_shuffle_ps,
+    __m128i, __m256, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehl_ps, _mm_set1_epi8, _mm_shuffle_ps, _mm_srli_epi16,
+    _mm_srli_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    _mm256_sub_ps,
 };
 
 use super::{Primitives, TILE};
@@ -22,7 +23,9 @@ pub fn detect() -> Option<Primitives> {
         // SAFETY (all five): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
-        packed_dot: |format, row, input, scratch| unsafe { packed_dot(format, row, input, scratch) },
+        packed_dot: |format, row, input, scratch| unsafe {
+            packed_dot(format, row, input, scratch)
+        },
         tile: |rows, inputs| unsafe { tile(rows, inputs) },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
@@ -34,10 +37,24 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
     let pairs = bytes
         .chunks_exact(format.block_bytes())
         .zip(values.chunks_exact_mut(format.block_values()));
+    // Loops, not closures handed to iterators: those are compiled without the instructions, and what
+    // is then not inlined passes registers through memory.
     match format {
-        Format::Q4_0 => pairs.for_each(|(block, values)| store(q4_0(block), values)),
-        Format::Q4_1 => pairs.for_each(|(block, values)| store(q4_1(block), values)),
-        Format::Q8_0 => pairs.for_each(|(block, values)| store(q8_0(block), values)),
+        Format::Q4_0 => {
+            for (block, values) in pairs {
+                store(q4_0(block), values);
+            }
+        }
+        Format::Q4_1 => {
+            for (block, values) in pairs {
+                store(q4_1(block), values);
+            }
+        }
+        Format::Q8_0 => {
+            for (block, values) in pairs {
+                store(q8_0(block), values);
+            }
+        }
         _ => format.unpack(bytes, values),
     }
 }
@@ -49,9 +66,21 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
         .zip(input.chunks_exact(format.block_values()));
     let mut sums = [_mm256_setzero_ps(); 4];
     match format {
-        Format::Q4_0 => pairs.for_each(|(block, input)| multiply_add(q4_0(block), input, &mut sums)),
-        Format::Q4_1 => pairs.for_each(|(block, input)| multiply_add(q4_1(block), input, &mut sums)),
-        Format::Q8_0 => pairs.for_each(|(block, input)| multiply_add(q8_0(block), input, &mut sums)),
+        Format::Q4_0 => {
+            for (block, input) in pairs {
+                sums = multiply_add(q4_0(block), input, sums);
+            }
+        }
+        Format::Q4_1 => {
+            for (block, input) in pairs {
+                sums = multiply_add(q4_1(block), input, sums);
+            }
+        }
+        Format::Q8_0 => {
+            for (block, input) in pairs {
+                sums = multiply_add(q8_0(block), input, sums);
+            }
+        }
         _ => {
             format.unpack(row, scratch);
             return dot(scratch, input);
@@ -74,10 +103,14 @@ fn store(block: Block, values: &mut [f32]) {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_add(block: Block, input: &[f32], sums: &mut Block) {
-    for ((part, input), sum) in block.into_iter().zip(input.chunks_exact(8)).zip(sums) {
-        *sum = _mm256_fmadd_ps(part, load(input), *sum);
-    }
+fn multiply_add(block: Block, input: &[f32], sums: Block) -> Block {
+    let [a, b, c, d] = block;
+    [
+        _mm256_fmadd_ps(a, load(input), sums[0]),
+        _mm256_fmadd_ps(b, load(&input[8..]), sums[1]),
+        _mm256_fmadd_ps(c, load(&input[16..]), sums[2]),
+        _mm256_fmadd_ps(d, load(&input[24..]), sums[3]),
+    ]
 }
 
 #[inline]
@@ -111,8 +144,12 @@ fn nibbles(bytes: &[u8]) -> Block {
     let (bytes, mask) = (sixteen(bytes), _mm_set1_epi8(15));
     let low = _mm_and_si128(bytes, mask);
     let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), mask);
-    [low, _mm_srli_si128::<8>(low), high, _mm_srli_si128::<8>(high)]
-        .map(|codes| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes)))
+    [
+        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)),
+        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(low))),
+        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)),
+        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(high))),
+    ]
 }
 
 // In the three formats a product and a sum are kept apart where the definition has both: a fused
@@ -122,14 +159,26 @@ fn nibbles(bytes: &[u8]) -> Block {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_0(block: &[u8]) -> Block {
     let (scale, eight) = (half(block, 0), _mm256_set1_ps(8.0));
-    nibbles(&block[2..]).map(|codes| _mm256_mul_ps(_mm256_sub_ps(codes, eight), scale))
+    let [a, b, c, d] = nibbles(&block[2..]);
+    [
+        _mm256_mul_ps(_mm256_sub_ps(a, eight), scale),
+        _mm256_mul_ps(_mm256_sub_ps(b, eight), scale),
+        _mm256_mul_ps(_mm256_sub_ps(c, eight), scale),
+        _mm256_mul_ps(_mm256_sub_ps(d, eight), scale),
+    ]
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_1(block: &[u8]) -> Block {
     let (scale, minimum) = (half(block, 0), half(block, 2));
-    nibbles(&block[4..]).map(|codes| _mm256_add_ps(_mm256_mul_ps(codes, scale), minimum))
+    let [a, b, c, d] = nibbles(&block[4..]);
+    [
+        _mm256_add_ps(_mm256_mul_ps(a, scale), minimum),
+        _mm256_add_ps(_mm256_mul_ps(b, scale), minimum),
+        _mm256_add_ps(_mm256_mul_ps(c, scale), minimum),
+        _mm256_add_ps(_mm256_mul_ps(d, scale), minimum),
+    ]
 }
 
 #[inline]
@@ -137,8 +186,19 @@ fn q4_1(block: &[u8]) -> Block {
 fn q8_0(block: &[u8]) -> Block {
     let scale = half(block, 0);
     let (first, second) = (sixteen(&block[2..]), sixteen(&block[18..]));
-    [first, _mm_srli_si128::<8>(first), second, _mm_srli_si128::<8>(second)]
-        .map(|codes| _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)), scale))
+    [
+        signed(first, scale),
+        signed(_mm_srli_si128::<8>(first), scale),
+        signed(second, scale),
+        signed(_mm_srli_si128::<8>(second), scale),
+    ]
+}
+
+/// The first eight bytes, signed, times the scale.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn signed(codes: __m128i, scale: __m256) -> __m256 {
+    _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)), scale)
 }
 
 #[inline]
@@ -151,7 +211,10 @@ fn total(sums: Block) -> f32 {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn lanes_total(lanes: __m256) -> f32 {
-    let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(lanes),
+        _mm256_extractf128_ps::<1>(lanes),
+    );
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }
@@ -162,9 +225,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_parts, b_parts) = (a.chunks_exact(32), b.chunks_exact(32));
     let (a_rest, b_rest) = (a_parts.remainder(), b_parts.remainder());
     for (a, b) in a_parts.zip(b_parts) {
-        for ((a, b), sum) in a.chunks_exact(8).zip(b.chunks_exact(8)).zip(&mut sums) {
-            *sum = _mm256_fmadd_ps(load(a), load(b), *sum);
-        }
+        let block = [load(a), load(&a[8..]), load(&a[16..]), load(&a[24..])];
+        sums = multiply_add(block, b, sums);
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     total(sums) + rest
@@ -181,16 +243,25 @@ fn tile(rows: [&[f32]; TILE.0], inputs: [&[f32]; TILE.1]) -> [[f32; TILE.1]; TIL
     let whole = length - length % 8;
     for at in (0..whole).step_by(8) {
         // SAFETY: `at + 8 <= whole <= length`, the length of every row.
-        let rows = rows.map(|row| unsafe { _mm256_loadu_ps(row.as_ptr().add(at)) });
+        let [first, second] = unsafe {
+            [
+                _mm256_loadu_ps(rows[0].as_ptr().add(at)),
+                _mm256_loadu_ps(rows[1].as_ptr().add(at)),
+            ]
+        };
         for (j, input) in inputs.iter().enumerate() {
             // SAFETY: as above.
             let input = unsafe { _mm256_loadu_ps(input.as_ptr().add(at)) };
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                sums[j] = _mm256_fmadd_ps(row, input, sums[j]);
-            }
+            sums[0][j] = _mm256_fmadd_ps(first, input, sums[0][j]);
+            sums[1][j] = _mm256_fmadd_ps(second, input, sums[1][j]);
         }
     }
-    let mut out = sums.map(|sums| sums.map(|sum| lanes_total(sum)));
+    let mut out = [[0.0; TILE.1]; TILE.0];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = lanes_total(sum);
+        }
+    }
     for at in whole..length {
         for (out, row) in out.iter_mut().zip(rows) {
             for (out, input) in out.iter_mut().zip(inputs) {

@@ -40,7 +40,11 @@ impl Attention {
         positions: &Positions,
         cache: &mut LayerCache,
     ) -> Result<Tensor> {
-        let AttentionShape { heads, kv_heads, head_dim } = self.shape;
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.shape;
         // (1, heads, tokens, head_dim), and the same with kv_heads
         let q = split_heads(&self.q_proj.forward(x)?, heads)?;
         let k = split_heads(&self.k_proj.forward(x)?, kv_heads)?;

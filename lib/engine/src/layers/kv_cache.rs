@@ -16,8 +16,15 @@ pub struct KvCache {
 impl KvCache {
     /// An empty cache for keys and values of shape `(1, kv_heads, tokens, head_dim)`.
     pub fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Self {
-        let layer = || LayerCache { buffers: None, kv_heads, head_dim, length: 0 };
-        Self { layers: (0..layers).map(|_| layer()).collect() }
+        let layer = || LayerCache {
+            buffers: None,
+            kv_heads,
+            head_dim,
+            length: 0,
+        };
+        Self {
+            layers: (0..layers).map(|_| layer()).collect(),
+        }
     }
 
     /// Number of tokens it holds.
@@ -51,7 +58,10 @@ impl LayerCache {
         all_keys.slice_set(keys, 2, self.length)?;
         all_values.slice_set(values, 2, self.length)?;
         self.length = needed;
-        let views = (all_keys.narrow(2, 0, needed)?, all_values.narrow(2, 0, needed)?);
+        let views = (
+            all_keys.narrow(2, 0, needed)?,
+            all_values.narrow(2, 0, needed)?,
+        );
         self.buffers = Some((all_keys, all_values));
         Ok(views)
     }

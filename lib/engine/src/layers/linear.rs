@@ -16,7 +16,10 @@ pub struct Linear {
 impl Linear {
     /// A layer of a matrix `(out_features, in_features)` and a bias `(out_features)`.
     pub(crate) fn new(weight: impl Into<Arc<Matrix>>, bias: Option<Tensor>) -> Self {
-        Self { weight: weight.into(), bias }
+        Self {
+            weight: weight.into(),
+            bias,
+        }
     }
 
     /// From `(…, in_features)` to `(…, out_features)`.

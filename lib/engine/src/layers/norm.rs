@@ -12,7 +12,10 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// A norm of a weight `(hidden)`.
     pub fn new(weight: Tensor, epsilon: f64) -> Self {
-        Self { weight, epsilon: epsilon as f32 }
+        Self {
+            weight,
+            epsilon: epsilon as f32,
+        }
     }
 
     /// From `(…, hidden)` to the same shape.

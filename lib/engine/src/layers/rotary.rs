@@ -70,7 +70,10 @@ impl Rotary {
         };
         let exponents = (0..head_dim).step_by(2).map(|i| i as f32 / head_dim as f32);
         let inverse_frequencies = exponents.map(|e| scale(1.0 / theta.powf(e))).collect();
-        Self { inverse_frequencies, layout }
+        Self {
+            inverse_frequencies,
+            layout,
+        }
     }
 
     /// Divides each frequency by its factor, as a GGUF file lists them in `rope_freqs.weight`.
@@ -85,13 +88,24 @@ impl Rotary {
     /// The angles of `tokens` positions from `start` on.
     pub fn positions(&self, start: usize, tokens: usize) -> Result<Positions> {
         let angles: Vec<f32> = (start..start + tokens)
-            .flat_map(|position| self.inverse_frequencies.iter().map(move |f| position as f32 * f))
+            .flat_map(|position| {
+                self.inverse_frequencies
+                    .iter()
+                    .map(move |f| position as f32 * f)
+            })
             .collect();
         let shape = (tokens, self.inverse_frequencies.len());
         let table = |function: fn(f32) -> f32| {
-            Tensor::from_vec(angles.iter().map(|&a| function(a)).collect(), shape, &Device::Cpu)
+            Tensor::from_vec(
+                angles.iter().map(|&a| function(a)).collect(),
+                shape,
+                &Device::Cpu,
+            )
         };
-        Ok(Positions { cos: table(f32::cos)?, sin: table(f32::sin)? })
+        Ok(Positions {
+            cos: table(f32::cos)?,
+            sin: table(f32::sin)?,
+        })
     }
 
     /// Turns `x` `(batch, heads, tokens, head_dim)`, contiguous.

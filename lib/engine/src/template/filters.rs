@@ -1,23 +1,26 @@
 //! Filters that differ from minijinja's: `tojson` is Python's `json.dumps` without HTML escapes, and
 //! `indent` keeps a last line break, as jinja2's does.
 
+use std::fmt::Write as _;
+
 use minijinja::{
     Error, ErrorKind, Value,
     value::{Kwargs, Rest},
 };
 
 /// `json.dumps(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja hands arguments over by value"
+)]
 pub fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let indent: Option<Value> = kwargs.get("indent")?;
     let indent = indent.filter(|value| !value.is_none() && !value.is_undefined());
-    let indent = match indent {
-        None => None,
-        Some(value) => Some(match value.as_str() {
-            Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(value).unwrap_or(0)),
-        }),
-    };
+    let indent = indent.map(|value| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => " ".repeat(usize::try_from(value).unwrap_or(0)),
+    });
     // Python leaves the blank after a comma out where lines are broken.
     let comma = if indent.is_some() { "," } else { ", " };
     let (comma, colon) = match separators.as_deref() {
@@ -64,17 +67,23 @@ impl Writer {
                 if self.sort_keys {
                     fields.sort_by_key(|(key, _)| key.as_str());
                 }
-                self.items('{', '}', fields.into_iter(), depth, out, |(key, value), out| {
-                    self.text(key, out);
-                    out.push_str(&self.colon);
-                    self.write(value, depth + 1, out);
-                });
+                self.items(
+                    '{',
+                    '}',
+                    fields.into_iter(),
+                    depth,
+                    out,
+                    |(key, value), out| {
+                        self.text(key, out);
+                        out.push_str(&self.colon);
+                        self.write(value, depth + 1, out);
+                    },
+                );
             }
             plain => out.push_str(&plain.to_string()),
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "private; the six are one call's whole state")]
     fn items<T>(
         &self,
         open: char,
@@ -118,7 +127,7 @@ impl Writer {
             } else {
                 let mut units = [0; 2];
                 for unit in character.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04x}"));
+                    write!(out, "\\u{unit:04x}").expect("writing to a string does not fail");
                 }
             }
         }
@@ -138,10 +147,18 @@ fn python_float(number: f64) -> String {
         return format!("{digits}e{sign}{power:0>2}");
     }
     let text = number.to_string();
-    if text.contains('.') { text } else { text + ".0" }
+    if text.contains('.') {
+        text
+    } else {
+        text + ".0"
+    }
 }
 
 /// jinja2's `indent(s, width=4, first=False, blank=False)`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja hands arguments over by value"
+)]
 pub fn indent(text: String, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
     let argument = |at: usize, name: &str| -> Result<Option<Value>, Error> {
         match arguments.get(at) {
@@ -165,7 +182,11 @@ pub fn indent(text: String, arguments: Rest<Value>, kwargs: Kwargs) -> Result<St
             out.push('\n');
         }
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let wanted = if number == 0 { first } else { blank || !line.is_empty() };
+        let wanted = if number == 0 {
+            first
+        } else {
+            blank || !line.is_empty()
+        };
         if wanted {
             out.push_str(&width);
         }

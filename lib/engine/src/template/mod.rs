@@ -43,11 +43,22 @@ fn environment<'a>() -> Result<Environment<'a>, Error> {
 /// What marks a failure as the template's own decision.
 const REFUSED: &str = "the template says: ";
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja hands arguments over by value"
+)]
 fn raise_exception(message: String) -> Result<Value, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{message}")))
+    Err(Error::new(
+        ErrorKind::InvalidOperation,
+        format!("{REFUSED}{message}"),
+    ))
 }
 
 /// The local time, formatted as Python's `strftime` does.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja hands arguments over by value"
+)]
 fn strftime_now(format: String) -> Result<String, Error> {
     use chrono::format::{Item, StrftimeItems};
     let items: Vec<Item> = StrftimeItems::new(&format).collect();
@@ -58,7 +69,9 @@ fn strftime_now(format: String) -> Result<String, Error> {
             format!("`strftime_now` does not know the format `{format}`"),
         ));
     }
-    Ok(chrono::Local::now().format_with_items(items.iter()).to_string())
+    Ok(chrono::Local::now()
+        .format_with_items(items.iter())
+        .to_string())
 }
 
 /// Methods of Python's types that templates call.
@@ -79,15 +92,21 @@ fn failure(error: &Error) -> Failure {
     let failure = |message: String| Failure::new(FailureKind::Template, message);
     let detail = error.detail().unwrap_or_default();
     if let Some(message) = detail.strip_prefix(REFUSED) {
-        return failure(format!("the chat template refuses these messages: {message}"))
-            .hint("its rules are in the template's text; most ask for user and assistant in turns");
+        return failure(format!(
+            "the chat template refuses these messages: {message}"
+        ))
+        .hint("its rules are in the template's text; most ask for user and assistant in turns");
     }
-    let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
+    let line = error
+        .line()
+        .map_or(String::new(), |line| format!(" (line {line})"));
     match error.kind() {
         ErrorKind::OutOfFuel => {
             failure("the chat template does not end".to_owned()).hint("look for a loop in it")
         }
-        ErrorKind::SyntaxError => failure(format!("the chat template does not parse: {detail}{line}")),
+        ErrorKind::SyntaxError => {
+            failure(format!("the chat template does not parse: {detail}{line}"))
+        }
         kind => failure(format!("the chat template failed: {kind}: {detail}{line}"))
             .hint("compare the fields of the messages with those the template reads"),
     }

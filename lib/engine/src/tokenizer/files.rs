@@ -39,7 +39,9 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
             unk: token("unk_token"),
         },
         chat_template,
-        clean_up_spaces: config["clean_up_tokenization_spaces"].as_bool().unwrap_or(false),
+        clean_up_spaces: config["clean_up_tokenization_spaces"]
+            .as_bool()
+            .unwrap_or(false),
     })
 }
 

@@ -34,7 +34,9 @@ pub fn read(path: &Path) -> Result<Parts, Failure> {
                 path.display(),
                 other.unwrap_or("none")
             ))
-            .hint("types that load: gpt2, llama; or take the tokenizer from the original repository"));
+            .hint(
+                "types that load: gpt2, llama; or take the tokenizer from the original repository",
+            ));
         }
     };
     let token = |name: &str| {
@@ -58,7 +60,7 @@ struct Vocabulary<'a> {
     tokens: Vec<&'a str>,
     /// `llama_token_type` of each token; all normal where the file has none.
     kinds: Vec<i64>,
-    /// Score of each token, in SentencePiece vocabularies.
+    /// Score of each token, in `SentencePiece` vocabularies.
     scores: Vec<f64>,
     merges: Vec<&'a str>,
 }
@@ -83,11 +85,23 @@ impl<'a> Vocabulary<'a> {
         Some(Self {
             kinds: kinds
                 .iter()
-                .map(|kind| if let Value::Integer(kind) = kind { *kind } else { 1 })
+                .map(|kind| {
+                    if let Value::Integer(kind) = kind {
+                        *kind
+                    } else {
+                        1
+                    }
+                })
                 .collect(),
             scores: scores
                 .iter()
-                .map(|score| if let Value::Float(score) = score { *score } else { 0.0 })
+                .map(|score| {
+                    if let Value::Float(score) = score {
+                        *score
+                    } else {
+                        0.0
+                    }
+                })
                 .collect(),
             merges: texts("tokenizer.ggml.merges").unwrap_or_default(),
             tokens,
@@ -96,14 +110,18 @@ impl<'a> Vocabulary<'a> {
 
     fn ids(&self) -> serde_json::Map<String, Json> {
         let pairs = self.tokens.iter().enumerate();
-        pairs.map(|(id, token)| ((*token).to_owned(), id.into())).collect()
+        pairs
+            .map(|(id, token)| ((*token).to_owned(), id.into()))
+            .collect()
     }
 
     /// Tokens that are found in a text as they are, before anything is cut.
     fn added(&self) -> Vec<Json> {
         let kinds = self.kinds.iter().enumerate();
         kinds
-            .filter(|(id, kind)| matches!(**kind, CONTROL | USER_DEFINED) && *id < self.tokens.len())
+            .filter(|(id, kind)| {
+                matches!(**kind, CONTROL | USER_DEFINED) && *id < self.tokens.len()
+            })
             .map(|(id, kind)| {
                 json!({
                     "id": id, "content": self.tokens[id], "special": *kind == CONTROL,
@@ -119,9 +137,11 @@ fn byte_level(vocabulary: &Vocabulary, metadata: &Metadata) -> Result<Json, Fail
     let cut = Cut::of(kind)?;
     // Files may list merges that a later edit of the vocabulary left without their result.
     let known: HashSet<&str> = vocabulary.tokens.iter().copied().collect();
-    let whole = |merge: &&&str| merge.split_once(' ').is_some_and(|(a, b)| {
-        known.contains(a) && known.contains(b) && known.contains(format!("{a}{b}").as_str())
-    });
+    let whole = |merge: &&&str| {
+        merge.split_once(' ').is_some_and(|(a, b)| {
+            known.contains(a) && known.contains(b) && known.contains(format!("{a}{b}").as_str())
+        })
+    };
     let merges: Vec<Json> = vocabulary
         .merges
         .iter()
@@ -129,7 +149,11 @@ fn byte_level(vocabulary: &Vocabulary, metadata: &Metadata) -> Result<Json, Fail
         .filter_map(|merge| merge.split_once(' '))
         .map(|(a, b)| json!([a, b]))
         .collect();
-    let normalizer = if cut.nfc { json!({"type": "NFC"}) } else { Json::Null };
+    let normalizer = if cut.nfc {
+        json!({"type": "NFC"})
+    } else {
+        Json::Null
+    };
     Ok(json!({
         "version": "1.0",
         "added_tokens": vocabulary.added(),
@@ -173,18 +197,28 @@ impl Cut {
                 nfc: false,
                 ignore_merges: false,
             },
-            "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => {
-                Self { steps: split(LLAMA3), nfc: false, ignore_merges: true }
-            }
-            "qwen2" | "deepseek-r1-qwen" => Self { steps: split(QWEN2), nfc: true, ignore_merges: false },
-            "default" | "gpt-2" | "gpt2" | "olmo" | "phi-2" | "jina-es" | "jina-de" => {
-                Self { steps: vec![byte_level_step(true)], nfc: false, ignore_merges: false }
-            }
+            "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => Self {
+                steps: split(LLAMA3),
+                nfc: false,
+                ignore_merges: true,
+            },
+            "qwen2" | "deepseek-r1-qwen" => Self {
+                steps: split(QWEN2),
+                nfc: true,
+                ignore_merges: false,
+            },
+            "default" | "gpt-2" | "gpt2" | "olmo" | "phi-2" | "jina-es" | "jina-de" => Self {
+                steps: vec![byte_level_step(true)],
+                nfc: false,
+                ignore_merges: false,
+            },
             other => {
                 return Err(failures::unsupported(format!(
                     "the GGUF file's pre-tokenizer `{other}` is not supported"
                 ))
-                .hint("take the tokenizer from the original repository, which has a `tokenizer.json`"));
+                .hint(
+                    "take the tokenizer from the original repository, which has a `tokenizer.json`",
+                ));
             }
         })
     }
@@ -196,7 +230,10 @@ fn byte_level_step(use_regex: bool) -> Json {
 
 /// A post-processor that puts the beginning-of-sequence token first, where the file asks for it.
 fn adding_bos(vocabulary: &Vocabulary, metadata: &Metadata, default: bool) -> Option<Json> {
-    if !metadata.flag("tokenizer.ggml.add_bos_token").unwrap_or(default) {
+    if !metadata
+        .flag("tokenizer.ggml.add_bos_token")
+        .unwrap_or(default)
+    {
         return None;
     }
     let id = metadata.count("tokenizer.ggml.bos_token_id")?;
@@ -213,7 +250,9 @@ fn adding_bos(vocabulary: &Vocabulary, metadata: &Metadata, default: bool) -> Op
 }
 
 fn sentence_piece(vocabulary: &Vocabulary, metadata: &Metadata) -> Json {
-    let prefix = metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+    let prefix = metadata
+        .flag("tokenizer.ggml.add_space_prefix")
+        .unwrap_or(true);
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
     let normalizer = if prefix {
         json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]})
@@ -228,7 +267,9 @@ fn sentence_piece(vocabulary: &Vocabulary, metadata: &Metadata) -> Json {
     if prefix {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
-    let unknown = metadata.count("tokenizer.ggml.unknown_token_id").unwrap_or(0);
+    let unknown = metadata
+        .count("tokenizer.ggml.unknown_token_id")
+        .unwrap_or(0);
     json!({
         "version": "1.0",
         "added_tokens": vocabulary.added(),
@@ -243,7 +284,7 @@ fn sentence_piece(vocabulary: &Vocabulary, metadata: &Metadata) -> Json {
     })
 }
 
-/// The merges that a SentencePiece vocabulary implies: each way to cut a token into two others, the
+/// The merges that a `SentencePiece` vocabulary implies: each way to cut a token into two others, the
 /// likelier tokens first (`generate_merges` in transformers' `convert_slow_tokenizer.py`).
 fn merges_from_scores(vocabulary: &Vocabulary) -> Vec<Json> {
     let ids: HashMap<&str, usize> = vocabulary
@@ -265,7 +306,9 @@ fn merges_from_scores(vocabulary: &Vocabulary) -> Vec<Json> {
     }
     let sizes = |a: &str, b: &str| (a.chars().count(), b.chars().count());
     merges.sort_by(|(score, a, b), (score2, a2, b2)| {
-        score2.total_cmp(score).then_with(|| sizes(a2, b2).cmp(&sizes(a, b)))
+        score2
+            .total_cmp(score)
+            .then_with(|| sizes(a2, b2).cmp(&sizes(a, b)))
     });
     merges.into_iter().map(|(_, a, b)| json!([a, b])).collect()
 }

@@ -71,7 +71,9 @@ impl Tokenizer {
             tokenizers::Tokenizer::from_bytes(&parts.json).map_err(|error| damaged(&error))?;
         // A file may carry the truncation it was trained with; transformers sets both a call.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| damaged(&error))?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| damaged(&error))?;
         let json: Value = serde_json::from_slice(&parts.json).map_err(|error| damaged(&error))?;
         let special_ids = inner
             .get_added_tokens_decoder()
@@ -90,7 +92,12 @@ impl Tokenizer {
             has_chat_template: parts.chat_template.is_some(),
             fingerprint: fingerprint(&inner, &json["model"]["merges"]),
         };
-        Ok(Self { inner, special_ids, parts, info })
+        Ok(Self {
+            inner,
+            special_ids,
+            parts,
+            info,
+        })
     }
 
     /// What is known of it.
@@ -183,7 +190,10 @@ impl Tokenizer {
         context.insert("messages".into(), messages);
         context.insert("tools".into(), Value::Null);
         context.insert("documents".into(), Value::Null);
-        context.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        context.insert(
+            "add_generation_prompt".into(),
+            options.add_generation_prompt.into(),
+        );
         let named = [
             ("bos_token", &special.bos),
             ("eos_token", &special.eos),
@@ -200,7 +210,10 @@ impl Tokenizer {
     }
 
     fn failed(&self, what: &str, error: &dyn std::error::Error) -> Failure {
-        failures::invalid(format!("the tokenizer of `{}` cannot {what}: {error}", self.info.name))
+        failures::invalid(format!(
+            "the tokenizer of `{}` cannot {what}: {error}",
+            self.info.name
+        ))
     }
 }
 
@@ -229,11 +242,14 @@ fn fingerprint(tokenizer: &tokenizers::Tokenizer, merges: &Value) -> String {
         }
         hash.update([0]);
     }
-    hash.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
+    hash.finalize()
+        .iter()
+        .take(16)
+        .fold(String::new(), |mut text, byte| {
+            use std::fmt::Write as _;
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+            text
+        })
 }
 
 /// `clean_up_tokenization` of transformers.

@@ -18,7 +18,12 @@ pub struct TextStreamer<'a> {
 impl<'a> TextStreamer<'a> {
     /// A streamer at the beginning of a sequence.
     pub fn new(tokenizer: &'a Tokenizer, options: StreamOptions) -> Self {
-        Self { tokenizer, options, pending: Vec::new(), printed: 0 }
+        Self {
+            tokenizer,
+            options,
+            pending: Vec::new(),
+            printed: 0,
+        }
     }
 
     /// Takes the prompt; gives the text to print, none when prompts are skipped.
@@ -44,7 +49,9 @@ impl<'a> TextStreamer<'a> {
                 return Ok(printable);
             }
             Some(last) if is_cjk(last) => length,
-            _ => text.rfind(' ').map_or(0, |at| text[..at].chars().count() + 1),
+            _ => text
+                .rfind(' ')
+                .map_or(0, |at| text[..at].chars().count() + 1),
         };
         let printable: String = text
             .chars()

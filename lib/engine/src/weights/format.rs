@@ -123,9 +123,13 @@ impl Format {
         debug_assert_eq!(blocks.len(), targets.len());
         let pairs = blocks.zip(targets);
         match self {
-            Self::F32 => pairs.for_each(|(b, v)| v[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Self::F32 => {
+                pairs.for_each(|(b, v)| v[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            }
             Self::F16 => pairs.for_each(|(b, v)| v[0] = half_at(b, 0)),
-            Self::BF16 => pairs.for_each(|(b, v)| v[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            Self::BF16 => {
+                pairs.for_each(|(b, v)| v[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32())
+            }
             Self::Q4_0 => pairs.for_each(|(b, v)| unpack_q4_0(b, v)),
             Self::Q4_1 => pairs.for_each(|(b, v)| unpack_q4_1(b, v)),
             Self::Q5_0 => pairs.for_each(|(b, v)| unpack_q5(b, v, false)),
@@ -158,7 +162,7 @@ fn unpack_q4_1(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Q5_0 (offset 16) and Q5_1 (a minimum a block): four bits in nibbles, the fifth in a bit field.
+/// `Q5_0` (offset 16) and `Q5_1` (a minimum a block): four bits in nibbles, the fifth in a bit field.
 fn unpack_q5(block: &[u8], values: &mut [f32], has_minimum: bool) {
     let scale = half_at(block, 0);
     let start = if has_minimum { 4 } else { 2 };
@@ -189,7 +193,7 @@ fn unpack_q8_0(block: &[u8], values: &mut [f32]) {
     }
 }
 
-/// The `index`-th of eight 6-bit (scale, minimum) pairs of Q4_K and Q5_K (`get_scale_min_k4`).
+/// The `index`-th of eight 6-bit (scale, minimum) pairs of `Q4_K` and `Q5_K` (`get_scale_min_k4`).
 fn scale_and_minimum(scales: &[u8], index: usize) -> (f32, f32) {
     let (scale, minimum) = if index < 4 {
         (scales[index] & 63, scales[index + 4] & 63)

@@ -83,16 +83,15 @@ pub fn open(path: &Path) -> Result<Weights, Failure> {
         source: BufReader::with_capacity(1 << 18, file),
         left: length,
     };
-    let (metadata, tensors) =
-        read_header(&mut reader, length).map_err(|error| match error {
-            Fault::Io(error) => failures::io(path, &error),
-            Fault::Bad(what) => failures::corrupt(path, what),
-            Fault::Unknown(what) => failures::unsupported(format!(
-                "cannot load `{}`: {what}",
-                path.display()
-            ))
-            .hint("formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K"),
-        })?;
+    let (metadata, tensors) = read_header(&mut reader, length).map_err(|error| match error {
+        Fault::Io(error) => failures::io(path, &error),
+        Fault::Bad(what) => failures::corrupt(path, what),
+        Fault::Unknown(what) => {
+            failures::unsupported(format!("cannot load `{}`: {what}", path.display())).hint(
+                "formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K",
+            )
+        }
+    })?;
     Ok(Weights {
         description: Description::Gguf(metadata),
         tensors,
@@ -180,14 +179,25 @@ fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
     shape.reverse();
     let number = reader.u32()?;
     let Some(format) = Format::from_ggml(number) else {
-        return Err(Fault::Unknown(format!("tensor `{name}` has ggml type {number}")));
+        return Err(Fault::Unknown(format!(
+            "tensor `{name}` has ggml type {number}"
+        )));
     };
     let row = shape.last().map_or(0, |&size| size as u64);
     let (Some(_), Some(bytes)) = (format.bytes_of(row), format.bytes_of(values)) else {
-        return bad(format!("rows of tensor `{name}` are no whole blocks of {}", format.name()));
+        return bad(format!(
+            "rows of tensor `{name}` are no whole blocks of {}",
+            format.name()
+        ));
     };
     let offset = reader.u64()?;
-    let entry = TensorEntry { file: 0, offset, bytes, format, shape };
+    let entry = TensorEntry {
+        file: 0,
+        offset,
+        bytes,
+        format,
+        shape,
+    };
     Ok((name, entry))
 }
 

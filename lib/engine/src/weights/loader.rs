@@ -80,7 +80,9 @@ impl<'a> Loader<'a> {
 
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.
     pub fn embedding(&mut self, name: &str, shape: (usize, usize)) -> Result<Embedding, Failure> {
-        Ok(Embedding::new(self.matrix(&format!("{name}.weight"), shape)?))
+        Ok(Embedding::new(
+            self.matrix(&format!("{name}.weight"), shape)?,
+        ))
     }
 
     /// An RMS norm from `{name}.weight`.

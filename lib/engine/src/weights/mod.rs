@@ -93,7 +93,10 @@ impl Weights {
     pub fn main_format(&self) -> Format {
         let mut counts: Vec<(Format, usize)> = Vec::new();
         for entry in self.tensors.values().filter(|entry| entry.shape.len() > 1) {
-            match counts.iter_mut().find(|(format, _)| *format == entry.format) {
+            match counts
+                .iter_mut()
+                .find(|(format, _)| *format == entry.format)
+            {
                 Some((_, count)) => *count += 1,
                 None => counts.push((entry.format, 1)),
             }

@@ -56,7 +56,10 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     names.sort_unstable();
     names.dedup();
     if names.iter().any(|name| name.contains(['/', '\\'])) {
-        return Err(failures::corrupt(&index_path, "a shard lies outside the folder"));
+        return Err(failures::corrupt(
+            &index_path,
+            "a shard lies outside the folder",
+        ));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
@@ -80,7 +83,10 @@ fn read_header(
         .map_err(|error| failures::io(path, &error))?;
     let size = u64::from_le_bytes(size);
     if size > LONGEST_HEADER || size.saturating_add(8) > length {
-        return Err(failures::corrupt(path, "its header is longer than the file"));
+        return Err(failures::corrupt(
+            path,
+            "its header is longer than the file",
+        ));
     }
     let mut text = vec![0; size as usize];
     file.read_exact(&mut text)
@@ -109,7 +115,16 @@ fn read_header(
             return Err(failures::corrupt(path, what));
         }
         let (bytes, shape) = (end - begin, header.shape);
-        tensors.insert(name, TensorEntry { file: number, offset, bytes, format, shape });
+        tensors.insert(
+            name,
+            TensorEntry {
+                file: number,
+                offset,
+                bytes,
+                format,
+                shape,
+            },
+        );
     }
     Ok(())
 }

@@ -27,14 +27,21 @@ fn check(variant: &str) {
     let positions = ids(&expected["logit_positions"]);
     for (position, row) in positions.iter().zip(expected["logits"].as_array().unwrap()) {
         for (token, reference) in row.as_array().unwrap().iter().enumerate() {
-            let (got, reference) = (logits[*position as usize][token], reference.as_f64().unwrap());
+            let (got, reference) = (
+                logits[*position as usize][token],
+                reference.as_f64().unwrap(),
+            );
             assert!(
                 (f64::from(got) - reference).abs() < TOLERANCE,
                 "{variant}: logit of token {token} at {position} is {got}, not {reference}"
             );
         }
     }
-    assert_eq!(greedy(model.as_ref(), &prompt, 64), ids(&expected["greedy"]), "{variant}");
+    assert_eq!(
+        greedy(model.as_ref(), &prompt, 64),
+        ids(&expected["greedy"]),
+        "{variant}"
+    );
 }
 
 /// Logits at each position of the parts, read one after the other.
@@ -43,7 +50,15 @@ fn all_logits(model: &dyn CausalLm, parts: &[&[u32]]) -> Vec<Vec<f32>> {
     let mut rows = Vec::new();
     for part in parts {
         let hidden = model.hidden_states(part, &mut cache).unwrap();
-        rows.extend(model.logits(&hidden).unwrap().squeeze(0).unwrap().to_vec2().unwrap());
+        rows.extend(
+            model
+                .logits(&hidden)
+                .unwrap()
+                .squeeze(0)
+                .unwrap()
+                .to_vec2()
+                .unwrap(),
+        );
     }
     rows
 }
@@ -54,9 +69,17 @@ fn greedy(model: &dyn CausalLm, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut added = Vec::new();
     while added.len() < count {
         let hidden = model.hidden_states(&next, &mut cache).unwrap();
-        let logits: Vec<Vec<f32>> = model.logits(&hidden).unwrap().squeeze(0).unwrap().to_vec2().unwrap();
+        let logits: Vec<Vec<f32>> = model
+            .logits(&hidden)
+            .unwrap()
+            .squeeze(0)
+            .unwrap()
+            .to_vec2()
+            .unwrap();
         let last = logits.last().unwrap();
-        let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap() as u32;
+        let best = (0..last.len())
+            .max_by(|&a, &b| last[a].total_cmp(&last[b]))
+            .unwrap() as u32;
         added.push(best);
         next = vec![best];
     }
@@ -90,7 +113,10 @@ fn reading_in_parts_is_reading_at_once() {
     let model = load("grouped");
     let prompt: Vec<u32> = (0..600).map(|i| (i * 37 + i / 5) % 128).collect();
     let whole = all_logits(model.as_ref(), &[&prompt]);
-    let parts = all_logits(model.as_ref(), &[&prompt[..1], &prompt[1..250], &prompt[250..]]);
+    let parts = all_logits(
+        model.as_ref(),
+        &[&prompt[..1], &prompt[1..250], &prompt[250..]],
+    );
     for (position, (a, b)) in whole.iter().zip(&parts).enumerate() {
         for (a, b) in a.iter().zip(b) {
             assert!((a - b).abs() < 1e-4, "position {position}: {a} {b}");

@@ -44,7 +44,11 @@ fn every_cut_of_a_gguf_is_noticed() {
     assert!(open_gguf(folder.path(), &whole).is_ok());
     for length in 0..whole.len() {
         let failure = open_gguf(folder.path(), &whole[..length]).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Corrupt, "cut at {length}: {failure}");
+        assert_eq!(
+            failure.kind,
+            FailureKind::Corrupt,
+            "cut at {length}: {failure}"
+        );
     }
 }
 
@@ -75,7 +79,11 @@ fn counts_beyond_the_file_are_refused() {
 fn damaged_safetensors_are_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let source = fixture("tiny_llama/grouped");
-    std::fs::copy(source.join("config.json"), folder.path().join("config.json")).unwrap();
+    std::fs::copy(
+        source.join("config.json"),
+        folder.path().join("config.json"),
+    )
+    .unwrap();
     let whole = std::fs::read(source.join("model.safetensors")).unwrap();
     let open = |bytes: &[u8]| {
         std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
@@ -84,7 +92,11 @@ fn damaged_safetensors_are_noticed() {
     assert!(open(&whole).is_ok());
     for length in [0, 7, 8, 100, whole.len() / 2, whole.len() - 1] {
         let failure = open(&whole[..length]).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Corrupt, "cut at {length}: {failure}");
+        assert_eq!(
+            failure.kind,
+            FailureKind::Corrupt,
+            "cut at {length}: {failure}"
+        );
     }
 }
 
@@ -92,11 +104,21 @@ fn damaged_safetensors_are_noticed() {
 fn an_unknown_architecture_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let source = fixture("tiny_llama/grouped");
-    std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
-    std::fs::write(folder.path().join("config.json"), r#"{"model_type": "perceiver"}"#).unwrap();
+    std::fs::copy(
+        source.join("model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("config.json"),
+        r#"{"model_type": "perceiver"}"#,
+    )
+    .unwrap();
     let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
     let loaded = engine::families::load(&weights, "x", &engine::Cancel::new(), &mut |_| {});
-    let Err(failure) = loaded else { panic!("loaded") };
+    let Err(failure) = loaded else {
+        panic!("loaded")
+    };
     assert_eq!(failure.kind, FailureKind::Unsupported);
     assert!(failure.message.contains("perceiver") && failure.hint.unwrap().contains("llama"));
 }

@@ -17,7 +17,12 @@ fn generate(
     config: GenerationConfig,
     stream: Option<StreamOptions>,
 ) -> (Generated, Vec<Event>) {
-    let request = Request::Generate { model: spec(embedded()), prompt, config, stream };
+    let request = Request::Generate {
+        model: spec(embedded()),
+        prompt,
+        config,
+        stream,
+    };
     let (answer, events) = ask(service, request);
     match answer.unwrap() {
         Response::Generated(generated) => (generated, events),
@@ -30,7 +35,10 @@ fn chat(text: &str) -> Prompt {
 }
 
 fn tokens(count: u32) -> GenerationConfig {
-    GenerationConfig { max_new_tokens: Some(count), ..Default::default() }
+    GenerationConfig {
+        max_new_tokens: Some(count),
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -52,8 +60,16 @@ fn greedy_answers_are_those_of_transformers() {
 #[test]
 fn the_stream_is_the_text() {
     let service = Service::new();
-    let options = StreamOptions { skip_prompt: true, skip_special_tokens: true };
-    let (generated, events) = generate(&service, chat("List three fruits."), tokens(40), Some(options));
+    let options = StreamOptions {
+        skip_prompt: true,
+        skip_special_tokens: true,
+    };
+    let (generated, events) = generate(
+        &service,
+        chat("List three fruits."),
+        tokens(40),
+        Some(options),
+    );
     let (mut text, mut streamed) = (String::new(), Vec::new());
     for event in events {
         if let Event::Token { id, text: piece } = event {
@@ -71,18 +87,36 @@ fn the_stream_is_the_text() {
 fn stop_strings_and_defaults() {
     let service = Service::new();
     let question = || chat("What is the capital of France?");
-    let config = GenerationConfig { stop_strings: Some(vec!["of France".into()]), ..tokens(40) };
+    let config = GenerationConfig {
+        stop_strings: Some(vec!["of France".into()]),
+        ..tokens(40)
+    };
     let (generated, _) = generate(&service, question(), config, None);
     assert_eq!(generated.text, "The capital of France");
     assert_eq!(generated.finish_reason, FinishReason::StopString);
     let (generated, _) = generate(&service, question(), GenerationConfig::default(), None);
     assert_eq!(generated.finish_reason, FinishReason::EndOfSequence);
-    let (generated, _) = generate(&service, chat("Tell me a story."), GenerationConfig::default(), None);
-    assert_eq!(generated.ids.len(), 20, "transformers adds 20 tokens when nobody says how many");
-    let config = GenerationConfig { min_new_tokens: Some(12), ..tokens(12) };
+    let (generated, _) = generate(
+        &service,
+        chat("Tell me a story."),
+        GenerationConfig::default(),
+        None,
+    );
+    assert_eq!(
+        generated.ids.len(),
+        20,
+        "transformers adds 20 tokens when nobody says how many"
+    );
+    let config = GenerationConfig {
+        min_new_tokens: Some(12),
+        ..tokens(12)
+    };
     let (generated, _) = generate(&service, question(), config, None);
     assert_eq!(generated.ids.len(), 12);
-    assert!(!generated.ids.contains(&2), "the end of the sequence came too early");
+    assert!(
+        !generated.ids.contains(&2),
+        "the end of the sequence came too early"
+    );
 }
 
 #[test]
@@ -95,7 +129,9 @@ fn draws_repeat_by_seed() {
             seed: Some(seed),
             ..tokens(24)
         };
-        generate(&service, chat("Write a haiku about the sea."), config, None).0.ids
+        generate(&service, chat("Write a haiku about the sea."), config, None)
+            .0
+            .ids
     };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));

@@ -26,7 +26,10 @@ pub fn json(name: &str) -> serde_json::Value {
 /// Numbers of a fixture.
 pub fn ids(value: &serde_json::Value) -> Vec<u32> {
     let values = value.as_array().expect("a list of ids");
-    values.iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    values
+        .iter()
+        .map(|id| id.as_u64().unwrap() as u32)
+        .collect()
 }
 
 /// The embedded default, as a source.
@@ -51,7 +54,11 @@ pub fn embedded() -> ModelSource {
 
 /// A specification with everything left open.
 pub fn spec(source: ModelSource) -> ModelSpec {
-    ModelSpec { source, dtype: None, device: Device::Auto }
+    ModelSpec {
+        source,
+        dtype: None,
+        device: Device::Auto,
+    }
 }
 
 /// Runs a request to its end; its answer and the events before it.
@@ -76,7 +83,9 @@ pub fn ask_until(
         Some(Event::Failed(failure)) => Err(failure),
         other => panic!("the last event is {other:?}"),
     };
-    let early = events.iter().any(|e| matches!(e, Event::Done(_) | Event::Failed(_)));
+    let early = events
+        .iter()
+        .any(|e| matches!(e, Event::Done(_) | Event::Failed(_)));
     assert!(!early, "a request ended twice");
     (answer, events)
 }

@@ -23,18 +23,38 @@ fn real_templates_render_as_in_transformers() {
         match render(case["template"].as_str().unwrap(), context) {
             Ok(text) if text == *target => {}
             Ok(text) => {
-                let at = text.bytes().zip(target.bytes()).take_while(|(a, b)| a == b).count();
-                let around = |s: &str| String::from_utf8_lossy(&s.as_bytes()[at.saturating_sub(40).min(s.len())..(at + 60).min(s.len())]).into_owned();
-                wrong.push(format!("{name}: at byte {at}\n  got  {:?}\n  want {:?}", around(&text), around(target)));
+                let at = text
+                    .bytes()
+                    .zip(target.bytes())
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                let around = |s: &str| {
+                    String::from_utf8_lossy(
+                        &s.as_bytes()[at.saturating_sub(40).min(s.len())..(at + 60).min(s.len())],
+                    )
+                    .into_owned()
+                };
+                wrong.push(format!(
+                    "{name}: at byte {at}\n  got  {:?}\n  want {:?}",
+                    around(&text),
+                    around(target)
+                ));
             }
             Err(failure) => wrong.push(format!("{name}: {failure}")),
         }
     }
-    assert!(wrong.is_empty(), "{} of 27 differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of 27 differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 fn fails(template: &str, context: Value) -> wire::Failure {
-    let Value::Object(context) = context else { panic!("a context is an object") };
+    let Value::Object(context) = context else {
+        panic!("a context is an object")
+    };
     let failure = render(template, context).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Template);
     failure
@@ -42,7 +62,8 @@ fn fails(template: &str, context: Value) -> wire::Failure {
 
 #[test]
 fn a_template_that_does_not_end_is_stopped() {
-    let endless = "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}";
+    let endless =
+        "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}";
     let failure = fails(endless, json!({}));
     assert!(failure.message.contains("does not end"), "{failure}");
 }
@@ -50,22 +71,40 @@ fn a_template_that_does_not_end_is_stopped() {
 #[test]
 fn a_template_may_refuse_its_input() {
     let failure = fails("{{ raise_exception('roles must alternate') }}", json!({}));
-    assert!(failure.message.ends_with("roles must alternate"), "{failure}");
-    assert!(fails("{% if %}", json!({})).message.contains("does not parse"));
+    assert!(
+        failure.message.ends_with("roles must alternate"),
+        "{failure}"
+    );
+    assert!(
+        fails("{% if %}", json!({}))
+            .message
+            .contains("does not parse")
+    );
 }
 
 #[test]
 fn json_is_written_as_python_does() {
     let context = json!({"x": {"b": [1, 2.0, 1e-5, 1e16, null, true], "a": "<한>&'"}});
-    let Value::Object(context) = context else { unreachable!() };
+    let Value::Object(context) = context else {
+        unreachable!()
+    };
     let text = |template: &str| render(template, context.clone()).unwrap();
-    assert_eq!(text("{{ x | tojson }}"), r#"{"b": [1, 2.0, 1e-05, 1e+16, null, true], "a": "<한>&'"}"#);
-    assert_eq!(text("{{ x.a | tojson(ensure_ascii=True) }}"), r#""<\ud55c>&'""#);
+    assert_eq!(
+        text("{{ x | tojson }}"),
+        r#"{"b": [1, 2.0, 1e-05, 1e+16, null, true], "a": "<한>&'"}"#
+    );
+    assert_eq!(
+        text("{{ x.a | tojson(ensure_ascii=True) }}"),
+        r#""<\ud55c>&'""#
+    );
     assert_eq!(
         text("{{ x | tojson(indent=2, sort_keys=True) }}"),
         "{\n  \"a\": \"<한>&'\",\n  \"b\": [\n    1,\n    2.0,\n    1e-05,\n    1e+16,\n    null,\n    true\n  ]\n}"
     );
-    assert_eq!(text("{{ x.b | tojson(separators=(',', ':')) }}"), "[1,2.0,1e-05,1e+16,null,true]");
+    assert_eq!(
+        text("{{ x.b | tojson(separators=(',', ':')) }}"),
+        "[1,2.0,1e-05,1e+16,null,true]"
+    );
 }
 
 #[test]

@@ -6,7 +6,10 @@ use engine::{
     hub::{Layout, ModelFiles},
     tokenizer::{TextStreamer, Tokenizer},
 };
-use wire::{generate::StreamOptions, host::{Request, Response}};
+use wire::{
+    generate::StreamOptions,
+    host::{Request, Response},
+};
 
 use crate::support::{ask, embedded, ids, json};
 
@@ -55,7 +58,10 @@ fn check_offsets(text: &str, tokens: &[wire::text::Token]) {
 }
 
 fn tiny(folder: &std::path::Path) -> Tokenizer {
-    let files = ModelFiles { name: "tiny".into(), layout: Layout::Folder(folder.to_owned()) };
+    let files = ModelFiles {
+        name: "tiny".into(),
+        layout: Layout::Folder(folder.to_owned()),
+    };
     Tokenizer::load(&files).unwrap()
 }
 
@@ -78,14 +84,20 @@ fn word_tokenizer() -> (tempfile::TempDir, Tokenizer) {
 #[test]
 fn the_streamer_cuts_where_transformers_does() {
     let (_folder, tokenizer) = word_tokenizer();
-    let options = StreamOptions { skip_prompt: true, skip_special_tokens: false };
+    let options = StreamOptions {
+        skip_prompt: true,
+        skip_special_tokens: false,
+    };
     let mut streamer = TextStreamer::new(&tokenizer, options);
     assert_eq!(streamer.prompt(&[0, 1]).unwrap(), "");
     let pieces: Vec<String> = [0, 1, 2, 3, 4, 5, 6, 7, 0]
         .iter()
         .map(|&id| streamer.put(&[id]).unwrap())
         .collect();
-    assert_eq!(pieces, ["", "", "Hello ", "", "world\n", "語", "", "한 ", ""]);
+    assert_eq!(
+        pieces,
+        ["", "", "Hello ", "", "world\n", "語", "", "한 ", ""]
+    );
     assert_eq!(streamer.end().unwrap(), "Hel");
     let mut streamer = TextStreamer::new(&tokenizer, StreamOptions::default());
     assert_eq!(streamer.prompt(&[0, 1, 4]).unwrap(), "Hello\n");
