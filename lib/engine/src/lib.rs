@@ -1,1 +1,20 @@
-//! placeholder
+//! Models on candle: weights and their quantised forms, model families, tokenizers, chat templates
+//! and generation, behind one [`Service`] that answers `wire::host::Request`s. It knows no Jupyter
+//! and opens no socket: the model host, or a program that links it, does that.
+
+pub mod cancel;
+mod failures;
+pub mod families;
+pub mod generate;
+pub mod hub;
+mod kernels;
+pub mod layers;
+mod memory;
+mod residency;
+mod service;
+pub mod template;
+pub mod tokenizer;
+pub mod weights;
+
+pub use cancel::Cancel;
+pub use service::Service;

@@ -1,0 +1,74 @@
+//! How fast a model runs here: load, prefill and decode, and the most memory the process took. For
+//! orientation while working on the engine; the figures that are published come from `tests/bench`.
+
+#![expect(clippy::print_stdout, reason = "an example that prints its figures")]
+
+use engine::{Cancel, Service};
+use wire::{
+    Failure,
+    generate::{GenerationConfig, Prompt},
+    host::{Event, Request, Response},
+    model::{Device, EMBEDDED_REPO, ModelSource, ModelSpec},
+};
+
+fn main() -> Result<(), Failure> {
+    let name = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| EMBEDDED_REPO.to_owned());
+    let model = ModelSpec {
+        source: ModelSource::new(name),
+        dtype: None,
+        device: Device::Auto,
+    };
+    let service = Service::new();
+    if let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? {
+        println!(
+            "load     {:.3} s, {:.1} MB of weights",
+            info.load_seconds,
+            info.bytes as f64 / 1e6
+        );
+    }
+    for length in [512_usize, 64] {
+        let prompt = Prompt::Ids {
+            ids: (0..length as u32).map(|i| 1000 + i * 7).collect(),
+            fingerprint: None,
+        };
+        let config = GenerationConfig {
+            max_new_tokens: Some(64),
+            min_new_tokens: Some(64),
+            ..Default::default()
+        };
+        let request = Request::Generate {
+            model: model.clone(),
+            prompt,
+            config,
+            stream: None,
+        };
+        if let Response::Generated(generated) = ask(&service, request)? {
+            let timing = generated.timing;
+            println!(
+                "{length:4} tokens: prefill {:.1} tokens/s, decode {:.1} tokens/s",
+                length as f64 / timing.prefill,
+                (generated.ids.len() - 1) as f64 / timing.decode
+            );
+        }
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for line in status
+        .lines()
+        .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
+    {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn ask(service: &Service, request: Request) -> Result<Response, Failure> {
+    let mut answer = None;
+    service.handle(request, &Cancel::new(), &mut |event| match event {
+        Event::Done(response) => answer = Some(Ok(response)),
+        Event::Failed(failure) => answer = Some(Err(failure)),
+        _ => {}
+    });
+    answer.expect("a request ends in an answer or a failure")
+}

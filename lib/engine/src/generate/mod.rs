@@ -1,0 +1,125 @@
+//! Generation: an iterator of tokens at the core ([`Tokens`]), and [`run`], which drives it, streams
+//! its text and says what it was. Beams and batches are not here yet.
+
+mod processors;
+mod sampling;
+mod settings;
+mod tokens;
+
+use std::time::Instant;
+
+pub use settings::{Defaults, Settings};
+pub use tokens::Tokens;
+use wire::{
+    Failure,
+    generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, Timing},
+    host::Event,
+    text::TemplateOptions,
+};
+
+use crate::{
+    Cancel, failures,
+    families::CausalLm,
+    tokenizer::{TextStreamer, Tokenizer},
+};
+
+/// A model with what generation needs beside it.
+#[derive(Clone, Copy)]
+pub struct Generator<'a> {
+    /// The weights.
+    pub model: &'a dyn CausalLm,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// What its `generation_config.json` says.
+    pub defaults: &'a Defaults,
+}
+
+/// Continues a prompt to its end. A cancelled generation succeeds with what it had.
+pub fn run(
+    generator: Generator,
+    prompt: &Prompt,
+    config: &GenerationConfig,
+    stream: Option<StreamOptions>,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Generated, Failure> {
+    let Generator {
+        model,
+        tokenizer,
+        defaults,
+    } = generator;
+    let started = Instant::now();
+    let prompt_ids = prompt_ids(tokenizer, prompt)?;
+    let settings = Settings::resolve(config, defaults, prompt_ids.len(), model.sizes())?;
+    let mut streamer = stream.map(|options| TextStreamer::new(tokenizer, options));
+    if let Some(streamer) = &mut streamer {
+        let text = streamer.prompt(&prompt_ids)?;
+        if !text.is_empty() {
+            sink(Event::Token { id: None, text });
+        }
+    }
+    let mut tokens = Tokens::new(generator, prompt_ids.clone(), settings, cancel)?;
+    let (mut first_token, mut prefill) = (0.0, 0.0);
+    while let Some(token) = tokens.next() {
+        let id = token?;
+        if tokens.added().len() == 1 {
+            prefill = tokens.prefill_seconds();
+            first_token = started.elapsed().as_secs_f64();
+        }
+        if let Some(streamer) = &mut streamer {
+            let text = streamer.put(&[id])?;
+            sink(Event::Token { id: Some(id), text });
+        }
+    }
+    if let Some(streamer) = &mut streamer {
+        let text = streamer.end()?;
+        if !text.is_empty() {
+            sink(Event::Token { id: None, text });
+        }
+    }
+    let ids = tokens.added().to_vec();
+    let decode = if ids.is_empty() {
+        0.0
+    } else {
+        started.elapsed().as_secs_f64() - first_token
+    };
+    Ok(Generated {
+        text: tokenizer.decode(&ids, true)?,
+        prompt_text: tokenizer.decode(&prompt_ids, true)?,
+        prompt_ids,
+        ids,
+        finish_reason: tokens.finish_reason().unwrap_or(FinishReason::Length),
+        timing: Timing {
+            first_token,
+            prefill,
+            decode,
+        },
+    })
+}
+
+fn prompt_ids(tokenizer: &Tokenizer, prompt: &Prompt) -> Result<Vec<u32>, Failure> {
+    let encoding = match prompt {
+        Prompt::Text(text) => tokenizer.encode(text, true)?,
+        Prompt::Chat(messages) => {
+            let options = TemplateOptions {
+                add_generation_prompt: true,
+                ..Default::default()
+            };
+            tokenizer.apply_chat_template(messages, &options)?.encoding
+        }
+        Prompt::Ids { ids, fingerprint } => {
+            if fingerprint
+                .as_deref()
+                .is_some_and(|theirs| theirs != tokenizer.fingerprint())
+            {
+                return Err(failures::invalid(format!(
+                    "the prompt's tokens are of another vocabulary than `{}`",
+                    tokenizer.info().name
+                ))
+                .hint("encode the prompt with the tokenizer of the model that continues it"));
+            }
+            return Ok(ids.clone());
+        }
+    };
+    Ok(encoding.tokens.iter().map(|token| token.id).collect())
+}

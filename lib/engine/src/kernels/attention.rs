@@ -1,0 +1,133 @@
+//! Scaled dot-product attention of new tokens over a cache, causal, with grouped heads: the keys of a
+//! group are read where they lie, never copied once a head.
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
+use rayon::prelude::*;
+
+use super::primitives;
+
+/// Values that one job should at least touch: below it, handing out costs more than it brings.
+const VALUES_PER_JOB: usize = 1 << 15;
+
+/// Softmax(q·kᵀ·scale)·v, where the last of `tokens` queries sits at the last of `keys` positions and
+/// each query sees the keys up to its own position.
+///
+/// Takes `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)`;
+/// gives `(batch, tokens, heads * head_dim)`.
+pub struct CausalAttention {
+    /// Multiplies the scores: `1/√head_dim` in most families.
+    pub scale: f32,
+}
+
+/// Sizes of one call.
+struct Sizes {
+    heads: usize,
+    kv_heads: usize,
+    tokens: usize,
+    keys: usize,
+    head_dim: usize,
+    /// Values between two batches, and between two heads, of keys and values.
+    strides: (usize, usize),
+}
+
+impl CustomOp3 for CausalAttention {
+    fn name(&self) -> &'static str {
+        "causal-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (batch, heads, tokens, head_dim) = q_layout.shape().dims4()?;
+        let (k_batch, kv_heads, keys, k_dim) = k_layout.shape().dims4()?;
+        let strides = k_layout.stride();
+        let fits = k_batch == batch
+            && k_dim == head_dim
+            && kv_heads > 0
+            && heads % kv_heads == 0
+            && keys >= tokens
+            && v_layout.shape() == k_layout.shape()
+            && v_layout.stride() == strides
+            && strides[2..] == [head_dim, 1]
+            && q_layout.is_contiguous();
+        if !fits {
+            bail!(
+                "attention got q {:?} and k {:?}",
+                q_layout.shape(),
+                k_layout.shape()
+            );
+        }
+        let sizes = Sizes {
+            heads,
+            kv_heads,
+            tokens,
+            keys,
+            head_dim,
+            strides: (strides[0], strides[1]),
+        };
+        let q = &q.as_slice::<f32>()?[q_layout.start_offset()..];
+        let k = &k.as_slice::<f32>()?[k_layout.start_offset()..];
+        let v = &v.as_slice::<f32>()?[v_layout.start_offset()..];
+        // (batch, tokens, heads, head_dim)
+        let mut out = vec![0.0; batch * tokens * heads * head_dim];
+        out.par_chunks_mut(head_dim)
+            .with_min_len((VALUES_PER_JOB / (keys * head_dim)).max(1))
+            .enumerate()
+            .for_each_init(
+                || vec![0.0; keys],
+                |scores, (index, out)| self.attend(&sizes, index, (q, k, v), scores, out),
+            );
+        Ok((
+            CpuStorage::F32(out),
+            Shape::from((batch, tokens, heads * head_dim)),
+        ))
+    }
+}
+
+impl CausalAttention {
+    /// One query of one head; `index` counts `(batch, tokens, heads)`.
+    fn attend(
+        &self,
+        sizes: &Sizes,
+        index: usize,
+        (q, k, v): (&[f32], &[f32], &[f32]),
+        scores: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let head = index % sizes.heads;
+        let token = index / sizes.heads % sizes.tokens;
+        let batch = index / (sizes.heads * sizes.tokens);
+        let query_at = ((batch * sizes.heads + head) * sizes.tokens + token) * sizes.head_dim;
+        let query = &q[query_at..][..sizes.head_dim];
+        let kv_head = head / (sizes.heads / sizes.kv_heads);
+        let start = batch * sizes.strides.0 + kv_head * sizes.strides.1;
+        let seen = sizes.keys - sizes.tokens + token + 1;
+        let scores = &mut scores[..seen];
+        (primitives().dots)(query, &k[start..][..seen * sizes.head_dim], scores);
+        softmax(scores, self.scale);
+        (primitives().weighted_sum)(scores, &v[start..][..seen * sizes.head_dim], out);
+    }
+}
+
+fn softmax(scores: &mut [f32], scale: f32) {
+    let mut largest = f32::NEG_INFINITY;
+    for score in &mut *scores {
+        *score *= scale;
+        largest = largest.max(*score);
+    }
+    let mut sum = 0.0;
+    for score in &mut *scores {
+        *score = (*score - largest).exp();
+        sum += *score;
+    }
+    let factor = 1.0 / sum;
+    for score in scores {
+        *score *= factor;
+    }
+}

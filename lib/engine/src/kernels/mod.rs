@@ -1,0 +1,60 @@
+//! What runs on the processor inside tensor operations: products with packed matrices, attention over
+//! a cache, gated activations. Activations are f32 throughout: rounding them to 8 bits, as ggml and
+//! candle's `QMatMul` do, changes what a small quantised model answers.
+//!
+//! The primitives exist twice, portable and for AVX2 with FMA; which set runs is found out once, at
+//! run time, so that one binary is right everywhere and fast where it can be.
+
+mod attention;
+mod gated;
+mod matrix;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2;
+
+use std::sync::LazyLock;
+
+pub use attention::CausalAttention;
+pub use gated::SiluMul;
+pub use matrix::Matrix;
+
+use crate::weights::Format;
+
+/// Rows of weights and of activations that [`Primitives::tile`] multiplies at once: as many as fit
+/// the sixteen registers of AVX2.
+pub(crate) const TILE: (usize, usize) = (2, 4);
+
+/// The form of [`Primitives::tile`].
+pub(crate) type Tile = fn([&[f32]; TILE.0], [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0];
+
+/// The inner loops, in the form that suits this processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Primitives {
+    /// Unpacks whole blocks to f32, value for value as [`Format::unpack`].
+    pub unpack: fn(Format, &[u8], &mut [f32]),
+    /// Product of a packed row with a vector; the last argument is scratch of the vector's length.
+    pub packed_dot: fn(Format, &[u8], &[f32], &mut [f32]) -> f32,
+    /// Products of two rows with four: `out[i][j] = rows[i] · inputs[j]`.
+    pub tile: Tile,
+    /// Products of a vector with each of `rows`, which lie one after the other.
+    pub dots: fn(&[f32], &[f32], &mut [f32]),
+    /// Adds `weights[i] * rows[i]` to the last argument, for rows that lie one after the other.
+    pub weighted_sum: fn(&[f32], &[f32], &mut [f32]),
+}
+
+static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(primitives) = unsafe_avx2::detect() {
+        return primitives;
+    }
+    portable::PRIMITIVES
+});
+
+/// The primitives for this processor.
+pub(crate) fn primitives() -> &'static Primitives {
+    &PRIMITIVES
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod tests;

@@ -1,0 +1,54 @@
+//! The primitives in plain Rust: the meaning that the faster sets must have, and what runs where no
+//! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
+
+use super::{Primitives, TILE};
+use crate::weights::Format;
+
+/// The portable set.
+pub const PRIMITIVES: Primitives = Primitives {
+    unpack: Format::unpack,
+    packed_dot,
+    tile,
+    dots,
+    weighted_sum,
+};
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 8];
+    let (a_eights, b_eights) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a_eights
+        .remainder()
+        .iter()
+        .zip(b_eights.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
+    for (a, b) in a_eights.zip(b_eights) {
+        for lane in 0..8 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) -> f32 {
+    format.unpack(row, scratch);
+    dot(scratch, input)
+}
+
+fn tile(rows: [&[f32]; TILE.0], inputs: [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0] {
+    rows.map(|row| inputs.map(|input| dot(row, input)))
+}
+
+fn dots(vector: &[f32], rows: &[f32], out: &mut [f32]) {
+    for (row, out) in rows.chunks_exact(vector.len()).zip(out) {
+        *out = dot(vector, row);
+    }
+}
+
+fn weighted_sum(weights: &[f32], rows: &[f32], out: &mut [f32]) {
+    for (row, weight) in rows.chunks_exact(out.len()).zip(weights) {
+        for (out, value) in out.iter_mut().zip(row) {
+            *out += weight * value;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The fast primitives against the portable ones, and the packed product against a plain one.
+
+use candle_core::{Device, Tensor};
+
+use super::{Matrix, portable, primitives};
+use crate::weights::Format;
+
+/// A reproducible stream of bytes.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let step = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    (0..length).map(step).collect()
+}
+
+fn floats(length: usize, seed: u64) -> Vec<f32> {
+    noise(length, seed)
+        .iter()
+        .map(|&byte| f32::from(byte) / 128.0 - 1.0)
+        .collect()
+}
+
+/// Packed rows of a format with finite scales: every byte but the scales' exponents is noise.
+fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = noise(blocks * format.block_bytes(), seed);
+    let halves: &[usize] = match format {
+        Format::F32 | Format::F16 | Format::BF16 => {
+            let values = floats(blocks, seed);
+            return match format {
+                Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                Format::F16 => values
+                    .iter()
+                    .flat_map(|v| half::f16::from_f32(*v).to_le_bytes())
+                    .collect(),
+                _ => values
+                    .iter()
+                    .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
+                    .collect(),
+            };
+        }
+        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
+        Format::Q6K => &[208],
+    };
+    for (number, block) in bytes.chunks_exact_mut(format.block_bytes()).enumerate() {
+        for &at in halves {
+            let scale = half::f16::from_f32(0.01 * (1 + number % 7) as f32);
+            block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+#[test]
+fn unpacking_is_the_same_bit_for_bit() {
+    for format in Format::ALL {
+        let bytes = packed(format, 9, 7);
+        let mut expected = vec![0.0; 9 * format.block_values()];
+        let mut got = expected.clone();
+        format.unpack(&bytes, &mut expected);
+        (primitives().unpack)(format, &bytes, &mut got);
+        assert_eq!(got, expected, "{format:?}");
+    }
+}
+
+#[test]
+fn unpacking_is_what_candle_reads() {
+    use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+    let pairs = [
+        (Format::Q4_0, GgmlDType::Q4_0),
+        (Format::Q4_1, GgmlDType::Q4_1),
+        (Format::Q5_0, GgmlDType::Q5_0),
+        (Format::Q5_1, GgmlDType::Q5_1),
+        (Format::Q8_0, GgmlDType::Q8_0),
+        (Format::Q4K, GgmlDType::Q4K),
+        (Format::Q5K, GgmlDType::Q5K),
+        (Format::Q6K, GgmlDType::Q6K),
+    ];
+    for (format, dtype) in pairs {
+        let values = 4 * format.block_values();
+        let bytes = packed(format, 4, 11);
+        let mut got = vec![0.0; values];
+        format.unpack(&bytes, &mut got);
+        let storage = QStorage::from_data(bytes.into(), &Device::Cpu, dtype).unwrap();
+        let tensor = QTensor::new(storage, values).unwrap();
+        let expected: Vec<f32> = tensor.dequantize(&Device::Cpu).unwrap().to_vec1().unwrap();
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!(
+                (got - expected).abs() <= 1e-6 * expected.abs().max(1.0),
+                "{format:?}: {got} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_product_with_a_packed_matrix_is_the_plain_product() {
+    for format in Format::ALL {
+        let columns = 256 * 2;
+        let rows = 35;
+        let bytes = packed(format, rows * columns / format.block_values(), 3);
+        let mut plain = vec![0.0; rows * columns];
+        format.unpack(&bytes, &mut plain);
+        let matrix = Matrix::new(format, rows, columns, bytes).unwrap();
+        for tokens in [1, 2, 4, 7, 19] {
+            let input = floats(tokens * columns, 5);
+            let x = Tensor::from_slice(&input, (1, tokens, columns), &Device::Cpu).unwrap();
+            let got: Vec<f32> = matrix
+                .multiply(&x)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap();
+            for (index, got) in got.iter().enumerate() {
+                let (token, row) = (index / rows, index % rows);
+                let pairs = plain[row * columns..][..columns]
+                    .iter()
+                    .zip(&input[token * columns..]);
+                let expected: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let error = (f64::from(*got) - expected).abs();
+                assert!(
+                    error < 1e-3,
+                    "{format:?}, {tokens} tokens: {got} instead of {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_loops_are_the_portable_ones() {
+    for dim in [8, 20, 64, 80] {
+        let (vector, rows) = (floats(dim, 1), floats(dim * 5, 2));
+        let (mut got, mut expected) = (vec![0.0; 5], vec![0.0; 5]);
+        (primitives().dots)(&vector, &rows, &mut got);
+        (portable::PRIMITIVES.dots)(&vector, &rows, &mut expected);
+        let (mut got_sum, mut expected_sum) = (vec![0.5; dim], vec![0.5; dim]);
+        (primitives().weighted_sum)(&got, &rows, &mut got_sum);
+        (portable::PRIMITIVES.weighted_sum)(&got, &rows, &mut expected_sum);
+        let pairs = got
+            .iter()
+            .chain(&got_sum)
+            .zip(expected.iter().chain(&expected_sum));
+        for (got, expected) in pairs {
+            assert!((got - expected).abs() < 1e-4, "{dim}: {got} {expected}");
+        }
+    }
+}

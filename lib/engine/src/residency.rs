@@ -1,0 +1,452 @@
+//! Which models are in memory. One table owns them, keyed by what determines the weights; two requests
+//! for one model at once end in one load, and a load that would not fit is refused before it starts.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use wire::{
+    Failure, FailureKind,
+    host::{Event, UnloadTarget},
+    model::{
+        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelInfo, ModelSource, ModelSpec, Resident,
+    },
+};
+
+use crate::{
+    Cancel, failures,
+    families::{self, CausalLm},
+    generate::{Defaults, Generator},
+    hub::{self, ModelFiles, Wanted},
+    memory,
+    tokenizer::Tokenizer,
+    weights::Weights,
+};
+
+/// How often a waiting request looks at its cancel flag.
+const WAIT: Duration = Duration::from_millis(20);
+/// Main memory that a load must leave free: caches of sequences, and the rest of the machine.
+const HEADROOM: u64 = 64 << 20;
+
+/// A model in memory.
+pub struct ResidentModel {
+    /// What is known of it.
+    pub info: ModelInfo,
+    /// As it was first asked for.
+    spec: ModelSpec,
+    model: Box<dyn CausalLm>,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    defaults: Defaults,
+    loaded: Instant,
+    usage: Mutex<Usage>,
+    turn: Condvar,
+}
+
+struct Usage {
+    last_used: Instant,
+    /// Requests that run or wait.
+    users: u32,
+    running: bool,
+}
+
+/// The right to run on a model; one request has it at a time, others wait.
+pub struct Turn<'a>(&'a ResidentModel);
+
+impl ResidentModel {
+    /// Waits for the model to be free. Fails when the request is cancelled first.
+    pub fn turn(&self, cancel: &Cancel) -> Result<Turn<'_>, Failure> {
+        let mut usage = lock(&self.usage);
+        usage.users += 1;
+        while usage.running {
+            if cancel.is_cancelled() {
+                usage.users -= 1;
+                return Err(Failure::interrupted());
+            }
+            usage = self
+                .turn
+                .wait_timeout(usage, WAIT)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        usage.running = true;
+        Ok(Turn(self))
+    }
+
+    fn resident(&self) -> Resident {
+        let usage = lock(&self.usage);
+        Resident {
+            info: self.info.clone(),
+            spec: self.spec.clone(),
+            age_seconds: self.loaded.elapsed().as_secs_f64(),
+            idle_seconds: if usage.users > 0 {
+                0.0
+            } else {
+                usage.last_used.elapsed().as_secs_f64()
+            },
+            users: usage.users,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// The model, for generation.
+    pub fn generator(&self) -> Generator<'_> {
+        Generator {
+            model: self.0.model.as_ref(),
+            tokenizer: &self.0.tokenizer,
+            defaults: &self.0.defaults,
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut usage = lock(&self.0.usage);
+        usage.users -= 1;
+        usage.running = false;
+        usage.last_used = Instant::now();
+        self.0.turn.notify_one();
+    }
+}
+
+/// The table of models, and the tokenizers that were loaded.
+#[derive(Default)]
+pub struct Residency {
+    models: Mutex<HashMap<ModelSpec, Slot>>,
+    tokenizers: Mutex<HashMap<ModelSource, Arc<Tokenizer>>>,
+}
+
+enum Slot {
+    Loading(Arc<Load>),
+    Ready(Arc<ResidentModel>),
+}
+
+/// A load that is under way, watched by every request for its model.
+#[derive(Default)]
+struct Load {
+    state: Mutex<LoadState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LoadState {
+    events: Vec<Event>,
+    outcome: Option<Result<Arc<ResidentModel>, Failure>>,
+}
+
+impl Residency {
+    /// The model of a specification, loaded when it is not, and whether it was there. Progress goes to
+    /// `sink`, also that of a load which another request started.
+    pub fn model(
+        &self,
+        spec: &ModelSpec,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<(Arc<ResidentModel>, bool), Failure> {
+        let key = key(spec)?;
+        loop {
+            let load = match self.find(&key) {
+                Found::Ready(model) => return Ok((model, true)),
+                Found::Mine(load) => {
+                    return Ok((self.lead(spec, &key, &load, cancel, sink)?, false));
+                }
+                Found::Theirs(load) => load,
+            };
+            match follow(&load, cancel, sink) {
+                // Whoever started the load gave up; this request still wants the model.
+                Err(failure) if failure.kind == FailureKind::Interrupted => cancel.check()?,
+                outcome => return Ok((outcome?, false)),
+            }
+        }
+    }
+
+    /// The tokenizer of a source, loaded when it is not.
+    pub fn tokenizer(
+        &self,
+        source: &ModelSource,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Arc<Tokenizer>, Failure> {
+        let key = source_key(source);
+        if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
+            return Ok(Arc::clone(tokenizer));
+        }
+        let files = hub::resolve(source, Wanted::Tokenizer, cancel, sink)?;
+        self.tokenizer_of(key, &files)
+    }
+
+    /// What is resident, the longest loaded first.
+    pub fn residents(&self) -> Vec<Resident> {
+        let mut residents: Vec<Resident> =
+            self.ready().iter().map(|model| model.resident()).collect();
+        residents.sort_by(|a, b| b.age_seconds.total_cmp(&a.age_seconds));
+        residents
+    }
+
+    /// Lets models go. Their memory comes back when the requests that use them have ended.
+    pub fn unload(&self, target: &UnloadTarget) -> Result<Vec<Resident>, Failure> {
+        let wanted_key = match target {
+            UnloadTarget::Spec(spec) => Some(key(spec)?),
+            UnloadTarget::Name(_) | UnloadTarget::All => None,
+        };
+        let mut removed = Vec::new();
+        lock(&self.models).retain(|key, slot| {
+            let Slot::Ready(model) = slot else {
+                return true;
+            };
+            let wanted = match target {
+                UnloadTarget::Spec(_) => Some(key) == wanted_key.as_ref(),
+                UnloadTarget::Name(name) => model.info.name == *name || key.source.repo == *name,
+                UnloadTarget::All => true,
+            };
+            if wanted {
+                removed.push(model.resident());
+            }
+            !wanted
+        });
+        Ok(removed)
+    }
+
+    fn find(&self, key: &ModelSpec) -> Found {
+        let mut models = lock(&self.models);
+        match models.get(key) {
+            Some(Slot::Ready(model)) => Found::Ready(Arc::clone(model)),
+            Some(Slot::Loading(load)) => Found::Theirs(Arc::clone(load)),
+            None => {
+                let load = Arc::new(Load::default());
+                models.insert(key.clone(), Slot::Loading(Arc::clone(&load)));
+                Found::Mine(load)
+            }
+        }
+    }
+
+    /// Loads on behalf of all who ask, and tells them.
+    fn lead(
+        &self,
+        spec: &ModelSpec,
+        key: &ModelSpec,
+        load: &Load,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Arc<ResidentModel>, Failure> {
+        let mut tell = |event: Event| {
+            lock(&load.state).events.push(event.clone());
+            load.changed.notify_all();
+            sink(event);
+        };
+        // A panic must not leave the others waiting for ever.
+        let work = AssertUnwindSafe(|| self.load(spec, key, cancel, &mut tell));
+        let outcome = catch_unwind(work).unwrap_or_else(|_| {
+            let message = format!("loading `{}` failed inside the engine", spec.source.repo);
+            Err(Failure::new(FailureKind::Internal, message))
+        });
+        {
+            let mut models = lock(&self.models);
+            match &outcome {
+                Ok(model) => models.insert(key.clone(), Slot::Ready(Arc::clone(model))),
+                Err(_) => models.remove(key),
+            };
+        }
+        lock(&load.state).outcome = Some(outcome.clone());
+        load.changed.notify_all();
+        outcome
+    }
+
+    fn load(
+        &self,
+        spec: &ModelSpec,
+        key: &ModelSpec,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Arc<ResidentModel>, Failure> {
+        let started = Instant::now();
+        let files = hub::resolve(&spec.source, Wanted::Model, cancel, sink)?;
+        let weights = Weights::open(&files.layout)?;
+        self.check_room(&files.name, weights.bytes())?;
+        let tokenizer = self.tokenizer_of(key.source.clone(), &files)?;
+        let defaults = Defaults::read(&files.layout, &weights)?;
+        let model = families::load(&weights, &files.name, cancel, sink)?;
+        let sizes = model.sizes();
+        let info = ModelInfo {
+            name: files.name,
+            files: weights
+                .files()
+                .map(|path| path.display().to_string())
+                .collect(),
+            architecture: model.architecture().to_owned(),
+            quantization: weights.main_format().name().to_owned(),
+            device: "cpu".to_owned(),
+            parameters: weights.parameters(),
+            bytes: model.bytes(),
+            context_length: sizes.context_length as u32,
+            vocab_size: sizes.vocab_size as u32,
+            layers: sizes.layers as u32,
+            hidden_size: sizes.hidden_size as u32,
+            load_seconds: started.elapsed().as_secs_f64(),
+            was_resident: false,
+        };
+        let now = Instant::now();
+        Ok(Arc::new(ResidentModel {
+            info,
+            spec: spec.clone(),
+            model,
+            tokenizer,
+            defaults,
+            loaded: now,
+            usage: Mutex::new(Usage {
+                last_used: now,
+                users: 0,
+                running: false,
+            }),
+            turn: Condvar::new(),
+        }))
+    }
+
+    fn tokenizer_of(
+        &self,
+        key: ModelSource,
+        files: &ModelFiles,
+    ) -> Result<Arc<Tokenizer>, Failure> {
+        if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
+            return Ok(Arc::clone(tokenizer));
+        }
+        // Two that come at once may both read it; the first to finish is kept.
+        let tokenizer = Arc::new(Tokenizer::load(files)?);
+        Ok(Arc::clone(
+            lock(&self.tokenizers).entry(key).or_insert(tokenizer),
+        ))
+    }
+
+    /// Refuses what does not fit in the memory that is left.
+    fn check_room(&self, name: &str, bytes: u64) -> Result<(), Failure> {
+        let Some(available) = memory::available_bytes() else {
+            return Ok(());
+        };
+        if bytes.saturating_add(HEADROOM) <= available {
+            return Ok(());
+        }
+        let resident: Vec<String> = self
+            .ready()
+            .iter()
+            .map(|model| format!("`{}` ({})", model.info.name, megabytes(model.info.bytes)))
+            .collect();
+        let failure = Failure::new(
+            FailureKind::OutOfMemory,
+            format!(
+                "cannot load `{name}`: it takes {} and {} of memory are available; resident: {}",
+                megabytes(bytes),
+                megabytes(available),
+                if resident.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    resident.join(", ")
+                },
+            ),
+        );
+        Err(failure.hint(if resident.is_empty() {
+            "take a smaller model or a stronger quantisation"
+        } else {
+            "unload a model that is not needed, or take a stronger quantisation"
+        }))
+    }
+
+    fn ready(&self) -> Vec<Arc<ResidentModel>> {
+        let models = lock(&self.models);
+        let ready = models.values().filter_map(|slot| match slot {
+            Slot::Ready(model) => Some(Arc::clone(model)),
+            Slot::Loading(_) => None,
+        });
+        ready.collect()
+    }
+}
+
+enum Found {
+    Ready(Arc<ResidentModel>),
+    /// This request is to load it.
+    Mine(Arc<Load>),
+    /// Another request loads it.
+    Theirs(Arc<Load>),
+}
+
+/// Waits for another request's load, with its progress.
+fn follow(
+    load: &Load,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Arc<ResidentModel>, Failure> {
+    let mut seen = 0;
+    loop {
+        cancel.check()?;
+        let (news, outcome) = {
+            let state = lock(&load.state);
+            let (state, _) = load
+                .changed
+                .wait_timeout_while(state, WAIT, |state| {
+                    state.events.len() == seen && state.outcome.is_none()
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            (state.events[seen..].to_vec(), state.outcome.clone())
+        };
+        seen += news.len();
+        news.into_iter().for_each(&mut *sink);
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+    }
+}
+
+/// The table's key: one for all spellings of the same weights. Fails on a device or a type that the
+/// engine does not have.
+fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
+    if let Device::Cuda(number) = spec.device {
+        return Err(Failure::new(
+            FailureKind::Device,
+            format!("cannot use `cuda:{number}`: this build runs on the processor only"),
+        )
+        .hint("use the device `cpu` or `auto`"));
+    }
+    if let Some(dtype @ (DType::F16 | DType::BF16)) = spec.dtype {
+        return Err(failures::unsupported(format!(
+            "activations of type {dtype:?} are not supported on the processor"
+        ))
+        .hint("leave `dtype` out: activations are f32, weights stay as they are stored"));
+    }
+    Ok(ModelSpec {
+        source: source_key(&spec.source),
+        dtype: Some(DType::F32),
+        device: Device::Cpu,
+    })
+}
+
+fn source_key(source: &ModelSource) -> ModelSource {
+    let mut key = ModelSource {
+        local_files_only: false,
+        ..source.clone()
+    };
+    if let Ok(path) = Path::new(&source.repo).canonicalize() {
+        key.repo = path.display().to_string();
+        key.revision = None;
+        return key;
+    }
+    key.revision.get_or_insert_with(|| "main".to_owned());
+    if key.repo == EMBEDDED_REPO {
+        key.gguf_file
+            .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
+    }
+    key
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
+
+/// Locks; a panic elsewhere leaves these tables in a state that is still right, since each change to
+/// them is one insertion or removal.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,148 @@
+//! Requests to their answers. One [`Service`] serves all threads: it holds what is resident and runs
+//! each request on the thread that brings it. Connections, ids and who may cancel are the host's.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use wire::{
+    Failure, FailureKind,
+    host::{Event, HostStatus, Request, Response},
+    model::{ModelInfo, ModelSource, ModelSpec, Resident},
+};
+
+use crate::{Cancel, generate, memory, residency::Residency};
+
+/// The engine behind one door.
+pub struct Service {
+    residency: Residency,
+    started: Instant,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Service {
+    /// A service that holds nothing yet.
+    pub fn new() -> Self {
+        Self {
+            residency: Residency::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs a request on this thread. News go to `sink` as they come; the last is always one
+    /// `Event::Done` or `Event::Failed`, also when the engine itself is at fault.
+    pub fn handle(&self, request: Request, cancel: &Cancel, sink: &mut dyn FnMut(Event)) {
+        let work = AssertUnwindSafe(|| self.answer(request, cancel, sink));
+        let outcome = catch_unwind(work).unwrap_or_else(|panic| {
+            let what = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(Failure::new(
+                FailureKind::Internal,
+                format!("the engine panicked: {what}"),
+            )
+            .hint("this is a fault of Warmcell; other models and requests are not affected"))
+        });
+        sink(match outcome {
+            Ok(response) => Event::Done(response),
+            Err(failure) => Event::Failed(failure),
+        });
+    }
+
+    /// What is resident, the longest loaded first.
+    pub fn residents(&self) -> Vec<Resident> {
+        self.residency.residents()
+    }
+
+    fn answer(
+        &self,
+        request: Request,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Response, Failure> {
+        cancel.check()?;
+        let tokenizer = |source: &ModelSource, sink: &mut dyn FnMut(Event)| {
+            self.residency.tokenizer(source, cancel, sink)
+        };
+        Ok(match request {
+            Request::LoadTokenizer(source) => {
+                Response::Tokenizer(tokenizer(&source, sink)?.info().clone())
+            }
+            Request::LoadModel(spec) => Response::Model(self.load_model(&spec, cancel, sink)?),
+            Request::Encode {
+                tokenizer: source,
+                texts,
+                add_special_tokens,
+            } => {
+                let tokenizer = tokenizer(&source, sink)?;
+                let encode = |text: &String| tokenizer.encode(text, add_special_tokens);
+                Response::Encodings(texts.iter().map(encode).collect::<Result<_, _>>()?)
+            }
+            Request::Decode {
+                tokenizer: source,
+                sequences,
+                skip_special_tokens,
+            } => {
+                let tokenizer = tokenizer(&source, sink)?;
+                let decode = |ids: &Vec<u32>| tokenizer.decode(ids, skip_special_tokens);
+                Response::Texts(sequences.iter().map(decode).collect::<Result<_, _>>()?)
+            }
+            Request::ApplyChatTemplate {
+                tokenizer: source,
+                messages,
+                options,
+            } => {
+                Response::Chat(tokenizer(&source, sink)?.apply_chat_template(&messages, &options)?)
+            }
+            Request::Generate {
+                model,
+                prompt,
+                config,
+                stream,
+            } => {
+                let (model, _) = self.residency.model(&model, cancel, sink)?;
+                let turn = model.turn(cancel)?;
+                let generator = turn.generator();
+                let generated = generate::run(generator, &prompt, &config, stream, cancel, sink)?;
+                Response::Generated(generated)
+            }
+            Request::Status => Response::Status(self.status()),
+            Request::Unload(target) => Response::Unloaded(self.residency.unload(&target)?),
+            Request::Shutdown => Response::Stopping,
+        })
+    }
+
+    fn load_model(
+        &self,
+        spec: &ModelSpec,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<ModelInfo, Failure> {
+        let (model, was_resident) = self.residency.model(spec, cancel, sink)?;
+        Ok(ModelInfo {
+            was_resident,
+            ..model.info.clone()
+        })
+    }
+
+    /// What the engine knows of the process; a host adds its clients and its time-out.
+    fn status(&self) -> HostStatus {
+        HostStatus {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            idle_timeout_seconds: 0.0,
+            process_bytes: memory::process_bytes(),
+            models: self.residents(),
+            clients: 0,
+        }
+    }
+}

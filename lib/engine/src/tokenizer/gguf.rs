@@ -1,0 +1,314 @@
+//! The vocabulary inside a GGUF file, written out as the `tokenizer.json` that its repository would
+//! have. How a text is cut before merging is only a name there (`tokenizer.ggml.pre`); the patterns
+//! are those of the original repositories, which llama.cpp (`llama-vocab.cpp`) also follows.
+//! candle's own conversion adds a prefix space to `smollm` and so gives other ids.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
+
+use serde_json::{Value as Json, json};
+use wire::Failure;
+
+use super::{Parts, SpecialTokens};
+use crate::{
+    failures,
+    weights::{Description, Metadata, Value, Weights},
+};
+
+/// Reads the vocabulary of a file.
+pub fn read(path: &Path) -> Result<Parts, Failure> {
+    let weights = Weights::open(&crate::hub::Layout::Gguf(path.to_owned()))?;
+    let Description::Gguf(metadata) = &weights.description else {
+        return Err(failures::corrupt(path, "it has no vocabulary"));
+    };
+    let vocabulary = Vocabulary::read(metadata)
+        .ok_or_else(|| failures::corrupt(path, "its vocabulary is missing or incomplete"))?;
+    let json = match metadata.text("tokenizer.ggml.model") {
+        Some("gpt2") => byte_level(&vocabulary, metadata)?,
+        Some("llama") => sentence_piece(&vocabulary, metadata),
+        other => {
+            return Err(failures::unsupported(format!(
+                "cannot load the tokenizer of `{}`: vocabulary type `{}` is not supported",
+                path.display(),
+                other.unwrap_or("none")
+            ))
+            .hint(
+                "types that load: gpt2, llama; or take the tokenizer from the original repository",
+            ));
+        }
+    };
+    let token = |name: &str| {
+        let id = metadata.count(&format!("tokenizer.ggml.{name}_token_id"))?;
+        vocabulary.tokens.get(id).map(|token| (*token).to_owned())
+    };
+    Ok(Parts {
+        json: json.to_string().into_bytes(),
+        special: SpecialTokens {
+            bos: token("bos"),
+            eos: token("eos"),
+            pad: token("padding"),
+            unk: token("unknown"),
+        },
+        chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
+        clean_up_spaces: false,
+    })
+}
+
+struct Vocabulary<'a> {
+    tokens: Vec<&'a str>,
+    /// `llama_token_type` of each token; all normal where the file has none.
+    kinds: Vec<i64>,
+    /// Score of each token, in `SentencePiece` vocabularies.
+    scores: Vec<f64>,
+    merges: Vec<&'a str>,
+}
+
+/// `LLAMA_TOKEN_TYPE_CONTROL`.
+const CONTROL: i64 = 3;
+/// `LLAMA_TOKEN_TYPE_USER_DEFINED`.
+const USER_DEFINED: i64 = 4;
+
+impl<'a> Vocabulary<'a> {
+    fn read(metadata: &'a Metadata) -> Option<Self> {
+        let texts = |key: &str| -> Option<Vec<&'a str>> {
+            let text = |value: &'a Value| match value {
+                Value::Text(text) => Some(text.as_str()),
+                _ => None,
+            };
+            metadata.list(key)?.iter().map(text).collect()
+        };
+        let tokens = texts("tokenizer.ggml.tokens")?;
+        let kinds = metadata.list("tokenizer.ggml.token_type").unwrap_or(&[]);
+        let scores = metadata.list("tokenizer.ggml.scores").unwrap_or(&[]);
+        Some(Self {
+            kinds: kinds
+                .iter()
+                .map(|kind| {
+                    if let Value::Integer(kind) = kind {
+                        *kind
+                    } else {
+                        1
+                    }
+                })
+                .collect(),
+            scores: scores
+                .iter()
+                .map(|score| {
+                    if let Value::Float(score) = score {
+                        *score
+                    } else {
+                        0.0
+                    }
+                })
+                .collect(),
+            merges: texts("tokenizer.ggml.merges").unwrap_or_default(),
+            tokens,
+        })
+    }
+
+    fn ids(&self) -> serde_json::Map<String, Json> {
+        let pairs = self.tokens.iter().enumerate();
+        pairs
+            .map(|(id, token)| ((*token).to_owned(), id.into()))
+            .collect()
+    }
+
+    /// Tokens that are found in a text as they are, before anything is cut.
+    fn added(&self) -> Vec<Json> {
+        let kinds = self.kinds.iter().enumerate();
+        kinds
+            .filter(|(id, kind)| {
+                matches!(**kind, CONTROL | USER_DEFINED) && *id < self.tokens.len()
+            })
+            .map(|(id, kind)| {
+                json!({
+                    "id": id, "content": self.tokens[id], "special": *kind == CONTROL,
+                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                })
+            })
+            .collect()
+    }
+}
+
+fn byte_level(vocabulary: &Vocabulary, metadata: &Metadata) -> Result<Json, Failure> {
+    let kind = metadata.text("tokenizer.ggml.pre").unwrap_or("default");
+    let cut = Cut::of(kind)?;
+    // Files may list merges that a later edit of the vocabulary left without their result.
+    let known: HashSet<&str> = vocabulary.tokens.iter().copied().collect();
+    let whole = |merge: &&&str| {
+        merge.split_once(' ').is_some_and(|(a, b)| {
+            known.contains(a) && known.contains(b) && known.contains(format!("{a}{b}").as_str())
+        })
+    };
+    let merges: Vec<Json> = vocabulary
+        .merges
+        .iter()
+        .filter(whole)
+        .filter_map(|merge| merge.split_once(' '))
+        .map(|(a, b)| json!([a, b]))
+        .collect();
+    let normalizer = if cut.nfc {
+        json!({"type": "NFC"})
+    } else {
+        Json::Null
+    };
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": vocabulary.added(),
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": cut.steps},
+        "post_processor": adding_bos(vocabulary, metadata, false)
+            .unwrap_or_else(|| byte_level_step(false)),
+        "decoder": byte_level_step(true),
+        "model": {
+            "type": "BPE", "vocab": vocabulary.ids(), "merges": merges,
+            "ignore_merges": cut.ignore_merges, "fuse_unk": false, "byte_fallback": false,
+        },
+    }))
+}
+
+/// How a text is cut before merging.
+struct Cut {
+    steps: Vec<Json>,
+    nfc: bool,
+    /// Whether a piece that is a token by itself is taken without merging.
+    ignore_merges: bool,
+}
+
+impl Cut {
+    /// The pre-tokenizer of a kind. An unknown one is refused: a guess would give other ids, silently.
+    fn of(kind: &str) -> Result<Self, Failure> {
+        const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let split = |pattern: &str| {
+            vec![
+                json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}),
+                byte_level_step(false),
+            ]
+        };
+        Ok(match kind {
+            "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => Self {
+                steps: vec![
+                    json!({"type": "Digits", "individual_digits": true}),
+                    byte_level_step(true),
+                ],
+                nfc: false,
+                ignore_merges: false,
+            },
+            "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => Self {
+                steps: split(LLAMA3),
+                nfc: false,
+                ignore_merges: true,
+            },
+            "qwen2" | "deepseek-r1-qwen" => Self {
+                steps: split(QWEN2),
+                nfc: true,
+                ignore_merges: false,
+            },
+            "default" | "gpt-2" | "gpt2" | "olmo" | "phi-2" | "jina-es" | "jina-de" => Self {
+                steps: vec![byte_level_step(true)],
+                nfc: false,
+                ignore_merges: false,
+            },
+            other => {
+                return Err(failures::unsupported(format!(
+                    "the GGUF file's pre-tokenizer `{other}` is not supported"
+                ))
+                .hint(
+                    "take the tokenizer from the original repository, which has a `tokenizer.json`",
+                ));
+            }
+        })
+    }
+}
+
+fn byte_level_step(use_regex: bool) -> Json {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
+}
+
+/// A post-processor that puts the beginning-of-sequence token first, where the file asks for it.
+fn adding_bos(vocabulary: &Vocabulary, metadata: &Metadata, default: bool) -> Option<Json> {
+    if !metadata
+        .flag("tokenizer.ggml.add_bos_token")
+        .unwrap_or(default)
+    {
+        return None;
+    }
+    let id = metadata.count("tokenizer.ggml.bos_token_id")?;
+    let bos = vocabulary.tokens.get(id)?;
+    let special = json!({"SpecialToken": {"id": bos, "type_id": 0}});
+    let first = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let second = json!({"Sequence": {"id": "B", "type_id": 1}});
+    Some(json!({
+        "type": "TemplateProcessing",
+        "single": [special, first],
+        "pair": [special, first, special, second],
+        "special_tokens": {*bos: {"id": bos, "ids": [id], "tokens": [bos]}},
+    }))
+}
+
+fn sentence_piece(vocabulary: &Vocabulary, metadata: &Metadata) -> Json {
+    let prefix = metadata
+        .flag("tokenizer.ggml.add_space_prefix")
+        .unwrap_or(true);
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let normalizer = if prefix {
+        json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]})
+    } else {
+        replace
+    };
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if prefix {
+        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    let unknown = metadata
+        .count("tokenizer.ggml.unknown_token_id")
+        .unwrap_or(0);
+    json!({
+        "version": "1.0",
+        "added_tokens": vocabulary.added(),
+        "normalizer": normalizer,
+        "pre_tokenizer": null,
+        "post_processor": adding_bos(vocabulary, metadata, true),
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": {
+            "type": "BPE", "vocab": vocabulary.ids(), "merges": merges_from_scores(vocabulary),
+            "unk_token": vocabulary.tokens.get(unknown), "fuse_unk": true, "byte_fallback": true,
+        },
+    })
+}
+
+/// The merges that a `SentencePiece` vocabulary implies: each way to cut a token into two others, the
+/// likelier tokens first (`generate_merges` in transformers' `convert_slow_tokenizer.py`).
+fn merges_from_scores(vocabulary: &Vocabulary) -> Vec<Json> {
+    let ids: HashMap<&str, usize> = vocabulary
+        .tokens
+        .iter()
+        .enumerate()
+        .map(|(id, token)| (*token, id))
+        .collect();
+    let mut merges = Vec::new();
+    for (token, score) in vocabulary.tokens.iter().zip(&vocabulary.scores) {
+        let mut ways: Vec<(&str, &str)> = token
+            .char_indices()
+            .skip(1)
+            .map(|(at, _)| token.split_at(at))
+            .filter(|(a, b)| ids.contains_key(a) && ids.contains_key(b))
+            .collect();
+        ways.sort_by_key(|(a, b)| (ids[a], ids[b]));
+        merges.extend(ways.into_iter().map(|(a, b)| (*score, a, b)));
+    }
+    let sizes = |a: &str, b: &str| (a.chars().count(), b.chars().count());
+    merges.sort_by(|(score, a, b), (score2, a2, b2)| {
+        score2
+            .total_cmp(score)
+            .then_with(|| sizes(a2, b2).cmp(&sizes(a, b)))
+    });
+    merges.into_iter().map(|(_, a, b)| json!([a, b])).collect()
+}

@@ -1,0 +1,282 @@
+//! Headers of GGUF files (version 2 and 3, little-endian; the specification is ggml's `docs/gguf.md`).
+//! The reader trusts nothing: every count is held against the bytes that are left, so that a damaged
+//! or hostile file ends in an error and not in an allocation of its choosing.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{BufReader, Read, Seek},
+    path::Path,
+};
+
+use wire::Failure;
+
+use super::{Description, Format, TensorEntry, Weights, open_file};
+use crate::failures;
+
+/// A value of the key-value section.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Any integer type.
+    Integer(i64),
+    /// Any float type.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Value>),
+}
+
+/// The key-value section.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata(HashMap<String, Value>);
+
+impl Metadata {
+    /// A text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.0.get(key)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A number that is not negative.
+    pub fn count(&self, key: &str) -> Option<usize> {
+        match self.0.get(key)? {
+            Value::Integer(number) => usize::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number.
+    pub fn float(&self, key: &str) -> Option<f64> {
+        match self.0.get(key)? {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number) => Some(*number as f64),
+            _ => None,
+        }
+    }
+
+    /// A truth value.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.0.get(key)? {
+            Value::Bool(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    /// A list.
+    pub fn list(&self, key: &str) -> Option<&[Value]> {
+        match self.0.get(key)? {
+            Value::List(values) => Some(values),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the header of a file.
+pub fn open(path: &Path) -> Result<Weights, Failure> {
+    let (file, length) = open_file(path)?;
+    let mut reader = Reader {
+        source: BufReader::with_capacity(1 << 18, file),
+        left: length,
+    };
+    let (metadata, tensors) = read_header(&mut reader, length).map_err(|error| match error {
+        Fault::Io(error) => failures::io(path, &error),
+        Fault::Bad(what) => failures::corrupt(path, what),
+        Fault::Unknown(what) => {
+            failures::unsupported(format!("cannot load `{}`: {what}", path.display())).hint(
+                "formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K",
+            )
+        }
+    })?;
+    Ok(Weights {
+        description: Description::Gguf(metadata),
+        tensors,
+        files: vec![(path.to_owned(), reader.source.into_inner())],
+    })
+}
+
+enum Fault {
+    Io(std::io::Error),
+    Bad(String),
+    Unknown(String),
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::UnexpectedEof {
+            Self::Bad("it ends inside its header".to_owned())
+        } else {
+            Self::Io(error)
+        }
+    }
+}
+
+fn bad<T>(what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Bad(what.into()))
+}
+
+type Tensors = BTreeMap<String, TensorEntry>;
+
+fn read_header(reader: &mut Reader, length: u64) -> Result<(Metadata, Tensors), Fault> {
+    if &reader.bytes::<4>()? != b"GGUF" {
+        return bad("it does not start with `GGUF`");
+    }
+    let version = reader.u32()?;
+    if !(2..=3).contains(&version) {
+        return Err(Fault::Unknown(format!("GGUF version {version}")));
+    }
+    let tensor_count = reader.count(24)?;
+    let pair_count = reader.count(13)?;
+    let mut metadata = HashMap::new();
+    for _ in 0..pair_count {
+        let key = reader.text()?;
+        let kind = reader.u32()?;
+        metadata.insert(key, reader.value(kind, 0)?);
+    }
+    let metadata = Metadata(metadata);
+    let mut tensors = BTreeMap::new();
+    for _ in 0..tensor_count {
+        let (name, entry) = read_tensor(reader)?;
+        if tensors.insert(name.clone(), entry).is_some() {
+            return bad(format!("tensor `{name}` is there twice"));
+        }
+    }
+    let alignment = metadata.count("general.alignment").unwrap_or(32) as u64;
+    if !alignment.is_power_of_two() {
+        return bad(format!("alignment {alignment} is no power of two"));
+    }
+    let header = reader.source.stream_position()?;
+    let start = header.next_multiple_of(alignment);
+    for (name, entry) in &mut tensors {
+        entry.offset = entry.offset.saturating_add(start);
+        if entry.offset.saturating_add(entry.bytes) > length {
+            return bad(format!("tensor `{name}` reaches past the end of the file"));
+        }
+    }
+    Ok((metadata, tensors))
+}
+
+fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
+    let name = reader.text()?;
+    let dimensions = reader.u32()?;
+    if !(1..=4).contains(&dimensions) {
+        return bad(format!("tensor `{name}` has {dimensions} dimensions"));
+    }
+    let mut shape = Vec::with_capacity(dimensions as usize);
+    let mut values = 1_u64;
+    for _ in 0..dimensions {
+        let size = reader.u64()?;
+        let Some(product) = values.checked_mul(size).filter(|_| size > 0) else {
+            return bad(format!("tensor `{name}` has an impossible shape"));
+        };
+        values = product;
+        shape.push(size as usize);
+    }
+    shape.reverse();
+    let number = reader.u32()?;
+    let Some(format) = Format::from_ggml(number) else {
+        return Err(Fault::Unknown(format!(
+            "tensor `{name}` has ggml type {number}"
+        )));
+    };
+    let row = shape.last().map_or(0, |&size| size as u64);
+    let (Some(_), Some(bytes)) = (format.bytes_of(row), format.bytes_of(values)) else {
+        return bad(format!(
+            "rows of tensor `{name}` are no whole blocks of {}",
+            format.name()
+        ));
+    };
+    let offset = reader.u64()?;
+    let entry = TensorEntry {
+        file: 0,
+        offset,
+        bytes,
+        format,
+        shape,
+    };
+    Ok((name, entry))
+}
+
+/// Reads numbers and texts, and knows how many bytes are left.
+struct Reader {
+    source: BufReader<File>,
+    left: u64,
+}
+
+impl Reader {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let mut bytes = [0; N];
+        self.source.read_exact(&mut bytes)?;
+        self.left = self.left.saturating_sub(N as u64);
+        Ok(bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Fault> {
+        Ok(u32::from_le_bytes(self.bytes()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, Fault> {
+        Ok(u64::from_le_bytes(self.bytes()?))
+    }
+
+    /// A count of items that take at least `smallest` bytes each.
+    fn count(&mut self, smallest: u64) -> Result<usize, Fault> {
+        let count = self.u64()?;
+        if count > self.left / smallest {
+            return bad(format!("it announces {count} items where they cannot fit"));
+        }
+        Ok(count as usize)
+    }
+
+    fn text(&mut self) -> Result<String, Fault> {
+        let length = self.count(1)?;
+        let mut bytes = vec![0; length];
+        self.source.read_exact(&mut bytes)?;
+        self.left -= length as u64;
+        // Vocabularies hold pieces that are no UTF-8 by themselves only in damaged files; replacing
+        // keeps the count of tokens right.
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    fn value(&mut self, kind: u32, depth: u32) -> Result<Value, Fault> {
+        Ok(match kind {
+            0 => Value::Integer(self.bytes::<1>()?[0].into()),
+            1 => Value::Integer(self.bytes::<1>()?[0].cast_signed().into()),
+            2 => Value::Integer(u16::from_le_bytes(self.bytes()?).into()),
+            3 => Value::Integer(i16::from_le_bytes(self.bytes()?).into()),
+            4 => Value::Integer(self.u32()?.into()),
+            5 => Value::Integer(i32::from_le_bytes(self.bytes()?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.bytes()?).into()),
+            7 => Value::Bool(self.bytes::<1>()?[0] != 0),
+            8 => Value::Text(self.text()?),
+            9 if depth < 4 => self.list(depth)?,
+            10 => Value::Integer(self.u64()?.try_into().unwrap_or(i64::MAX)),
+            11 => Value::Integer(i64::from_le_bytes(self.bytes()?)),
+            12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
+            9 => return bad("its lists are nested too deeply"),
+            other => return bad(format!("metadata type {other} does not exist")),
+        })
+    }
+
+    fn list(&mut self, depth: u32) -> Result<Value, Fault> {
+        let kind = self.u32()?;
+        let smallest = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            8 | 10..=12 => 8,
+            9 => 12,
+            _ => 4,
+        };
+        let count = self.count(smallest)?;
+        let mut values = Vec::new();
+        for _ in 0..count {
+            values.push(self.value(kind, depth + 1)?);
+        }
+        Ok(Value::List(values))
+    }
+}

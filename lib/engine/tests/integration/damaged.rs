@@ -1,0 +1,124 @@
+//! Files that are cut short, altered or hostile: each ends in a failure that says so, and none in a
+//! panic or an allocation of the file's choosing.
+
+use std::path::Path;
+
+use engine::{hub::Layout, weights::Weights};
+use wire::{Failure, FailureKind};
+
+use crate::support::fixture;
+
+fn open_gguf(folder: &Path, bytes: &[u8]) -> Result<Weights, Failure> {
+    let path = folder.join("model.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    Weights::open(&Layout::Gguf(path))
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// A file with one number and one tensor of two blocks.
+fn small_gguf() -> Vec<u8> {
+    let mut out = b"GGUF".to_vec();
+    out.extend(3_u32.to_le_bytes());
+    out.extend(1_u64.to_le_bytes());
+    out.extend(1_u64.to_le_bytes());
+    text(&mut out, "llama.block_count");
+    out.extend(4_u32.to_le_bytes());
+    out.extend(2_u32.to_le_bytes());
+    text(&mut out, "w");
+    out.extend(1_u32.to_le_bytes());
+    out.extend(64_u64.to_le_bytes());
+    out.extend(8_u32.to_le_bytes());
+    out.extend(0_u64.to_le_bytes());
+    out.resize(out.len().next_multiple_of(32) + 2 * 34, 0);
+    out
+}
+
+#[test]
+fn every_cut_of_a_gguf_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = small_gguf();
+    assert!(open_gguf(folder.path(), &whole).is_ok());
+    for length in 0..whole.len() {
+        let failure = open_gguf(folder.path(), &whole[..length]).unwrap_err();
+        assert_eq!(
+            failure.kind,
+            FailureKind::Corrupt,
+            "cut at {length}: {failure}"
+        );
+    }
+}
+
+/// A flipped byte may leave a valid file (another name, another number), but must never panic.
+#[test]
+fn no_flipped_byte_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = small_gguf();
+    for at in 0..whole.len() - 2 * 34 {
+        for value in [0x00, 0x7f, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            drop(open_gguf(folder.path(), &bytes));
+        }
+    }
+}
+
+#[test]
+fn counts_beyond_the_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = small_gguf();
+    bytes[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    let failure = open_gguf(folder.path(), &bytes).unwrap_err();
+    assert!(failure.message.contains("cannot fit"), "{failure}");
+}
+
+#[test]
+fn damaged_safetensors_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("tiny_llama/grouped");
+    std::fs::copy(
+        source.join("config.json"),
+        folder.path().join("config.json"),
+    )
+    .unwrap();
+    let whole = std::fs::read(source.join("model.safetensors")).unwrap();
+    let open = |bytes: &[u8]| {
+        std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+        Weights::open(&Layout::Folder(folder.path().to_owned()))
+    };
+    assert!(open(&whole).is_ok());
+    for length in [0, 7, 8, 100, whole.len() / 2, whole.len() - 1] {
+        let failure = open(&whole[..length]).unwrap_err();
+        assert_eq!(
+            failure.kind,
+            FailureKind::Corrupt,
+            "cut at {length}: {failure}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_architecture_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("tiny_llama/grouped");
+    std::fs::copy(
+        source.join("model.safetensors"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("config.json"),
+        r#"{"model_type": "perceiver"}"#,
+    )
+    .unwrap();
+    let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
+    let loaded = engine::families::load(&weights, "x", &engine::Cancel::new(), &mut |_| {});
+    let Err(failure) = loaded else {
+        panic!("loaded")
+    };
+    assert_eq!(failure.kind, FailureKind::Unsupported);
+    assert!(failure.message.contains("perceiver") && failure.hint.unwrap().contains("llama"));
+}

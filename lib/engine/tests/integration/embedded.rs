@@ -1,0 +1,138 @@
+//! The embedded default against transformers on the same weights in f32: prompts, greedy tokens and
+//! texts. Rounding activations to 8 bits, a prefix space in the tokenizer or a wrong rotary layout
+//! each break the first case.
+
+use engine::Service;
+use wire::{
+    generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions},
+    host::{Event, Request, Response},
+    text::ChatMessage,
+};
+
+use crate::support::{ask, embedded, ids, json, spec};
+
+fn generate(
+    service: &Service,
+    prompt: Prompt,
+    config: GenerationConfig,
+    stream: Option<StreamOptions>,
+) -> (Generated, Vec<Event>) {
+    let request = Request::Generate {
+        model: spec(embedded()),
+        prompt,
+        config,
+        stream,
+    };
+    let (answer, events) = ask(service, request);
+    match answer.unwrap() {
+        Response::Generated(generated) => (generated, events),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn chat(text: &str) -> Prompt {
+    Prompt::Chat(vec![ChatMessage::new("user", text)])
+}
+
+fn tokens(count: u32) -> GenerationConfig {
+    GenerationConfig {
+        max_new_tokens: Some(count),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers() {
+    let service = Service::new();
+    let fixture = json("smollm2_greedy.json");
+    let cases = fixture["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 10);
+    for case in cases {
+        let prompt = case["prompt"].as_str().unwrap();
+        let (generated, _) = generate(&service, chat(prompt), tokens(64), None);
+        assert_eq!(generated.prompt_ids, ids(&case["prompt_ids"]), "{prompt}");
+        assert_eq!(generated.ids, ids(&case["ids"]), "{prompt}");
+        assert_eq!(generated.text, case["text"].as_str().unwrap(), "{prompt}");
+    }
+    assert!(cases[0]["text"].as_str().unwrap().contains("Paris"));
+}
+
+#[test]
+fn the_stream_is_the_text() {
+    let service = Service::new();
+    let options = StreamOptions {
+        skip_prompt: true,
+        skip_special_tokens: true,
+    };
+    let (generated, events) = generate(
+        &service,
+        chat("List three fruits."),
+        tokens(40),
+        Some(options),
+    );
+    let (mut text, mut streamed) = (String::new(), Vec::new());
+    for event in events {
+        if let Event::Token { id, text: piece } = event {
+            streamed.extend(id);
+            text.push_str(&piece);
+        }
+    }
+    assert_eq!(streamed, generated.ids);
+    assert_eq!(text, generated.text);
+    assert_eq!(generated.finish_reason, FinishReason::Length);
+    assert!(generated.timing.prefill > 0.0 && generated.timing.decode > 0.0);
+}
+
+#[test]
+fn stop_strings_and_defaults() {
+    let service = Service::new();
+    let question = || chat("What is the capital of France?");
+    let config = GenerationConfig {
+        stop_strings: Some(vec!["of France".into()]),
+        ..tokens(40)
+    };
+    let (generated, _) = generate(&service, question(), config, None);
+    assert_eq!(generated.text, "The capital of France");
+    assert_eq!(generated.finish_reason, FinishReason::StopString);
+    let (generated, _) = generate(&service, question(), GenerationConfig::default(), None);
+    assert_eq!(generated.finish_reason, FinishReason::EndOfSequence);
+    let (generated, _) = generate(
+        &service,
+        chat("Tell me a story."),
+        GenerationConfig::default(),
+        None,
+    );
+    assert_eq!(
+        generated.ids.len(),
+        20,
+        "transformers adds 20 tokens when nobody says how many"
+    );
+    let config = GenerationConfig {
+        min_new_tokens: Some(12),
+        ..tokens(12)
+    };
+    let (generated, _) = generate(&service, question(), config, None);
+    assert_eq!(generated.ids.len(), 12);
+    assert!(
+        !generated.ids.contains(&2),
+        "the end of the sequence came too early"
+    );
+}
+
+#[test]
+fn draws_repeat_by_seed() {
+    let service = Service::new();
+    let draw = |seed| {
+        let config = GenerationConfig {
+            do_sample: Some(true),
+            temperature: Some(1.5),
+            seed: Some(seed),
+            ..tokens(24)
+        };
+        generate(&service, chat("Write a haiku about the sea."), config, None)
+            .0
+            .ids
+    };
+    assert_eq!(draw(7), draw(7));
+    assert_ne!(draw(7), draw(8));
+}

@@ -1,0 +1,12 @@
+//! The engine against transformers 4.57.6 (fixtures by `fixtures/make_fixtures.py`), and its service
+//! as the model host drives it.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod checkpoints;
+mod damaged;
+mod embedded;
+mod service;
+mod support;
+mod templates;
+mod tokenizers;

@@ -1,0 +1,241 @@
+//! The service as a host drives it: one load for two requests, cancelling, unloading, refusals.
+
+use std::{sync::Barrier, thread};
+
+use engine::{Cancel, Service};
+use wire::{
+    FailureKind,
+    generate::{FinishReason, GenerationConfig, Prompt},
+    host::{Event, Request, Response, UnloadTarget},
+    model::{Device, EMBEDDED_BYTES, EMBEDDED_FILE, ModelInfo, ModelSource, ModelSpec},
+    text::ChatMessage,
+};
+
+use crate::support::{ask, ask_until, embedded, spec};
+
+fn load(service: &Service, spec: ModelSpec) -> (ModelInfo, Vec<Event>) {
+    let (answer, events) = ask(service, Request::LoadModel(spec));
+    match answer.unwrap() {
+        Response::Model(info) => (info, events),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn story(count: u32) -> Request {
+    Request::Generate {
+        model: spec(embedded()),
+        prompt: Prompt::Chat(vec![ChatMessage::new("user", "Tell me a long story.")]),
+        config: GenerationConfig {
+            max_new_tokens: Some(count),
+            ..Default::default()
+        },
+        stream: Some(wire::generate::StreamOptions::default()),
+    }
+}
+
+#[test]
+fn a_model_is_loaded_once_and_found_again() {
+    let service = Service::new();
+    let (first, events) = load(&service, spec(embedded()));
+    assert!(!first.was_resident);
+    assert_eq!(
+        (first.layers, first.hidden_size, first.vocab_size),
+        (30, 576, 49_152)
+    );
+    assert_eq!(
+        (first.parameters, first.quantization.as_str()),
+        (134_515_008, "Q4_1")
+    );
+    assert!(first.bytes < EMBEDDED_BYTES && first.bytes > EMBEDDED_BYTES * 9 / 10);
+    let Some(Event::Progress(last)) = events.last() else {
+        panic!("a load shows no progress")
+    };
+    assert_eq!((last.done, last.total), (first.bytes, Some(first.bytes)));
+    // Another spelling of the same weights.
+    let mut source = embedded();
+    source.gguf_file = Some(EMBEDDED_FILE.to_owned());
+    let (again, events) = load(
+        &service,
+        ModelSpec {
+            source,
+            dtype: None,
+            device: Device::Cpu,
+        },
+    );
+    assert!(again.was_resident && events.is_empty());
+    assert_eq!(service.residents().len(), 1);
+}
+
+#[test]
+fn two_loads_at_once_are_one() {
+    let service = Service::new();
+    let barrier = Barrier::new(4);
+    let loads: Vec<_> = thread::scope(|scope| {
+        let work = || {
+            barrier.wait();
+            load(&service, spec(embedded()))
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(service.residents().len(), 1);
+    let seconds: Vec<f64> = loads.iter().map(|(info, _)| info.load_seconds).collect();
+    assert!(
+        seconds.iter().all(|s| s.to_bits() == seconds[0].to_bits()),
+        "loaded twice: {seconds:?}"
+    );
+}
+
+#[test]
+fn a_cancelled_load_fails_and_leaves_nothing() {
+    let service = Service::new();
+    let cancel = Cancel::new();
+    let (answer, _) = ask_until(
+        &service,
+        Request::LoadModel(spec(embedded())),
+        &cancel,
+        |event, cancel| {
+            if matches!(event, Event::Progress(_)) {
+                cancel.cancel();
+            }
+        },
+    );
+    assert_eq!(answer.unwrap_err().kind, FailureKind::Interrupted);
+    assert!(service.residents().is_empty());
+    load(&service, spec(embedded()));
+}
+
+#[test]
+fn a_cancelled_generation_keeps_what_it_had() {
+    let service = Service::new();
+    let mut count = 0;
+    let (answer, _) = ask_until(&service, story(500), &Cancel::new(), |event, cancel| {
+        if matches!(event, Event::Token { id: Some(_), .. }) {
+            count += 1;
+            if count == 5 {
+                cancel.cancel();
+            }
+        }
+    });
+    let Response::Generated(generated) = answer.unwrap() else {
+        panic!("no text")
+    };
+    assert_eq!(generated.finish_reason, FinishReason::Cancelled);
+    assert_eq!(generated.ids.len(), 5);
+}
+
+#[test]
+fn requests_on_one_model_wait_for_each_other() {
+    let service = Service::new();
+    load(&service, spec(embedded()));
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| ask(&service, story(12)).0.unwrap());
+        let second = scope.spawn(|| ask(&service, story(12)).0.unwrap());
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    let (Response::Generated(first), Response::Generated(second)) = (first, second) else {
+        panic!("no text");
+    };
+    assert_eq!(first.ids, second.ids, "two sequences got into each other");
+    assert_eq!(service.residents()[0].users, 0);
+}
+
+#[test]
+fn unloading_frees_the_model() {
+    let service = Service::new();
+    load(&service, spec(embedded()));
+    let unload = |target| match ask(&service, Request::Unload(target)).0.unwrap() {
+        Response::Unloaded(models) => models.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unload(UnloadTarget::Name("another/model".into())), 0);
+    assert_eq!(unload(UnloadTarget::Spec(spec(embedded()))), 1);
+    assert!(service.residents().is_empty());
+    load(&service, spec(embedded()));
+    assert_eq!(unload(UnloadTarget::All), 1);
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let service = Service::new();
+    let fail = |request| ask(&service, request).0.unwrap_err();
+    let cuda = ModelSpec {
+        device: Device::Cuda(0),
+        ..spec(embedded())
+    };
+    assert_eq!(fail(Request::LoadModel(cuda)).kind, FailureKind::Device);
+    let missing = spec(ModelSource::new("/no/such/folder"));
+    assert_eq!(
+        fail(Request::LoadModel(missing)).kind,
+        FailureKind::NotFound
+    );
+    let generate = |prompt, config| Request::Generate {
+        model: spec(embedded()),
+        prompt,
+        config,
+        stream: None,
+    };
+    let ids = |ids: Vec<u32>, fingerprint: Option<&str>| Prompt::Ids {
+        ids,
+        fingerprint: fingerprint.map(str::to_owned),
+    };
+    let config = GenerationConfig::default;
+    let cases = [
+        (generate(ids(vec![], None), config()), "no tokens"),
+        (generate(ids(vec![60_000], None), config()), "60000"),
+        (
+            generate(ids(vec![1], Some("another")), config()),
+            "another vocabulary",
+        ),
+        (
+            generate(
+                ids(vec![1], None),
+                GenerationConfig {
+                    max_new_tokens: Some(0),
+                    ..config()
+                },
+            ),
+            "`max_new_tokens` must be greater than 0",
+        ),
+        (
+            generate(
+                ids(vec![1], None),
+                GenerationConfig {
+                    do_sample: Some(true),
+                    temperature: Some(0.0),
+                    ..config()
+                },
+            ),
+            "strictly positive float",
+        ),
+        (
+            generate(
+                ids(vec![1, 2], None),
+                GenerationConfig {
+                    max_length: Some(2),
+                    ..config()
+                },
+            ),
+            "`max_length`",
+        ),
+        (
+            generate(
+                ids(vec![1], None),
+                GenerationConfig {
+                    do_sample: Some(true),
+                    top_p: Some(1.5),
+                    ..config()
+                },
+            ),
+            "`top_p`",
+        ),
+    ];
+    for (request, expected) in cases {
+        let failure = fail(request);
+        assert_eq!(failure.kind, FailureKind::InvalidArgument, "{failure}");
+        assert!(failure.message.contains(expected), "{failure}");
+    }
+}

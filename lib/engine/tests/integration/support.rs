@@ -1,0 +1,91 @@
+//! What the tests share: fixtures, the embedded model, and a service driven to its last event.
+
+use std::path::PathBuf;
+
+use engine::{Cancel, Service};
+use wire::{
+    Failure,
+    host::{Event, Request, Response},
+    model::{Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
+};
+
+/// A file or folder of the fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+/// A fixture's JSON.
+pub fn json(name: &str) -> serde_json::Value {
+    let path = fixture(name);
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Numbers of a fixture.
+pub fn ids(value: &serde_json::Value) -> Vec<u32> {
+    let values = value.as_array().expect("a list of ids");
+    values
+        .iter()
+        .map(|id| id.as_u64().unwrap() as u32)
+        .collect()
+}
+
+/// The embedded default, as a source.
+pub fn embedded() -> ModelSource {
+    let base = std::env::var_os("WARMCELL_DATA_DIR").map_or_else(
+        || {
+            let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+            std::env::var_os("XDG_DATA_HOME")
+                .map_or(home.join(".local/share"), PathBuf::from)
+                .join("warmcell")
+        },
+        PathBuf::from,
+    );
+    let path = base.join("models").join(EMBEDDED_FILE);
+    assert!(
+        path.is_file(),
+        "the embedded model is not at {}: run `cargo run --release -- setup` first",
+        path.display()
+    );
+    ModelSource::new(EMBEDDED_REPO)
+}
+
+/// A specification with everything left open.
+pub fn spec(source: ModelSource) -> ModelSpec {
+    ModelSpec {
+        source,
+        dtype: None,
+        device: Device::Auto,
+    }
+}
+
+/// Runs a request to its end; its answer and the events before it.
+pub fn ask(service: &Service, request: Request) -> (Result<Response, Failure>, Vec<Event>) {
+    ask_until(service, request, &Cancel::new(), |_, _| {})
+}
+
+/// The same, with a look at each event.
+pub fn ask_until(
+    service: &Service,
+    request: Request,
+    cancel: &Cancel,
+    mut look: impl FnMut(&Event, &Cancel),
+) -> (Result<Response, Failure>, Vec<Event>) {
+    let mut events = Vec::new();
+    service.handle(request, cancel, &mut |event| {
+        look(&event, cancel);
+        events.push(event);
+    });
+    let answer = match events.pop() {
+        Some(Event::Done(response)) => Ok(response),
+        Some(Event::Failed(failure)) => Err(failure),
+        other => panic!("the last event is {other:?}"),
+    };
+    let early = events
+        .iter()
+        .any(|e| matches!(e, Event::Done(_) | Event::Failed(_)));
+    assert!(!early, "a request ended twice");
+    (answer, events)
+}

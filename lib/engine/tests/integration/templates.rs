@@ -1,0 +1,121 @@
+//! Chat templates of real repositories, rendered byte for byte as transformers does
+//! (`fixtures/chat_templates.json`).
+
+use engine::template::render;
+use serde_json::{Map, Value, json};
+use wire::FailureKind;
+
+use crate::support;
+
+#[test]
+fn real_templates_render_as_in_transformers() {
+    let fixture = support::json("chat_templates.json");
+    let cases = fixture["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 27);
+    // One template asks for the date.
+    let today = render("{{ strftime_now('%d %B %Y') }}", Map::new()).unwrap();
+    let mut wrong = Vec::new();
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let target = case["target"].as_str().unwrap();
+        let target = &target.replace(fixture["today"].as_str().unwrap(), &today);
+        let context = case["ctx"].as_object().unwrap().clone();
+        match render(case["template"].as_str().unwrap(), context) {
+            Ok(text) if text == *target => {}
+            Ok(text) => {
+                let at = text
+                    .bytes()
+                    .zip(target.bytes())
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                let around = |s: &str| {
+                    String::from_utf8_lossy(
+                        &s.as_bytes()[at.saturating_sub(40).min(s.len())..(at + 60).min(s.len())],
+                    )
+                    .into_owned()
+                };
+                wrong.push(format!(
+                    "{name}: at byte {at}\n  got  {:?}\n  want {:?}",
+                    around(&text),
+                    around(target)
+                ));
+            }
+            Err(failure) => wrong.push(format!("{name}: {failure}")),
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of 27 differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+fn fails(template: &str, context: Value) -> wire::Failure {
+    let Value::Object(context) = context else {
+        panic!("a context is an object")
+    };
+    let failure = render(template, context).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Template);
+    failure
+}
+
+#[test]
+fn a_template_that_does_not_end_is_stopped() {
+    let endless =
+        "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}";
+    let failure = fails(endless, json!({}));
+    assert!(failure.message.contains("does not end"), "{failure}");
+}
+
+#[test]
+fn a_template_may_refuse_its_input() {
+    let failure = fails("{{ raise_exception('roles must alternate') }}", json!({}));
+    assert!(
+        failure.message.ends_with("roles must alternate"),
+        "{failure}"
+    );
+    assert!(
+        fails("{% if %}", json!({}))
+            .message
+            .contains("does not parse")
+    );
+}
+
+#[test]
+fn json_is_written_as_python_does() {
+    let context = json!({"x": {"b": [1, 2.0, 1e-5, 1e16, null, true], "a": "<한>&'"}});
+    let Value::Object(context) = context else {
+        unreachable!()
+    };
+    let text = |template: &str| render(template, context.clone()).unwrap();
+    assert_eq!(
+        text("{{ x | tojson }}"),
+        r#"{"b": [1, 2.0, 1e-05, 1e+16, null, true], "a": "<한>&'"}"#
+    );
+    assert_eq!(
+        text("{{ x.a | tojson(ensure_ascii=True) }}"),
+        r#""<\ud55c>&'""#
+    );
+    assert_eq!(
+        text("{{ x | tojson(indent=2, sort_keys=True) }}"),
+        "{\n  \"a\": \"<한>&'\",\n  \"b\": [\n    1,\n    2.0,\n    1e-05,\n    1e+16,\n    null,\n    true\n  ]\n}"
+    );
+    assert_eq!(
+        text("{{ x.b | tojson(separators=(',', ':')) }}"),
+        "[1,2.0,1e-05,1e+16,null,true]"
+    );
+}
+
+#[test]
+fn generation_tags_change_no_text() {
+    let template = "a\n{%- generation -%}\n b {% endgeneration %}\nc {% if true %}d{% endif %}";
+    assert_eq!(render(template, Map::new()).unwrap(), "ab c d");
+}
+
+#[test]
+fn dates_are_formatted_and_bad_formats_refused() {
+    let year = render("{{ strftime_now('%Y') }}", Map::new()).unwrap();
+    assert!(year.parse::<u32>().unwrap() >= 2025, "{year}");
+    fails("{{ strftime_now('%Q%') }}", json!({}));
+}
