@@ -11,5 +11,5 @@ mod registry;
 mod server;
 
 pub use error::{HostError, Result};
-pub use place::default_socket;
+pub use place::{default_socket, prepare_folder};
 pub use server::{HostConfig, Serve, serve};

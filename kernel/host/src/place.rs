@@ -20,8 +20,12 @@ pub(crate) fn own_uid() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
-/// Makes the socket's folder when it is missing, and refuses one that others can enter.
-pub(crate) fn prepare_folder(socket: &Path) -> Result<PathBuf> {
+/// Makes the socket's folder when it is missing, and refuses one that others can enter. Kernels keep
+/// their own sockets in it too.
+///
+/// # Errors
+/// The folder cannot be made, or is not this user's alone.
+pub fn prepare_folder(socket: &Path) -> Result<PathBuf> {
     let folder = socket
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

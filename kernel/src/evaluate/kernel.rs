@@ -16,8 +16,8 @@ use super::{
 
 /// Serves the front end of `connection_file` until it asks for the end.
 pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
-    let runtime = host::runtime_dir().context("cannot use the folder for sockets")?;
-    let host_socket = host::socket_path().context("cannot use the folder for sockets")?;
+    let host_socket = host::default_socket();
+    let runtime = host::prepare_folder(&host_socket)?;
     let session = Session::create(&runtime, data).context("cannot make the kernel's folders")?;
     let interrupter = Arc::new(Interrupter::new(session.id.clone(), host_socket.clone()));
     let control = Arc::new(RustControl { interrupter: Arc::clone(&interrupter) });
@@ -40,12 +40,13 @@ pub fn build_template(data: &Path) -> Result<()> {
     if template.is_built() {
         return Ok(());
     }
-    let runtime = host::runtime_dir().context("cannot use the folder for sockets")?;
+    let host_socket = host::default_socket();
+    let runtime = host::prepare_folder(&host_socket)?;
     let session = Session::create(&runtime, data).context("cannot make a folder to build in")?;
     let surroundings = Surroundings {
         working_dir: std::env::current_dir().context("the current folder is gone")?,
         session: &session,
-        host_socket: host::socket_path().context("cannot use the folder for sockets")?,
+        host_socket,
     };
     // The runner writes into the session's pipes: someone has to hold them open.
     let _pump = super::output::Pump::start(session.runtime_dir(), Arc::new(super::sink::Nowhere))?;

@@ -1,0 +1,34 @@
+//! The engine as the model host serves it.
+
+use engine::{Cancel, Service};
+use host::Serve;
+use wire::{
+    host::{Event, Request},
+    model::Resident,
+};
+
+/// The engine's service behind the host's socket.
+pub struct Engine(Service);
+
+impl Engine {
+    /// With nothing loaded.
+    pub fn new() -> Self {
+        Self(Service::new())
+    }
+}
+
+impl Serve for Engine {
+    type Cancel = Cancel;
+
+    fn cancel(flag: &Cancel) {
+        flag.cancel();
+    }
+
+    fn handle(&self, request: Request, cancel: &Cancel, sink: &mut dyn FnMut(Event)) {
+        self.0.handle(request, cancel, sink);
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        self.0.residents()
+    }
+}
