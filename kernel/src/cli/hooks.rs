@@ -1,0 +1,88 @@
+//! Where the command line calls the rest of the program: the kernel, the library for cells, the
+//! model host. One place, so that the commands themselves know no evaluation and no engine.
+
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, process::Stdio};
+
+use ::host::{HostConfig, Serve, client};
+use anyhow::{Context, Result};
+use engine::{Cancel, service::Service};
+use wire::{
+    host::{Event, HostStatus, Request, UnloadTarget},
+    model::Resident,
+};
+
+use super::paths;
+
+/// Serves one front end until it asks for the end.
+pub fn run_kernel(connection_file: &Path) -> Result<()> {
+    crate::evaluate::run(connection_file, &paths::data_dir()?)
+}
+
+/// Builds the library that cells link, unless that was done; milliseconds then.
+pub fn build_library(data: &Path) -> Result<()> {
+    crate::evaluate::build_template(data)
+}
+
+/// Whether [`build_library`] has nothing to do.
+pub fn library_is_built(data: &Path) -> Result<bool> {
+    crate::evaluate::template_is_built(data)
+}
+
+/// Serves models on the user's socket until asked to end or idle for long.
+pub fn serve_models() -> Result<()> {
+    ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine(Service::new()))?;
+    Ok(())
+}
+
+/// The user's socket of the model host.
+pub fn host_socket() -> Result<std::path::PathBuf> {
+    ::host::socket_path().context("cannot use the folder for sockets")
+}
+
+/// What the host holds; `None` when none runs.
+pub fn host_status() -> Result<Option<HostStatus>> {
+    Ok(client::status(&host_socket()?)?)
+}
+
+/// Starts the host unless one runs.
+pub fn start_host() -> Result<HostStatus> {
+    let socket = host_socket()?;
+    let binary = std::env::current_exe().context("cannot find this program's own file")?;
+    let log = socket.with_file_name("host.log");
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log)
+        .with_context(|| format!("cannot write `{}`", log.display()))?;
+    Ok(client::start(&binary, &socket, Stdio::from(log))?)
+}
+
+/// Ends the host; `false` when none ran.
+pub fn stop_host() -> Result<bool> {
+    Ok(client::stop(&host_socket()?)?)
+}
+
+/// Frees models and gives what was freed.
+pub fn unload(target: UnloadTarget) -> Result<Vec<Resident>> {
+    Ok(client::unload(&host_socket()?, target)?)
+}
+
+/// The engine as the host serves it.
+struct Engine(Service);
+
+impl Serve for Engine {
+    type Cancel = Cancel;
+
+    fn cancel(flag: &Cancel) {
+        flag.cancel();
+    }
+
+    fn handle(&self, request: Request, cancel: &Cancel, sink: &mut dyn FnMut(Event)) {
+        self.0.handle(request, cancel, sink);
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        self.0.residents()
+    }
+}

@@ -1,0 +1,70 @@
+//! `warmcell models`: what is in memory, and freeing it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use wire::{
+    host::UnloadTarget,
+    model::Resident,
+};
+
+use super::{
+    console::{human_bytes, human_seconds, say},
+    hooks,
+};
+
+/// Options of `models`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Free the models of this repository or path; `all` frees everything.
+    #[arg(long, value_name = "NAME")]
+    unload: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.unload {
+        Some(name) => unload(name),
+        None => list(),
+    }
+}
+
+fn list() -> Result<ExitCode> {
+    let models = hooks::host_status()?.map(|status| status.models).unwrap_or_default();
+    if models.is_empty() {
+        say("no model is in memory");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = vec![["MODEL", "KIND", "DEVICE", "MEMORY", "LOADED", "IDLE"].map(str::to_owned)];
+    rows.extend(models.iter().map(row));
+    let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        say(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(model: &Resident) -> [String; 6] {
+    [
+        model.info.name.clone(),
+        format!("{} {}", model.info.architecture, model.info.quantization),
+        model.info.device.clone(),
+        human_bytes(model.info.bytes),
+        format!("{} ago", human_seconds(model.age_seconds)),
+        human_seconds(model.idle_seconds),
+    ]
+}
+
+fn unload(name: &str) -> Result<ExitCode> {
+    let target = if name == "all" { UnloadTarget::All } else { UnloadTarget::Name(name.to_owned()) };
+    let freed = hooks::unload(target)?;
+    if freed.is_empty() {
+        say(format_args!("nothing to free: `{name}` is not in memory"));
+    }
+    for model in freed {
+        say(format_args!("freed {} ({})", model.info.name, human_bytes(model.info.bytes)));
+    }
+    Ok(ExitCode::SUCCESS)
+}

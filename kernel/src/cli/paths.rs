@@ -1,0 +1,62 @@
+//! Where things are kept. All that set-up makes lies below one folder, so that removing it removes
+//! everything but the kernelspec.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use wire::{Failure, FailureKind};
+
+/// The environment variable that moves [`data_dir`].
+pub const DATA_DIR_VAR: &str = "WARMCELL_DATA_DIR";
+
+/// `$WARMCELL_DATA_DIR`, else `$XDG_DATA_HOME/warmcell`, else `~/.local/share/warmcell`.
+pub fn data_dir() -> Result<PathBuf> {
+    match non_empty(DATA_DIR_VAR) {
+        Some(folder) => std::path::absolute(&folder)
+            .with_context(|| format!("cannot use {DATA_DIR_VAR}=`{}`", folder.display())),
+        None => Ok(user_data_home()?.join("warmcell")),
+    }
+}
+
+/// The virtual environment with JupyterLab.
+pub fn venv(data: &Path) -> PathBuf {
+    data.join("python")
+}
+
+/// The file of the embedded model, where the engine looks for it.
+pub fn embedded_model(data: &Path) -> PathBuf {
+    data.join("models").join(wire::model::EMBEDDED_FILE)
+}
+
+/// Jupyter's own folder for this user, as jupyter_core finds it on Linux.
+pub fn jupyter_data_dir() -> Result<PathBuf> {
+    match non_empty("JUPYTER_DATA_DIR") {
+        Some(folder) => Ok(folder),
+        None => Ok(user_data_home()?.join("jupyter")),
+    }
+}
+
+/// The first executable of this name on the `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+fn user_data_home() -> Result<PathBuf> {
+    // The specification asks to ignore relative paths.
+    if let Some(folder) = non_empty("XDG_DATA_HOME").filter(|folder| folder.is_absolute()) {
+        return Ok(folder);
+    }
+    let home = non_empty("HOME").ok_or_else(|| {
+        Failure::new(FailureKind::Io, "cannot find a folder for data: HOME is not set")
+            .hint(format!("set {DATA_DIR_VAR} to a folder that you can write to"))
+    })?;
+    Ok(home.join(".local/share"))
+}
+
+fn non_empty(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
