@@ -1,17 +1,17 @@
 //! Where the command line calls the rest of the program: the kernel, the library for cells, the
 //! model host. One place, so that the commands themselves know no evaluation and no engine.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, process::Stdio};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::{Path, PathBuf}, process::Stdio};
 
-use ::host::{HostConfig, Serve, client};
+use ::host::{HostConfig, client};
 use anyhow::{Context, Result};
-use engine::{Cancel, service::Service};
 use wire::{
-    host::{Event, HostStatus, Request, UnloadTarget},
+    host::{HostStatus, UnloadTarget},
     model::Resident,
 };
 
 use super::paths;
+use crate::serve::Engine;
 
 /// Serves one front end until it asks for the end.
 pub fn run_kernel(connection_file: &Path) -> Result<()> {
@@ -30,23 +30,23 @@ pub fn library_is_built(data: &Path) -> Result<bool> {
 
 /// Serves models on the user's socket until asked to end or idle for long.
 pub fn serve_models() -> Result<()> {
-    ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine(Service::new()))?;
+    ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine::new())?;
     Ok(())
 }
 
 /// The user's socket of the model host.
-pub fn host_socket() -> Result<std::path::PathBuf> {
-    ::host::socket_path().context("cannot use the folder for sockets")
+pub fn host_socket() -> PathBuf {
+    ::host::default_socket()
 }
 
 /// What the host holds; `None` when none runs.
 pub fn host_status() -> Result<Option<HostStatus>> {
-    Ok(client::status(&host_socket()?)?)
+    Ok(client::status(&host_socket())?)
 }
 
 /// Starts the host unless one runs.
 pub fn start_host() -> Result<HostStatus> {
-    let socket = host_socket()?;
+    let socket = host_socket();
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let log = socket.with_file_name("host.log");
     let log = OpenOptions::new()
@@ -60,29 +60,10 @@ pub fn start_host() -> Result<HostStatus> {
 
 /// Ends the host; `false` when none ran.
 pub fn stop_host() -> Result<bool> {
-    Ok(client::stop(&host_socket()?)?)
+    Ok(client::stop(&host_socket())?)
 }
 
 /// Frees models and gives what was freed.
 pub fn unload(target: UnloadTarget) -> Result<Vec<Resident>> {
-    Ok(client::unload(&host_socket()?, target)?)
-}
-
-/// The engine as the host serves it.
-struct Engine(Service);
-
-impl Serve for Engine {
-    type Cancel = Cancel;
-
-    fn cancel(flag: &Cancel) {
-        flag.cancel();
-    }
-
-    fn handle(&self, request: Request, cancel: &Cancel, sink: &mut dyn FnMut(Event)) {
-        self.0.handle(request, cancel, sink);
-    }
-
-    fn residents(&self) -> Vec<Resident> {
-        self.0.residents()
-    }
+    Ok(client::unload(&host_socket(), target)?)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
 use super::{session::Session, template::Template};
-use crate::runner::SESSION_DIR_VAR;
+use crate::runner::{self, SESSION_DIR_VAR};
 
 /// evcxr's options for cells. Dependencies are dynamic, so that a static in one of them exists once
 /// and a cell links in little time; cells are compiled without optimisation, which halves rustc's
@@ -71,7 +71,7 @@ fn runner_command(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<C
     let session = surroundings.session;
     let mut command = Command::new(&binary);
     command
-        .arg("runner")
+        .arg(runner::COMMAND)
         .current_dir(&surroundings.working_dir)
         .env(SESSION_DIR_VAR, session.runtime_dir())
         .env(wire::KERNEL_SOCKET_VAR, session.cell_socket())

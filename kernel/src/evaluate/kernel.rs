@@ -53,6 +53,11 @@ pub fn build_template(data: &Path) -> Result<()> {
     template.build(|folder| context::compile_template(&template, folder, &surroundings))
 }
 
+/// Whether [`build_template`] has nothing to do.
+pub fn template_is_built(data: &Path) -> Result<bool> {
+    Ok(Template::locate(data)?.is_built())
+}
+
 struct RustControl {
     interrupter: Arc<Interrupter>,
 }

@@ -16,4 +16,4 @@ pub mod session;
 mod sink;
 mod template;
 
-pub use kernel::{build_template, run};
+pub use kernel::{build_template, run, template_is_built};

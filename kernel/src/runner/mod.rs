@@ -16,6 +16,9 @@ mod worker;
 
 pub use supervisor::run;
 
+/// The command by which evcxr starts this program as the runner; none of the user's.
+pub const COMMAND: &str = "runner";
+
 /// Environment variable with the kernel's session folder: the pipes for the cells' output lie there.
 pub const SESSION_DIR_VAR: &str = "WARMCELL_SESSION_DIR";
 
