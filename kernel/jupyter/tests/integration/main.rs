@@ -1,0 +1,9 @@
+//! The protocol over real sockets, with a toy language and a fake front end.
+
+mod cells;
+mod channels;
+mod echo;
+mod front_end;
+mod hostile;
+mod interrupts;
+mod output;
