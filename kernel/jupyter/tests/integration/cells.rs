@@ -192,6 +192,23 @@ async fn an_error_aborts_the_cells_that_wait_and_no_later_one() {
 }
 
 #[tokio::test]
+async fn cells_that_were_sent_together_with_a_failing_one_are_aborted() {
+    let mut front_end = FrontEnd::start().await;
+    for _ in 0..20 {
+        let failing = front_end.execute("fail at once").await;
+        let next = front_end.execute("print never").await;
+        front_end.until_idle(&failing).await;
+        assert_eq!(front_end.reply(&failing).await["status"], "error");
+        assert_eq!(
+            front_end.until_idle(&next).await,
+            ["status busy", "status idle"]
+        );
+        assert_eq!(front_end.reply(&next).await["status"], "aborted");
+    }
+    front_end.finish().await;
+}
+
+#[tokio::test]
 async fn an_error_aborts_nothing_where_that_is_not_asked_for() {
     let mut front_end = FrontEnd::start().await;
     let request = ExecuteRequest {

@@ -1,6 +1,7 @@
 //! The requests other than cells: what is answered, and that it is answered while a cell runs or
 //! the language is still being made.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use jupyter::ExitReason;
@@ -359,6 +360,5 @@ async fn history_outlives_the_kernel() {
     );
     second.finish().await;
 
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
