@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use jupyter_protocol::messaging::{
     CompleteRequest, ExecuteInput, ExecuteRequest, ExecutionCount, InspectRequest,
@@ -24,6 +25,10 @@ use crate::text::{byte_of, code_point_of};
 
 /// A language's analysis of a cell may recurse deeply.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long an error waits for cells that were sent together with the failed one, and are still on
+/// their way. The reply waits too, so that none is caught that was sent in knowledge of the error.
+const ERROR_GRACE: Duration = Duration::from_millis(10);
 
 /// Starts the thread. The receiver tells when it has ended and the language is dropped.
 pub(crate) fn start<L>(
@@ -111,6 +116,7 @@ impl Worker {
         if let Outcome::Error(error) = &outcome {
             self.publisher.error(error);
             if request.stop_on_error {
+                thread::sleep(ERROR_GRACE);
                 aborted = self.session.queue.take_cells();
             }
         }

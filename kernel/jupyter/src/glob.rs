@@ -1,4 +1,4 @@
-//! The patterns of a history search: `*`, `?` and `[a-z]`, as in `SQLite`'s GLOB, which IPython's
+//! The patterns of a history search: `*`, `?` and `[a-z]`, as in `SQLite`'s GLOB, which `IPython`'s
 //! history has made the expected meaning.
 
 /// Whether all of `text` matches `pattern`.

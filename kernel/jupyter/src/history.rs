@@ -126,7 +126,7 @@ impl History {
     }
 }
 
-/// An entry as the protocol has it. Outputs are not stored, and null says so, as in IPython.
+/// An entry as the protocol has it. Outputs are not stored, and null says so, as in `IPython`.
 fn triple(entry: &Entry, output: bool) -> Value {
     if output {
         json!([entry.session, entry.line, [entry.input, null]])

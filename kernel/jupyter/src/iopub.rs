@@ -51,12 +51,12 @@ pub(crate) struct IoPub {
 enum Event {
     Busy(Parent),
     Idle(Parent),
-    Stream(Text),
+    Stream(Printed),
     Publish(Box<JupyterMessage>),
     Close(oneshot::Sender<()>),
 }
 
-struct Text {
+struct Printed {
     parent: Option<Parent>,
     name: Stdio,
     text: String,
@@ -107,7 +107,7 @@ impl IoPub {
     pub(crate) fn stream(&self, parent: Option<Parent>, name: Stdio, text: &str) {
         if !text.is_empty() {
             self.waiting.add(text.len());
-            self.send(Event::Stream(Text {
+            self.send(Event::Stream(Printed {
                 parent,
                 name,
                 text: text.to_owned(),
@@ -131,7 +131,7 @@ struct Task {
     connection: Connection<Xpub>,
     waiting: Arc<Waiting>,
     /// Text that was not sent yet.
-    pending: Option<Text>,
+    pending: Option<Printed>,
     last_stream: Option<Instant>,
     had_subscriber: bool,
     /// The execute request that is being worked on.
@@ -170,8 +170,8 @@ impl Task {
     }
 
     async fn handle(&mut self, event: Event) {
-        if let Event::Stream(text) = event {
-            return self.stream(text).await;
+        if let Event::Stream(printed) = event {
+            return self.stream(printed).await;
         }
         self.flush().await;
         match event {
@@ -205,18 +205,18 @@ impl Task {
         self.publish(message::child(status, Some(parent))).await;
     }
 
-    async fn stream(&mut self, text: Text) {
+    async fn stream(&mut self, printed: Printed) {
         let joins = self
             .pending
             .as_ref()
-            .is_some_and(|pending| pending.joins(&text));
+            .is_some_and(|pending| pending.joins(&printed));
         if joins {
             if let Some(pending) = &mut self.pending {
-                pending.text.push_str(&text.text);
+                pending.text.push_str(&printed.text);
             }
         } else {
             self.flush().await;
-            self.pending = Some(text);
+            self.pending = Some(printed);
         }
         let size = self
             .pending
@@ -229,7 +229,7 @@ impl Task {
     }
 
     async fn flush(&mut self) {
-        let Some(Text { parent, name, text }) = self.pending.take() else {
+        let Some(Printed { parent, name, text }) = self.pending.take() else {
             return;
         };
         self.waiting.remove(text.len());
@@ -283,7 +283,7 @@ impl Task {
     }
 }
 
-impl Text {
+impl Printed {
     /// Whether `next` can go in the same message.
     fn joins(&self, next: &Self) -> bool {
         let same_parent = match (&self.parent, &next.parent) {

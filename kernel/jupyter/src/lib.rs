@@ -2,7 +2,7 @@
 //! order of messages, history, input, comms, interrupt and shutdown. A language implements
 //! [`Language`] and [`Control`] and calls [`run`]; what a cell means is left to it.
 //!
-//! Sockets are `zeromq`'s and signatures `jupyter-zmq-client`'s, with one exception: [`xpub`] is a
+//! Sockets are `zeromq`'s and signatures `jupyter-zmq-client`'s, with one exception: `xpub.rs` is a
 //! publishing socket of our own, for reasons given there.
 
 mod channel;

@@ -108,6 +108,9 @@ pub(crate) fn child(
     // Otherwise "5.3" and "runtimelib".
     PROTOCOL_VERSION.clone_into(&mut message.header.version);
     "kernel".clone_into(&mut message.header.username);
+    // jupyter_client reads dates of microseconds, and leaves those of nanoseconds as text.
+    let nanoseconds = message.header.date.timestamp_subsec_nanos() % 1000;
+    message.header.date -= Duration::from_nanos(nanoseconds.into());
     message
 }
 

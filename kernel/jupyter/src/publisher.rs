@@ -64,19 +64,19 @@ impl Publisher {
     /// Shows a value; one with an id can be replaced by [`Publisher::update_display`].
     pub fn display(&self, bundle: Bundle, display_id: Option<&str>) {
         let transient = display_id.map_or_else(|| json!({}), |id| json!({ "display_id": id }));
-        self.publish_json("display_data", bundle_content(bundle, &transient));
+        self.publish_json("display_data", bundle_content(bundle, transient));
     }
 
     /// Replaces all that was shown with this id.
     pub fn update_display(&self, bundle: Bundle, display_id: &str) {
         let transient = json!({ "display_id": display_id });
-        self.publish_json("update_display_data", bundle_content(bundle, &transient));
+        self.publish_json("update_display_data", bundle_content(bundle, transient));
     }
 
     /// Shows the value of the cell, `Out[n]`.
     pub fn result(&self, bundle: Bundle) {
         let count = self.session.current().count;
-        let mut content = bundle_content(bundle, &json!({}));
+        let mut content = bundle_content(bundle, json!({}));
         content["execution_count"] = count.into();
         self.publish_json("execute_result", content);
     }
@@ -175,6 +175,15 @@ impl Publisher {
     }
 }
 
-fn bundle_content(bundle: Bundle, transient: &Value) -> Value {
-    json!({ "data": bundle.data, "metadata": bundle.metadata, "transient": transient })
+fn bundle_content(Bundle { data, metadata }: Bundle, transient: Value) -> Value {
+    // Moved and not `json!`, which would copy: an image is megabytes.
+    let parts = [
+        ("data", data.into()),
+        ("metadata", metadata.into()),
+        ("transient", transient),
+    ];
+    parts
+        .into_iter()
+        .map(|(name, part): (&str, Value)| (name.to_owned(), part))
+        .collect()
 }

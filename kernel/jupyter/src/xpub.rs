@@ -1,4 +1,4 @@
-//! A publishing socket that tells who subscribed (ZeroMQ's XPUB), over tcp and ipc.
+//! A publishing socket that tells who subscribed (`ZeroMQ`'s XPUB), over tcp and ipc.
 //!
 //! Why not `zeromq`'s: in 0.7 its `XPubSocket` sends to one subscriber after the other, so that one
 //! who stopped reading holds up all who come after, and a time-out on the send makes those lose

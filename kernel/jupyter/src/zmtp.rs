@@ -1,4 +1,4 @@
-//! The few pieces of the ZeroMQ transport protocol that a publishing socket needs: greeting, the
+//! The few pieces of the `ZeroMQ` transport protocol that a publishing socket needs: greeting, the
 //! NULL mechanism's READY, frames. Version 3.0 (<https://rfc.zeromq.org/spec/23/>), which newer peers
 //! fall back to. Queues and subscriptions are [`crate::xpub`]'s.
 
