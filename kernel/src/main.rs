@@ -13,7 +13,10 @@ fn main() -> ExitCode {
     if let Some(status) = evaluate::compile::compile_hook() {
         return status;
     }
-    if std::env::args_os().nth(1).is_some_and(|command| command == runner::COMMAND) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == runner::COMMAND)
+    {
         return runner::run();
     }
     cli::main()

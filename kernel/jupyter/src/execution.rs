@@ -70,6 +70,10 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        if self.session.queue.is_empty() {
+            // A fault here shows again in the cell that needs what was to be prepared.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.language.warm_up()));
+        }
         while let Some(work) = self.session.queue.pop() {
             match work {
                 Work::Execute(parent, request) => self.execute(&parent, &request),

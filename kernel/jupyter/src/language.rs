@@ -9,6 +9,10 @@ use crate::publisher::Publisher;
 
 /// Runs cells. Made and called on one thread, where blocking is fine.
 pub trait Language {
+    /// Prepares what the first cells will need. Called once, before the first cell and only when
+    /// none waits: the user is still reading.
+    fn warm_up(&mut self) {}
+
     /// Runs a cell; its output goes to `out`.
     fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome;
 

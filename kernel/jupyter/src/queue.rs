@@ -65,6 +65,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().work.is_empty()
+    }
+
     /// Takes out the cells that wait now.
     pub(crate) fn take_cells(&self) -> Vec<Parent> {
         let mut state = self.lock();

@@ -43,7 +43,10 @@ pub fn compile_hook() -> Option<ExitCode> {
         command.env_remove(variable);
     }
     let error = command.exec();
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("cannot run rustc: {error}\n"));
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("cannot run rustc: {error}\n"),
+    );
     Some(ExitCode::FAILURE)
 }
 
@@ -61,14 +64,26 @@ struct Invocation<'a> {
 impl<'a> Invocation<'a> {
     fn parse(arguments: &'a [String]) -> Self {
         let value_of = |name: &str| {
-            arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str())
+            arguments
+                .windows(2)
+                .find(|pair| pair[0] == name)
+                .map(|pair| pair[1].as_str())
         };
-        let crate_types = arguments.windows(2).filter(|pair| pair[0] == "--crate-type");
+        let crate_types = arguments
+            .windows(2)
+            .filter(|pair| pair[0] == "--crate-type");
         let crate_types: Vec<&str> = crate_types.map(|pair| pair[1].as_str()).collect();
         let crate_name = value_of("--crate-name").unwrap_or_default();
-        let links = arguments.iter().any(|argument| argument.starts_with("--emit=") && argument.contains("link"));
-        let has_library = arguments.windows(2).any(|pair| pair[0] == "--extern" && pair[1].starts_with("warmcell="));
-        let source = arguments.iter().map(String::as_str).find(|argument| argument.ends_with("src/lib.rs"));
+        let links = arguments
+            .iter()
+            .any(|argument| argument.starts_with("--emit=") && argument.contains("link"));
+        let has_library = arguments
+            .windows(2)
+            .any(|pair| pair[0] == "--extern" && pair[1].starts_with("warmcell="));
+        let source = arguments
+            .iter()
+            .map(String::as_str)
+            .find(|argument| argument.ends_with("src/lib.rs"));
         Self {
             crate_name,
             out_dir: value_of("--out-dir"),
@@ -90,7 +105,9 @@ impl<'a> Invocation<'a> {
                 ("--crate-type", Some(_)) if self.is_lib => {
                     rest.next();
                     // Cargo looks for the static form, cells link the dynamic one.
-                    mapped.extend(["--crate-type", "lib", "--crate-type", "dylib"].map(OsString::from));
+                    mapped.extend(
+                        ["--crate-type", "lib", "--crate-type", "dylib"].map(OsString::from),
+                    );
                 }
                 ("--extern", Some(library)) => {
                     rest.next();
@@ -100,7 +117,12 @@ impl<'a> Invocation<'a> {
                 ("-l", Some(library)) if library.starts_with("static=") => {
                     rest.next();
                     let name = &library["static=".len()..];
-                    let whole = ["-Clink-arg=-Wl,--whole-archive", "-l", name, "-Clink-arg=-Wl,--no-whole-archive"];
+                    let whole = [
+                        "-Clink-arg=-Wl,--whole-archive",
+                        "-l",
+                        name,
+                        "-Clink-arg=-Wl,--no-whole-archive",
+                    ];
                     mapped.extend(whole.map(OsString::from));
                 }
                 (json, _) if json.starts_with("--json=") => mapped.push(without_artifacts(json)),
@@ -117,7 +139,8 @@ fn announce_cell(invocation: &Invocation<'_>) {
     if invocation.crate_name != CELL_CRATE || !invocation.links {
         return;
     }
-    if let (Some(folder), Some(announcement)) = (invocation.out_dir, env::var_os(CELL_LIBRARY_VAR)) {
+    if let (Some(folder), Some(announcement)) = (invocation.out_dir, env::var_os(CELL_LIBRARY_VAR))
+    {
         let library = Path::new(folder).join(format!("lib{CELL_CRATE}.so"));
         let _ = fs::write(announcement, library.as_os_str().as_encoded_bytes());
     }
@@ -126,13 +149,17 @@ fn announce_cell(invocation: &Invocation<'_>) {
 /// Without news of finished artifacts, cargo starts a crate when those it needs are whole, not when
 /// their metadata is there: the dynamic form comes last.
 fn without_artifacts(json: &str) -> OsString {
-    let kinds = json["--json=".len()..].split(',').filter(|&kind| kind != "artifacts");
+    let kinds = json["--json=".len()..]
+        .split(',')
+        .filter(|&kind| kind != "artifacts");
     format!("--json={}", kinds.collect::<Vec<_>>().join(",")).into()
 }
 
 /// `name=path` with the dynamic library in the place of the static one, where there is one.
 fn dynamic_form(library: &str) -> OsString {
-    let dynamic = library.split_once('=').map(|(name, path)| (name, PathBuf::from(path).with_extension("so")));
+    let dynamic = library
+        .split_once('=')
+        .map(|(name, path)| (name, PathBuf::from(path).with_extension("so")));
     match dynamic {
         Some((name, path)) if path.exists() => {
             let mut mapped = OsString::from(name);
@@ -148,10 +175,14 @@ fn dynamic_form(library: &str) -> OsString {
 /// once in a process; its metadata is named beside it.
 fn core_arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["-Cprefer-dynamic".into()];
-    let Ok(dynamic) = env::var(CORE_VAR) else { return arguments };
+    let Ok(dynamic) = env::var(CORE_VAR) else {
+        return arguments;
+    };
     if let Some(stem) = dynamic.strip_suffix(".so") {
         let metadata = format!("{stem}.rmeta");
-        let exists = metadata.split_once('=').is_some_and(|(_, path)| Path::new(path).exists());
+        let exists = metadata
+            .split_once('=')
+            .is_some_and(|(_, path)| Path::new(path).exists());
         if exists {
             arguments.extend(["--extern".into(), metadata.into()]);
         }
@@ -175,8 +206,13 @@ mod tests {
             let arguments = arguments(&format!("{cell} {extra}"));
             Invocation::parse(&arguments).cell_source.is_some()
         };
-        assert!(with("--emit=dep-info,link --extern warmcell=/x/libwarmcell.rlib"));
-        assert!(!with("--emit=dep-info,metadata --extern warmcell=/x/libwarmcell.rmeta"), "a check");
+        assert!(with(
+            "--emit=dep-info,link --extern warmcell=/x/libwarmcell.rlib"
+        ));
+        assert!(
+            !with("--emit=dep-info,metadata --extern warmcell=/x/libwarmcell.rmeta"),
+            "a check"
+        );
         assert!(!with("--emit=dep-info,link"), "without the library");
     }
 
@@ -186,6 +222,10 @@ mod tests {
         let mapped = Invocation::parse(&lib).rustc_arguments(&lib);
         assert!(mapped.contains(&"dylib".into()) && mapped.contains(&"-Cprefer-dynamic".into()));
         let host = arguments("--crate-name a --crate-type lib --emit=dep-info,link");
-        assert!(!Invocation::parse(&host).rustc_arguments(&host).contains(&"dylib".into()));
+        assert!(
+            !Invocation::parse(&host)
+                .rustc_arguments(&host)
+                .contains(&"dylib".into())
+        );
     }
 }

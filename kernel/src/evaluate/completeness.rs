@@ -28,8 +28,13 @@ pub fn judge(code: &str) -> Completeness {
 
 /// Lines that are commands (`:dep …`, `%help`, `!ls`) are complete in themselves.
 fn without_command(line: &str) -> String {
-    let is_command = line.starts_with([':', '%']) || line.starts_with('!') && line.contains(' ') && !line.ends_with(';');
-    if is_command { "\n".to_owned() } else { format!("{line}\n") }
+    let is_command = line.starts_with([':', '%'])
+        || line.starts_with('!') && line.contains(' ') && !line.ends_with(';');
+    if is_command {
+        "\n".to_owned()
+    } else {
+        format!("{line}\n")
+    }
 }
 
 fn judge_balanced(rust: &str) -> Completeness {
@@ -37,7 +42,11 @@ fn judge_balanced(rust: &str) -> Completeness {
     let parse = SourceFile::parse(&format!("{BEFORE}{rust}{AFTER}"), Edition::Edition2024);
     let end = BEFORE.len() + rust.len();
     let errors = parse.errors();
-    match errors.iter().map(|error| usize::from(error.range().start())).min() {
+    match errors
+        .iter()
+        .map(|error| usize::from(error.range().start()))
+        .min()
+    {
         None => Completeness::Complete,
         Some(first) if first >= end => incomplete(0),
         Some(_) => Completeness::Invalid,
@@ -45,12 +54,17 @@ fn judge_balanced(rust: &str) -> Completeness {
 }
 
 fn incomplete(depth: usize) -> Completeness {
-    Completeness::Incomplete { indent: INDENT.repeat(depth) }
+    Completeness::Incomplete {
+        indent: INDENT.repeat(depth),
+    }
 }
 
 fn significant_tokens(rust: &str) -> Vec<SyntaxToken> {
     let file = SourceFile::parse(rust, Edition::Edition2024).tree();
-    file.syntax().descendants_with_tokens().filter_map(NodeOrToken::into_token).collect()
+    file.syntax()
+        .descendants_with_tokens()
+        .filter_map(NodeOrToken::into_token)
+        .collect()
 }
 
 /// How many brackets are open at the end; `None` when one closes that was not open.
@@ -58,7 +72,9 @@ fn open_brackets(tokens: &[SyntaxToken]) -> Option<usize> {
     let mut open = Vec::new();
     for token in tokens {
         match token.kind() {
-            kind @ (SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY) => open.push(kind),
+            kind @ (SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY) => {
+                open.push(kind)
+            }
             kind @ (SyntaxKind::R_PAREN | SyntaxKind::R_BRACK | SyntaxKind::R_CURLY) => {
                 let opened = open.pop()?;
                 let matches = matches!(
@@ -81,13 +97,16 @@ fn open_brackets(tokens: &[SyntaxToken]) -> Option<usize> {
 fn is_unterminated(token: &SyntaxToken) -> bool {
     let text = token.text();
     match token.kind() {
-        SyntaxKind::COMMENT => text.starts_with("/*") && text.matches("/*").count() > text.matches("*/").count(),
+        SyntaxKind::COMMENT => {
+            text.starts_with("/*") && text.matches("/*").count() > text.matches("*/").count()
+        }
         SyntaxKind::STRING | SyntaxKind::BYTE_STRING | SyntaxKind::C_STRING => {
             let body = text.trim_start_matches(['b', 'c', 'r']);
             let hashes = body.len() - body.trim_start_matches('#').len();
             let closing = format!("\"{}", "#".repeat(hashes));
             let open = body.len() > hashes + closing.len();
-            !(open && body.ends_with(&closing)) || (hashes == 0 && !text.contains('r') && ends_in_escape(body))
+            !(open && body.ends_with(&closing))
+                || (hashes == 0 && !text.contains('r') && ends_in_escape(body))
         }
         _ => false,
     }
@@ -106,8 +125,19 @@ mod tests {
     #[test]
     fn whole_cells_are_complete() {
         for code in [
-            "", "1 + 1", "let x = 5;", "fn f() -> i32 { 3 }", "for i in 0..3 { println!(\"{i}\") }", ":dep serde",
-            ":dep serde\nlet x = 1;", "\"a \\\" b\"", "r#\"a\"b\"#", "// 안녕", "let s = \"한국어\";\ns", "\"\"", "/* a */ 1",
+            "",
+            "1 + 1",
+            "let x = 5;",
+            "fn f() -> i32 { 3 }",
+            "for i in 0..3 { println!(\"{i}\") }",
+            ":dep serde",
+            ":dep serde\nlet x = 1;",
+            "\"a \\\" b\"",
+            "r#\"a\"b\"#",
+            "// 안녕",
+            "let s = \"한국어\";\ns",
+            "\"\"",
+            "/* a */ 1",
         ] {
             assert_eq!(judge(code), Completeness::Complete, "{code}");
         }
@@ -116,8 +146,16 @@ mod tests {
     #[test]
     fn what_needs_more_is_incomplete() {
         for (code, depth) in [
-            ("fn f() {", 1), ("let x = ", 0), ("f(1,", 1), ("println!(\"a", 0), ("/* a", 0), ("if true {\n  g(", 2),
-            ("r#\"a\"", 0), ("\"a\\\"", 0), ("\"", 0), ("x.", 0),
+            ("fn f() {", 1),
+            ("let x = ", 0),
+            ("f(1,", 1),
+            ("println!(\"a", 0),
+            ("/* a", 0),
+            ("if true {\n  g(", 2),
+            ("r#\"a\"", 0),
+            ("\"a\\\"", 0),
+            ("\"", 0),
+            ("x.", 0),
         ] {
             assert_eq!(judge(code), incomplete(depth), "{code}");
         }

@@ -51,7 +51,10 @@ pub struct Splitter {
 
 impl Default for Splitter {
     fn default() -> Self {
-        Self { held: Vec::new(), at_line_start: true }
+        Self {
+            held: Vec::new(),
+            at_line_start: true,
+        }
     }
 }
 
@@ -68,7 +71,11 @@ impl Splitter {
             }
             if self.at_line_start {
                 match block(rest) {
-                    Block::Whole { mime, content, length } => {
+                    Block::Whole {
+                        mime,
+                        content,
+                        length,
+                    } => {
                         self.give_text(&mut pieces, text_end);
                         self.held.drain(..length);
                         text_end = 0;
@@ -98,7 +105,9 @@ impl Splitter {
     /// Gives out what was held back, as text: the cell has ended, or something else is shown next.
     pub fn flush(&mut self) -> Option<Piece> {
         let rest = std::mem::take(&mut self.held);
-        self.at_line_start = rest.last().map_or(self.at_line_start, |&byte| byte == b'\n');
+        self.at_line_start = rest
+            .last()
+            .map_or(self.at_line_start, |&byte| byte == b'\n');
         (!rest.is_empty()).then(|| Piece::Text(String::from_utf8_lossy(&rest).into_owned()))
     }
 
@@ -122,7 +131,11 @@ enum Block {
     /// They may, or do, and the block has not ended.
     Begun,
     /// A whole block of this many bytes.
-    Whole { mime: String, content: String, length: usize },
+    Whole {
+        mime: String,
+        content: String,
+        length: usize,
+    },
 }
 
 fn block(bytes: &[u8]) -> Block {
@@ -130,10 +143,20 @@ fn block(bytes: &[u8]) -> Block {
         let held = bytes.len() >= HELD_PREFIX && BEGIN.starts_with(bytes);
         return if held { Block::Begun } else { Block::None };
     }
-    let Some(rest) = bytes.strip_prefix(BEGIN) else { return Block::None };
-    let begun = if bytes.len() > MAX_CONTENT { Block::None } else { Block::Begun };
-    let Some(header) = rest.iter().position(|&byte| byte == b'\n') else { return begun };
-    let Ok(mime) = std::str::from_utf8(&rest[..header]) else { return Block::None };
+    let Some(rest) = bytes.strip_prefix(BEGIN) else {
+        return Block::None;
+    };
+    let begun = if bytes.len() > MAX_CONTENT {
+        Block::None
+    } else {
+        Block::Begun
+    };
+    let Some(header) = rest.iter().position(|&byte| byte == b'\n') else {
+        return begun;
+    };
+    let Ok(mime) = std::str::from_utf8(&rest[..header]) else {
+        return Block::None;
+    };
     if mime.is_empty() || mime.contains(char::is_whitespace) {
         return Block::None;
     }
@@ -142,7 +165,9 @@ fn block(bytes: &[u8]) -> Block {
     loop {
         let line = &content[line_start..];
         let line_end = line.iter().position(|&byte| byte == b'\n');
-        if line.strip_suffix(b"\n").unwrap_or(line) == END || line_end.is_some_and(|end| &line[..end] == END) {
+        if line.strip_suffix(b"\n").unwrap_or(line) == END
+            || line_end.is_some_and(|end| &line[..end] == END)
+        {
             let Some(end) = line_end else { return begun };
             let text = &content[..line_start.saturating_sub(1)];
             return Block::Whole {
@@ -181,7 +206,10 @@ mod tests {
 
     fn split(chunks: &[&[u8]]) -> Vec<Piece> {
         let mut splitter = Splitter::default();
-        let mut pieces: Vec<Piece> = chunks.iter().flat_map(|chunk| splitter.push(chunk)).collect();
+        let mut pieces: Vec<Piece> = chunks
+            .iter()
+            .flat_map(|chunk| splitter.push(chunk))
+            .collect();
         pieces.extend(splitter.flush());
         // Neighbouring texts are one text to the reader.
         pieces.into_iter().fold(Vec::new(), |mut merged, piece| {
@@ -198,7 +226,10 @@ mod tests {
     }
 
     fn content(mime: &str, content: &str) -> Piece {
-        Piece::Content { mime: mime.to_owned(), content: content.to_owned() }
+        Piece::Content {
+            mime: mime.to_owned(),
+            content: content.to_owned(),
+        }
     }
 
     #[test]
@@ -212,7 +243,12 @@ mod tests {
     #[test]
     fn blocks_are_found_however_the_bytes_are_cut() {
         let stream = "a\nEVCXR_BEGIN_CONTENT text/html\n<b>1</b>\n<i>2</i>\nEVCXR_END_CONTENT\nEVCXR_BEGIN_CONTENT text/plain\n\nEVCXR_END_CONTENT\n끝".as_bytes();
-        let expected = [text("a\n"), content("text/html", "<b>1</b>\n<i>2</i>"), content("text/plain", ""), text("끝")];
+        let expected = [
+            text("a\n"),
+            content("text/html", "<b>1</b>\n<i>2</i>"),
+            content("text/plain", ""),
+            text("끝"),
+        ];
         for size in 1..stream.len() {
             let chunks: Vec<&[u8]> = stream.chunks(size).collect();
             assert_eq!(split(&chunks), expected, "cut every {size} bytes");
@@ -238,7 +274,10 @@ mod tests {
     fn invalid_utf8_is_replaced_and_a_cut_character_is_not() {
         assert_eq!(split(&[b"a\xFFb\n"]), [text("a\u{FFFD}b\n")]);
         let heart = "❤".as_bytes();
-        assert_eq!(split(&[&heart[..1], &heart[1..2], &heart[2..]]), [text("❤")]);
+        assert_eq!(
+            split(&[&heart[..1], &heart[1..2], &heart[2..]]),
+            [text("❤")]
+        );
         let mut splitter = Splitter::default();
         assert_eq!(splitter.push(&heart[..2]), []);
         assert_eq!(splitter.flush(), Some(text("\u{FFFD}")));

@@ -33,25 +33,44 @@ pub struct Surroundings<'a> {
 }
 
 /// Starts evcxr in `crate_dir` with the library in scope. Takes seconds: rust-analyzer loads.
-pub fn open(crate_dir: &Path, library: &Path, surroundings: &Surroundings<'_>) -> Result<CommandContext> {
+pub fn open(
+    crate_dir: &Path,
+    library: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<CommandContext> {
     let session = surroundings.session;
-    let config = format!("{CELL_OPTIONS}tmpdir = {:?}\n", crate_dir.display().to_string());
+    let config = format!(
+        "{CELL_OPTIONS}tmpdir = {:?}\n",
+        crate_dir.display().to_string()
+    );
     fs::write(session.config_dir().join("evcxr.toml"), config)?;
     let (context, outputs) = in_folder(&session.config_dir(), || {
-        EvalContext::with_subprocess_command(runner_command(crate_dir, surroundings)?).map_err(|error| anyhow!("{error}"))
+        EvalContext::with_subprocess_command(runner_command(crate_dir, surroundings)?)
+            .map_err(|error| anyhow!("{error}"))
     })?
     .context("cannot start the evaluation of Rust")?;
     discard(outputs);
     let mut context = CommandContext::with_eval_context(context);
-    let prelude = format!(":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\n", library.display().to_string());
-    context.execute(&prelude).map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
+    let prelude = format!(
+        ":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\n",
+        library.display().to_string()
+    );
+    context
+        .execute(&prelude)
+        .map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
     Ok(context)
 }
 
 /// Builds the template's crate folder, for [`Template::build`].
-pub fn compile_template(template: &Template, crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<()> {
+pub fn compile_template(
+    template: &Template,
+    crate_dir: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
     let mut context = open(crate_dir, &template.library(), surroundings)?;
-    context.execute("1 + 1").map_err(|error| anyhow!("a first cell does not run: {error}"))?;
+    context
+        .execute("1 + 1")
+        .map_err(|error| anyhow!("a first cell does not run: {error}"))?;
     Ok(())
 }
 
@@ -86,7 +105,10 @@ fn runner_command(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<C
 /// relative to the cell would point wrong, since evcxr moves the cell after linking.
 fn library_path(crate_dir: &Path) -> Result<String> {
     let print = |what: &str| -> Result<String> {
-        let output = Command::new("rustc").args(["--print", what]).output().context("cannot run `rustc`")?;
+        let output = Command::new("rustc")
+            .args(["--print", what])
+            .output()
+            .context("cannot run `rustc`")?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let standard = print("target-libdir")?;
@@ -96,7 +118,11 @@ fn library_path(crate_dir: &Path) -> Result<String> {
     fs::create_dir_all(&dependencies).context("cannot make the folder of the cells' libraries")?;
     let inherited = env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let parts = [dependencies.display().to_string(), standard, inherited];
-    Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":"))
+    Ok(parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(":"))
 }
 
 /// Lines that reach evcxr's own channels come from the runner or from cargo, never from a cell; they

@@ -81,23 +81,33 @@ pub struct Displays {
 
 impl Displays {
     /// Listens on `socket`, which only its user can reach.
-    pub fn start(socket: &Path, pump: Arc<Pump>, sink: Arc<dyn Sink>, inbox: Arc<Inbox>) -> io::Result<()> {
+    pub fn start(
+        socket: &Path,
+        pump: Arc<Pump>,
+        sink: Arc<dyn Sink>,
+        inbox: Arc<Inbox>,
+    ) -> io::Result<()> {
         let listener = UnixListener::bind(socket)?;
         fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
         let displays = Self { pump, sink, inbox };
-        thread::Builder::new().name("displays".to_owned()).spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let displays = displays.clone();
-                let spawned = thread::Builder::new().name("display".to_owned()).spawn(move || {
-                    if let Err(error) = displays.serve(stream) {
-                        tracing::warn!(%error, "a cell's connection broke");
+        thread::Builder::new()
+            .name("displays".to_owned())
+            .spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let displays = displays.clone();
+                    let spawned =
+                        thread::Builder::new()
+                            .name("display".to_owned())
+                            .spawn(move || {
+                                if let Err(error) = displays.serve(stream) {
+                                    tracing::warn!(%error, "a cell's connection broke");
+                                }
+                            });
+                    if let Err(error) = spawned {
+                        tracing::error!(%error, "no thread for a cell's connection");
                     }
-                });
-                if let Err(error) = spawned {
-                    tracing::error!(%error, "no thread for a cell's connection");
                 }
-            }
-        })?;
+            })?;
         Ok(())
     }
 
@@ -119,8 +129,12 @@ impl Displays {
     fn accept(&self, message: CellMessage) -> KernelMessage {
         self.pump.drain();
         match message {
-            CellMessage::Display { bundle, display_id } => self.sink.display(bundle, display_id.as_deref()),
-            CellMessage::UpdateDisplay { bundle, display_id } => self.sink.update_display(bundle, &display_id),
+            CellMessage::Display { bundle, display_id } => {
+                self.sink.display(bundle, display_id.as_deref())
+            }
+            CellMessage::UpdateDisplay { bundle, display_id } => {
+                self.sink.update_display(bundle, &display_id)
+            }
             CellMessage::Result { bundle } => {
                 if let Some(bundle) = self.inbox.keep(bundle) {
                     self.sink.result(bundle);

@@ -10,15 +10,27 @@ use wire::cell::CellFailure;
 
 /// The errors of the compiler, as one error of the cell.
 pub fn from_compiler(code: &str, count: u32, errors: &[CompilationError]) -> CellError {
-    let mut shown: Vec<&CompilationError> = errors.iter().filter(|error| error.level() == "error").collect();
+    let mut shown: Vec<&CompilationError> = errors
+        .iter()
+        .filter(|error| error.level() == "error")
+        .collect();
     if shown.is_empty() {
         shown = errors.iter().collect();
     }
     let first = shown.first();
     CellError {
-        ename: first.and_then(|error| error.code()).unwrap_or("CompileError").to_owned(),
-        evalue: first.map_or_else(|| "the cell does not compile".to_owned(), |error| error.message()),
-        traceback: shown.iter().flat_map(|error| render(code, count, error)).collect(),
+        ename: first
+            .and_then(|error| error.code())
+            .unwrap_or("CompileError")
+            .to_owned(),
+        evalue: first.map_or_else(
+            || "the cell does not compile".to_owned(),
+            |error| error.message(),
+        ),
+        traceback: shown
+            .iter()
+            .flat_map(|error| render(code, count, error))
+            .collect(),
     }
 }
 
@@ -36,8 +48,13 @@ pub fn plain(ename: &str, evalue: &str) -> CellError {
 pub fn from_failure(code: &str, count: u32, generated: &str, failure: &CellFailure) -> CellError {
     let path = path(count);
     let mut group = title(&failure.ename, &failure.evalue);
-    if let Some(place) = failure.location.and_then(|(line, column)| locate(generated, line, column, code)) {
-        let snippet = Snippet::source(code).path(&path).annotation(AnnotationKind::Primary.span(place));
+    if let Some(place) = failure
+        .location
+        .and_then(|(line, column)| locate(generated, line, column, code))
+    {
+        let snippet = Snippet::source(code)
+            .path(&path)
+            .annotation(AnnotationKind::Primary.span(place));
         group = group.element(snippet);
     }
     if let Some(hint) = &failure.hint {
@@ -73,10 +90,21 @@ fn render(code: &str, count: u32, error: &CompilationError) -> Vec<String> {
     let mut has_place = false;
     for spanned in error.spanned_messages() {
         let Some(place) = spanned.span.and_then(|span| {
-            byte_range(code, (span.start_line, span.start_column), (span.end_line, span.end_column))
-        }) else { continue };
-        let kind = if spanned.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-        let label = (!spanned.label.is_empty() && spanned.label != format!("error: {message}")).then_some(spanned.label.as_str());
+            byte_range(
+                code,
+                (span.start_line, span.start_column),
+                (span.end_line, span.end_column),
+            )
+        }) else {
+            continue;
+        };
+        let kind = if spanned.is_primary {
+            AnnotationKind::Primary
+        } else {
+            AnnotationKind::Context
+        };
+        let label = (!spanned.label.is_empty() && spanned.label != format!("error: {message}"))
+            .then_some(spanned.label.as_str());
         snippet = snippet.annotation(kind.span(place).label(label));
         has_place = true;
     }
@@ -102,9 +130,17 @@ fn byte_range(code: &str, start: (usize, usize), end: (usize, usize)) -> Option<
 }
 
 fn offset(code: &str, (line, column): (usize, usize)) -> Option<usize> {
-    let start: usize = code.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let start: usize = code
+        .split_inclusive('\n')
+        .take(line.checked_sub(1)?)
+        .map(str::len)
+        .sum();
     let text = code.get(start..)?.split('\n').next()?;
-    let within = text.char_indices().map(|(index, _)| index).nth(column.checked_sub(1)?).unwrap_or(text.len());
+    let within = text
+        .char_indices()
+        .map(|(index, _)| index)
+        .nth(column.checked_sub(1)?)
+        .unwrap_or(text.len());
     Some(start + within)
 }
 
@@ -117,14 +153,27 @@ fn locate(generated: &str, line: u32, column: u32, code: &str) -> Option<Range<u
     if text.trim().is_empty() {
         return None;
     }
-    let earlier = all[..index].iter().filter(|other| other.trim_end() == text).count();
+    let earlier = all[..index]
+        .iter()
+        .filter(|other| other.trim_end() == text)
+        .count();
     let found: Vec<usize> = code.match_indices(text).map(|(start, _)| start).collect();
     // Items of earlier cells stand in the generated source too; the last ones are this cell's.
-    let here = all[index..].iter().filter(|other| other.trim_end() == text).count();
+    let here = all[index..]
+        .iter()
+        .filter(|other| other.trim_end() == text)
+        .count();
     let start = *found.get(earlier.min(found.len().checked_sub(here)?))?;
-    let within = text.char_indices().map(|(index, _)| index).nth(column.saturating_sub(1) as usize)?;
+    let within = text
+        .char_indices()
+        .map(|(index, _)| index)
+        .nth(column.saturating_sub(1) as usize)?;
     let rest = &text[within..];
-    let length = rest.find(|character: char| !(character.is_alphanumeric() || character == '_' || character == '!')).unwrap_or(rest.len());
+    let length = rest
+        .find(|character: char| {
+            !(character.is_alphanumeric() || character == '_' || character == '!')
+        })
+        .unwrap_or(rest.len());
     Some(start + within..start + within + length.max(rest.chars().next().map_or(1, char::len_utf8)))
 }
 
@@ -139,7 +188,10 @@ mod tests {
         let at = |line| locate(generated, line, 1, code).map(|range| range.start);
         assert_eq!((at(3), at(4)), (Some(11), Some(24)));
         assert_eq!(at(1), None, "a generated line");
-        assert_eq!(&code[locate(generated, 3, 1, code).expect("found")], "panic!");
+        assert_eq!(
+            &code[locate(generated, 3, 1, code).expect("found")],
+            "panic!"
+        );
     }
 
     #[test]
@@ -155,12 +207,21 @@ mod tests {
         let error = from_failure(code, 3, generated, &failure);
         let text = error.traceback.join("\n");
         let plain: String = strip_ansi(&text);
-        let carets = plain.lines().find(|line| line.contains('^')).expect("a caret");
-        let source = plain.lines().find(|line| line.contains("boom();")).expect("the line");
+        let carets = plain
+            .lines()
+            .find(|line| line.contains('^'))
+            .expect("a caret");
+        let source = plain
+            .lines()
+            .find(|line| line.contains("boom();"))
+            .expect("the line");
         // Korean characters and the emoji take two columns each: 7 more than characters.
         let column = |line: &str, of: &str| line[..line.find(of).expect("there")].chars().count();
         assert_eq!(column(carets, "^"), column(source, "boom") + 5, "{plain}");
-        assert!(plain.contains("In [3]") && plain.contains("hint: do this"), "{plain}");
+        assert!(
+            plain.contains("In [3]") && plain.contains("hint: do this"),
+            "{plain}"
+        );
     }
 
     fn strip_ansi(text: &str) -> String {

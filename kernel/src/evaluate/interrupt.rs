@@ -67,7 +67,9 @@ impl Interrupter {
             return;
         }
         let this = Arc::clone(self);
-        let spawned = thread::Builder::new().name("interrupt".to_owned()).spawn(move || this.pursue(cell));
+        let spawned = thread::Builder::new()
+            .name("interrupt".to_owned())
+            .spawn(move || this.pursue(cell));
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread for an interrupt");
         }
@@ -77,8 +79,14 @@ impl Interrupter {
         if let Err(error) = host::client::cancel_session(&self.host_socket, &self.session) {
             tracing::debug!(%error, "no host to cancel at");
         }
-        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let runner_id = runner.as_ref().map(|runner| runner.lock().unwrap_or_else(PoisonError::into_inner).id());
+        let runner = self
+            .runner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let runner_id = runner
+            .as_ref()
+            .map(|runner| runner.lock().unwrap_or_else(PoisonError::into_inner).id());
         end_compilers(runner_id);
         thread::sleep(PATIENCE);
         if self.running.load(Ordering::SeqCst) == cell
@@ -114,10 +122,16 @@ fn kill(process: u32) {
 
 /// Children of all threads of a process.
 fn children(process: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
+    };
     threads
         .flatten()
         .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }

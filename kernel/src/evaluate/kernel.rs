@@ -20,7 +20,9 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let runtime = host::prepare_folder(&host_socket)?;
     let session = Session::create(&runtime, data).context("cannot make the kernel's folders")?;
     let interrupter = Arc::new(Interrupter::new(session.id.clone(), host_socket.clone()));
-    let control = Arc::new(RustControl { interrupter: Arc::clone(&interrupter) });
+    let control = Arc::new(RustControl {
+        interrupter: Arc::clone(&interrupter),
+    });
     let data = data.to_owned();
     let settings = Settings {
         connection_file: connection_file.to_owned(),
@@ -75,8 +77,14 @@ impl Control for RustControl {
                 pygments_lexer: Some("rust".to_owned()),
                 codemirror_mode: Some("rust".to_owned()),
             },
-            banner: format!("Warmcell {}: Rust cells, open models that stay loaded", env!("CARGO_PKG_VERSION")),
-            help_links: vec![("Rust".to_owned(), "https://doc.rust-lang.org/book/".to_owned())],
+            banner: format!(
+                "Warmcell {}: Rust cells, open models that stay loaded",
+                env!("CARGO_PKG_VERSION")
+            ),
+            help_links: vec![(
+                "Rust".to_owned(),
+                "https://doc.rust-lang.org/book/".to_owned(),
+            )],
         }
     }
 

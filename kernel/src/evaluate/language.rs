@@ -44,19 +44,42 @@ impl Rust {
     ///
     /// # Errors
     /// The toolchain, the library for cells, or the session's pipes cannot be used.
-    pub fn open(session: Session, data: &Path, host_socket: PathBuf, interrupter: Arc<Interrupter>) -> Result<Self> {
+    pub fn open(
+        session: Session,
+        data: &Path,
+        host_socket: PathBuf,
+        interrupter: Arc<Interrupter>,
+    ) -> Result<Self> {
         let outlet = Arc::new(Outlet::default());
         let sink: Arc<dyn Sink> = Arc::clone(&outlet) as Arc<dyn Sink>;
         let pump = Arc::new(Pump::start(session.runtime_dir(), Arc::clone(&sink))?);
         let inbox = Arc::new(Inbox::default());
-        Displays::start(&session.cell_socket(), Arc::clone(&pump), sink, Arc::clone(&inbox))?;
+        Displays::start(
+            &session.cell_socket(),
+            Arc::clone(&pump),
+            sink,
+            Arc::clone(&inbox),
+        )?;
         let working_dir = std::env::current_dir().context("the current folder is gone")?;
-        let surroundings = Surroundings { working_dir, session: &session, host_socket };
+        let surroundings = Surroundings {
+            working_dir,
+            session: &session,
+            host_socket,
+        };
         let context = open_context(&session, data, &surroundings)?;
         interrupter.set_runner(context.process_handle());
         // What the first compilations printed belongs to no cell.
         pump.end_cell();
-        Ok(Self { context, parts: Parts { pump, inbox, outlet, interrupter, _session: session } })
+        Ok(Self {
+            context,
+            parts: Parts {
+                pump,
+                inbox,
+                outlet,
+                interrupter,
+                _session: session,
+            },
+        })
     }
 
     /// Runs code and gives its own outputs (those of commands), or the error it ended in.
@@ -69,7 +92,10 @@ impl Rust {
         let interrupted = parts.interrupter.end_cell();
         let failure = parts.inbox.take_failure();
         if interrupted && (failure.is_some() || !matches!(result, Ok(Ok(_)))) {
-            return Err(errors::plain(FailureKind::Interrupted.name(), "the cell was interrupted"));
+            return Err(errors::plain(
+                FailureKind::Interrupted.name(),
+                "the cell was interrupted",
+            ));
         }
         if let Some(failure) = failure {
             let generated = context.last_source().unwrap_or_default();
@@ -77,14 +103,23 @@ impl Rust {
         }
         match result {
             Ok(Ok(outputs)) => Ok(outputs),
-            Ok(Err(evcxr::Error::CompilationErrors(list))) => Err(errors::from_compiler(code, count, &list)),
+            Ok(Err(evcxr::Error::CompilationErrors(list))) => {
+                Err(errors::from_compiler(code, count, &list))
+            }
             Ok(Err(error)) => Err(errors::plain("EvaluationError", &error.to_string())),
-            Err(_) => Err(errors::plain("InternalError", "the evaluation itself failed; variables may be inconsistent")),
+            Err(_) => Err(errors::plain(
+                "InternalError",
+                "the evaluation itself failed; variables may be inconsistent",
+            )),
         }
     }
 }
 
-fn open_context(session: &Session, data: &Path, surroundings: &Surroundings<'_>) -> Result<CommandContext> {
+fn open_context(
+    session: &Session,
+    data: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<CommandContext> {
     let template = Template::locate(data)?;
     template.build(|folder| context::compile_template(&template, folder, surroundings))?;
     template.copy_to(session.crate_dir())?;
@@ -102,7 +137,15 @@ pub fn unusable(reason: &anyhow::Error) -> CellError {
     errors::from_failure("", 0, "", &failure)
 }
 
+/// Asking what a `String` can do makes the analyser read the standard library and ours, which the
+/// first `let` would otherwise wait seconds for.
+const WARM_UP: &str = "let text = String::new(); text.";
+
 impl Language for Rust {
+    fn warm_up(&mut self) {
+        self.complete(WARM_UP, WARM_UP.len());
+    }
+
     fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome {
         self.parts.outlet.attach(out.clone());
         self.parts.inbox.start_cell();
@@ -125,7 +168,11 @@ impl Language for Rust {
     }
 
     fn complete(&mut self, code: &str, cursor: usize) -> Completions {
-        let nothing = Completions { start: cursor, end: cursor, ..Completions::default() };
+        let nothing = Completions {
+            start: cursor,
+            end: cursor,
+            ..Completions::default()
+        };
         match catch_unwind(AssertUnwindSafe(|| self.context.completions(code, cursor))) {
             Ok(Ok(found)) => Completions {
                 start: found.start_offset,
@@ -133,7 +180,11 @@ impl Language for Rust {
                 matches: found
                     .completions
                     .into_iter()
-                    .map(|item| Completion { text: item.code, kind: Some(item.kind.to_owned()), signature: Some(item.label) })
+                    .map(|item| Completion {
+                        text: item.code,
+                        kind: Some(item.kind.to_owned()),
+                        signature: Some(item.label),
+                    })
                     .collect(),
             },
             _ => nothing,
@@ -142,8 +193,13 @@ impl Language for Rust {
 
     fn inspect(&mut self, code: &str, cursor: usize, _detail: u8) -> Option<Bundle> {
         let rest = &code[cursor..];
-        let end = cursor + rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        let (text, html) = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end))).ok()?.ok()?;
+        let end = cursor
+            + rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len());
+        let (text, html) = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end)))
+            .ok()?
+            .ok()?;
         let known = !text.starts_with("No documentation found");
         known.then(|| Bundle::text(text).with("text/html", html))
     }
@@ -166,12 +222,18 @@ struct Outlet {
 
 impl Outlet {
     fn attach(&self, publisher: Publisher) {
-        *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = Some(publisher);
+        *self
+            .publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(publisher);
     }
 
     /// The publisher itself is called without the lock: asking for input takes as long as a user.
     fn publisher(&self) -> Option<Publisher> {
-        self.publisher.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -212,6 +274,7 @@ impl Sink for Outlet {
 
     fn input(&self, prompt: &str, password: bool) -> Result<String, String> {
         let out = self.publisher().ok_or("no cell runs")?;
-        out.input(prompt, password).map_err(|error| error.to_string())
+        out.input(prompt, password)
+            .map_err(|error| error.to_string())
     }
 }

@@ -57,7 +57,9 @@ impl Pump {
             sink,
             value: None,
         };
-        thread::Builder::new().name("output".to_owned()).spawn(move || reader.run())?;
+        thread::Builder::new()
+            .name("output".to_owned())
+            .spawn(move || reader.run())?;
         Ok(Self { requests, wake })
     }
 
@@ -172,7 +174,11 @@ impl Reader {
                 }
                 Piece::Content { mime, content } => {
                     // The same type again begins another value.
-                    if self.value.as_ref().is_some_and(|value| value.data.contains_key(&mime)) {
+                    if self
+                        .value
+                        .as_ref()
+                        .is_some_and(|value| value.data.contains_key(&mime))
+                    {
                         self.show_value_as_display();
                     }
                     Piece::gather(self.value.get_or_insert_default(), &mime, content);
@@ -207,11 +213,13 @@ impl Pipe {
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         // A larger pipe saves a flooding cell from waiting; the default works as well.
         let _ = rustix::pipe::fcntl_setpipe_size(&fd, PIPE_SIZE);
-        Ok(Self { fd, splitter: Splitter::default() })
+        Ok(Self {
+            fd,
+            splitter: Splitter::default(),
+        })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         rustix::io::read(&self.fd, buffer).unwrap_or(0)
     }
 }
-

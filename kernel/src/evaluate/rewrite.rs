@@ -24,14 +24,32 @@ pub fn rewrite_file(path: &Path) -> std::io::Result<()> {
 fn rewrite(source: &str) -> String {
     let mut lines: Vec<String> = source.lines().map(str::to_owned).collect();
     // evcxr puts the panic's line and the display's behind the user's code: the last is its own.
-    replace_last(&mut lines, |line| line == PANIC_LINE, PANIC_LINE, "::warmcell::cell::panicked();");
-    replace_last(&mut lines, |line| line == DISPLAY_LINE, DISPLAY_LINE, ").__warmcell_ref().evcxr_display();");
+    replace_last(
+        &mut lines,
+        |line| line == PANIC_LINE,
+        PANIC_LINE,
+        "::warmcell::cell::panicked();",
+    );
+    replace_last(
+        &mut lines,
+        |line| line == DISPLAY_LINE,
+        DISPLAY_LINE,
+        ").__warmcell_ref().evcxr_display();",
+    );
     // The error's conversion and the variable store stand before the user's code in one block each.
     if let Some(start) = lines.iter().rposition(|line| line.trim() == ERROR_STRUCT) {
-        replace_first(&mut lines[start..], ERROR_PRINT, "::warmcell::cell::question_mark(&error);");
+        replace_first(
+            &mut lines[start..],
+            ERROR_PRINT,
+            "::warmcell::cell::question_mark(&error);",
+        );
         replace_first(&mut lines[start..], ERROR_MARKER, "");
     }
-    replace_first(&mut lines, LOST_MARKER, "::warmcell::cell::variable_lost(name);");
+    replace_first(
+        &mut lines,
+        LOST_MARKER,
+        "::warmcell::cell::variable_lost(name);",
+    );
     let mut rewritten = lines.join("\n");
     rewritten.push_str(HOOKS);
     rewritten
@@ -64,8 +82,16 @@ mod tests {
     fn what_the_user_prints_is_left_alone() {
         let source = "fn f() {\nprintln!(\"EVCXR_PANIC_NOTIFICATION\");\n}\n    println!(\"EVCXR_PANIC_NOTIFICATION\");\n    println!(\"EVCXR_PANIC_NOTIFICATION\");\n}";
         let rewritten = rewrite(source);
-        assert_eq!(rewritten.matches("println!(\"EVCXR_PANIC_NOTIFICATION\");").count(), 2);
-        assert_eq!(rewritten.matches("::warmcell::cell::panicked();").count(), 1);
+        assert_eq!(
+            rewritten
+                .matches("println!(\"EVCXR_PANIC_NOTIFICATION\");")
+                .count(),
+            2
+        );
+        assert_eq!(
+            rewritten.matches("::warmcell::cell::panicked();").count(),
+            1
+        );
     }
 
     #[test]

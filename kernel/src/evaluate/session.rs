@@ -28,18 +28,41 @@ pub struct Session {
 impl Session {
     /// Makes the folders and the pipes below `runtime` (pipes, socket) and `data` (the crate).
     pub fn create(runtime: &Path, data: &Path) -> io::Result<Self> {
-        let id = format!("{}-{}", std::process::id(), &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let id = format!(
+            "{}-{}",
+            std::process::id(),
+            &uuid::Uuid::new_v4().simple().to_string()[..8]
+        );
         let kernels = runtime.join("kernels");
         let crates = data.join("sessions");
         remove_leftovers(&kernels);
         remove_leftovers(&crates);
-        let session = Self { runtime: kernels.join(&id), crate_dir: crates.join(&id), id };
-        for folder in [&kernels, &crates, &session.runtime, &session.crate_dir, &session.config_dir()] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let session = Self {
+            runtime: kernels.join(&id),
+            crate_dir: crates.join(&id),
+            id,
+        };
+        for folder in [
+            &kernels,
+            &crates,
+            &session.runtime,
+            &session.crate_dir,
+            &session.config_dir(),
+        ] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
         }
         for pipe in [STDOUT_PIPE, STDERR_PIPE] {
             let owner_only = Mode::RUSR | Mode::WUSR;
-            rustix::fs::mknodat(rustix::fs::CWD, session.runtime.join(pipe), FileType::Fifo, owner_only, 0)?;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                session.runtime.join(pipe),
+                FileType::Fifo,
+                owner_only,
+                0,
+            )?;
         }
         Ok(session)
     }
@@ -74,10 +97,15 @@ impl Drop for Session {
 
 /// Removes the folders of kernels that are gone, which a kill leaves behind.
 fn remove_leftovers(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.split('-').next()).and_then(|id| id.parse::<u32>().ok());
+        let process = name
+            .to_str()
+            .and_then(|name| name.split('-').next())
+            .and_then(|id| id.parse::<u32>().ok());
         if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -30,7 +30,10 @@ pub struct Template {
 impl Template {
     /// The template below `data` that fits this binary and the toolchain in use.
     pub fn locate(data: &Path) -> Result<Self> {
-        let rustc = Command::new("rustc").arg("-vV").output().context("cannot run `rustc`\nhint: install Rust from https://rustup.rs")?;
+        let rustc = Command::new("rustc")
+            .arg("-vV")
+            .output()
+            .context("cannot run `rustc`\nhint: install Rust from https://rustup.rs")?;
         let mut hash = Sha256::new();
         for folder in [&WIRE, &DISPLAY, &WARMCELL] {
             hash_sources(folder, &mut hash);
@@ -39,8 +42,15 @@ impl Template {
         hash.update(LOCK);
         hash.update(super::context::CELL_OPTIONS);
         hash.update(&rustc.stdout);
-        let key: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { root: data.join("cells").join(key) })
+        let key: String = hash
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self {
+            root: data.join("cells").join(key),
+        })
     }
 
     /// Whether it has been built.
@@ -60,13 +70,15 @@ impl Template {
     /// Unpacks the sources and has `compile` build them in a folder, unless that was done before.
     /// Two processes that build at once end in one template.
     pub fn build(&self, compile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        fs::create_dir_all(&self.root).with_context(|| format!("cannot make `{}`", self.root.display()))?;
+        fs::create_dir_all(&self.root)
+            .with_context(|| format!("cannot make `{}`", self.root.display()))?;
         let lock = File::create(self.root.join("lock"))?;
         lock.lock()?;
         if self.is_built() {
             return Ok(());
         }
-        self.unpack().context("cannot unpack the library's sources")?;
+        self.unpack()
+            .context("cannot unpack the library's sources")?;
         let partial = self.root.join("crate.partial");
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
@@ -81,23 +93,37 @@ impl Template {
 
     fn unpack(&self) -> Result<()> {
         let source = self.root.join("src");
-        for (name, folder) in [("wire", &WIRE), ("display", &DISPLAY), ("warmcell", &WARMCELL)] {
+        for (name, folder) in [
+            ("wire", &WIRE),
+            ("display", &DISPLAY),
+            ("warmcell", &WARMCELL),
+        ] {
             let target = source.join("lib").join(name);
             fs::create_dir_all(&target)?;
             folder.extract(&target)?;
         }
-        let Some((before, after)) = WORKSPACE.split_once("members = [") else { bail!("the workspace has no members") };
-        let Some((_, after)) = after.split_once(']') else { bail!("the workspace's members have no end") };
+        let Some((before, after)) = WORKSPACE.split_once("members = [") else {
+            bail!("the workspace has no members")
+        };
+        let Some((_, after)) = after.split_once(']') else {
+            bail!("the workspace's members have no end")
+        };
         let members = r#"members = ["lib/display", "lib/warmcell", "lib/wire"]"#;
-        let manifest = format!("{before}{members}{after}").replace("default-members = [\"kernel\"]\n", "");
+        let manifest =
+            format!("{before}{members}{after}").replace("default-members = [\"kernel\"]\n", "");
         fs::write(source.join("Cargo.toml"), manifest)?;
         Ok(())
     }
 
     /// Gives a session its crate folder.
     pub fn copy_to(&self, crate_dir: &Path) -> Result<()> {
-        copy_tree(&self.crate_dir(), crate_dir)
-            .with_context(|| format!("cannot copy `{}` to `{}`", self.root.display(), crate_dir.display()))
+        copy_tree(&self.crate_dir(), crate_dir).with_context(|| {
+            format!(
+                "cannot copy `{}` to `{}`",
+                self.root.display(),
+                crate_dir.display()
+            )
+        })
     }
 }
 
@@ -130,13 +156,19 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
         if name.starts_with(&format!("lib{CELL_CRATE}.")) || name.starts_with("libcode_") {
             continue;
         }
-        let compiled = matches!(source.extension().and_then(|extension| extension.to_str()), Some("rlib" | "rmeta" | "so"));
+        let compiled = matches!(
+            source.extension().and_then(|extension| extension.to_str()),
+            Some("rlib" | "rmeta" | "so")
+        );
         if compiled && fs::hard_link(&source, &target).is_ok() {
             continue;
         }
         fs::copy(&source, &target)?;
         let modified = entry.metadata()?.modified()?;
-        File::options().write(true).open(&target)?.set_modified(modified)?;
+        File::options()
+            .write(true)
+            .open(&target)?
+            .set_modified(modified)?;
     }
     Ok(())
 }

@@ -22,7 +22,10 @@ pub enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// The cell has returned, and this snapshot has been made since.
-    Ended { end: CellEnd, snapshot: SnapshotInfo },
+    Ended {
+        end: CellEnd,
+        snapshot: SnapshotInfo,
+    },
     /// The snapshot is the worker now, and has made one of its own.
     Awake { snapshot: SnapshotInfo },
 }
@@ -72,11 +75,15 @@ pub struct Channel {
 
 impl Channel {
     pub fn new(stream: UnixStream) -> Self {
-        Self { stream, decoder: frame::Decoder::default() }
+        Self {
+            stream,
+            decoder: frame::Decoder::default(),
+        }
     }
 
     pub fn send<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
-        self.stream.write_all(&frame::encode(message).map_err(io::Error::other)?)
+        self.stream
+            .write_all(&frame::encode(message).map_err(io::Error::other)?)
     }
 
     /// The next message; `None` when the other side has closed.

@@ -64,7 +64,8 @@ fn supervise() -> io::Result<()> {
     };
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let (library, function) = parse(&line).ok_or_else(|| io::Error::other(format!("unexpected instruction `{line}`")))?;
+        let (library, function) = parse(&line)
+            .ok_or_else(|| io::Error::other(format!("unexpected instruction `{line}`")))?;
         if !supervisor.run(library, function)? {
             return Ok(());
         }
@@ -116,9 +117,15 @@ impl Supervisor {
                 tell_kernel(death::failure(status, None))?;
                 return Ok(false);
             }
-            self.tell_user(&format!("between cells, the process of the cells was {}; its variables were restored", death::cause(status).1))?;
+            self.tell_user(&format!(
+                "between cells, the process of the cells was {}; its variables were restored",
+                death::cause(status).1
+            ))?;
         }
-        let order = Order::Run { library: library.to_owned(), function: function.to_owned() };
+        let order = Order::Run {
+            library: library.to_owned(),
+            function: function.to_owned(),
+        };
         // A failing send means that the worker has just died, which waiting then shows.
         let _ = self.worker.channel.send(&order);
         match self.worker.wait_for_report()? {
@@ -127,7 +134,9 @@ impl Supervisor {
                 report(&end)?;
                 Ok(true)
             }
-            Waited::Reported(Report::Awake { .. }) => Err(io::Error::other("a worker that ran a cell says that it woke up")),
+            Waited::Reported(Report::Awake { .. }) => Err(io::Error::other(
+                "a worker that ran a cell says that it woke up",
+            )),
             Waited::Died(status) => {
                 let lost_threads = self.wake()?;
                 tell_kernel(death::failure(status, lost_threads))?;
@@ -145,7 +154,9 @@ impl Supervisor {
     /// Puts the snapshot in the place of the dead worker, and says how many threads it lacks; `None`
     /// when there is no snapshot that lives.
     fn wake(&mut self) -> io::Result<Option<u32>> {
-        let Some(Snapshot { process, threads }) = self.snapshot.take() else { return Ok(None) };
+        let Some(Snapshot { process, threads }) = self.snapshot.take() else {
+            return Ok(None);
+        };
         self.worker = process;
         let _ = self.worker.channel.send(&Order::Wake);
         match self.worker.wait_for_report()? {
@@ -153,7 +164,9 @@ impl Supervisor {
                 self.take_snapshot(snapshot)?;
                 Ok(Some(threads))
             }
-            Waited::Reported(Report::Ended { .. }) => Err(io::Error::other("a snapshot says that it ran a cell")),
+            Waited::Reported(Report::Ended { .. }) => {
+                Err(io::Error::other("a snapshot says that it ran a cell"))
+            }
             Waited::Died(_) => Ok(None),
         }
     }
@@ -163,7 +176,9 @@ impl Supervisor {
         self.snapshot = None;
         let Some(announced) = info.process else {
             let error = info.error.unwrap_or_default();
-            return self.tell_user(&format!("no snapshot of the variables could be made ({error}): a crash now would lose them"));
+            return self.tell_user(&format!(
+                "no snapshot of the variables could be made ({error}): a crash now would lose them"
+            ));
         };
         // Only this user's processes reach the socket; one that is not the snapshot is let go.
         loop {
@@ -171,14 +186,19 @@ impl Supervisor {
             let peer = rustix::net::sockopt::socket_peercred(&stream)?;
             if peer.pid.as_raw_nonzero().get().unsigned_abs() == announced {
                 let process = Process::new(peer.pid, Channel::new(stream))?;
-                self.snapshot = Some(Snapshot { process, threads: info.threads });
+                self.snapshot = Some(Snapshot {
+                    process,
+                    threads: info.threads,
+                });
                 return Ok(());
             }
         }
     }
 
     fn tell_user(&self, line: &str) -> io::Result<()> {
-        let mut pipe = fs::OpenOptions::new().write(true).open(self.session.join(STDERR_PIPE))?;
+        let mut pipe = fs::OpenOptions::new()
+            .write(true)
+            .open(self.session.join(STDERR_PIPE))?;
         writeln!(pipe, "warmcell: {line}")
     }
 }
@@ -193,14 +213,21 @@ struct Process {
 impl Process {
     fn new(pid: Pid, channel: Channel) -> io::Result<Self> {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd, channel })
+        Ok(Self {
+            pid,
+            pidfd,
+            channel,
+        })
     }
 
     /// Waits for the next report or the end of the process, whichever comes first.
     fn wait_for_report(&mut self) -> io::Result<Waited> {
         loop {
             let died = {
-                let mut fds = [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+                let mut fds = [
+                    PollFd::new(&self.channel, PollFlags::IN),
+                    PollFd::new(&self.pidfd, PollFlags::IN),
+                ];
                 match poll(&mut fds, None) {
                     Ok(_) => !fds[1].revents().is_empty(),
                     Err(rustix::io::Errno::INTR) => continue,
@@ -220,11 +247,16 @@ impl Process {
 
     fn reap(&self) -> io::Result<WaitStatus> {
         let status = rustix::process::waitpid(Some(self.pid), WaitOptions::empty())?;
-        status.map(|(_, status)| status).ok_or_else(|| io::Error::other("a dead worker has no status"))
+        status
+            .map(|(_, status)| status)
+            .ok_or_else(|| io::Error::other("a dead worker has no status"))
     }
 
     fn try_wait(&self) -> io::Result<Option<WaitStatus>> {
-        Ok(rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?.map(|(_, status)| status))
+        Ok(
+            rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?
+                .map(|(_, status)| status),
+        )
     }
 
     fn end(&self) {
@@ -255,7 +287,8 @@ fn report(end: &CellEnd) -> io::Result<()> {
 }
 
 fn tell_kernel(failure: CellFailure) -> io::Result<()> {
-    let connected = std::env::var_os(wire::KERNEL_SOCKET_VAR).and_then(|path| UnixStream::connect(path).ok());
+    let connected =
+        std::env::var_os(wire::KERNEL_SOCKET_VAR).and_then(|path| UnixStream::connect(path).ok());
     let Some(stream) = connected else {
         // Nobody shows displays while the library is built; evcxr passes this on.
         return writeln!(io::stderr(), "{}: {}", failure.ename, failure.evalue);
@@ -272,7 +305,10 @@ mod tests {
 
     #[test]
     fn a_library_path_may_hold_spaces() {
-        assert_eq!(parse("LOAD_AND_RUN /a b/lib.so run_user_code_1"), Some(("/a b/lib.so", "run_user_code_1")));
+        assert_eq!(
+            parse("LOAD_AND_RUN /a b/lib.so run_user_code_1"),
+            Some(("/a b/lib.so", "run_user_code_1"))
+        );
         assert_eq!(parse("SOMETHING else"), None);
     }
 }

@@ -20,13 +20,17 @@ pub fn fork() -> io::Result<Side> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
-        id => Ok(Side::Parent(Pid::from_raw(id).expect("fork returns a positive id"))),
+        id => Ok(Side::Parent(
+            Pid::from_raw(id).expect("fork returns a positive id"),
+        )),
     }
 }
 
 /// Asks to be killed when the parent dies, so that no runner outlives its kernel.
 pub fn die_with_parent() -> io::Result<()> {
-    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
 }
 
 /// Removes evcxr's own variables, which must not reach the user's code and its children.

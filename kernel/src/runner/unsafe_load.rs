@@ -26,7 +26,11 @@ impl VariableStore {
     ///
     /// # Errors
     /// The library cannot be loaded or lacks the function.
-    pub fn run(&mut self, library: &str, function: &str) -> Result<Option<Vec<u8>>, libloading::Error> {
+    pub fn run(
+        &mut self,
+        library: &str,
+        function: &str,
+    ) -> Result<Option<Vec<u8>>, libloading::Error> {
         // SAFETY: the library is a cell that rustc has just built for this process. It is never
         // unloaded: variables hold pointers to its code, and its thread-local destructors run late.
         let library = unsafe { Library::open(Some(OsStr::new(library)), RTLD_NOW | RTLD_LOCAL) }?;
@@ -35,8 +39,14 @@ impl VariableStore {
         let (cell, begin, end) = unsafe {
             (
                 *library.get::<CellFunction>(function.as_bytes())?,
-                library.get::<BeginHook>(b"warmcell_cell_begin").ok().map(|hook| *hook),
-                library.get::<EndHook>(b"warmcell_cell_end").ok().map(|hook| *hook),
+                library
+                    .get::<BeginHook>(b"warmcell_cell_begin")
+                    .ok()
+                    .map(|hook| *hook),
+                library
+                    .get::<EndHook>(b"warmcell_cell_end")
+                    .ok()
+                    .map(|hook| *hook),
             )
         };
         if let Some(begin) = begin {

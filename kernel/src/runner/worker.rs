@@ -24,13 +24,21 @@ use crate::evaluate::session::{STDERR_PIPE, STDOUT_PIPE};
 pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
     unsafe_fork::die_with_parent()?;
     redirect_output(session)?;
-    let mut worker = Worker { supervisor: Channel::new(supervisor), variables: VariableStore::new(), snapshot: None };
+    let mut worker = Worker {
+        supervisor: Channel::new(supervisor),
+        variables: VariableStore::new(),
+        snapshot: None,
+    };
     while let Some(order) = worker.supervisor.receive()? {
         match order {
             Order::Run { library, function } => {
                 let end = worker.run(&library, &function);
                 let (snapshot, woken) = worker.make_snapshot(session)?;
-                let report = if woken { Report::Awake { snapshot } } else { Report::Ended { end, snapshot } };
+                let report = if woken {
+                    Report::Awake { snapshot }
+                } else {
+                    Report::Ended { end, snapshot }
+                };
                 worker.supervisor.send(&report)?;
             }
             // Comes only to a snapshot, which waits for it in `sleep`.
@@ -50,11 +58,21 @@ impl Worker {
     fn run(&mut self, library: &str, function: &str) -> CellEnd {
         match self.variables.run(library, function) {
             Ok(None) => CellEnd::default(),
-            Ok(Some(report)) => serde_json::from_slice(&report)
-                .unwrap_or_else(|error| not_run("InternalError", format!("a cell's report is unreadable: {error}"))),
+            Ok(Some(report)) => serde_json::from_slice(&report).unwrap_or_else(|error| {
+                not_run(
+                    "InternalError",
+                    format!("a cell's report is unreadable: {error}"),
+                )
+            }),
             Err(error) => {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                not_run("LoadError", format!("the compiled cell could not be loaded: {error}{cause}"))
+                let cause = error
+                    .source()
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
+                not_run(
+                    "LoadError",
+                    format!("the compiled cell could not be loaded: {error}{cause}"),
+                )
             }
         }
     }
@@ -69,7 +87,8 @@ impl Worker {
             let info = match unsafe_fork::fork() {
                 Ok(Side::Child) => {
                     // Closes this copy of the worker's channel, so that its death is seen.
-                    self.supervisor = Channel::new(UnixStream::connect(session.join(SNAPSHOT_SOCKET))?);
+                    self.supervisor =
+                        Channel::new(UnixStream::connect(session.join(SNAPSHOT_SOCKET))?);
                     self.sleep();
                     unsafe_fork::die_with_parent()?;
                     woken = true;
@@ -77,9 +96,17 @@ impl Worker {
                 }
                 Ok(Side::Parent(process)) => {
                     self.snapshot = Some(process);
-                    SnapshotInfo { process: Some(id(process)), error: None, threads }
+                    SnapshotInfo {
+                        process: Some(id(process)),
+                        error: None,
+                        threads,
+                    }
                 }
-                Err(error) => SnapshotInfo { process: None, error: Some(error.to_string()), threads },
+                Err(error) => SnapshotInfo {
+                    process: None,
+                    error: Some(error.to_string()),
+                    threads,
+                },
             };
             end(before);
             return Ok((info, woken));
@@ -109,8 +136,12 @@ fn end(snapshot: Option<Pid>) {
 
 /// Threads beside this one that are not the library's own.
 fn user_threads() -> u32 {
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return 0 };
-    let names = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return 0;
+    };
+    let names = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
     let foreign = names.filter(|name| !name.starts_with("warmcell")).count();
     u32::try_from(foreign).unwrap_or(u32::MAX)
 }
@@ -118,7 +149,12 @@ fn user_threads() -> u32 {
 fn not_run(ename: &str, evalue: String) -> CellEnd {
     CellEnd {
         status: CellStatus::NotRun,
-        failure: Some(CellFailure { ename: ename.to_owned(), evalue, location: None, hint: None }),
+        failure: Some(CellFailure {
+            ename: ename.to_owned(),
+            evalue,
+            location: None,
+            hint: None,
+        }),
         lost_variables: Vec::new(),
     }
 }

@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn messages_survive_any_split_of_the_stream() {
         let sent = vec!["".to_owned(), "한국어".to_owned(), "x".repeat(70_000)];
-        let stream: Vec<u8> = sent.iter().flat_map(|m| encode(m).expect("encodes")).collect();
+        let stream: Vec<u8> = sent
+            .iter()
+            .flat_map(|m| encode(m).expect("encodes"))
+            .collect();
         for step in [1, 3, 4, 5, 1000, stream.len()] {
             let mut decoder = Decoder::default();
             let mut received = Vec::new();
@@ -98,13 +101,19 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLarge(_))));
+        assert!(matches!(
+            decoder.next::<String>(),
+            Err(FrameError::TooLarge(_))
+        ));
     }
 
     #[test]
     fn a_payload_of_another_type_is_an_error() {
         let mut decoder = Decoder::default();
         decoder.push(&encode(&vec![1, 2, 3]).expect("encodes"));
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::Decode(_))));
+        assert!(matches!(
+            decoder.next::<String>(),
+            Err(FrameError::Decode(_))
+        ));
     }
 }

@@ -31,7 +31,12 @@ pub struct ModelSource {
 impl ModelSource {
     /// The repository or path as is, at its main revision.
     pub fn new(repo: impl Into<String>) -> Self {
-        Self { repo: repo.into(), revision: None, gguf_file: None, local_files_only: false }
+        Self {
+            repo: repo.into(),
+            revision: None,
+            gguf_file: None,
+            local_files_only: false,
+        }
     }
 }
 
