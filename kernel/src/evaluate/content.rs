@@ -8,10 +8,6 @@ use wire::mime::Bundle;
 const BEGIN: &[u8] = b"EVCXR_BEGIN_CONTENT ";
 const END: &[u8] = b"EVCXR_END_CONTENT";
 
-/// From this many matching bytes on, a line's beginning is held back as a possible block. Fewer are
-/// shown at once: a prompt such as `E` must not wait for its line to end.
-const HELD_PREFIX: usize = b"EVCXR_".len();
-
 /// A content longer than this is taken for text, so that a forged beginning cannot hold back
 /// everything that follows.
 const MAX_CONTENT: usize = 64 << 20;
@@ -102,6 +98,23 @@ impl Splitter {
         pieces
     }
 
+    /// Gives out a held line's beginning that could yet have become a block: nothing followed it, so
+    /// it is a prompt such as `E`, which must not wait for its line to end.
+    pub fn flush_short(&mut self) -> Option<Piece> {
+        if self.holds_short() {
+            self.flush()
+        } else {
+            None
+        }
+    }
+
+    /// Whether bytes are held that [`Self::flush_short`] would give out.
+    pub fn holds_short(&self) -> bool {
+        let held = self.held.len();
+        // The bytes of a character that is not whole are none of them.
+        held > 0 && held < BEGIN.len() && self.at_line_start && BEGIN.starts_with(&self.held)
+    }
+
     /// Gives out what was held back, as text: the cell has ended, or something else is shown next.
     pub fn flush(&mut self) -> Option<Piece> {
         let rest = std::mem::take(&mut self.held);
@@ -140,8 +153,11 @@ enum Block {
 
 fn block(bytes: &[u8]) -> Block {
     if bytes.len() < BEGIN.len() {
-        let held = bytes.len() >= HELD_PREFIX && BEGIN.starts_with(bytes);
-        return if held { Block::Begun } else { Block::None };
+        return if BEGIN.starts_with(bytes) {
+            Block::Begun
+        } else {
+            Block::None
+        };
     }
     let Some(rest) = bytes.strip_prefix(BEGIN) else {
         return Block::None;
@@ -235,9 +251,19 @@ mod tests {
     #[test]
     fn text_without_a_newline_is_given_at_once() {
         let mut splitter = Splitter::default();
-        assert_eq!(splitter.push(b"E"), [text("E")]);
-        assert_eq!(splitter.push(b"nter: "), [text("nter: ")]);
+        assert_eq!(splitter.push(b"50 %"), [text("50 %")]);
         assert_eq!(splitter.push(b"\rdone"), [text("\rdone")]);
+    }
+
+    #[test]
+    fn a_prompt_that_could_begin_a_block_is_given_when_nothing_follows() {
+        let mut splitter = Splitter::default();
+        assert_eq!(splitter.push(b"E"), []);
+        assert!(splitter.holds_short());
+        assert_eq!(splitter.flush_short(), Some(text("E")));
+        assert_eq!(splitter.push(b"nter: "), [text("nter: ")]);
+        splitter.push(b"\nEVCXR_BEGIN_CONTENT text/plain\n");
+        assert_eq!(splitter.flush_short(), None, "a block that has begun");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fd::OwnedFd,
     fs::{Mode, OFlags},
 };
@@ -27,6 +27,12 @@ use super::{
 };
 
 const READ_SIZE: usize = 64 << 10;
+/// How long a line's beginning that could become a rich content waits for its rest, which a program
+/// writes along with it.
+const HOLD: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
 /// The largest size an unprivileged process may give a pipe by default.
 const PIPE_SIZE: usize = 1 << 20;
 
@@ -96,16 +102,23 @@ struct Reader {
 impl Reader {
     fn run(mut self) {
         loop {
-            let ended = {
+            let holds = self.stdout.splitter.holds_short() || self.stderr.splitter.holds_short();
+            let limit = holds.then_some(HOLD);
+            let ready = {
                 let mut fds = [
                     PollFd::new(&self.stdout.fd, PollFlags::IN),
                     PollFd::new(&self.stderr.fd, PollFlags::IN),
                     PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
                 ];
-                !matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR))
+                match poll(&mut fds, limit.as_ref()) {
+                    Ok(ready) => ready,
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(_) => return,
+                }
             };
-            if ended {
-                return;
+            if ready == 0 {
+                self.flush_short();
+                continue;
             }
             self.read_available();
             let mut counter = [0; 8];
@@ -152,6 +165,14 @@ impl Reader {
             if from_stdout == 0 && from_stderr == 0 {
                 return;
             }
+        }
+    }
+
+    fn flush_short(&mut self) {
+        let held = self.stdout.splitter.flush_short();
+        self.publish_stdout(held.into_iter().collect());
+        if let Some(held) = self.stderr.splitter.flush_short() {
+            self.publish_stderr(held);
         }
     }
 
