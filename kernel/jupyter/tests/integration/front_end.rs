@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ impl Start {
     /// Starts the kernel and connects to it; claims the welcome and the first status.
     pub async fn start(self) -> FrontEnd {
         let folder = tempfile::tempdir().unwrap();
-        let info = connection_info(&self.transport, &folder).await;
+        let info = connection_info(&self.transport, &folder);
         let connection_file = folder.path().join("connection.json");
         std::fs::write(&connection_file, serde_json::to_string(&info).unwrap()).unwrap();
 
@@ -129,7 +130,20 @@ impl Start {
     }
 }
 
-async fn connection_info(transport: &Transport, folder: &TempDir) -> ConnectionInfo {
+/// A port that no other kernel of these tests was given, below those that the system hands out: one
+/// that was free a moment ago may by now be another test's.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 40) as u16 * 500;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn connection_info(transport: &Transport, folder: &TempDir) -> ConnectionInfo {
     let ip = match transport {
         Transport::TCP => "127.0.0.1".to_owned(),
         Transport::IPC => folder
@@ -139,9 +153,8 @@ async fn connection_info(transport: &Transport, folder: &TempDir) -> ConnectionI
             .unwrap()
             .to_owned(),
     };
-    let loopback = "127.0.0.1".parse().unwrap();
     let ports = match transport {
-        Transport::TCP => jupyter_zmq_client::peek_ports(loopback, 5).await.unwrap(),
+        Transport::TCP => (0..5).map(|_| free_port()).collect(),
         Transport::IPC => vec![1, 2, 3, 4, 5],
     };
     ConnectionInfo {
@@ -152,7 +165,7 @@ async fn connection_info(transport: &Transport, folder: &TempDir) -> ConnectionI
         stdin_port: ports[2],
         control_port: ports[3],
         hb_port: ports[4],
-        key: "the key".to_owned(),
+        key: uuid::Uuid::new_v4().to_string(),
         signature_scheme: "hmac-sha256".to_owned(),
         kernel_name: None,
     }
