@@ -111,7 +111,12 @@ impl Service {
                 let (model, _) = self.residency.model(&model, cancel, sink)?;
                 let turn = model.turn(cancel)?;
                 let generator = turn.generator();
-                let generated = generate::run(generator, &prompt, &config, stream, cancel, sink)?;
+                let task = generate::Task {
+                    prompt: &prompt,
+                    config: &config,
+                    stream,
+                };
+                let generated = generate::run(generator, task, cancel, sink)?;
                 Response::Generated(generated)
             }
             Request::Status => Response::Status(self.status()),

@@ -34,12 +34,21 @@ pub struct Generator<'a> {
     pub defaults: &'a Defaults,
 }
 
+/// What a request asks of generation.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// What to continue.
+    pub prompt: &'a Prompt,
+    /// How.
+    pub config: &'a GenerationConfig,
+    /// Send the text as it comes, cut by these rules.
+    pub stream: Option<StreamOptions>,
+}
+
 /// Continues a prompt to its end. A cancelled generation succeeds with what it had.
 pub fn run(
     generator: Generator,
-    prompt: &Prompt,
-    config: &GenerationConfig,
-    stream: Option<StreamOptions>,
+    task: Task,
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
 ) -> Result<Generated, Failure> {
@@ -49,9 +58,11 @@ pub fn run(
         defaults,
     } = generator;
     let started = Instant::now();
-    let prompt_ids = prompt_ids(tokenizer, prompt)?;
-    let settings = Settings::resolve(config, defaults, prompt_ids.len(), model.sizes())?;
-    let mut streamer = stream.map(|options| TextStreamer::new(tokenizer, options));
+    let prompt_ids = prompt_ids(tokenizer, task.prompt)?;
+    let settings = Settings::resolve(task.config, defaults, prompt_ids.len(), model.sizes())?;
+    let mut streamer = task
+        .stream
+        .map(|options| TextStreamer::new(tokenizer, options));
     if let Some(streamer) = &mut streamer {
         let text = streamer.prompt(&prompt_ids)?;
         if !text.is_empty() {

@@ -132,6 +132,40 @@ fn the_product_with_a_packed_matrix_is_the_plain_product() {
     }
 }
 
+/// The portable set runs on no machine that has the fast one; here it multiplies all the same.
+#[test]
+fn products_are_the_portable_ones() {
+    let columns = 512;
+    let inputs = floats(4 * columns, 5);
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0, Format::Q6K] {
+        let bytes = packed(format, 2 * columns / format.block_values(), 3);
+        let mut plain = vec![0.0; 2 * columns];
+        format.unpack(&bytes, &mut plain);
+        let rows = [&plain[..columns], &plain[columns..]];
+        let inputs: [&[f32]; 4] = std::array::from_fn(|j| &inputs[j * columns..][..columns]);
+        let (got, expected) = (
+            (primitives().tile)(rows, inputs),
+            (portable::PRIMITIVES.tile)(rows, inputs),
+        );
+        let packed_row = &bytes[..bytes.len() / 2];
+        let mut scratch = vec![0.0; columns];
+        let one = (primitives().packed_dot)(format, packed_row, inputs[0], &mut scratch);
+        let portable_one =
+            (portable::PRIMITIVES.packed_dot)(format, packed_row, inputs[0], &mut scratch);
+        let pairs = got
+            .iter()
+            .flatten()
+            .chain([&one])
+            .zip(expected.iter().flatten().chain([&portable_one]));
+        for (got, expected) in pairs {
+            assert!(
+                (got - expected).abs() < 1e-3,
+                "{format:?}: {got} {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn attention_loops_are_the_portable_ones() {
     for dim in [8, 20, 64, 80] {

@@ -58,7 +58,7 @@ impl Writer {
             }
             serde_json::Value::String(text) => self.text(text, out),
             serde_json::Value::Array(items) => {
-                self.items('[', ']', items.iter(), depth, out, |item, out| {
+                self.items(('[', ']'), items.iter(), depth, out, |item, out| {
                     self.write(item, depth + 1, out);
                 });
             }
@@ -68,8 +68,7 @@ impl Writer {
                     fields.sort_by_key(|(key, _)| key.as_str());
                 }
                 self.items(
-                    '{',
-                    '}',
+                    ('{', '}'),
                     fields.into_iter(),
                     depth,
                     out,
@@ -86,8 +85,7 @@ impl Writer {
 
     fn items<T>(
         &self,
-        open: char,
-        close: char,
+        (open, close): (char, char),
         items: impl ExactSizeIterator<Item = T>,
         depth: usize,
         out: &mut String,

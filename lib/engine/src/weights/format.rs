@@ -124,11 +124,11 @@ impl Format {
         let pairs = blocks.zip(targets);
         match self {
             Self::F32 => {
-                pairs.for_each(|(b, v)| v[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                pairs.for_each(|(b, v)| v[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             }
             Self::F16 => pairs.for_each(|(b, v)| v[0] = half_at(b, 0)),
             Self::BF16 => {
-                pairs.for_each(|(b, v)| v[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                pairs.for_each(|(b, v)| v[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32());
             }
             Self::Q4_0 => pairs.for_each(|(b, v)| unpack_q4_0(b, v)),
             Self::Q4_1 => pairs.for_each(|(b, v)| unpack_q4_1(b, v)),

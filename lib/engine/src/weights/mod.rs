@@ -34,7 +34,7 @@ pub struct TensorEntry {
     bytes: u64,
     /// How the values are stored.
     pub format: Format,
-    /// Shape, outermost dimension first, as PyTorch has it (GGUF stores it reversed).
+    /// Shape, outermost dimension first, as `PyTorch` has it (GGUF stores it reversed).
     pub shape: Vec<usize>,
 }
 

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use engine::{hub::Layout, weights::Weights};
-use wire::{Failure, FailureKind};
+use wire::{Failure, FailureKind, host::Request, model::ModelSource};
 
-use crate::support::fixture;
+use crate::support::{ask, fixture, spec};
 
 fn open_gguf(folder: &Path, bytes: &[u8]) -> Result<Weights, Failure> {
     let path = folder.join("model.gguf");
@@ -21,6 +21,13 @@ fn text(out: &mut Vec<u8>, text: &str) {
 
 /// A file with one number and one tensor of two blocks.
 fn small_gguf() -> Vec<u8> {
+    let mut out = gguf_header(64);
+    out.resize(out.len().next_multiple_of(32) + 2 * 34, 0);
+    out
+}
+
+/// The header of a file with one number and one tensor of this many values in `Q8_0`.
+fn gguf_header(values: u64) -> Vec<u8> {
     let mut out = b"GGUF".to_vec();
     out.extend(3_u32.to_le_bytes());
     out.extend(1_u64.to_le_bytes());
@@ -30,10 +37,9 @@ fn small_gguf() -> Vec<u8> {
     out.extend(2_u32.to_le_bytes());
     text(&mut out, "w");
     out.extend(1_u32.to_le_bytes());
-    out.extend(64_u64.to_le_bytes());
+    out.extend(values.to_le_bytes());
     out.extend(8_u32.to_le_bytes());
     out.extend(0_u64.to_le_bytes());
-    out.resize(out.len().next_multiple_of(32) + 2 * 34, 0);
     out
 }
 
@@ -73,6 +79,24 @@ fn counts_beyond_the_file_are_refused() {
     bytes[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
     let failure = open_gguf(folder.path(), &bytes).unwrap_err();
     assert!(failure.message.contains("cannot fit"), "{failure}");
+}
+
+/// The file takes no space on disk, and says it holds more than any memory does.
+#[test]
+fn what_does_not_fit_in_memory_is_refused_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.gguf");
+    std::fs::write(&path, gguf_header(1 << 41)).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(1 << 42).unwrap();
+    let source = ModelSource::new(path.display().to_string());
+    let service = engine::Service::new();
+    let failure = ask(&service, Request::LoadModel(spec(source)))
+        .0
+        .unwrap_err();
+    assert_eq!(failure.kind, FailureKind::OutOfMemory, "{failure}");
+    assert!(failure.message.contains("2336462 MB"), "{failure}");
+    assert!(failure.message.contains("resident: nothing"), "{failure}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn embedded() -> ModelSource {
     let path = base.join("models").join(EMBEDDED_FILE);
     assert!(
         path.is_file(),
-        "the embedded model is not at {}: run `cargo run --release -- setup` first",
+        "the embedded model is not at {}: run the README's first command, which obtains it",
         path.display()
     );
     ModelSource::new(EMBEDDED_REPO)

@@ -113,3 +113,26 @@ fn the_identity_of_a_vocabulary_follows_its_content() {
     std::fs::write(&path, text.replace("\"lo\"", "\"la\"")).unwrap();
     assert_ne!(first.fingerprint(), tiny(folder.path()).fingerprint());
 }
+
+/// Merges made from scores, byte fallback, the prefix blank and the beginning-of-sequence token.
+#[test]
+fn a_sentence_piece_vocabulary_in_gguf_has_the_reference_ids() {
+    let path = crate::support::fixture("sentence_piece.gguf");
+    let files = ModelFiles {
+        name: "pieces".into(),
+        layout: Layout::Gguf(path),
+    };
+    let tokenizer = Tokenizer::load(&files).unwrap();
+    let fixture = json("sentence_piece.json");
+    for case in fixture["cases"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        let encoding = tokenizer.encode(text, true).unwrap();
+        let got: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
+        assert_eq!(got, ids(&case["ids"]), "{text:?}");
+        assert_eq!(
+            tokenizer.decode(&got, true).unwrap(),
+            case["decoded"].as_str().unwrap(),
+            "{text:?}"
+        );
+    }
+}
