@@ -55,6 +55,10 @@ impl Decoder {
     ///
     /// # Errors
     /// The stream cannot be followed any further after an error: close the connection.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "fallible, and each call names the type it expects"
+    )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let pending = &self.bytes[self.read..];
         let Some(header) = pending.first_chunk::<HEADER>() else {
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn messages_survive_any_split_of_the_stream() {
-        let sent = vec!["".to_owned(), "한국어".to_owned(), "x".repeat(70_000)];
+        let sent = vec![String::new(), "한국어".to_owned(), "x".repeat(70_000)];
         let stream: Vec<u8> = sent
             .iter()
             .flat_map(|m| encode(m).expect("encodes"))

@@ -11,6 +11,10 @@ use crate::{
 };
 
 /// What a client sends.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is the large one, and none is kept"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ClientMessage {
     /// The first message of a connection.
