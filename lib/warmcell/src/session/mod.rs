@@ -43,12 +43,12 @@ struct Calls {
 static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
 /// Sends a request over this process's connection, which is opened, and its host started, if needed.
-pub(crate) fn start(request: Request) -> Result<Call, Failure> {
+pub(crate) fn start(request: &Request) -> Result<Call, Failure> {
     let connection = connect()?;
-    match connection.send(&request) {
+    match connection.send(request) {
         Ok(call) => Ok(call),
         // It broke between two requests, most likely because the host was stopped.
-        Err(_) => connect()?.send(&request).map_err(|error| {
+        Err(_) => connect()?.send(request).map_err(|error| {
             Failure::new(
                 FailureKind::Host,
                 format!("the model host does not take requests: {error}"),
