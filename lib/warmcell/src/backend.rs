@@ -80,6 +80,11 @@ impl Drop for Call {
     }
 }
 
+/// Ends what a process that is gone has left to this one, its fork.
+pub(crate) fn forget_inherited() {
+    provider::forget_inherited();
+}
+
 /// Starts a request.
 pub(crate) fn start(request: &Request) -> Result<Call> {
     Ok(provider::start(request)?)
@@ -164,6 +169,9 @@ mod provider {
             })?;
         Ok(Call::new(events, Box::new(move || cancel.cancel()), lost))
     }
+
+    /// The engine's threads are not in a fork; cells, which are forked, do not use this engine.
+    pub fn forget_inherited() {}
 
     fn lost() -> Failure {
         Failure::new(

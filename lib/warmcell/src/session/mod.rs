@@ -58,6 +58,16 @@ pub(crate) fn start(request: &Request) -> Result<Call, Failure> {
     }
 }
 
+/// Hangs up a connection that this process was forked with. Its owner is dead when a cell begins
+/// here, and the host waits for the last copy of the socket to close before it cancels what the
+/// owner had asked for; a copy that the lost reading thread held would stay open for ever.
+pub(crate) fn forget_inherited() {
+    let mut slot = lock(&CONNECTION);
+    if let Some(inherited) = slot.take_if(|connection| connection.pid != process::id()) {
+        let _ = lock(&inherited.writer).shutdown(Shutdown::Both);
+    }
+}
+
 fn connect() -> Result<Arc<Connection>, Failure> {
     let mut slot = lock(&CONNECTION);
     if let Some(connection) = slot.as_ref().filter(|connection| connection.is_usable()) {
