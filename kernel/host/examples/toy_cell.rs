@@ -83,7 +83,7 @@ fn tour() -> warmcell::Result<()> {
     let refused = AutoTokenizer::from_pretrained("other")?.decode(&tokens);
     println!(
         "{}",
-        refused.map_or_else(|error| error.kind().name().to_owned(), |text| text)
+        refused.unwrap_or_else(|error| error.kind().name().to_owned())
     );
     println!("{}", tokenizer.decode(&[104, 105])?);
     let messages = messages![system: "Be brief.", user: "Hello!"];

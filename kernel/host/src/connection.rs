@@ -180,7 +180,7 @@ fn run<S: Serve>(service: &S, request: Request, flag: &S::Cancel, writer: &Write
     };
     // The state that a panicking request leaves is the service's own, behind locks of its own.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        service.handle(request, flag, &mut sink)
+        service.handle(request, flag, &mut sink);
     }));
     let fault = match outcome {
         Ok(()) => "a request ended without an answer".to_owned(),

@@ -121,7 +121,11 @@ fn accept_clients<S: Serve>(
                     thread::sleep(Duration::from_millis(100));
                 }
             }
-            wait(listener, wakened, host.config.idle_timeout - idle)?;
+            wait(
+                listener,
+                wakened,
+                host.config.idle_timeout.saturating_sub(idle),
+            )?;
         };
         let host = Arc::clone(host);
         host.registry.client_came();

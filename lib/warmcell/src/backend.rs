@@ -80,22 +80,27 @@ impl Drop for Call {
     }
 }
 
+/// Ends what a process that is gone has left to this one, its fork.
+pub(crate) fn forget_inherited() {
+    provider::forget_inherited();
+}
+
 /// Starts a request.
-pub(crate) fn start(request: Request) -> Result<Call> {
+pub(crate) fn start(request: &Request) -> Result<Call> {
     Ok(provider::start(request)?)
 }
 
 /// Runs a request to its end, with its progress and notices shown.
-pub(crate) fn run(request: Request) -> Result<Response> {
+pub(crate) fn run(request: &Request) -> Result<Response> {
     run_with(request, |_, _| ())
 }
 
 /// As [`run`]; `on_token` gets each token and the text that became printable with it.
 pub(crate) fn run_with(
-    request: Request,
+    request: &Request,
     mut on_token: impl FnMut(Option<u32>, &str),
 ) -> Result<Response> {
-    let mut watch = Watch::new(&request);
+    let mut watch = Watch::new(request);
     let mut call = start(request)?;
     loop {
         match call.next(watch.deadline())? {
@@ -137,14 +142,15 @@ mod provider {
         thread,
     };
 
-    use engine::{Cancel, service::Service};
+    use engine::{Cancel, Service};
     use wire::{Failure, FailureKind, host::Request};
 
     use super::Call;
 
     static SERVICE: OnceLock<Service> = OnceLock::new();
 
-    pub fn start(request: Request) -> Result<Call, Failure> {
+    pub fn start(request: &Request) -> Result<Call, Failure> {
+        let request = request.clone();
         let service = SERVICE.get_or_init(Service::new);
         let (sender, events) = mpsc::channel();
         let cancel = Cancel::new();
@@ -163,6 +169,9 @@ mod provider {
             })?;
         Ok(Call::new(events, Box::new(move || cancel.cancel()), lost))
     }
+
+    /// The engine's threads are not in a fork; cells, which are forked, do not use this engine.
+    pub fn forget_inherited() {}
 
     fn lost() -> Failure {
         Failure::new(

@@ -1,6 +1,9 @@
 //! Conversations: the messages, and the text a model reads for them.
 
-use std::{fmt, ops::Deref};
+use std::{
+    fmt::{self, Write},
+    ops::Deref,
+};
 
 use ::display::{RichDisplay, html};
 use serde::Serialize;
@@ -70,17 +73,15 @@ impl fmt::Display for Messages {
 
 impl RichDisplay for Messages {
     fn bundle(&self) -> Bundle {
-        let rows: String = self
-            .0
-            .iter()
-            .map(|message| {
-                let (role, content) = (html::escape(&message.role), html::escape(&content(message)));
-                format!(
-                    "<tr><th scope=\"row\" style=\"text-align: left;\">{role}</th>\
-                     <td dir=\"auto\" style=\"text-align: left; white-space: pre-wrap;\">{content}</td></tr>"
-                )
-            })
-            .collect();
+        let mut rows = String::new();
+        for message in &self.0 {
+            let (role, content) = (html::escape(&message.role), html::escape(&content(message)));
+            let _ = write!(
+                rows,
+                "<tr><th scope=\"row\" style=\"text-align: left;\">{role}</th>\
+                 <td dir=\"auto\" style=\"text-align: left; white-space: pre-wrap;\">{content}</td></tr>"
+            );
+        }
         Bundle::text(self.to_string())
             .with("text/html", format!("<table><tbody>{rows}</tbody></table>"))
     }

@@ -46,7 +46,7 @@ impl From<Failure> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         RECORDED.with_borrow_mut(|recorded| {
-            if let Some(last) = recorded {
+            if let Recording::On(last) = recorded {
                 *last = Some(self.0.clone());
             }
         });
@@ -62,19 +62,24 @@ impl ::display::RichDisplay for Error {
     }
 }
 
+/// Whether errors that write themselves on this thread are kept.
+enum Recording {
+    Off,
+    /// Kept: the last one.
+    On(Option<Failure>),
+}
+
 thread_local! {
-    /// While something is being written, the last [`Error`] that wrote itself into it.
-    static RECORDED: RefCell<Option<Option<Failure>>> = const { RefCell::new(None) };
+    static RECORDED: RefCell<Recording> = const { RefCell::new(Recording::Off) };
 }
 
 /// Writes an error of any type, and gives the failure behind it if it is an [`Error`], also in a
 /// box. Its type cannot tell: what a `?` returns may borrow, and then is no `Any`.
 pub(crate) fn record(write: impl FnOnce() -> String) -> (String, Option<Failure>) {
-    RECORDED.set(Some(None));
+    RECORDED.set(Recording::On(None));
     let text = write();
-    let failure = RECORDED
-        .take()
-        .flatten()
-        .filter(|failure| failure.to_string() == text);
-    (text, failure)
+    match RECORDED.replace(Recording::Off) {
+        Recording::On(Some(failure)) if failure.to_string() == text => (text, Some(failure)),
+        _ => (text, None),
+    }
 }

@@ -164,7 +164,7 @@ impl Generate {
     }
 
     /// Calls a function with each new token's id and the text that became printable with it. The id
-    /// is `None` for text that comes free at the end.
+    /// is `None` for the prompt's text, and for text that comes free at the end.
     pub fn on_token(mut self, on_token: impl FnMut(Option<u32>, &str) + 'static) -> Self {
         self.on_token = Some(Box::new(on_token));
         self
@@ -205,7 +205,7 @@ impl Generate {
             config,
             stream,
         };
-        let response = run_with(request, |id, text| {
+        let response = run_with(&request, |id, text| {
             if streamer.is_some() {
                 print(text);
             }
@@ -231,10 +231,11 @@ impl Generate {
 
 impl fmt::Debug for Generate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generate")
+        let mut debug = f.debug_struct("Generate");
+        debug
             .field("model", &self.model.source.repo)
             .field("config", &self.config)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -136,7 +136,7 @@ shows_as!(Model, info);
 
 impl Model {
     pub(crate) fn load(spec: ModelSpec) -> Result<Self> {
-        match run(Request::LoadModel(spec.clone()))? {
+        match run(&Request::LoadModel(spec.clone()))? {
             Response::Model(info) => Ok(Self { spec, info }),
             other => Err(unexpected(&other)),
         }
@@ -171,7 +171,7 @@ impl Model {
     /// # Errors
     /// The model host ended.
     pub fn unload(&self) -> Result<()> {
-        match run(Request::Unload(UnloadTarget::Spec(self.spec.clone())))? {
+        match run(&Request::Unload(UnloadTarget::Spec(self.spec.clone())))? {
             Response::Unloaded(_) => Ok(()),
             other => Err(unexpected(&other)),
         }

@@ -18,7 +18,7 @@ use crate::{
 /// # Errors
 /// The model host cannot be started or reached.
 pub fn models() -> Result<Models> {
-    match run(Request::Status)? {
+    match run(&Request::Status)? {
         Response::Status(status) => Ok(Models { status }),
         other => Err(unexpected(&other)),
     }
@@ -30,7 +30,7 @@ pub fn models() -> Result<Models> {
 /// # Errors
 /// No such model is in memory, or the model host ended.
 pub fn unload(name: &str) -> Result<Vec<Resident>> {
-    match run(Request::Unload(UnloadTarget::Name(name.to_owned())))? {
+    match run(&Request::Unload(UnloadTarget::Name(name.to_owned())))? {
         Response::Unloaded(freed) => Ok(freed),
         other => Err(unexpected(&other)),
     }

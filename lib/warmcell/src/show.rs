@@ -19,11 +19,19 @@ use crate::{Error, Result, cell::kernel};
 
 /// Shows a value now: anything with a rich display, and the standard library's types by their
 /// `Debug` form. The macro `display!` takes any `Debug` value.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a cell shows temporaries, and writes no `&` for them"
+)]
 pub fn display(value: impl Show) {
     show_bundle(value.show());
 }
 
 /// Shows a value in place: what is shown can be replaced through the handle.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a cell shows temporaries, and writes no `&` for them"
+)]
 pub fn display_with_id(value: impl Show) -> DisplayHandle {
     let display_id = new_display_id();
     let bundle = value.show();
@@ -63,7 +71,6 @@ pub fn password(prompt: &str) -> Result<String> {
 #[macro_export]
 macro_rules! display {
     ($value:expr) => {{
-        #[allow(unused_imports, reason = "one of the two is used, by the value's type")]
         use $crate::cell::display_scope::*;
         $crate::cell::show_bundle(($value).__warmcell_ref().warmcell_bundle())
     }};
@@ -77,6 +84,10 @@ pub struct DisplayHandle {
 
 impl DisplayHandle {
     /// Replaces what is shown, wherever it is shown.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a cell shows temporaries, and writes no `&` for them"
+    )]
     pub fn update(&self, value: impl Show) {
         let bundle = value.show();
         print_unless_sent(CellMessage::UpdateDisplay {

@@ -108,7 +108,7 @@ shows_as!(Tokenizer, info);
 
 impl Tokenizer {
     pub(crate) fn load(source: ModelSource) -> Result<Self> {
-        match run(Request::LoadTokenizer(source.clone()))? {
+        match run(&Request::LoadTokenizer(source.clone()))? {
             Response::Tokenizer(info) => Ok(Self { source, info }),
             other => Err(unexpected(&other)),
         }
@@ -132,7 +132,7 @@ impl Tokenizer {
             texts: vec![text.to_owned()],
             add_special_tokens: options.add_special_tokens,
         };
-        match run(request)? {
+        match run(&request)? {
             Response::Encodings(mut encodings) if encodings.len() == 1 => {
                 Ok(Tokens::new(encodings.remove(0)))
             }
@@ -163,7 +163,7 @@ impl Tokenizer {
             sequences: vec![tokens.token_ids().to_vec()],
             skip_special_tokens: options.skip_special_tokens,
         };
-        match run(request)? {
+        match run(&request)? {
             Response::Texts(mut texts) if texts.len() == 1 => Ok(texts.remove(0)),
             other => Err(unexpected(&other)),
         }
@@ -192,7 +192,7 @@ impl Tokenizer {
             messages: messages.to_vec(),
             options,
         };
-        match run(request)? {
+        match run(&request)? {
             Response::Chat(rendered) => Ok(Chat::new(rendered)),
             other => Err(unexpected(&other)),
         }

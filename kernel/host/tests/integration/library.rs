@@ -22,7 +22,7 @@ Hello!He
 한 a
 xyzxy
 Hello!
-2
+1
 1
 there is no pipeline for the task \"text-generatoin\"
 hint: did you mean \"text-generation\"? Known tasks: text-generation

@@ -3,4 +3,5 @@
 mod clients;
 mod library;
 mod life;
+mod progress;
 mod support;

@@ -217,9 +217,9 @@ impl Client {
     /// The last event of this request, and how many came before it.
     pub fn last_event(&mut self, request: u64) -> (Event, usize) {
         for before in 0.. {
-            match self.event(request) {
-                event @ (Event::Done(_) | Event::Failed(_)) => return (event, before),
-                _ => {}
+            let event = self.event(request);
+            if matches!(event, Event::Done(_) | Event::Failed(_)) {
+                return (event, before);
             }
         }
         unreachable!("events are finitely many")

@@ -63,6 +63,7 @@ fn cell() -> MutexGuard<'static, Cell> {
 /// A cell starts on this thread.
 fn begin() {
     panic_hook::install();
+    crate::backend::forget_inherited();
     *cell() = Cell {
         thread: Some(std::thread::current().id()),
         report: Report::default(),

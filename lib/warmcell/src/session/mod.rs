@@ -43,18 +43,28 @@ struct Calls {
 static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
 
 /// Sends a request over this process's connection, which is opened, and its host started, if needed.
-pub(crate) fn start(request: Request) -> Result<Call, Failure> {
+pub(crate) fn start(request: &Request) -> Result<Call, Failure> {
     let connection = connect()?;
-    match connection.send(&request) {
+    match connection.send(request) {
         Ok(call) => Ok(call),
         // It broke between two requests, most likely because the host was stopped.
-        Err(_) => connect()?.send(&request).map_err(|error| {
+        Err(_) => connect()?.send(request).map_err(|error| {
             Failure::new(
                 FailureKind::Host,
                 format!("the model host does not take requests: {error}"),
             )
             .hint("`warmcell host status` says what it does")
         }),
+    }
+}
+
+/// Hangs up a connection that this process was forked with. Its owner is dead when a cell begins
+/// here, and the host waits for the last copy of the socket to close before it cancels what the
+/// owner had asked for; a copy that the lost reading thread held would stay open for ever.
+pub(crate) fn forget_inherited() {
+    let mut slot = lock(&CONNECTION);
+    if let Some(inherited) = slot.take_if(|connection| connection.pid != process::id()) {
+        let _ = lock(&inherited.writer).shutdown(Shutdown::Both);
     }
 }
 
