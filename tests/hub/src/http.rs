@@ -55,14 +55,16 @@ impl Answer {
 }
 
 /// Serves one connection.
-pub(crate) fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
-    let request = read_request(&stream)?;
+pub(crate) fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
+    let request = read_request(stream)?;
     let path = request.path.trim_start_matches('/');
     if let Some(rest) = path.strip_prefix("api/models/") {
         state.api.fetch_add(1, Ordering::AcqRel);
         let answer = api(rest, &request, state);
-        return write_head(&stream, &answer, answer.body.len())
-            .and_then(|()| (&stream).write_all(&answer.body));
+        return write_head(stream, &answer, answer.body.len()).and_then(|()| {
+            let mut body = stream;
+            body.write_all(&answer.body)
+        });
     }
     let (store, path) = match path.strip_prefix("store/") {
         Some(rest) => (true, rest),
@@ -76,11 +78,11 @@ pub(crate) fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     let (answer, fault) = file(path, store, &request, state);
     let length = answer.body.len();
     // A redirect's HEAD has no length of the file; elsewhere it is that of the body left out.
-    write_head(&stream, &answer, length)?;
+    write_head(stream, &answer, length)?;
     if head {
         return Ok(());
     }
-    write_body(&stream, &answer.body, fault.as_ref(), state)
+    write_body(stream, &answer.body, fault.as_ref(), state)
 }
 
 fn read_request(stream: &TcpStream) -> io::Result<Request> {
@@ -119,11 +121,14 @@ fn read_request(stream: &TcpStream) -> io::Result<Request> {
 fn write_head(mut stream: &TcpStream, answer: &Answer, length: usize) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {}\r\n", answer.status);
     for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value.as_str(), "\r\n"]);
     }
-    head.push_str(&format!(
-        "Content-Length: {length}\r\nConnection: close\r\n\r\n"
-    ));
+    let length = length.to_string();
+    head.extend([
+        "Content-Length: ",
+        length.as_str(),
+        "\r\nConnection: close\r\n\r\n",
+    ]);
     stream.write_all(head.as_bytes())
 }
 

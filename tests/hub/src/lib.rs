@@ -78,7 +78,7 @@ impl StandinHub {
                 let state = Arc::clone(&serving);
                 if let Ok(stream) = stream {
                     // A client that leaves in the middle is what the faults are about.
-                    thread::spawn(move || drop(http::serve(stream, &state)));
+                    thread::spawn(move || drop(http::serve(&stream, &state)));
                 }
             }
         });

@@ -1,7 +1,7 @@
 //! What the stand-in serves: the files of a repository, what the hub says of each, and how the
 //! repository is to fail.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -97,10 +97,13 @@ impl Repository {
 
 /// Whether the hub keeps a file outside git.
 pub(crate) fn is_large(path: &str, contents: &[u8]) -> bool {
-    path.ends_with(".gguf") || path.ends_with(".safetensors") || contents.len() >= LARGE
+    [".gguf", ".safetensors"]
+        .iter()
+        .any(|end| path.ends_with(end))
+        || contents.len() >= LARGE
 }
 
-/// The hash that the hub gives as a file's ETag.
+/// The hash that the hub gives as a file's `ETag`.
 pub(crate) fn etag(path: &str, contents: &[u8]) -> String {
     if is_large(path, contents) {
         return hex(&Sha256::digest(contents));
@@ -112,5 +115,8 @@ pub(crate) fn etag(path: &str, contents: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

@@ -218,7 +218,9 @@ fn whole_gguf(repo: &str, file: &str) -> Result<String, Failure> {
 }
 
 fn nothing_to_load(repo: &str, wanted: Wanted, names: &[String]) -> Failure {
-    let pickled = names.iter().any(|name| name.ends_with(".bin"));
+    let pickled = names
+        .iter()
+        .any(|name| name.to_lowercase().ends_with(".bin"));
     match wanted {
         Wanted::Tokenizer => Failure::new(
             FailureKind::NotFound,

@@ -3,11 +3,12 @@
 //!
 //! hf-hub 1.0.0 does none of that: its download truncates the `.incomplete` file, checks neither
 //! hash nor size, takes the text of an error for the contents, and cannot be interrupted. A resumed
-//! download sends no `If-Range`: large files come from a store with ETags of its own, which would
+//! download sends no `If-Range`: large files come from a store with tags of its own, which would
 //! answer with the whole file. The address is pinned to a commit, the blob is named by the hub's
-//! ETag, and the hash covers what was kept and what was added.
+//! `ETag`, and the hash covers what was kept and what was added.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Write},
     path::PathBuf,
@@ -217,7 +218,10 @@ impl BlobHash {
             Self::Sha256(hash) => hash.clone().finalize().to_vec(),
             Self::Git(hash) => hash.clone().finalize().to_vec(),
         };
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 }
 

@@ -256,12 +256,12 @@ fn alternatives(config: &HubConfig) -> String {
     let cached = cache::repositories(&config.cache_dir);
     let mut hint = String::new();
     if config.embedded_model().is_file() {
-        hint.push_str(&format!("`{EMBEDDED_REPO}` is on this machine; "));
+        hint = format!("`{EMBEDDED_REPO}` is on this machine; ");
     }
     if cached.is_empty() {
         hint.push_str("no repository is in the cache yet");
     } else {
-        hint.push_str(&format!("in the cache: {}", shown_names(&cached)));
+        hint = format!("{hint}in the cache: {}", shown_names(&cached));
     }
     if config.offline {
         hint.push_str("; unset HF_HUB_OFFLINE to use the hub");

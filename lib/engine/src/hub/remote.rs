@@ -4,7 +4,7 @@
 //!
 //! hf-hub asks the API. Its download is not used (`download.rs` says why), nor is its file listing:
 //! in 1.0.0 it reads a large file's SHA-256 from a key that the hub does not send, and its
-//! `get_file_metadata` follows the redirect that carries ETag and commit away from them. So a `HEAD`
+//! `get_file_metadata` follows the redirect that carries `ETag` and commit away from them. So a `HEAD`
 //! without redirects asks for size and hash, as in `huggingface_hub`.
 
 use std::{
@@ -66,7 +66,7 @@ pub(super) fn fetch(
     let (sender, events) = mpsc::channel();
     let visit = Visit::new(config, source, cancel, sender)?;
     thread::scope(|scope| {
-        let worker = scope.spawn(move || on_runtime(visit, wanted));
+        let worker = scope.spawn(move || on_runtime(&visit, wanted));
         for event in events {
             sink(event);
         }
@@ -106,7 +106,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         })
 }
 
-fn on_runtime(visit: Visit, wanted: Wanted) -> Result<(PathBuf, Choice), Failure> {
+fn on_runtime(visit: &Visit, wanted: Wanted) -> Result<(PathBuf, Choice), Failure> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {

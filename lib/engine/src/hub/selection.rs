@@ -14,7 +14,8 @@ pub(super) fn shown_names(names: &[String]) -> String {
         .collect();
     let mut text = quoted.join(", ");
     if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+        let more = names.len() - SHOWN;
+        text = format!("{text} and {more} more");
     }
     text
 }

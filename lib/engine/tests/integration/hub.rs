@@ -1,6 +1,8 @@
 //! Resolving models against the stand-in hub: every fault has its own error, no fault leaves a
 //! corrupt cache, and bytes that were fetched once are not fetched again.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test ends it")]
+
 use std::{
     fs,
     path::Path,
