@@ -1,14 +1,25 @@
-//! Where the files of a model are. For now only what is on this machine: a folder, a `.gguf` file, or
-//! the embedded default; fetching comes with the hub client.
+//! Where the files of a model are: a local folder or file, the embedded default, the hub's cache, or
+//! the hub. Cache layout, locks and variables are `huggingface_hub`'s, so that Python and Rust share
+//! downloads. What the files mean is left to the loaders.
+
+mod cache;
+mod choose;
+mod config;
+mod download;
+mod refusal;
+mod remote;
+mod selection;
 
 use std::path::{Path, PathBuf};
 
 use wire::{
     Failure, FailureKind,
     host::Event,
-    model::{EMBEDDED_FILE, EMBEDDED_REPO, ModelSource},
+    model::{EMBEDDED_BYTES, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource},
 };
 
+pub use self::config::{HubConfig, data_dir, embedded_model_path, endpoint, reachable};
+use self::{cache::RepoCache, choose::Choice, selection::shown_names};
 use crate::Cancel;
 
 /// Which files are needed.
@@ -38,35 +49,32 @@ pub struct ModelFiles {
     pub layout: Layout,
 }
 
-/// Finds the files of a model.
+/// Finds the files of a model and fetches what is missing, by the process's environment. Errors say
+/// what failed on which repository or file, and the next step.
 pub fn resolve(
     source: &ModelSource,
-    _wanted: Wanted,
+    wanted: Wanted,
     cancel: &Cancel,
-    _sink: &mut dyn FnMut(Event),
+    sink: &mut dyn FnMut(Event),
+) -> Result<ModelFiles, Failure> {
+    resolve_with(&HubConfig::from_env(), source, wanted, cancel, sink)
+}
+
+/// As [`resolve`], by an explicit configuration. `sink` is called on the caller's thread.
+pub fn resolve_with(
+    config: &HubConfig,
+    source: &ModelSource,
+    wanted: Wanted,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(Event),
 ) -> Result<ModelFiles, Failure> {
     cancel.check()?;
-    let path = if source.repo == EMBEDDED_REPO {
-        data_dir().join("models").join(EMBEDDED_FILE)
-    } else {
-        PathBuf::from(&source.repo)
-    };
-    let layout = if path.is_dir() {
-        match &source.gguf_file {
-            Some(file) => Layout::Gguf(path.join(file)),
-            None => Layout::Folder(path),
-        }
-    } else if path.is_file() {
-        Layout::Gguf(path)
-    } else {
-        return Err(Failure::new(
-            FailureKind::NotFound,
-            format!(
-                "cannot load `{}`: `{}` does not exist",
-                source.repo,
-                path.display()
-            ),
-        ));
+    let layout = match local(source)? {
+        Some(layout) => layout,
+        None => match embedded(config, source)? {
+            Some(layout) => layout,
+            None => from_repository(config, &with_defaults(source), wanted, cancel, sink)?,
+        },
     };
     Ok(ModelFiles {
         name: source.repo.clone(),
@@ -74,16 +82,189 @@ pub fn resolve(
     })
 }
 
-fn data_dir() -> PathBuf {
-    if let Some(folder) = std::env::var_os("WARMCELL_DATA_DIR") {
-        return PathBuf::from(folder);
+/// A path that exists wins over a repository of the same name, as in transformers.
+fn local(source: &ModelSource) -> Result<Option<Layout>, Failure> {
+    let path = Path::new(&source.repo);
+    if path.is_file() {
+        return Ok(Some(Layout::Gguf(path.to_owned())));
     }
-    let base = std::env::var_os("XDG_DATA_HOME").map_or_else(
-        || {
-            let home = std::env::var_os("HOME").unwrap_or_default();
-            Path::new(&home).join(".local/share")
-        },
-        PathBuf::from,
+    if path.is_dir() {
+        return local_folder(path, source).map(Some);
+    }
+    let is_path = path.is_absolute()
+        || source.repo.starts_with('.')
+        || source.repo.starts_with('~')
+        || Path::new(&source.repo)
+            .extension()
+            .is_some_and(|extension| extension == "gguf");
+    if is_path {
+        let message = format!("cannot load `{}`: no such file or folder", source.repo);
+        return Err(Failure::new(FailureKind::NotFound, message)
+            .hint("give an existing path, or a repository as `owner/name`"));
+    }
+    Ok(None)
+}
+
+fn local_folder(folder: &Path, source: &ModelSource) -> Result<Layout, Failure> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .map_err(|error| cache::write_failure("read", folder, &error))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    if let Some(file) = &source.gguf_file {
+        let path = folder.join(file);
+        return if path.is_file() {
+            Ok(Layout::Gguf(path))
+        } else {
+            Err(selection::missing_file(&source.repo, file, &names))
+        };
+    }
+    if names.iter().any(|name| name == "config.json") {
+        return Ok(Layout::Folder(folder.to_owned()));
+    }
+    match choose::only_gguf(&source.repo, &names)? {
+        Some(name) => Ok(Layout::Gguf(folder.join(name))),
+        // A tokenizer's own folder has no `config.json`; its loader says what is missing.
+        None => Ok(Layout::Folder(folder.to_owned())),
+    }
+}
+
+fn embedded(config: &HubConfig, source: &ModelSource) -> Result<Option<Layout>, Failure> {
+    let other_file = source
+        .gguf_file
+        .as_deref()
+        .is_some_and(|file| file != EMBEDDED_FILE);
+    let other_revision = source
+        .revision
+        .as_deref()
+        .is_some_and(|revision| revision != "main" && revision != EMBEDDED_REVISION);
+    if source.repo != EMBEDDED_REPO || other_file || other_revision {
+        return Ok(None);
+    }
+    let path = config.embedded_model();
+    let Ok(metadata) = std::fs::metadata(&path) else {
+        return Ok(None);
+    };
+    if metadata.len() == EMBEDDED_BYTES {
+        return Ok(Some(Layout::Gguf(path)));
+    }
+    let message = format!(
+        "the embedded model `{}` is damaged: {} bytes, expected {EMBEDDED_BYTES}",
+        path.display(),
+        metadata.len()
     );
-    base.join("warmcell")
+    Err(Failure::new(FailureKind::Corrupt, message)
+        .hint("delete the file and run the set-up again"))
+}
+
+/// The embedded default's repository holds many quantisations; without a choice it means the
+/// embedded one, at the revision that the copy was made of.
+fn with_defaults(source: &ModelSource) -> ModelSource {
+    let mut source = source.clone();
+    if source.repo == EMBEDDED_REPO && source.gguf_file.is_none() {
+        source.gguf_file = Some(EMBEDDED_FILE.to_owned());
+        source
+            .revision
+            .get_or_insert_with(|| EMBEDDED_REVISION.to_owned());
+    }
+    source
+}
+
+fn from_repository(
+    config: &HubConfig,
+    source: &ModelSource,
+    wanted: Wanted,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Layout, Failure> {
+    check_repository_name(&source.repo)?;
+    let cache = RepoCache::new(&config.cache_dir, &source.repo);
+    let revision = source.revision.as_deref().unwrap_or("main");
+    let cached = cache
+        .snapshot(revision)
+        .and_then(|folder| choose::complete_in(&folder, source, wanted));
+    if config.offline || source.local_files_only {
+        return cached
+            .map(|found| found.layout)
+            .ok_or_else(|| not_cached(config, source, "the hub must not be used"));
+    }
+    // A commit never changes, so what is complete needs no question to the hub.
+    if let Some(found) = &cached
+        && cache::is_commit(revision)
+        && found.certain
+    {
+        return Ok(found.layout.clone());
+    }
+    match remote::fetch(config, source, wanted, cancel, sink) {
+        Ok((folder, Choice::Gguf(file))) => Ok(Layout::Gguf(folder.join(file))),
+        Ok((folder, Choice::Folder { .. })) => Ok(Layout::Folder(folder)),
+        Err(failure) => fall_back(config, cached.map(|found| found.layout), failure, sink),
+    }
+}
+
+/// What is cached serves when the hub is away or refuses, as in `huggingface_hub`, and says so.
+fn fall_back(
+    config: &HubConfig,
+    cached: Option<Layout>,
+    failure: Failure,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Layout, Failure> {
+    let may = matches!(
+        failure.kind,
+        FailureKind::Offline | FailureKind::Gated | FailureKind::Unauthorized
+    );
+    match cached {
+        Some(layout) if may => {
+            let notice = format!("{}; using the cached files", failure.message);
+            sink(Event::Notice(notice));
+            Ok(layout)
+        }
+        None if failure.kind == FailureKind::Offline && failure.hint.is_none() => {
+            Err(failure.hint(alternatives(config)))
+        }
+        _ => Err(failure),
+    }
+}
+
+fn check_repository_name(repo: &str) -> Result<(), Failure> {
+    let parts: Vec<&str> = repo.split('/').collect();
+    let well_formed = parts.len() <= 2
+        && parts.iter().all(|part| {
+            !part.is_empty()
+                && !part.starts_with(['.', '-'])
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        });
+    if well_formed {
+        return Ok(());
+    }
+    let message = format!("`{repo}` is neither a path that exists nor a repository's name");
+    Err(Failure::new(FailureKind::InvalidArgument, message)
+        .hint("a repository is named `owner/name`, as in its address on the hub"))
+}
+
+fn not_cached(config: &HubConfig, source: &ModelSource, why: &str) -> Failure {
+    let message = format!(
+        "cannot load `{}`: {why}, and its files are not in the cache",
+        source.repo
+    );
+    Failure::new(FailureKind::Offline, message).hint(alternatives(config))
+}
+
+fn alternatives(config: &HubConfig) -> String {
+    let cached = cache::repositories(&config.cache_dir);
+    let mut hint = String::new();
+    if config.embedded_model().is_file() {
+        hint = format!("`{EMBEDDED_REPO}` is on this machine; ");
+    }
+    if cached.is_empty() {
+        hint.push_str("no repository is in the cache yet");
+    } else {
+        hint = format!("{hint}in the cache: {}", shown_names(&cached));
+    }
+    if config.offline {
+        hint.push_str("; unset HF_HUB_OFFLINE to use the hub");
+    }
+    hint
 }

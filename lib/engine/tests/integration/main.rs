@@ -6,6 +6,7 @@
 mod checkpoints;
 mod damaged;
 mod embedded;
+mod hub;
 mod service;
 mod support;
 mod templates;

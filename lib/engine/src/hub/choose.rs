@@ -1,0 +1,241 @@
+//! Which files of a repository are needed, from their names: one GGUF, or configuration, tokenizer
+//! and safetensors. The same rules read the hub's listing and a snapshot on disk.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use wire::{Failure, FailureKind, model::ModelSource};
+
+use super::{
+    Layout, Wanted,
+    cache::safe_relative,
+    selection::{missing_file, shown_names},
+};
+
+/// The index of weights that are split over several files.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+const WEIGHTS: &str = "model.safetensors";
+
+/// Files that carry a vocabulary; without one of them there is no tokenizer.
+const VOCABULARIES: [&str; 6] = [
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+];
+
+/// Small files that go with a tokenizer or a model, taken when they are there.
+const COMPANIONS: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+/// What to take from a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// One file that holds all.
+    Gguf(String),
+    /// These files; [`INDEX`] among them names more.
+    Folder {
+        /// Names in the order of fetching, the small ones first.
+        files: Vec<String>,
+    },
+}
+
+/// Chooses among the names of a repository.
+pub(super) fn choose(
+    source: &ModelSource,
+    wanted: Wanted,
+    names: &[String],
+) -> Result<Choice, Failure> {
+    if let Some(file) = &source.gguf_file {
+        return if names.contains(file) {
+            whole_gguf(&source.repo, file).map(Choice::Gguf)
+        } else {
+            Err(missing_file(&source.repo, file, names))
+        };
+    }
+    let has = |name: &str| names.iter().any(|known| known == name);
+    let mut files: Vec<String> = COMPANIONS
+        .iter()
+        .chain(&VOCABULARIES)
+        .filter(|name| has(name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    let complete = match wanted {
+        Wanted::Tokenizer => VOCABULARIES.iter().any(|name| has(name)),
+        Wanted::Model if !has("config.json") => false,
+        Wanted::Model if has(INDEX) => {
+            files.push(INDEX.to_owned());
+            true
+        }
+        Wanted::Model if has(WEIGHTS) => {
+            files.push(WEIGHTS.to_owned());
+            true
+        }
+        Wanted::Model => false,
+    };
+    if complete {
+        return Ok(Choice::Folder { files });
+    }
+    match only_gguf(&source.repo, names)? {
+        Some(name) => Ok(Choice::Gguf(name)),
+        None => Err(nothing_to_load(&source.repo, wanted, names)),
+    }
+}
+
+/// The only GGUF file among the names; several are an error that lists them.
+pub(super) fn only_gguf(repo: &str, names: &[String]) -> Result<Option<String>, Failure> {
+    let files: Vec<String> = names
+        .iter()
+        .filter(|name| name.to_lowercase().ends_with(".gguf"))
+        .cloned()
+        .collect();
+    match files.as_slice() {
+        [] => Ok(None),
+        [file] => whole_gguf(repo, file).map(Some),
+        _ => {
+            let message = format!(
+                "`{repo}` has {} GGUF files and none was chosen",
+                files.len()
+            );
+            let hint = format!("set `gguf_file` to one of {}", shown_names(&files));
+            Err(Failure::new(FailureKind::InvalidArgument, message).hint(hint))
+        }
+    }
+}
+
+/// The shards that an index names, in its order, each once.
+pub(super) fn shards(index: &Path) -> Result<Vec<String>, Failure> {
+    let damaged = |what: String| {
+        Failure::new(
+            FailureKind::Corrupt,
+            format!("`{}` is no index of weights: {what}", index.display()),
+        )
+        .hint("the repository is at fault; report it to its owner")
+    };
+    let text = fs::read(index).map_err(|error| damaged(error.to_string()))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    let Some(map) = json["weight_map"].as_object() else {
+        return Err(damaged("it has no `weight_map`".to_owned()));
+    };
+    let mut names = BTreeSet::new();
+    for name in map.values() {
+        match name.as_str().and_then(safe_relative) {
+            Some(name) => names.insert(name.to_owned()),
+            None => return Err(damaged(format!("{name} is no file name"))),
+        };
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// What a snapshot on disk serves.
+pub(super) struct Found {
+    /// Where it is.
+    pub(super) layout: Layout,
+    /// Whether the hub could not offer more for the same commit. A folder without its tokenizer, or a
+    /// GGUF that nobody named, may be a part of what the repository has.
+    pub(super) certain: bool,
+}
+
+/// The layout in a snapshot, if all that is needed is there.
+pub(super) fn complete_in(folder: &Path, source: &ModelSource, wanted: Wanted) -> Option<Found> {
+    let names = names_in(folder);
+    match choose(source, wanted, &names).ok()? {
+        Choice::Gguf(file) => Some(Found {
+            layout: Layout::Gguf(folder.join(file)),
+            certain: source.gguf_file.is_some(),
+        }),
+        Choice::Folder { files } => {
+            if files.iter().any(|file| file == INDEX) {
+                let shards = shards(&folder.join(INDEX)).ok()?;
+                if !shards.iter().all(|shard| folder.join(shard).is_file()) {
+                    return None;
+                }
+            }
+            Some(Found {
+                layout: Layout::Folder(folder.to_owned()),
+                // One fetched for its tokenizer alone, or by Python file by file, can lack companions.
+                certain: VOCABULARIES
+                    .iter()
+                    .any(|name| files.iter().any(|file| file == name))
+                    && files.iter().any(|file| file == "config.json"),
+            })
+        }
+    }
+}
+
+/// Files below a folder by relative name; links that point nowhere are left out.
+fn names_in(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut open: Vec<(PathBuf, String)> = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = open.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let path = entry.path();
+            if path.is_file() {
+                names.push(format!("{prefix}{name}"));
+            } else if path.is_dir() {
+                open.push((path, format!("{prefix}{name}/")));
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+/// A GGUF file by name, unless it is one part of several.
+fn whole_gguf(repo: &str, file: &str) -> Result<String, Failure> {
+    let stem = file.strip_suffix(".gguf").unwrap_or(file);
+    let parts: Vec<&str> = stem.rsplitn(4, '-').collect();
+    if let [count, "of", number, _] = parts[..]
+        && [count, number]
+            .iter()
+            .all(|part| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        let message = format!("`{file}` of `{repo}` is one part of a GGUF split in {count}");
+        return Err(Failure::new(FailureKind::Unsupported, message)
+            .hint("choose a quantisation that is one file"));
+    }
+    Ok(file.to_owned())
+}
+
+fn nothing_to_load(repo: &str, wanted: Wanted, names: &[String]) -> Failure {
+    let pickled = names
+        .iter()
+        .any(|name| name.to_lowercase().ends_with(".bin"));
+    match wanted {
+        Wanted::Tokenizer => Failure::new(
+            FailureKind::NotFound,
+            format!("`{repo}` has no tokenizer files"),
+        )
+        .hint(format!("its files: {}", shown_names(names))),
+        Wanted::Model if pickled => Failure::new(
+            FailureKind::Unsupported,
+            format!("`{repo}` has its weights as pickle files only"),
+        )
+        .hint("choose a revision or repository with `model.safetensors` or a GGUF file"),
+        Wanted::Model => Failure::new(
+            FailureKind::NotFound,
+            format!("`{repo}` has neither `config.json` with safetensors nor a GGUF file"),
+        )
+        .hint(format!("its files: {}", shown_names(names))),
+    }
+}

@@ -1,0 +1,405 @@
+//! Resolving models against the stand-in hub: every fault has its own error, no fault leaves a
+//! corrupt cache, and bytes that were fetched once are not fetched again.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of a test ends it")]
+
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use engine::{
+    Cancel,
+    hub::{HubConfig, Layout, ModelFiles, Wanted, resolve_with},
+};
+use standin_hub::{COMMIT, Fault, Repository, StandinHub};
+use tempfile::TempDir;
+use wire::{
+    Failure, FailureKind,
+    host::{Event, Stage},
+    model::ModelSource,
+};
+
+const REPO: &str = "acme/tiny";
+const SIZE: usize = 300_000;
+
+/// A stand-in hub with one GGUF repository, and an empty cache.
+struct Bench {
+    hub: StandinHub,
+    folder: TempDir,
+    config: HubConfig,
+}
+
+impl Bench {
+    fn new(fault: Option<Fault>) -> Self {
+        Self::serving(Repository::new(REPO).file("tiny.gguf", contents()), fault)
+    }
+
+    fn serving(repository: Repository, fault: Option<Fault>) -> Self {
+        let hub = StandinHub::start(vec![repository]).unwrap();
+        hub.set_fault(REPO, fault);
+        let folder = tempfile::tempdir().unwrap();
+        let config = HubConfig {
+            endpoint: hub.endpoint(),
+            cache_dir: folder.path().join("hub"),
+            token: None,
+            offline: false,
+            data_dir: folder.path().join("data"),
+            stall_timeout: Duration::from_secs(20),
+        };
+        Self {
+            hub,
+            folder,
+            config,
+        }
+    }
+
+    fn resolve(&self, source: &ModelSource) -> Result<ModelFiles, Failure> {
+        resolve_with(
+            &self.config,
+            source,
+            Wanted::Model,
+            &Cancel::new(),
+            &mut |_| {},
+        )
+    }
+
+    fn failure(&self, source: &ModelSource) -> String {
+        let failure = self.resolve(source).unwrap_err();
+        self.assert_no_blob();
+        format!("{}: {failure}", failure.kind.name())
+    }
+
+    /// No file of the cache has a blob's name or a snapshot's.
+    fn assert_no_blob(&self) {
+        let repo = self.config.cache_dir.join("models--acme--tiny");
+        if let Ok(blobs) = fs::read_dir(repo.join("blobs")) {
+            for blob in blobs {
+                let name = blob.unwrap().file_name().into_string().unwrap();
+                assert!(name.ends_with(".incomplete"), "blob after a fault: {name}");
+            }
+        }
+        assert!(!repo.join("snapshots").exists());
+    }
+}
+
+fn contents() -> Vec<u8> {
+    (0..SIZE).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+fn tiny() -> ModelSource {
+    ModelSource::new(REPO)
+}
+
+fn read(files: &ModelFiles) -> Vec<u8> {
+    match &files.layout {
+        Layout::Gguf(path) => fs::read(path).unwrap(),
+        Layout::Folder(path) => panic!("a folder: {}", path.display()),
+    }
+}
+
+#[test]
+fn fetches_once_in_pythons_layout_with_progress() {
+    let bench = Bench::new(None);
+    let mut events = Vec::new();
+    let files = resolve_with(
+        &bench.config,
+        &tiny(),
+        Wanted::Model,
+        &Cancel::new(),
+        &mut |event| events.push(event),
+    )
+    .unwrap();
+    assert_eq!(read(&files), contents());
+    let Some(Event::Progress(last)) = events.last() else {
+        panic!("no progress: {events:?}");
+    };
+    assert_eq!(
+        (last.stage, last.done, last.total),
+        (Stage::Download, SIZE as u64, Some(SIZE as u64))
+    );
+    let repo = bench.config.cache_dir.join("models--acme--tiny");
+    assert_eq!(fs::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
+    let pointer = repo.join("snapshots").join(COMMIT).join("tiny.gguf");
+    assert!(fs::read_link(pointer).unwrap().starts_with("../../blobs"));
+
+    bench.resolve(&tiny()).unwrap();
+    let served = bench.hub.served();
+    assert_eq!((served.gets, served.bytes), (1, SIZE as u64));
+}
+
+#[test]
+fn each_fault_has_its_own_error_and_leaves_no_blob() {
+    let cases = [
+        (
+            Fault::Gated,
+            None,
+            "GatedRepository: cannot fetch `acme/tiny`: its licence has to be accepted first\nhint: accept the licence at https://huggingface.co/acme/tiny, then set HF_TOKEN to a token of that account",
+        ),
+        (
+            Fault::Gated,
+            Some("hf_secret"),
+            "GatedRepository: cannot fetch `acme/tiny`: the account of your token has no access to it\nhint: accept the licence at https://huggingface.co/acme/tiny with that account, or wait until its owner grants your request",
+        ),
+        (
+            Fault::WrongToken,
+            Some("hf_secret"),
+            "Unauthorized: cannot fetch `acme/tiny`: the hub refused your token\nhint: set HF_TOKEN to a valid token from https://huggingface.co/settings/tokens",
+        ),
+        (
+            Fault::WrongContents,
+            None,
+            "CorruptFile: `tiny.gguf` from `acme/tiny` came damaged: its contents do not match the hash that the hub gives\nhint: run it again; if it stays so, a proxy or mirror between here and the hub alters it",
+        ),
+    ];
+    for (fault, token, expected) in cases {
+        let mut bench = Bench::new(Some(fault));
+        bench.config.token = token.map(str::to_owned);
+        assert_eq!(bench.failure(&tiny()), expected);
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let bench = Bench::new(None);
+    assert_eq!(
+        bench.failure(&ModelSource::new("acme/none")),
+        "NotFound: cannot fetch `acme/none`: no such repository, or a private one\nhint: check the spelling; for a private repository set HF_TOKEN"
+    );
+    let mut source = tiny();
+    source.revision = Some("v9".to_owned());
+    assert_eq!(
+        bench.failure(&source),
+        "NotFound: `acme/tiny` has no revision `v9`\nhint: give a branch, a tag or a full commit id; `main` is the default"
+    );
+    let mut source = tiny();
+    source.gguf_file = Some("Tiny.Q4.gguf".to_owned());
+    assert_eq!(
+        bench.failure(&source),
+        "NotFound: `acme/tiny` has no file `Tiny.Q4.gguf`\nhint: close to it: `tiny.gguf`"
+    );
+}
+
+#[test]
+fn several_gguf_files_are_listed() {
+    let repository = Repository::new(REPO)
+        .file("a.gguf", "a")
+        .file("b.gguf", "b");
+    let bench = Bench::serving(repository, None);
+    assert_eq!(
+        bench.failure(&tiny()),
+        "InvalidArgument: `acme/tiny` has 2 GGUF files and none was chosen\nhint: set `gguf_file` to one of `a.gguf`, `b.gguf`"
+    );
+}
+
+#[test]
+fn a_cut_download_resumes_within_a_call_and_across_calls() {
+    let cut = |times| Fault::Cut {
+        after: 100_000,
+        times,
+    };
+    let bench = Bench::new(Some(cut(2)));
+    assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
+    assert_eq!(bench.hub.served().bytes, SIZE as u64, "a byte came twice");
+
+    let bench = Bench::new(Some(Fault::Cut {
+        after: 0,
+        times: 99,
+    }));
+    let repo = bench.config.cache_dir.join("models--acme--tiny/blobs");
+    let failure = bench.failure(&tiny());
+    assert!(
+        failure.starts_with(
+            "Offline: the download of `tiny.gguf` from `acme/tiny` stopped at 0 of 300000 bytes: "
+        ),
+        "{failure}"
+    );
+    let left = fs::read_dir(&repo).unwrap().next().unwrap().unwrap().path();
+    fs::write(left, &contents()[..120_000]).unwrap();
+    bench.hub.set_fault(REPO, None);
+    assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
+    assert_eq!(bench.hub.served().bytes, (SIZE - 120_000) as u64);
+}
+
+#[test]
+fn a_wrong_remainder_or_a_server_without_ranges_starts_over() {
+    for fault in [None, Some(Fault::NoRanges)] {
+        let bench = Bench::new(Some(Fault::Cut {
+            after: 0,
+            times: 99,
+        }));
+        bench.resolve(&tiny()).unwrap_err();
+        let blobs = bench.config.cache_dir.join("models--acme--tiny/blobs");
+        let left = fs::read_dir(&blobs)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        fs::write(left, vec![9; 1000]).unwrap();
+        bench.hub.set_fault(REPO, fault);
+        assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
+    }
+}
+
+#[test]
+fn a_passing_refusal_is_tried_again() {
+    for status in [429, 503] {
+        let bench = Bench::new(Some(Fault::Status { status, times: 1 }));
+        assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
+    }
+}
+
+#[test]
+fn a_stall_is_interrupted_and_times_out() {
+    let bench = Bench::new(Some(Fault::Stall { after: 1000 }));
+    let cancel = Cancel::new();
+    let flag = cancel.clone();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(500));
+        flag.cancel();
+    });
+    let start = Instant::now();
+    let failure =
+        resolve_with(&bench.config, &tiny(), Wanted::Model, &cancel, &mut |_| {}).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Interrupted);
+    assert!(start.elapsed() < Duration::from_millis(2500));
+    bench.assert_no_blob();
+
+    let mut bench = Bench::new(Some(Fault::Stall { after: 0 }));
+    bench.config.stall_timeout = Duration::from_millis(200);
+    assert_eq!(
+        bench.failure(&tiny()),
+        "Offline: the download of `tiny.gguf` from `acme/tiny` stopped at 0 of 300000 bytes: no answer in time\nhint: run it again: it goes on where it stopped"
+    );
+}
+
+#[test]
+fn the_cache_serves_offline_and_when_the_hub_is_away() {
+    let mut bench = Bench::new(None);
+    bench.config.offline = true;
+    assert_eq!(
+        bench.failure(&tiny()),
+        "Offline: cannot load `acme/tiny`: the hub must not be used, and its files are not in the cache\nhint: no repository is in the cache yet; unset HF_HUB_OFFLINE to use the hub"
+    );
+    bench.config.offline = false;
+    bench.resolve(&tiny()).unwrap();
+    bench.config.offline = true;
+    let before = bench.hub.served();
+    assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
+    assert_eq!(bench.hub.served(), before);
+
+    bench.config.offline = false;
+    bench.config.endpoint = "http://127.0.0.1:1".to_owned();
+    let mut notices = Vec::new();
+    resolve_with(
+        &bench.config,
+        &tiny(),
+        Wanted::Model,
+        &Cancel::new(),
+        &mut |event| {
+            notices.push(event);
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        notices,
+        [Event::Notice("cannot fetch `acme/tiny`: 127.0.0.1 was not reached (connection refused); using the cached files".to_owned())]
+    );
+}
+
+#[test]
+fn a_sharded_folder_is_found_as_python_wrote_it_and_fetched_whole() {
+    let index = r#"{"weight_map": {"a": "s/1.safetensors", "b": "2.safetensors"}}"#;
+    let files = [
+        ("config.json", "{}"),
+        ("model.safetensors.index.json", index),
+        ("s/1.safetensors", "one"),
+        ("2.safetensors", "two"),
+        ("tokenizer.json", "{}"),
+        ("README.md", "not needed"),
+    ];
+    let mut repository = Repository::new(REPO);
+    for (path, text) in files {
+        repository = repository.file(path, text);
+    }
+    let bench = Bench::serving(repository, None);
+    let Layout::Folder(folder) = bench.resolve(&tiny()).unwrap().layout else {
+        panic!("no folder");
+    };
+    assert_eq!(
+        fs::read_to_string(folder.join("s/1.safetensors")).unwrap(),
+        "one"
+    );
+    assert!(!folder.join("README.md").exists());
+
+    // As huggingface_hub lays it out: refs, blobs, relative links. A blob's name does not matter.
+    let python = bench.folder.path().join("python");
+    write_as_python(&python.join("models--acme--tiny"), &files);
+    let mut offline = bench.config.clone();
+    offline.cache_dir = python;
+    offline.offline = true;
+    let found = resolve_with(
+        &offline,
+        &tiny(),
+        Wanted::Model,
+        &Cancel::new(),
+        &mut |_| {},
+    )
+    .unwrap();
+    assert!(matches!(found.layout, Layout::Folder(_)));
+}
+
+fn write_as_python(repo: &Path, files: &[(&str, &str)]) {
+    fs::create_dir_all(repo.join("blobs")).unwrap();
+    fs::create_dir_all(repo.join("refs")).unwrap();
+    fs::write(repo.join("refs/main"), COMMIT).unwrap();
+    for (number, (path, text)) in files.iter().enumerate() {
+        let blob = repo.join("blobs").join(number.to_string());
+        fs::write(&blob, text).unwrap();
+        let pointer = repo.join("snapshots").join(COMMIT).join(path);
+        fs::create_dir_all(pointer.parent().unwrap()).unwrap();
+        let up = "../".repeat(2 + path.matches('/').count());
+        std::os::unix::fs::symlink(format!("{up}blobs/{number}"), pointer).unwrap();
+    }
+}
+
+#[test]
+fn two_at_once_fetch_once() {
+    let bench = Bench::new(None);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents()));
+        }
+    });
+    assert_eq!(bench.hub.served().bytes, SIZE as u64);
+}
+
+#[test]
+fn a_full_disk_and_a_cache_that_cannot_be_written_say_so() {
+    let bench = Bench::new(Some(Fault::Cut {
+        after: 0,
+        times: 99,
+    }));
+    bench.resolve(&tiny()).unwrap_err();
+    let blobs = bench.config.cache_dir.join("models--acme--tiny/blobs");
+    let left = fs::read_dir(&blobs)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    fs::remove_file(&left).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &left).unwrap();
+    bench.hub.set_fault(REPO, None);
+    let failure = bench.failure(&tiny());
+    assert!(failure.contains("the disk is full"), "{failure}");
+
+    let mut bench = Bench::new(None);
+    fs::write(bench.folder.path().join("file"), "").unwrap();
+    bench.config.cache_dir = bench.folder.path().join("file/hub");
+    let failure = bench.failure(&tiny());
+    assert!(failure.starts_with("IoError: cannot create"), "{failure}");
+}

@@ -1,0 +1,303 @@
+//! Requests and answers of the stand-in, one a connection: the API's `revision`, `resolve` with its
+//! redirect to a store of large files, ranges, 304, and the refusals with the hub's own codes.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    net::TcpStream,
+    sync::atomic::Ordering,
+    thread,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{
+    State,
+    repository::{COMMIT, Fault, Repository, etag, is_large},
+};
+
+struct Request {
+    method: String,
+    path: String,
+    range_from: Option<usize>,
+    if_none_match: Option<String>,
+    has_token: bool,
+}
+
+struct Answer {
+    status: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn new(status: &'static str) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn refusal(status: &'static str, code: &str, message: &str) -> Self {
+        let mut answer = Self::new(status).header("X-Error-Message", message);
+        if !code.is_empty() {
+            answer = answer.header("X-Error-Code", code);
+        }
+        answer.body = json!({ "error": message }).to_string().into_bytes();
+        answer
+    }
+}
+
+/// Serves one connection.
+pub(crate) fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
+    let request = read_request(stream)?;
+    let path = request.path.trim_start_matches('/');
+    if let Some(rest) = path.strip_prefix("api/models/") {
+        state.api.fetch_add(1, Ordering::AcqRel);
+        let answer = api(rest, &request, state);
+        return write_head(stream, &answer, answer.body.len()).and_then(|()| {
+            let mut body = stream;
+            body.write_all(&answer.body)
+        });
+    }
+    let (store, path) = match path.strip_prefix("store/") {
+        Some(rest) => (true, rest),
+        None => (false, path),
+    };
+    let head = request.method == "HEAD";
+    if !store {
+        let counter = if head { &state.heads } else { &state.gets };
+        counter.fetch_add(1, Ordering::AcqRel);
+    }
+    let (answer, fault) = file(path, store, &request, state);
+    let length = answer.body.len();
+    // A redirect's HEAD has no length of the file; elsewhere it is that of the body left out.
+    write_head(stream, &answer, length)?;
+    if head {
+        return Ok(());
+    }
+    write_body(stream, &answer.body, fault.as_ref(), state)
+}
+
+fn read_request(stream: &TcpStream) -> io::Result<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let mut request = Request {
+        method: words.next().unwrap_or_default(),
+        path: words.next().unwrap_or_default(),
+        range_from: None,
+        if_none_match: None,
+        has_token: false,
+    };
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            return Ok(request);
+        }
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let value = value.trim();
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                let from = value.trim_start_matches("bytes=").split('-').next();
+                request.range_from = from.and_then(|from| from.parse().ok());
+            }
+            "if-none-match" => request.if_none_match = Some(value.trim_matches('"').to_owned()),
+            "authorization" => request.has_token = true,
+            _ => {}
+        }
+    }
+}
+
+fn write_head(mut stream: &TcpStream, answer: &Answer, length: usize) -> io::Result<()> {
+    let mut head = format!("HTTP/1.1 {}\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        head.extend([name, ": ", value.as_str(), "\r\n"]);
+    }
+    let length = length.to_string();
+    head.extend([
+        "Content-Length: ",
+        length.as_str(),
+        "\r\nConnection: close\r\n\r\n",
+    ]);
+    stream.write_all(head.as_bytes())
+}
+
+fn write_body(
+    mut stream: &TcpStream,
+    body: &[u8],
+    fault: Option<&Fault>,
+    state: &State,
+) -> io::Result<()> {
+    let sent = match fault {
+        Some(Fault::Cut { after, .. } | Fault::Stall { after }) => &body[..body.len().min(*after)],
+        _ => body,
+    };
+    stream.write_all(sent)?;
+    state.bytes.fetch_add(sent.len() as u64, Ordering::AcqRel);
+    while matches!(fault, Some(Fault::Stall { .. })) && !state.stopped.load(Ordering::Acquire) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn api(path: &str, request: &Request, state: &State) -> Answer {
+    let (name, revision) = path.split_once("/revision/").unwrap_or((path, "main"));
+    let mut repositories = state.repositories();
+    let Some(repository) = repositories.get_mut(name) else {
+        return no_repository(request);
+    };
+    if let Some(refusal) = refuse(repository, request) {
+        return refusal;
+    }
+    if revision != "main" && revision != COMMIT {
+        return Answer::refusal("404 Not Found", "RevisionNotFound", "Invalid rev id");
+    }
+    let siblings: Vec<_> = repository
+        .files
+        .keys()
+        .map(|path| json!({ "rfilename": path }))
+        .collect();
+    let mut answer = Answer::new("200 OK").header("Content-Type", "application/json");
+    answer.body =
+        json!({ "_id": "1", "id": name, "modelId": name, "sha": COMMIT, "siblings": siblings })
+            .to_string()
+            .into_bytes();
+    answer
+}
+
+/// The answer for a file, and the fault that its body is to suffer.
+fn file(path: &str, store: bool, request: &Request, state: &State) -> (Answer, Option<Fault>) {
+    let mut repositories = state.repositories();
+    let parts = path
+        .split_once("/resolve/")
+        .and_then(|(name, rest)| Some((name, rest.split_once('/')?)));
+    let Some((name, (revision, file))) = parts else {
+        return (no_repository(request), None);
+    };
+    let Some(repository) = repositories.get_mut(name) else {
+        return (no_repository(request), None);
+    };
+    if let Some(refusal) = refuse(repository, request) {
+        return (refusal, None);
+    }
+    if let Some(refusal) = gated(repository, request).filter(|_| !store) {
+        return (refusal, None);
+    }
+    if revision != "main" && revision != COMMIT {
+        let refusal = Answer::refusal("404 Not Found", "RevisionNotFound", "Invalid rev id");
+        return (refusal, None);
+    }
+    let Some(contents) = repository.files.get(file) else {
+        let refusal = Answer::refusal("404 Not Found", "EntryNotFound", "Entry not found");
+        return (refusal, None);
+    };
+    let hash = etag(file, contents);
+    if request.if_none_match.as_deref() == Some(&hash) {
+        return (Answer::new("304 Not Modified"), None);
+    }
+    if is_large(file, contents) && !store {
+        let answer = Answer::new("302 Found")
+            .header("Location", format!("/store/{path}"))
+            .header("X-Repo-Commit", COMMIT)
+            .header("X-Linked-Etag", format!("\"{hash}\""))
+            .header("X-Linked-Size", contents.len().to_string());
+        return (answer, None);
+    }
+    let answer = contents_answer(repository, file, &hash, request);
+    (answer, body_fault(repository, request))
+}
+
+fn contents_answer(repository: &Repository, file: &str, hash: &str, request: &Request) -> Answer {
+    let mut contents = repository.files[file].clone();
+    if repository.fault == Some(Fault::WrongContents)
+        && let Some(byte) = contents.last_mut()
+    {
+        *byte ^= 1;
+    }
+    let from = request
+        .range_from
+        .filter(|_| repository.fault != Some(Fault::NoRanges));
+    let size = contents.len();
+    let answer = match from {
+        Some(from) if from >= size => return Answer::new("416 Range Not Satisfiable"),
+        Some(from) => {
+            contents.drain(..from);
+            Answer::new("206 Partial Content")
+                .header("Content-Range", format!("bytes {from}-{}/{size}", size - 1))
+        }
+        None => Answer::new("200 OK"),
+    };
+    let mut answer = answer
+        .header("X-Repo-Commit", COMMIT)
+        .header("ETag", format!("\"{hash}\""))
+        .header("Accept-Ranges", "bytes");
+    answer.body = contents;
+    answer
+}
+
+/// The fault that this body suffers; counts it.
+fn body_fault(repository: &mut Repository, request: &Request) -> Option<Fault> {
+    if request.method == "HEAD" {
+        return None;
+    }
+    match &mut repository.fault {
+        Some(Fault::Cut { times: 0, .. }) => None,
+        Some(Fault::Cut { after, times }) => {
+            *times -= 1;
+            Some(Fault::Cut {
+                after: *after,
+                times: *times,
+            })
+        }
+        fault => fault.clone(),
+    }
+}
+
+fn no_repository(request: &Request) -> Answer {
+    if request.has_token {
+        Answer::refusal("404 Not Found", "RepoNotFound", "Repository not found")
+    } else {
+        Answer::refusal("401 Unauthorized", "RepoNotFound", "Repository not found")
+    }
+}
+
+/// Refusals that the API and the files share.
+fn refuse(repository: &mut Repository, request: &Request) -> Option<Answer> {
+    match &mut repository.fault {
+        Some(Fault::WrongToken) if request.has_token => Some(Answer::refusal(
+            "401 Unauthorized",
+            "",
+            "Invalid credentials in Authorization header",
+        )),
+        Some(Fault::Status { status, times }) if *times > 0 => {
+            *times -= 1;
+            Some(match status {
+                429 => Answer::new("429 Too Many Requests").header("Retry-After", "1"),
+                _ => Answer::new("503 Service Unavailable"),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn gated(repository: &Repository, request: &Request) -> Option<Answer> {
+    if repository.fault != Some(Fault::Gated) {
+        return None;
+    }
+    let message = "Access to this repository is restricted";
+    Some(if request.has_token {
+        Answer::refusal("403 Forbidden", "GatedRepo", message)
+    } else {
+        Answer::refusal("401 Unauthorized", "GatedRepo", message)
+    })
+}

@@ -1,0 +1,122 @@
+//! What the stand-in serves: the files of a repository, what the hub says of each, and how the
+//! repository is to fail.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// The one commit of every repository here; `main` names it.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// From this size on a file is kept as a large one, as `.gguf` and `.safetensors` always are.
+const LARGE: usize = 1 << 20;
+
+/// How a repository fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Files only with a token of an account that accepted the licence: 401 without one, 403 with.
+    Gated,
+    /// Every request with a token is refused as the hub refuses a wrong one.
+    WrongToken,
+    /// The connection ends after this many bytes of a file, so many times.
+    Cut {
+        /// Bytes of the body that are sent.
+        after: usize,
+        /// How often; then it works.
+        times: u32,
+    },
+    /// The contents are not those of the hash.
+    WrongContents,
+    /// Nothing more comes after this many bytes, and the connection stays open.
+    Stall {
+        /// Bytes of the body that are sent.
+        after: usize,
+    },
+    /// This status answers the next requests, so many of them.
+    Status {
+        /// 429 or 503.
+        status: u16,
+        /// How often; then it works.
+        times: u32,
+    },
+    /// A range is answered with the whole file.
+    NoRanges,
+}
+
+/// A repository.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    pub(crate) name: String,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Repository {
+    /// An empty repository `owner/name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            files: BTreeMap::new(),
+            fault: None,
+        }
+    }
+
+    /// Adds a file.
+    #[must_use]
+    pub fn file(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.files.insert(path.to_owned(), contents.into());
+        self
+    }
+
+    /// Lets it fail.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
+    /// All files below a folder.
+    pub fn from_folder(name: impl Into<String>, folder: &Path) -> io::Result<Self> {
+        let mut repository = Self::new(name);
+        let mut open = vec![(folder.to_owned(), String::new())];
+        while let Some((folder, prefix)) = open.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                if entry.path().is_dir() {
+                    open.push((entry.path(), format!("{path}/")));
+                } else {
+                    repository.files.insert(path, fs::read(entry.path())?);
+                }
+            }
+        }
+        Ok(repository)
+    }
+}
+
+/// Whether the hub keeps a file outside git.
+pub(crate) fn is_large(path: &str, contents: &[u8]) -> bool {
+    [".gguf", ".safetensors"]
+        .iter()
+        .any(|end| path.ends_with(end))
+        || contents.len() >= LARGE
+}
+
+/// The hash that the hub gives as a file's `ETag`.
+pub(crate) fn etag(path: &str, contents: &[u8]) -> String {
+    if is_large(path, contents) {
+        return hex(&Sha256::digest(contents));
+    }
+    let mut hash = Sha1::new();
+    hash.update(format!("blob {}\0", contents.len()));
+    hash.update(contents);
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
