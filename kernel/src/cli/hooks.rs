@@ -1,11 +1,16 @@
 //! Where the command line calls the rest of the program: the kernel, the library for cells, the
 //! model host. One place, so that the commands themselves know no evaluation and no engine.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, process::Stdio};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use ::host::{HostConfig, Serve, client};
 use anyhow::{Context, Result};
-use engine::{Cancel, service::Service};
+use engine::{Cancel, Service};
 use wire::{
     host::{Event, HostStatus, Request, UnloadTarget},
     model::Resident,
@@ -30,42 +35,45 @@ pub fn library_is_built(data: &Path) -> Result<bool> {
 
 /// Serves models on the user's socket until asked to end or idle for long.
 pub fn serve_models() -> Result<()> {
-    ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine(Service::new()))?;
+    ::host::serve(
+        HostConfig::new(env!("CARGO_PKG_VERSION")),
+        Engine(Service::new()),
+    )?;
     Ok(())
 }
 
-/// The user's socket of the model host.
-pub fn host_socket() -> Result<std::path::PathBuf> {
-    ::host::socket_path().context("cannot use the folder for sockets")
+/// The user's socket of the model host, whether or not one listens.
+pub fn host_socket() -> PathBuf {
+    ::host::default_socket()
 }
 
 /// What the host holds; `None` when none runs.
 pub fn host_status() -> Result<Option<HostStatus>> {
-    Ok(client::status(&host_socket()?)?)
+    Ok(client::status(&host_socket())?)
 }
 
 /// Starts the host unless one runs.
 pub fn start_host() -> Result<HostStatus> {
-    let socket = host_socket()?;
+    let folder = ::host::runtime_dir().context("cannot use the folder for sockets")?;
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
-    let log = socket.with_file_name("host.log");
+    let log = folder.join("host.log");
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(&log)
         .with_context(|| format!("cannot write `{}`", log.display()))?;
-    Ok(client::start(&binary, &socket, Stdio::from(log))?)
+    Ok(client::start(&binary, &host_socket(), Stdio::from(log))?)
 }
 
 /// Ends the host; `false` when none ran.
 pub fn stop_host() -> Result<bool> {
-    Ok(client::stop(&host_socket()?)?)
+    Ok(client::stop(&host_socket())?)
 }
 
 /// Frees models and gives what was freed.
 pub fn unload(target: UnloadTarget) -> Result<Vec<Resident>> {
-    Ok(client::unload(&host_socket()?, target)?)
+    Ok(client::unload(&host_socket(), target)?)
 }
 
 /// The engine as the host serves it.
