@@ -60,14 +60,20 @@ pub fn run() -> Result<ExitCode> {
         };
         say(format_args!("{mark}  {name:<9} {text}"));
     }
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn rust() -> Finding {
     let version = |program| process::output_of(Command::new(program).arg("--version"));
     match (version("rustc"), version("cargo")) {
         (Some(rustc), Some(_)) => Good(rustc),
-        _ => Missing("`rustc` and `cargo` compile the cells: install them from https://rustup.rs".to_owned()),
+        _ => Missing(
+            "`rustc` and `cargo` compile the cells: install them from https://rustup.rs".to_owned(),
+        ),
     }
 }
 
@@ -77,7 +83,9 @@ fn sources() -> Finding {
         Ok(false) if paths::find_program("rustup").is_some() => {
             Note("absent; `warmcell setup` installs it (rustup component add rust-src)".to_owned())
         }
-        _ => Missing("the standard library's sources are absent: `rustup component add rust-src`".to_owned()),
+        _ => Missing(
+            "the standard library's sources are absent: `rustup component add rust-src`".to_owned(),
+        ),
     }
 }
 
@@ -85,9 +93,14 @@ fn linker() -> Finding {
     if paths::find_program("cc").is_none() {
         return Missing("`cc` links the cells: `apt install gcc libc6-dev`".to_owned());
     }
-    match ["mold", "ld.lld"].into_iter().find(|name| paths::find_program(name).is_some()) {
+    match ["mold", "ld.lld"]
+        .into_iter()
+        .find(|name| paths::find_program(name).is_some())
+    {
         Some(name) => Good(format!("cc; {name} is there too")),
-        None => Good("cc (not required: `apt install mold` makes linking a little faster)".to_owned()),
+        None => {
+            Good("cc (not required: `apt install mold` makes linking a little faster)".to_owned())
+        }
     }
 }
 
@@ -112,8 +125,13 @@ fn model(data: &Path) -> Finding {
     let file = paths::embedded_model(data);
     match fs::metadata(&file) {
         Ok(found) if found.len() == wire::model::EMBEDDED_BYTES => Good(file.display().to_string()),
-        Ok(_) => Note(format!("{} has the wrong size; `warmcell setup` fetches it again", file.display())),
-        Err(_) => Note("the embedded model is not there; `warmcell setup` fetches it (94 MiB)".to_owned()),
+        Ok(_) => Note(format!(
+            "{} has the wrong size; `warmcell setup` fetches it again",
+            file.display()
+        )),
+        Err(_) => {
+            Note("the embedded model is not there; `warmcell setup` fetches it (94 MiB)".to_owned())
+        }
     }
 }
 
@@ -126,7 +144,9 @@ fn library(data: &Path) -> Finding {
 
 fn kernel() -> Finding {
     let (Ok(data), Ok(binary)) = (paths::jupyter_data_dir(), kernelspec::current_binary()) else {
-        return Missing("neither HOME nor JUPYTER_DATA_DIR says where kernels are registered".to_owned());
+        return Missing(
+            "neither HOME nor JUPYTER_DATA_DIR says where kernels are registered".to_owned(),
+        );
     };
     let folder = data.join("kernels").join(kernelspec::NAME);
     let Some(spec) = kernelspec::read(&folder) else {
@@ -136,32 +156,50 @@ fn kernel() -> Finding {
     if Path::new(program) == binary {
         Good(folder.display().to_string())
     } else {
-        Note(format!("registered for `{program}`, not for this program; `warmcell install` changes it"))
+        Note(format!(
+            "registered for `{program}`, not for this program; `warmcell install` changes it"
+        ))
     }
 }
 
 fn cuda() -> Finding {
-    let driver = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib/wsl/lib"]
-        .into_iter()
-        .any(|folder| Path::new(folder).join("libcuda.so.1").exists());
+    let driver = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib/wsl/lib",
+    ]
+    .into_iter()
+    .any(|folder| Path::new(folder).join("libcuda.so.1").exists());
     let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
     match process::output_of(Command::new("nvidia-smi").args(query)) {
-        Some(gpu) => Note(format!("{}; this version computes on the CPU", gpu.replace('\n', "; "))),
-        None if driver => Note("a driver, but `nvidia-smi` finds no GPU; this version computes on the CPU".to_owned()),
+        Some(gpu) => Note(format!(
+            "{}; this version computes on the CPU",
+            gpu.replace('\n', "; ")
+        )),
+        None if driver => Note(
+            "a driver, but `nvidia-smi` finds no GPU; this version computes on the CPU".to_owned(),
+        ),
         None => Note("no GPU; this version computes on the CPU".to_owned()),
     }
 }
 
 fn hub() -> Finding {
-    if env::var("HF_HUB_OFFLINE").is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "on" | "yes" | "true")) {
+    if env::var("HF_HUB_OFFLINE")
+        .is_ok_and(|value| matches!(value.to_lowercase().as_str(), "1" | "on" | "yes" | "true"))
+    {
         return Note("HF_HUB_OFFLINE is set: only what is on this machine is used".to_owned());
     }
-    let endpoint = env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+    let endpoint = env::var("HF_ENDPOINT")
+        .ok()
+        .filter(|endpoint| !endpoint.is_empty());
     let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned());
     if can_connect(&endpoint) {
         return Good(format!("{endpoint} is reached"));
     }
-    Note(format!("{endpoint} is not reached: the embedded model and what is cached work; HF_ENDPOINT names a mirror"))
+    Note(format!(
+        "{endpoint} is not reached: the embedded model and what is cached work; HF_ENDPOINT names a mirror"
+    ))
 }
 
 fn can_connect(endpoint: &str) -> bool {
@@ -172,21 +210,27 @@ fn can_connect(endpoint: &str) -> bool {
     } else {
         format!("{authority}:{}", if scheme == "http" { 80 } else { 443 })
     };
-    let Ok(mut addresses) = address.to_socket_addrs() else { return false };
+    let Ok(mut addresses) = address.to_socket_addrs() else {
+        return false;
+    };
     addresses.any(|address| TcpStream::connect_timeout(&address, HUB_LIMIT).is_ok())
 }
 
 fn sockets() -> Finding {
     let socket = hooks::host_socket();
-    let Some(folder) = socket.parent() else { return Missing(format!("{} has no folder", socket.display())) };
+    let Some(folder) = socket.parent() else {
+        return Missing(format!("{} has no folder", socket.display()));
+    };
     match fs::metadata(folder) {
         Err(_) => Good(format!("{} is made when it is needed", folder.display())),
-        Ok(found) if found.uid() != rustix::process::getuid().as_raw() => {
-            Missing(format!("{} belongs to another user; set XDG_RUNTIME_DIR to a folder of your own", folder.display()))
-        }
-        Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-            Missing(format!("others can enter {}: `chmod 700` it", folder.display()))
-        }
+        Ok(found) if found.uid() != rustix::process::getuid().as_raw() => Missing(format!(
+            "{} belongs to another user; set XDG_RUNTIME_DIR to a folder of your own",
+            folder.display()
+        )),
+        Ok(found) if found.permissions().mode() & 0o077 != 0 => Missing(format!(
+            "others can enter {}: `chmod 700` it",
+            folder.display()
+        )),
         Ok(_) => Good(folder.display().to_string()),
     }
 }
@@ -195,10 +239,17 @@ fn host() -> Finding {
     match hooks::host_status() {
         Ok(Some(status)) => {
             let count = status.models.len();
-            Good(format!("process {} holds {count} models in {}", status.pid, human_bytes(status.process_bytes)))
+            Good(format!(
+                "process {} holds {count} models in {}",
+                status.pid,
+                human_bytes(status.process_bytes)
+            ))
         }
         Ok(None) => Good("not running; the first cell that needs a model starts it".to_owned()),
-        Err(error) => Note(format!("{}; `warmcell host stop` ends it", one_line(&error))),
+        Err(error) => Note(format!(
+            "{}; `warmcell host stop` ends it",
+            one_line(&error)
+        )),
     }
 }
 

@@ -1,7 +1,12 @@
 //! Where the command line calls the rest of the program: the kernel, the library for cells, the
 //! model host. One place, so that the commands themselves know no evaluation and no engine.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::{Path, PathBuf}, process::Stdio};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use ::host::{HostConfig, client};
 use anyhow::{Context, Result};
@@ -48,14 +53,14 @@ pub fn host_status() -> Result<Option<HostStatus>> {
 pub fn start_host() -> Result<HostStatus> {
     let socket = host_socket();
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
-    let log = socket.with_file_name("host.log");
+    let log = folder.join("host.log");
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(&log)
         .with_context(|| format!("cannot write `{}`", log.display()))?;
-    Ok(client::start(&binary, &socket, Stdio::from(log))?)
+    Ok(client::start(&binary, &host_socket(), Stdio::from(log))?)
 }
 
 /// Ends the host; `false` when none ran.

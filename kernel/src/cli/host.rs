@@ -26,8 +26,15 @@ pub enum Command {
 /// Runs the command. `status` exits with 1 when no host runs, as a script expects.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Start => say(format_args!("the model host runs (process {})", hooks::start_host()?.pid)),
-        Command::Stop => say(if hooks::stop_host()? { "stopped" } else { "no model host runs" }),
+        Command::Start => say(format_args!(
+            "the model host runs (process {})",
+            hooks::start_host()?.pid
+        )),
+        Command::Stop => say(if hooks::stop_host()? {
+            "stopped"
+        } else {
+            "no model host runs"
+        }),
         Command::Status => return status(),
         Command::Serve => {
             log_to_stderr();
@@ -42,11 +49,23 @@ fn status() -> Result<ExitCode> {
         say("no model host runs; the first cell that needs a model starts one");
         return Ok(ExitCode::FAILURE);
     };
-    say(format_args!("running as process {}, version {}", status.pid, status.version));
-    say(format_args!("  up           {}", human_seconds(status.uptime_seconds)));
-    say(format_args!("  memory       {}", human_bytes(status.process_bytes)));
+    say(format_args!(
+        "running as process {}, version {}",
+        status.pid, status.version
+    ));
+    say(format_args!(
+        "  up           {}",
+        human_seconds(status.uptime_seconds)
+    ));
+    say(format_args!(
+        "  memory       {}",
+        human_bytes(status.process_bytes)
+    ));
     say(format_args!("  models       {}", status.models.len()));
     say(format_args!("  clients      {}", status.clients));
-    say(format_args!("  leaves after {} without use", human_seconds(status.idle_timeout_seconds)));
+    say(format_args!(
+        "  leaves after {} without use",
+        human_seconds(status.idle_timeout_seconds)
+    ));
     Ok(ExitCode::SUCCESS)
 }

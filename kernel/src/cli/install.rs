@@ -10,11 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use wire::{Failure, FailureKind};
 
-use super::{
-    console::say,
-    paths, process, python,
-    setup::kernelspec,
-};
+use super::{console::say, paths, process, python, setup::kernelspec};
 
 /// Options of `install` and `uninstall`.
 #[derive(Debug, Args)]
@@ -37,7 +33,15 @@ pub struct Arguments {
 pub fn install(arguments: &Arguments) -> Result<ExitCode> {
     let folder = arguments.folder()?;
     let written = kernelspec::write(&folder)?;
-    say(format_args!("{} {}", if written { "installed" } else { "already installed:" }, folder.display()));
+    say(format_args!(
+        "{} {}",
+        if written {
+            "installed"
+        } else {
+            "already installed:"
+        },
+        folder.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -45,17 +49,27 @@ pub fn install(arguments: &Arguments) -> Result<ExitCode> {
 pub fn uninstall(arguments: &Arguments) -> Result<ExitCode> {
     let folder = arguments.folder()?;
     if !folder.exists() {
-        say(format_args!("nothing to remove: {} does not exist", folder.display()));
+        say(format_args!(
+            "nothing to remove: {} does not exist",
+            folder.display()
+        ));
         return Ok(ExitCode::SUCCESS);
     }
     let spec = kernelspec::read(&folder);
     let arguments_of_spec = spec.as_ref().and_then(|spec| spec["argv"].as_array());
     // Whatever the program is called now, its kernel is started by these words.
-    let ours = arguments_of_spec.is_some_and(|argv| argv.iter().skip(1).eq(["kernel", "-f", "{connection_file}"].iter()));
+    let ours = arguments_of_spec.is_some_and(|argv| {
+        argv.iter()
+            .skip(1)
+            .eq(["kernel", "-f", "{connection_file}"].iter())
+    });
     if !ours {
         return Err(Failure::new(
             FailureKind::InvalidArgument,
-            format!("cannot remove `{}`: it is another program's kernel", folder.display()),
+            format!(
+                "cannot remove `{}`: it is another program's kernel",
+                folder.display()
+            ),
         )
         .hint("`jupyter kernelspec remove NAME` removes any kernel")
         .into());

@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use wire::{Failure, FailureKind};
 
-use super::{paths, setup};
+use super::{
+    paths,
+    setup::{self, kernelspec},
+};
 
 /// Options of `lab`.
 #[derive(Debug, Args)]
@@ -29,12 +32,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !target.exists() {
         return Err(Failure::new(
             FailureKind::NotFound,
-            format!("cannot open `{}`: there is no such file or folder", target.display()),
+            format!(
+                "cannot open `{}`: there is no such file or folder",
+                target.display()
+            ),
         )
         .hint("make it in JupyterLab: `warmcell lab` shows the current folder")
         .into());
     }
-    let target = target.canonicalize().with_context(|| format!("cannot open `{}`", target.display()))?;
+    let target = target
+        .canonicalize()
+        .with_context(|| format!("cannot open `{}`", target.display()))?;
     setup::prepare()?;
     let mut command = jupyter_lab(&target)?;
     command.args(&arguments.jupyter);
@@ -45,10 +53,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn jupyter_lab(target: &Path) -> Result<Command> {
     let environment = paths::venv(&paths::data_dir()?);
-    let folder = if target.is_dir() { target } else { target.parent().context("the notebook has no folder")? };
+    let folder = if target.is_dir() {
+        target
+    } else {
+        target.parent().context("the notebook has no folder")?
+    };
     let mut command = Command::new(environment.join("bin/jupyter-lab"));
     command
         .arg("--ServerApp.ip=127.0.0.1")
+        .arg(format!(
+            "--MultiKernelManager.default_kernel_name={}",
+            kernelspec::NAME
+        ))
         .arg(format!("--ServerApp.root_dir={}", folder.display()))
         .env_remove("PYTHONPATH")
         .env_remove("PYTHONHOME");
@@ -64,5 +80,9 @@ fn jupyter_lab(target: &Path) -> Result<Command> {
 
 fn default_folder() -> PathBuf {
     let notebooks = PathBuf::from("notebooks");
-    if notebooks.is_dir() { notebooks } else { PathBuf::from(".") }
+    if notebooks.is_dir() {
+        notebooks
+    } else {
+        PathBuf::from(".")
+    }
 }

@@ -4,10 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use wire::{
-    host::UnloadTarget,
-    model::Resident,
-};
+use wire::{host::UnloadTarget, model::Resident};
 
 use super::{
     console::{human_bytes, human_seconds, say},
@@ -31,16 +28,28 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn list() -> Result<ExitCode> {
-    let models = hooks::host_status()?.map(|status| status.models).unwrap_or_default();
+    let models = hooks::host_status()?
+        .map(|status| status.models)
+        .unwrap_or_default();
     if models.is_empty() {
         say("no model is in memory");
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["MODEL", "KIND", "DEVICE", "MEMORY", "LOADED", "IDLE"].map(str::to_owned)];
     rows.extend(models.iter().map(row));
-    let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..6)
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         say(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
     Ok(ExitCode::SUCCESS)
@@ -58,13 +67,21 @@ fn row(model: &Resident) -> [String; 6] {
 }
 
 fn unload(name: &str) -> Result<ExitCode> {
-    let target = if name == "all" { UnloadTarget::All } else { UnloadTarget::Name(name.to_owned()) };
+    let target = if name == "all" {
+        UnloadTarget::All
+    } else {
+        UnloadTarget::Name(name.to_owned())
+    };
     let freed = hooks::unload(target)?;
     if freed.is_empty() {
         say(format_args!("nothing to free: `{name}` is not in memory"));
     }
     for model in freed {
-        say(format_args!("freed {} ({})", model.info.name, human_bytes(model.info.bytes)));
+        say(format_args!(
+            "freed {} ({})",
+            model.info.name,
+            human_bytes(model.info.bytes)
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !notebook.is_file() {
         return Err(Failure::new(
             FailureKind::NotFound,
-            format!("cannot run the notebook `{}`: there is no such file", notebook.display()),
+            format!(
+                "cannot run the notebook `{}`: there is no such file",
+                notebook.display()
+            ),
         )
         .hint("name a file that ends in .ipynb, such as notebooks/week3.ipynb")
         .into());
@@ -49,7 +52,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => default_output(notebook)?,
     };
     if let Some(folder) = executed.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     }
     setup::prepare()?;
     let status = python::command(&paths::data_dir()?)
@@ -58,12 +62,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .arg(arguments.timeout.to_string())
         .status()
         .context("cannot run the environment's Python")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn default_output(notebook: &Path) -> Result<PathBuf> {
-    let name = notebook.file_stem().and_then(OsStr::to_str).context("the notebook's name is not text")?;
-    Ok(notebook.with_file_name(OUTPUT_FOLDER).join(format!("{name}.executed.ipynb")))
+    let name = notebook
+        .file_stem()
+        .and_then(OsStr::to_str)
+        .context("the notebook's name is not text")?;
+    Ok(notebook
+        .with_file_name(OUTPUT_FOLDER)
+        .join(format!("{name}.executed.ipynb")))
 }
 
 #[cfg(test)]
@@ -73,7 +86,13 @@ mod tests {
     #[test]
     fn the_output_never_overwrites_the_notebook() {
         let output = default_output(Path::new("notebooks/week3.ko.ipynb")).expect("a name");
-        assert_eq!(output, Path::new("notebooks/.warmcell/week3.ko.executed.ipynb"));
-        assert_eq!(output.with_extension("html"), Path::new("notebooks/.warmcell/week3.ko.executed.html"));
+        assert_eq!(
+            output,
+            Path::new("notebooks/.warmcell/week3.ko.executed.ipynb")
+        );
+        assert_eq!(
+            output.with_extension("html"),
+            Path::new("notebooks/.warmcell/week3.ko.executed.html")
+        );
     }
 }

@@ -42,7 +42,9 @@ pub fn jupyter_data_dir() -> Result<PathBuf> {
 /// The first executable of this name on the `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 fn user_data_home() -> Result<PathBuf> {
@@ -51,12 +53,19 @@ fn user_data_home() -> Result<PathBuf> {
         return Ok(folder);
     }
     let home = non_empty("HOME").ok_or_else(|| {
-        Failure::new(FailureKind::Io, "cannot find a folder for data: HOME is not set")
-            .hint(format!("set {DATA_DIR_VAR} to a folder that you can write to"))
+        Failure::new(
+            FailureKind::Io,
+            "cannot find a folder for data: HOME is not set",
+        )
+        .hint(format!(
+            "set {DATA_DIR_VAR} to a folder that you can write to"
+        ))
     })?;
     Ok(home.join(".local/share"))
 }
 
 fn non_empty(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+    env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }

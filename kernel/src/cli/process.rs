@@ -35,18 +35,31 @@ pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
 /// What a command prints on standard output, trimmed; `None` when it cannot be run or fails.
 pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let start = lines.len().saturating_sub(SHOWN_LINES);
-    lines[start..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    lines[start..]
+        .iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -59,8 +72,13 @@ mod tests {
         let log = folder.path().join("log");
         let mut command = Command::new("sh");
         command.args(["-c", "echo first; echo the reason >&2; exit 3"]);
-        let error = run_logged(&mut command, &log).expect_err("it exits with 3").to_string();
-        assert!(error.contains("the reason") && error.contains("exit status: 3"), "{error}");
+        let error = run_logged(&mut command, &log)
+            .expect_err("it exits with 3")
+            .to_string();
+        assert!(
+            error.contains("the reason") && error.contains("exit status: 3"),
+            "{error}"
+        );
         assert!(error.contains("hint: the whole output is in"), "{error}");
     }
 }

@@ -25,7 +25,15 @@ pub struct Python {
 /// The first Python on the `PATH` that is new enough. Some systems call their default `python3` and
 /// keep newer ones under their number.
 pub fn find() -> Result<Python> {
-    let names = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+    let names = [
+        "python3",
+        "python3.14",
+        "python3.13",
+        "python3.12",
+        "python3.11",
+        "python3.10",
+        "python",
+    ];
     let mut seen = Vec::new();
     for program in names.into_iter().filter_map(paths::find_program) {
         match version(&program) {
@@ -34,10 +42,17 @@ pub fn find() -> Result<Python> {
             None => seen.push(format!("{} does not run", program.display())),
         }
     }
-    let seen = if seen.is_empty() { "there is none on the PATH".to_owned() } else { seen.join(", ") };
-    Err(Failure::new(FailureKind::NotFound, format!("cannot find Python 3.10 or newer: {seen}"))
-        .hint("install it, on Debian and Ubuntu by `apt install python3 python3-venv python3-pip`")
-        .into())
+    let seen = if seen.is_empty() {
+        "there is none on the PATH".to_owned()
+    } else {
+        seen.join(", ")
+    };
+    Err(Failure::new(
+        FailureKind::NotFound,
+        format!("cannot find Python 3.10 or newer: {seen}"),
+    )
+    .hint("install it, on Debian and Ubuntu by `apt install python3 python3-venv python3-pip`")
+    .into())
 }
 
 /// The virtual environment's own Python.
@@ -48,7 +63,10 @@ pub fn in_venv(data: &Path) -> PathBuf {
 /// A command of the virtual environment's Python. What the user set for another Python is left out.
 pub fn command(data: &Path) -> Command {
     let mut command = Command::new(in_venv(data));
-    command.env_remove("PYTHONPATH").env_remove("PYTHONHOME").env("PYTHONUNBUFFERED", "1");
+    command
+        .env_remove("PYTHONPATH")
+        .env_remove("PYTHONHOME")
+        .env("PYTHONUNBUFFERED", "1");
     command
 }
 

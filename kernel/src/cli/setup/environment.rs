@@ -26,7 +26,8 @@ pub fn ensure(data: &Path) -> Result<()> {
     }
     let python = python::find()?;
     let requirements = data.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).with_context(|| format!("cannot write `{}`", requirements.display()))?;
+    fs::write(&requirements, REQUIREMENTS)
+        .with_context(|| format!("cannot write `{}`", requirements.display()))?;
     create(data, &python)?;
     install(data, &requirements)?;
     let stamp = stamp_file(data);
@@ -36,14 +37,17 @@ pub fn ensure(data: &Path) -> Result<()> {
 /// Whether the environment is there with the packages of this version.
 pub fn is_ready(data: &Path) -> bool {
     // The program is a link to the machine's Python, which an upgrade may have removed.
-    python::in_venv(data).exists() && fs::read_to_string(stamp_file(data)).is_ok_and(|text| text == stamp_text())
+    python::in_venv(data).exists()
+        && fs::read_to_string(stamp_file(data)).is_ok_and(|text| text == stamp_text())
 }
 
 fn create(data: &Path, python: &Python) -> Result<()> {
     let (major, minor) = python.version;
     let _work = Work::begin(&format!("making a Python {major}.{minor} environment"));
     let mut command = Command::new(&python.program);
-    command.args(["-m", "venv", "--clear"]).arg(paths::venv(data));
+    command
+        .args(["-m", "venv", "--clear"])
+        .arg(paths::venv(data));
     process::run_logged(&mut command, &data.join("venv.log"))
         .context("cannot make a Python environment (Debian and Ubuntu keep what it needs in the package python3-venv)")
 }
@@ -52,7 +56,15 @@ fn install(data: &Path, requirements: &Path) -> Result<()> {
     let _work = Work::begin("installing JupyterLab and nbclient");
     let mut command = python::command(data);
     command
-        .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", "--requirement"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+            "--requirement",
+        ])
         .arg(requirements);
     process::run_logged(&mut command, &data.join("pip.log")).context("cannot install JupyterLab")
 }
@@ -62,5 +74,8 @@ fn stamp_file(data: &Path) -> PathBuf {
 }
 
 fn stamp_text() -> String {
-    Sha256::digest(REQUIREMENTS).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(REQUIREMENTS)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

