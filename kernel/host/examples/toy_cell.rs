@@ -46,7 +46,7 @@ fn run(script: &str) -> warmcell::Result<()> {
         "panicking-callback" => {
             let model = AutoModelForCausalLM::from_pretrained("endless").load()?;
             let outcome = std::panic::catch_unwind(|| {
-                let stop = |_: Option<u32>, _: &str| panic!("enough");
+                let stop = |_: &StreamedToken| panic!("enough");
                 model.generate("abc ").on_token(stop).run()
             });
             println!("unwound={}", outcome.is_err());

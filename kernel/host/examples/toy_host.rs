@@ -15,7 +15,7 @@ use std::{
 use host::{HostConfig, HostError, Serve};
 use wire::{
     Failure, FailureKind,
-    generate::{FinishReason, Generated, Prompt, Timing},
+    generate::{FinishReason, Generated, Prompt, StreamedToken, Timing},
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
     text::{Encoding, RenderedChat, Token},
@@ -102,10 +102,7 @@ impl Serve for Toy {
                 self.load(&model, sink).map(|_| {
                     let mut on_token = |id: u32| {
                         if stream.is_some() {
-                            sink(Event::Token {
-                                id: Some(id),
-                                text: decode(&[id]),
-                            });
+                            sink(Event::Token(StreamedToken::now(Some(id), decode(&[id]))));
                         }
                     };
                     self.running.fetch_add(1, Ordering::AcqRel);

@@ -51,8 +51,10 @@ pub fn open(
     .context("cannot start the evaluation of Rust")?;
     discard(outputs);
     let mut context = CommandContext::with_eval_context(context);
+    // The `?` makes evcxr write cells so that they may use it. Left to the first cell that does, it
+    // would compile that twice, and show a last expression by `Debug` alone.
     let prelude = format!(
-        ":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\n",
+        ":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n",
         library.display().to_string()
     );
     context

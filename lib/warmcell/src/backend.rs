@@ -8,6 +8,7 @@ use std::{
 
 use wire::{
     Failure, FailureKind,
+    generate::StreamedToken,
     host::{Event, Request, Response},
 };
 
@@ -92,13 +93,13 @@ pub(crate) fn start(request: &Request) -> Result<Call> {
 
 /// Runs a request to its end, with its progress and notices shown.
 pub(crate) fn run(request: &Request) -> Result<Response> {
-    run_with(request, |_, _| ())
+    run_with(request, |_| ())
 }
 
 /// As [`run`]; `on_token` gets each token and the text that became printable with it.
 pub(crate) fn run_with(
     request: &Request,
-    mut on_token: impl FnMut(Option<u32>, &str),
+    mut on_token: impl FnMut(&StreamedToken),
 ) -> Result<Response> {
     let mut watch = Watch::new(request);
     let mut call = start(request)?;
@@ -107,9 +108,9 @@ pub(crate) fn run_with(
             Next::Nothing => watch.tick(),
             Next::Event(Event::Progress(news)) => watch.progress(news),
             Next::Event(Event::Notice(line)) => watch.notice(&line),
-            Next::Event(Event::Token { id, text }) => {
+            Next::Event(Event::Token(token)) => {
                 watch.finish(None);
-                on_token(id, &text);
+                on_token(&token);
             }
             Next::Event(Event::Done(response)) => {
                 watch.finish(Some(&response));

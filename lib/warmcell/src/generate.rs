@@ -4,7 +4,7 @@ use std::{fmt, io::Write};
 
 use wire::{
     FailureKind,
-    generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions},
+    generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     host::{Request, Response},
     model::ModelSpec,
 };
@@ -98,7 +98,7 @@ pub struct Generate {
     on_token: Option<OnToken>,
 }
 
-type OnToken = Box<dyn FnMut(Option<u32>, &str)>;
+type OnToken = Box<dyn FnMut(&StreamedToken)>;
 
 /// One setter for each option, named as transformers names it.
 macro_rules! options {
@@ -145,9 +145,10 @@ impl Generate {
         seed: u64;
     }
 
-    /// Draw from the distribution instead of taking the likeliest token.
-    pub fn do_sample(mut self) -> Self {
-        self.config.do_sample = Some(true);
+    /// Whether to draw from the distribution (`true`) or to take the likeliest token (`false`). Without
+    /// it the model's own `generation_config.json` decides.
+    pub fn do_sample(mut self, sample: bool) -> Self {
+        self.config.do_sample = Some(sample);
         self
     }
 
@@ -163,9 +164,8 @@ impl Generate {
         self
     }
 
-    /// Calls a function with each new token's id and the text that became printable with it. The id
-    /// is `None` for the prompt's text, and for text that comes free at the end.
-    pub fn on_token(mut self, on_token: impl FnMut(Option<u32>, &str) + 'static) -> Self {
+    /// Calls a function with each new token and the text that became printable with it.
+    pub fn on_token(mut self, on_token: impl FnMut(&StreamedToken) + 'static) -> Self {
         self.on_token = Some(Box::new(on_token));
         self
     }
@@ -205,12 +205,12 @@ impl Generate {
             config,
             stream,
         };
-        let response = run_with(&request, |id, text| {
+        let response = run_with(&request, |token| {
             if streamer.is_some() {
-                print(text);
+                print(&token.text);
             }
             if let Some(on_token) = &mut on_token {
-                on_token(id, text);
+                on_token(token);
             }
         });
         if streamer.is_some() {

@@ -49,7 +49,7 @@ pub use tokenizer::{
 };
 pub use wire::{
     FailureKind,
-    generate::FinishReason,
+    generate::{FinishReason, StreamedToken},
     mime::Bundle,
     model::{DType, Device},
     text::{ChatMessage, TemplateOptions},

@@ -1,5 +1,7 @@
 //! Generation: what is asked for, what comes while it runs, and what it was in the end.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::ChatMessage;
@@ -58,6 +60,31 @@ pub struct StreamOptions {
     pub skip_prompt: bool,
     /// Leave special tokens out.
     pub skip_special_tokens: bool,
+}
+
+/// A token as it comes, with the text that became printable with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamedToken {
+    /// The token; `None` for the prompt's text, and for text that came free at the end.
+    pub id: Option<u32>,
+    /// Text to print now; may be empty.
+    pub text: String,
+    /// When the engine had it, in microseconds since the Unix epoch.
+    pub produced_at: u64,
+}
+
+impl StreamedToken {
+    /// A token that was produced just now.
+    pub fn now(id: Option<u32>, text: String) -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            id,
+            text,
+            produced_at: since_epoch.as_micros() as u64,
+        }
+    }
 }
 
 /// Why a generation ended.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    generate::{Generated, GenerationConfig, Prompt, StreamOptions},
+    generate::{Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
     text::{ChatMessage, Encoding, RenderedChat, TemplateOptions},
 };
@@ -144,13 +144,8 @@ pub enum Event {
     Progress(Progress),
     /// A line for the user: a default that was chosen, a fallback that was taken.
     Notice(String),
-    /// A token was produced, and this much text became printable with it.
-    Token {
-        /// The token; `None` for text that came free at the end, or for the prompt.
-        id: Option<u32>,
-        /// Text to print now; may be empty.
-        text: String,
-    },
+    /// A token was produced.
+    Token(StreamedToken),
     /// The request succeeded. The last event.
     Done(Response),
     /// The request failed. The last event.

@@ -12,7 +12,9 @@ pub use settings::{Defaults, Settings};
 pub use tokens::Tokens;
 use wire::{
     Failure,
-    generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, Timing},
+    generate::{
+        FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken, Timing,
+    },
     host::Event,
     text::TemplateOptions,
 };
@@ -66,7 +68,7 @@ pub fn run(
     if let Some(streamer) = &mut streamer {
         let text = streamer.prompt(&prompt_ids)?;
         if !text.is_empty() {
-            sink(Event::Token { id: None, text });
+            sink(Event::Token(StreamedToken::now(None, text)));
         }
     }
     let mut tokens = Tokens::new(generator, prompt_ids.clone(), settings, cancel)?;
@@ -79,13 +81,13 @@ pub fn run(
         }
         if let Some(streamer) = &mut streamer {
             let text = streamer.put(&[id])?;
-            sink(Event::Token { id: Some(id), text });
+            sink(Event::Token(StreamedToken::now(Some(id), text)));
         }
     }
     if let Some(streamer) = &mut streamer {
         let text = streamer.end()?;
         if !text.is_empty() {
-            sink(Event::Token { id: None, text });
+            sink(Event::Token(StreamedToken::now(None, text)));
         }
     }
     let ids = tokens.added().to_vec();

@@ -72,9 +72,9 @@ fn the_stream_is_the_text() {
     );
     let (mut text, mut streamed) = (String::new(), Vec::new());
     for event in events {
-        if let Event::Token { id, text: piece } = event {
-            streamed.extend(id);
-            text.push_str(&piece);
+        if let Event::Token(token) = event {
+            streamed.extend(token.id);
+            text.push_str(&token.text);
         }
     }
     assert_eq!(streamed, generated.ids);

@@ -113,7 +113,7 @@ fn a_cancelled_generation_keeps_what_it_had() {
     let service = Service::new();
     let mut count = 0;
     let (answer, _) = ask_until(&service, story(500), &Cancel::new(), |event, cancel| {
-        if matches!(event, Event::Token { id: Some(_), .. }) {
+        if matches!(event, Event::Token(token) if token.id.is_some()) {
             count += 1;
             if count == 5 {
                 cancel.cancel();
