@@ -52,6 +52,7 @@ pub fn host_status() -> Result<Option<HostStatus>> {
 /// Starts the host unless one runs.
 pub fn start_host() -> Result<HostStatus> {
     let socket = host_socket();
+    let folder = ::host::prepare_folder(&socket)?;
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let log = folder.join("host.log");
     let log = OpenOptions::new()
@@ -60,7 +61,7 @@ pub fn start_host() -> Result<HostStatus> {
         .mode(0o600)
         .open(&log)
         .with_context(|| format!("cannot write `{}`", log.display()))?;
-    Ok(client::start(&binary, &host_socket(), Stdio::from(log))?)
+    Ok(client::start(&binary, &socket, Stdio::from(log))?)
 }
 
 /// Ends the host; `false` when none ran.
