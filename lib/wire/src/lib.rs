@@ -14,8 +14,31 @@ pub mod text;
 
 pub use failure::{Failure, FailureKind};
 
-/// Version of the protocol between client and model host. A host of another version is replaced.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// Version of the protocol between client and model host: a hash of the messages' own sources, so
+/// that no change of theirs can forget it. A host of another version is replaced.
+pub const PROTOCOL_VERSION: u32 = {
+    let sources: [&[u8]; 7] = [
+        include_bytes!("failure.rs"),
+        include_bytes!("frame.rs"),
+        include_bytes!("generate.rs"),
+        include_bytes!("host.rs"),
+        include_bytes!("mime.rs"),
+        include_bytes!("model.rs"),
+        include_bytes!("text.rs"),
+    ];
+    // FNV-1a: short enough for a constant, and nobody attacks it.
+    let mut hash = 0x811c_9dc5_u32;
+    let mut source = 0;
+    while source < sources.len() {
+        let mut byte = 0;
+        while byte < sources[source].len() {
+            hash = (hash ^ sources[source][byte] as u32).wrapping_mul(0x0100_0193);
+            byte += 1;
+        }
+        source += 1;
+    }
+    hash
+};
 
 /// The cell's environment variable with the path of the kernel's socket for displays and input.
 pub const KERNEL_SOCKET_VAR: &str = "WARMCELL_KERNEL_SOCKET";
