@@ -38,7 +38,8 @@ def test_no_cell_fails(cells):
 
 
 def test_the_pipeline_continues_its_text(cells):
-    [text] = data(find(cells, "pipeline("), "text/plain")
+    # The first notebook also shows the model's loading.
+    text = data(find(cells, "pipeline("), "text/plain")[-1]
     assert text.startswith("The three primary colours are") and len(text) > 40
 
 

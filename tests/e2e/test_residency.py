@@ -110,7 +110,7 @@ def test_an_interrupt_ends_a_generation_and_keeps_the_model(new_kernel):
     kernel.run(LOAD).expect_ok()
     running = kernel.send(
         'model.generate("Once upon a time").min_new_tokens(2000).max_new_tokens(2000)'
-        '.on_token(|_, text| print!("{text}")).run()?;'
+        '.on_token(|token| print!("{}", token.text)).run()?;'
     )
     streamed = []
 

@@ -1,6 +1,7 @@
 //! What generated code calls around a cell: how it began, how it ended, what its last expression
 //! shows. Not for users; the runner and the compiler step of the kernel agree with it.
 
+mod flusher;
 pub(crate) mod kernel;
 mod panic_hook;
 mod scope;
@@ -68,10 +69,12 @@ fn begin() {
         thread: Some(std::thread::current().id()),
         report: Report::default(),
     };
+    flusher::start();
 }
 
 /// The cell has ended: everything it printed is on its way, and this is how it ended.
 fn end() -> Vec<u8> {
+    flusher::pause();
     flush();
     let mut cell = cell();
     cell.thread = None;
