@@ -2,6 +2,7 @@
 
 mod cli;
 mod evaluate;
+mod hex;
 mod runner;
 mod serve;
 

@@ -97,7 +97,7 @@ fn sys_prefix() -> Result<PathBuf> {
         .with_context(|| format!("cannot ask `{}` for its prefix", python.display()))
 }
 
-/// What jupyter_client takes for a name: ASCII letters, digits, `-`, `_` and `.`.
+/// What `jupyter_client` takes for a name: ASCII letters, digits, `-`, `_` and `.`.
 fn parse_name(name: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || !name.bytes().all(allowed) || name.starts_with('.') {

@@ -31,7 +31,7 @@ pub fn embedded_model(data: &Path) -> PathBuf {
     data.join("models").join(wire::model::EMBEDDED_FILE)
 }
 
-/// Jupyter's own folder for this user, as jupyter_core finds it on Linux.
+/// Jupyter's own folder for this user, as `jupyter_core` finds it on Linux.
 pub fn jupyter_data_dir() -> Result<PathBuf> {
     match non_empty("JUPYTER_DATA_DIR") {
         Some(folder) => Ok(folder),

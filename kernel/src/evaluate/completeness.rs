@@ -16,7 +16,7 @@ pub fn judge(code: &str) -> Completeness {
     }
     // Parsed alone for its brackets: inside a function a missing one would take the function's.
     let tokens = significant_tokens(&rust);
-    if tokens.iter().any(|token| is_unterminated(token)) {
+    if tokens.iter().any(is_unterminated) {
         return incomplete(0);
     }
     match open_brackets(&tokens) {
@@ -73,7 +73,7 @@ fn open_brackets(tokens: &[SyntaxToken]) -> Option<usize> {
     for token in tokens {
         match token.kind() {
             kind @ (SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY) => {
-                open.push(kind)
+                open.push(kind);
             }
             kind @ (SyntaxKind::R_PAREN | SyntaxKind::R_BRACK | SyntaxKind::R_CURLY) => {
                 let opened = open.pop()?;

@@ -82,15 +82,12 @@ impl Splitter {
                     Block::None => {}
                 }
             }
-            match rest.iter().position(|&byte| byte == b'\n') {
-                Some(newline) => {
-                    text_end += newline + 1;
-                    self.at_line_start = true;
-                }
-                None => {
-                    text_end = self.held.len();
-                    self.at_line_start = false;
-                }
+            if let Some(newline) = rest.iter().position(|&byte| byte == b'\n') {
+                text_end += newline + 1;
+                self.at_line_start = true;
+            } else {
+                text_end = self.held.len();
+                self.at_line_start = false;
             }
         }
         let certain = text_end - incomplete_suffix(&self.held[..text_end]);

@@ -31,7 +31,7 @@ pub struct Inbox {
 #[derive(Default)]
 struct State {
     failure: Option<CellFailure>,
-    capture: Option<Option<Bundle>>,
+    capture: Capture,
 }
 
 impl Inbox {
@@ -42,12 +42,15 @@ impl Inbox {
 
     /// From now on the value of the last expression is kept instead of shown.
     pub fn capture_value(&self) {
-        self.lock().capture = Some(None);
+        self.lock().capture = Capture::Keep;
     }
 
     /// The value that was kept.
     pub fn captured_value(&self) -> Option<Bundle> {
-        self.lock().capture.take().flatten()
+        match std::mem::take(&mut self.lock().capture) {
+            Capture::Kept(bundle) => Some(bundle),
+            Capture::Show | Capture::Keep => None,
+        }
     }
 
     /// How the cell failed, if it did.
@@ -61,14 +64,22 @@ impl Inbox {
 
     /// Keeps the value if it was asked to, else gives it back to be shown.
     fn keep(&self, bundle: Bundle) -> Option<Bundle> {
-        match &mut self.lock().capture {
-            Some(kept) => {
-                *kept = Some(bundle);
-                None
-            }
-            None => Some(bundle),
+        let mut state = self.lock();
+        if matches!(state.capture, Capture::Show) {
+            return Some(bundle);
         }
+        state.capture = Capture::Kept(bundle);
+        None
     }
+}
+
+/// What is done with the value of the last expression.
+#[derive(Default)]
+enum Capture {
+    #[default]
+    Show,
+    Keep,
+    Kept(Bundle),
 }
 
 /// Takes a cell's messages to where they belong.
@@ -130,10 +141,10 @@ impl Displays {
         self.pump.drain();
         match message {
             CellMessage::Display { bundle, display_id } => {
-                self.sink.display(bundle, display_id.as_deref())
+                self.sink.display(bundle, display_id.as_deref());
             }
             CellMessage::UpdateDisplay { bundle, display_id } => {
-                self.sink.update_display(bundle, &display_id)
+                self.sink.update_display(bundle, &display_id);
             }
             CellMessage::Result { bundle } => {
                 if let Some(bundle) = self.inbox.keep(bundle) {

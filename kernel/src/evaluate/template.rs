@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
+use crate::hex;
+
 static WIRE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../lib/wire");
 static DISPLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../lib/display");
 static WARMCELL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../lib/warmcell");
@@ -42,12 +44,7 @@ impl Template {
         hash.update(LOCK);
         hash.update(super::context::CELL_OPTIONS);
         hash.update(&rustc.stdout);
-        let key: String = hash
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let key = hex::encode(&hash.finalize()[..8]);
         Ok(Self {
             root: data.join("cells").join(key),
         })

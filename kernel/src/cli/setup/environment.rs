@@ -15,6 +15,7 @@ use crate::cli::{
     paths, process,
     python::{self, Python},
 };
+use crate::hex;
 
 /// The packages, as `pip freeze` named them after the tests had passed with them.
 const REQUIREMENTS: &str = include_str!("../../../assets/requirements.txt");
@@ -74,8 +75,5 @@ fn stamp_file(data: &Path) -> PathBuf {
 }
 
 fn stamp_text() -> String {
-    Sha256::digest(REQUIREMENTS)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&Sha256::digest(REQUIREMENTS))
 }

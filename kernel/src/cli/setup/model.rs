@@ -16,7 +16,10 @@ use wire::{
     model::{EMBEDDED_BYTES, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, EMBEDDED_SHA256},
 };
 
-use crate::cli::{console::Work, paths, python};
+use crate::{
+    cli::{console::Work, paths, python},
+    hex,
+};
 
 const SCRIPT: &str = include_str!("../../../assets/obtain_model.py");
 
@@ -96,11 +99,7 @@ fn verify(file: &Path) -> Result<()> {
         File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     io::copy(&mut reader, &mut HashWriter(&mut hash))
         .with_context(|| format!("cannot read `{}`", file.display()))?;
-    let found: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let found = hex::encode(&hash.finalize());
     if found == EMBEDDED_SHA256 {
         return Ok(());
     }
