@@ -94,8 +94,8 @@ async function runNotebook(page) {
   await page.getByRole("menuitem", { name: "Run", exact: true }).click();
   await page.getByText("Run All Cells", { exact: true }).click();
 
-  // The joke is long enough to be caught half said.
-  const streaming = cellWith(page, "let joke").locator(".jp-OutputArea-output").first();
+  // The story is long enough to be caught half told.
+  const streaming = cellWith(page, "let story").locator(".jp-OutputArea-output").first();
   await streaming.waitFor({ timeout: 240_000 });
   await streaming.scrollIntoViewIfNeeded();
   const [first, early] = [await streaming.screenshot(), await streaming.innerText()];

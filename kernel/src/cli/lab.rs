@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use wire::{Failure, FailureKind};
 
 use super::{
@@ -72,8 +73,11 @@ fn jupyter_lab(target: &Path) -> Result<Command> {
         // JupyterLab refuses root otherwise; in a container there is no other user.
         command.arg("--allow-root");
     }
-    if !target.is_dir() {
-        command.arg(target);
+    if let Some(name) = target.file_name().filter(|_| !target.is_dir()) {
+        // The address that JupyterLab prints then opens the notebook too, not only the browser it
+        // starts: a reader on another screen copies the address.
+        let name = utf8_percent_encode(&name.to_string_lossy(), NON_ALPHANUMERIC).to_string();
+        command.arg(format!("--LabApp.default_url=/lab/tree/{name}"));
     }
     Ok(command)
 }
