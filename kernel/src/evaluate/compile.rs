@@ -125,13 +125,24 @@ impl<'a> Invocation<'a> {
                     ];
                     mapped.extend(whole.map(OsString::from));
                 }
+                // Every cell is new: what it would keep for the next compilation costs time alone.
+                ("-C", Some(option)) if is_incremental(option.as_ref()) => {
+                    rest.next();
+                }
                 (json, _) if json.starts_with("--json=") => mapped.push(without_artifacts(json)),
                 _ => mapped.push(argument.into()),
             }
         }
+        if self.crate_name == CELL_CRATE {
+            mapped.push("-Ccodegen-units=1".into());
+        }
         mapped.extend(core_arguments());
         mapped
     }
+}
+
+fn is_incremental(option: &str) -> bool {
+    option.starts_with("incremental=")
 }
 
 /// evcxr asks for the path of the library that a cell becomes. It reads it only after success.

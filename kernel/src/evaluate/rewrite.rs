@@ -11,7 +11,9 @@ const PANIC_LINE: &str = "    println!(\"EVCXR_PANIC_NOTIFICATION\");";
 const ERROR_STRUCT: &str = "struct EvcxrUserCodeError {}";
 const ERROR_PRINT: &str = "eprintln!(\"{}\", error);";
 const ERROR_MARKER: &str = "println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);";
-const LOST_MARKER: &str = "println!(\"{VARIABLE_CHANGED_TYPE}{name}\");";
+const STORE_START: &str = "mod evcxr_internal_runtime {";
+const STORE_LAST_ITEM: &str = "pub fn create_variable_store()";
+const STORE: &str = "mod evcxr_internal_runtime { pub use ::warmcell::cell::variables::*; }";
 const DISPLAY_LINE: &str = ").evcxr_display();";
 
 /// Rewrites a cell's source in place.
@@ -45,11 +47,7 @@ fn rewrite(source: &str) -> String {
         );
         replace_first(&mut lines[start..], ERROR_MARKER, "");
     }
-    replace_first(
-        &mut lines,
-        LOST_MARKER,
-        "::warmcell::cell::variable_lost(name);",
-    );
+    share_variable_store(&mut lines);
     let mut rewritten = lines.join("\n");
     rewritten.push_str(HOOKS);
     rewritten
@@ -61,6 +59,23 @@ const HOOKS: &str = "
 #[allow(unused_imports)] use ::warmcell::cell::display_scope::*;
 #[used] static WARMCELL_HOOK: extern \"C\" fn() = ::warmcell::cell::warmcell_cell_begin;
 ";
+
+/// evcxr writes the store of variables into every cell; the library has it compiled. The lines stay,
+/// empty.
+fn share_variable_store(lines: &mut [String]) {
+    let Some(start) = lines.iter().position(|line| line == STORE_START) else {
+        return;
+    };
+    let is_last_item = |line: &String| line.starts_with(STORE_LAST_ITEM);
+    let Some(last_item) = lines[start..].iter().position(is_last_item) else {
+        return;
+    };
+    // The first closing brace at a line's start ends the last item, the second the module.
+    let mut braces = (start + last_item..lines.len()).filter(|&index| lines[index] == "}");
+    let Some(end) = braces.nth(1) else { return };
+    STORE.clone_into(&mut lines[start]);
+    lines[start + 1..=end].iter_mut().for_each(String::clear);
+}
 
 fn replace_first(lines: &mut [String], marker: &str, by: &str) {
     if let Some(line) = lines.iter_mut().find(|line| line.trim() == marker) {
@@ -92,6 +107,16 @@ mod tests {
             rewritten.matches("::warmcell::cell::panicked();").count(),
             1
         );
+    }
+
+    #[test]
+    fn the_store_of_variables_is_the_librarys() {
+        let source = "mod evcxr_internal_runtime {\npub struct VariableStore {\n}\npub fn create_variable_store() -> *mut VariableStore {\n    x\n}\n}\nfn after() {}";
+        let rewritten = rewrite(source);
+        let lines: Vec<&str> = rewritten.lines().collect();
+        assert_eq!(lines[0], STORE);
+        assert_eq!(lines[1..7], [""; 6]);
+        assert_eq!(lines[7], "fn after() {}");
     }
 
     #[test]

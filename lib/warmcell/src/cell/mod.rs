@@ -6,6 +6,7 @@ pub(crate) mod kernel;
 mod panic_hook;
 mod scope;
 mod unsafe_hooks;
+pub mod variables;
 
 use std::{
     fmt::Display,

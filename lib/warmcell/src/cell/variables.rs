@@ -1,0 +1,89 @@
+//! The cells' variables, by name. evcxr writes this store into every cell; the cell compiler refers
+//! to this one instead, so that it is compiled once and not once a cell. Names and signatures are
+//! evcxr's (`evcxr_internal_runtime.rs`).
+
+use std::{any::Any, collections::HashMap, sync::Arc};
+
+/// Marker that evcxr's generated code names; nothing prints it.
+pub const USER_ERROR_OCCURRED: &str = "";
+
+/// Values by the name of their variable.
+#[derive(Default)]
+pub struct VariableStore {
+    variables: HashMap<String, Box<dyn Any>>,
+}
+
+/// A store for a process's first cell. It lives as long as the process.
+pub fn create_variable_store() -> *mut VariableStore {
+    Box::into_raw(Box::default())
+}
+
+impl VariableStore {
+    /// Keeps a value for later cells.
+    pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
+        self.put(name, Box::new(value));
+    }
+
+    /// Whether a variable still has the type that evcxr recorded. When it does not, because the type
+    /// was defined anew, the variable is reported as lost.
+    pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
+        let fits = self.get(name).is_none_or(<dyn Any>::is::<T>);
+        if !fits {
+            lost(name);
+        }
+        fits
+    }
+
+    /// Takes a value out, for the cell that now runs.
+    ///
+    /// # Panics
+    /// The variable is missing or has another type: [`Self::check_variable`] was not called.
+    pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
+        match self.take(name).downcast() {
+            Ok(value) => *value,
+            Err(_) => changed_type(name),
+        }
+    }
+
+    /// A value that is shared between cells and made when it is first asked for: the asynchronous
+    /// runtime.
+    ///
+    /// # Panics
+    /// The name is in use for another type.
+    pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
+        if self.get(name).is_none() {
+            self.put(name, Box::new(Arc::new(create())));
+        }
+        match self.get(name).and_then(<dyn Any>::downcast_ref::<Arc<T>>) {
+            Some(value) => Arc::clone(value),
+            None => changed_type(name),
+        }
+    }
+
+    fn put(&mut self, name: &str, value: Box<dyn Any>) {
+        self.variables.insert(name.to_owned(), value);
+    }
+
+    fn get(&self, name: &str) -> Option<&dyn Any> {
+        self.variables.get(name).map(|value| &**value)
+    }
+
+    fn take(&mut self, name: &str) -> Box<dyn Any> {
+        match self.variables.remove(name) {
+            Some(value) => value,
+            None => panic!("variable `{name}` has gone missing"),
+        }
+    }
+}
+
+fn lost(name: &str) {
+    super::variable_lost(name);
+    let line =
+        format!("the type of the variable `{name}` was defined anew: the variable is gone\n");
+    // In one piece: another thread may print as well.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
+
+fn changed_type(name: &str) -> ! {
+    panic!("variable `{name}` has another type than its name says")
+}
