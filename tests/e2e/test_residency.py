@@ -124,6 +124,21 @@ def test_an_interrupt_ends_a_generation_and_keeps_the_model(new_kernel):
     assert was_resident(kernel)
 
 
+def test_two_hard_interrupts_leave_the_host_alone(new_kernel):
+    """The host was started by a cell; when that cell's process is killed, it becomes a child of the
+    runner, next to the process that is killed at the second interrupt."""
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    before = host_process()
+    for _ in range(2):
+        running = kernel.send("loop {}")
+        time.sleep(1.5)
+        kernel.manager.interrupt_kernel()
+        assert kernel.collect(running, timeout=60).reply["content"]["ename"] == "KeyboardInterrupt"
+    assert host_process() == before
+    assert was_resident(kernel)
+
+
 def test_the_socket_is_the_users_alone(new_kernel, surroundings):
     new_kernel().run(LOAD).expect_ok()
     folder = surroundings / "warmcell"

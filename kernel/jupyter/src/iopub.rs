@@ -176,7 +176,8 @@ impl Task {
         self.flush().await;
         match event {
             Event::Busy(parent) => {
-                if parent.message_type() == "execute_request" {
+                // A queued cell that is aborted is busy for a moment while another runs.
+                if parent.message_type() == "execute_request" && self.running.is_none() {
                     self.running = Some(Arc::clone(&parent));
                 }
                 self.status(Status::busy(), &parent).await;

@@ -194,12 +194,24 @@ fn hub() -> Finding {
         .ok()
         .filter(|endpoint| !endpoint.is_empty());
     let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned());
+    let host = shown(&endpoint);
     if can_connect(&endpoint) {
-        return Good(format!("{endpoint} is reached"));
+        return Good(format!("{host} is reached"));
     }
     Note(format!(
-        "{endpoint} is not reached: the embedded model and what is cached work; HF_ENDPOINT names a mirror"
+        "{host} is not reached: the embedded model and what is cached work; HF_ENDPOINT names a mirror"
     ))
+}
+
+/// An address without what may be a user name and a password.
+fn shown(endpoint: &str) -> String {
+    match endpoint.split_once("://") {
+        Some((scheme, rest)) => match rest.split_once('@') {
+            Some((_, host)) => format!("{scheme}://{host}"),
+            None => endpoint.to_owned(),
+        },
+        None => endpoint.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn can_connect(endpoint: &str) -> bool {

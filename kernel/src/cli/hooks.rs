@@ -8,7 +8,7 @@ use std::{
     process::Stdio,
 };
 
-use ::host::{HostConfig, client};
+use ::host::{HostConfig, HostError, client};
 use anyhow::{Context, Result};
 use wire::{
     host::{HostStatus, UnloadTarget},
@@ -35,8 +35,11 @@ pub fn library_is_built(data: &Path) -> Result<bool> {
 
 /// Serves models on the user's socket until asked to end or idle for long.
 pub fn serve_models() -> Result<()> {
-    ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine::new())?;
-    Ok(())
+    match ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine::new()) {
+        // Two that started at once: the other is as good, and its clients wait for it.
+        Ok(()) | Err(HostError::AlreadyRunning(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The user's socket of the model host.

@@ -16,6 +16,8 @@ mod setup;
 
 use std::{path::PathBuf, process::ExitCode};
 
+pub use paths::DATA_DIR_VAR;
+
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;

@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
 use super::{session::Session, template::Template};
-use crate::runner::{self, SESSION_DIR_VAR};
+use crate::{
+    cli::DATA_DIR_VAR,
+    runner::{self, SESSION_DIR_VAR},
+};
 
 /// evcxr's options for cells. Dependencies are dynamic, so that a static in one of them exists once
 /// and a cell links in little time; cells are compiled without optimisation, which halves rustc's
@@ -30,6 +33,8 @@ pub struct Surroundings<'a> {
     pub session: &'a Session,
     /// The model host's socket.
     pub host_socket: PathBuf,
+    /// Where this program keeps its data; the host, started from a cell, must find the same.
+    pub data_dir: &'a Path,
 }
 
 /// Starts evcxr in `crate_dir` with the library in scope. Takes seconds: rust-analyzer loads.
@@ -51,16 +56,20 @@ pub fn open(
     .context("cannot start the evaluation of Rust")?;
     discard(outputs);
     let mut context = CommandContext::with_eval_context(context);
-    // The `?` makes evcxr write cells so that they may use it. Left to the first cell that does, it
-    // would compile that twice, and show a last expression by `Debug` alone.
-    let prelude = format!(
-        ":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n",
-        library.display().to_string()
-    );
     context
-        .execute(&prelude)
+        .execute(&prelude(library))
         .map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
     Ok(context)
+}
+
+/// What brings the library into scope. The `?` makes evcxr write cells so that they may use it. Left
+/// to the first cell that does, it would compile that twice, and show a last expression by `Debug`
+/// alone.
+pub fn prelude(library: &Path) -> String {
+    format!(
+        ":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n",
+        library.display().to_string()
+    )
 }
 
 /// Builds the template's crate folder, for [`Template::build`].
@@ -99,6 +108,7 @@ fn runner_command(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<C
         .env(wire::HOST_SOCKET_VAR, &surroundings.host_socket)
         .env(wire::SESSION_VAR, &session.id)
         .env(wire::BINARY_VAR, &binary)
+        .env(DATA_DIR_VAR, surroundings.data_dir)
         .env("LD_LIBRARY_PATH", library_path(crate_dir)?);
     Ok(command)
 }
@@ -133,7 +143,7 @@ fn discard(outputs: EvalContextOutputs) {
     for receiver in [outputs.stdout, outputs.stderr] {
         std::thread::spawn(move || {
             for line in receiver {
-                tracing::debug!(%line, "evcxr");
+                tracing::warn!(%line, "from the cell runner");
             }
         });
     }

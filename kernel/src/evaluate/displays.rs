@@ -63,7 +63,7 @@ impl Inbox {
     }
 
     /// Keeps the value if it was asked to, else gives it back to be shown.
-    fn keep(&self, bundle: Bundle) -> Option<Bundle> {
+    pub fn keep(&self, bundle: Bundle) -> Option<Bundle> {
         let mut state = self.lock();
         if matches!(state.capture, Capture::Show) {
             return Some(bundle);

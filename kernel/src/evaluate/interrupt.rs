@@ -10,13 +10,14 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a cell may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(800);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the thread that runs cells and the one that interrupts them know of each other.
 pub struct Interrupter {
@@ -76,35 +77,66 @@ impl Interrupter {
     }
 
     fn pursue(&self, cell: u64) {
-        if let Err(error) = host::client::cancel_session(&self.host_socket, &self.session) {
-            tracing::debug!(%error, "no host to cancel at");
-        }
+        self.ask_host();
         let runner = self
             .runner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let runner_id = runner
-            .as_ref()
-            .map(|runner| runner.lock().unwrap_or_else(PoisonError::into_inner).id());
-        end_compilers(runner_id);
-        thread::sleep(PATIENCE);
-        if self.running.load(Ordering::SeqCst) == cell
-            && let Some(runner) = runner_id
-        {
-            // The worker is the supervisor's child; its snapshot takes over.
-            children(runner).into_iter().for_each(kill);
+        let runner =
+            runner.map(|runner| runner.lock().unwrap_or_else(PoisonError::into_inner).id());
+        let mut compiled = Instant::now();
+        // Until it is over: analysis may go before the compiler, and the cell after it.
+        while self.running.load(Ordering::SeqCst) == cell {
+            if end_compilers(runner) {
+                compiled = Instant::now();
+            }
+            if compiled.elapsed() > PATIENCE {
+                // The snapshot of the worker takes over.
+                runner.into_iter().flat_map(forks).for_each(kill);
+                compiled = Instant::now();
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// On a thread of its own: a host that hangs must not hold up the rest.
+    fn ask_host(&self) {
+        let (socket, session) = (self.host_socket.clone(), self.session.clone());
+        let spawned = thread::Builder::new()
+            .name("cancel".to_owned())
+            .spawn(move || {
+                if let Err(error) = host::client::cancel_session(&socket, &session) {
+                    tracing::debug!(%error, "no host to cancel at");
+                }
+            });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread to cancel at the host");
         }
     }
 }
 
-/// Ends the kernel's children and theirs, but for the runner: cargo and rustc.
-fn end_compilers(runner: Option<u32>) {
-    for child in children(std::process::id()) {
-        if Some(child) != runner {
-            end_tree(child);
-        }
-    }
+/// Ends the kernel's children and theirs, but for the runner: cargo and rustc. Says whether there
+/// were any.
+fn end_compilers(runner: Option<u32>) -> bool {
+    let compilers: Vec<u32> = children(std::process::id())
+        .into_iter()
+        .filter(|&child| Some(child) != runner)
+        .collect();
+    compilers.iter().copied().for_each(end_tree);
+    !compilers.is_empty()
+}
+
+/// The children of a process that are forks of it. The runner's only one is the worker; what a dead
+/// worker had started, the model host above all, is its child too and is left alone.
+fn forks(process: u32) -> Vec<u32> {
+    let command = |process: u32| fs::read(format!("/proc/{process}/cmdline")).ok();
+    let Some(own) = command(process) else {
+        return Vec::new();
+    };
+    let mut forks = children(process);
+    forks.retain(|&child| command(child).as_ref() == Some(&own));
+    forks
 }
 
 fn end_tree(process: u32) {

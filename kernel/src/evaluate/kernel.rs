@@ -49,6 +49,7 @@ pub fn build_template(data: &Path) -> Result<()> {
         working_dir: std::env::current_dir().context("the current folder is gone")?,
         session: &session,
         host_socket,
+        data_dir: data,
     };
     // The runner writes into the session's pipes: someone has to hold them open.
     let _pump = super::output::Pump::start(session.runtime_dir(), Arc::new(super::sink::Nowhere))?;

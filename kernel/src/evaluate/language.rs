@@ -28,6 +28,8 @@ use super::{
 pub struct Rust {
     context: CommandContext,
     parts: Parts,
+    /// What brings the library into scope.
+    prelude: String,
 }
 
 /// What an evaluation needs beside evcxr.
@@ -65,13 +67,18 @@ impl Rust {
             working_dir,
             session: &session,
             host_socket,
+            data_dir: data,
         };
-        let context = open_context(&session, data, &surroundings)?;
+        let template = Template::locate(data)?;
+        template.build(|folder| context::compile_template(&template, folder, &surroundings))?;
+        template.copy_to(session.crate_dir())?;
+        let context = context::open(session.crate_dir(), &template.library(), &surroundings)?;
         interrupter.set_runner(context.process_handle());
         // What the first compilations printed belongs to no cell.
         pump.end_cell();
         Ok(Self {
             context,
+            prelude: context::prelude(&template.library()),
             parts: Parts {
                 pump,
                 inbox,
@@ -84,11 +91,18 @@ impl Rust {
 
     /// Runs code and gives its own outputs (those of commands), or the error it ended in.
     fn run(&mut self, code: &str, count: u32) -> Result<EvalOutputs, CellError> {
-        let Self { context, parts } = self;
+        let Self {
+            context,
+            parts,
+            prelude,
+        } = self;
         parts.interrupter.start_cell();
         // A fault of evcxr must not end the kernel with all that the user has.
         let result = catch_unwind(AssertUnwindSafe(|| context.execute(code)));
-        parts.pump.end_cell();
+        let printed = parts.pump.end_cell();
+        if let Some(value) = printed.and_then(|value| parts.inbox.keep(value)) {
+            parts.outlet.result(value);
+        }
         let interrupted = parts.interrupter.end_cell();
         let failure = parts.inbox.take_failure();
         if interrupted && (failure.is_some() || !matches!(result, Ok(Ok(_)))) {
@@ -102,7 +116,15 @@ impl Rust {
             return Err(errors::from_failure(code, count, &generated, &failure));
         }
         match result {
-            Ok(Ok(outputs)) => Ok(outputs),
+            Ok(Ok(outputs)) => {
+                // evcxr's `:clear` takes the library away along with the user's own.
+                if code.lines().any(|line| line.trim() == ":clear") {
+                    context
+                        .execute(prelude)
+                        .map_err(|error| errors::plain("EvaluationError", &error.to_string()))?;
+                }
+                Ok(outputs)
+            }
             Ok(Err(evcxr::Error::CompilationErrors(list))) => {
                 Err(errors::from_compiler(code, count, &list))
             }
@@ -113,17 +135,6 @@ impl Rust {
             )),
         }
     }
-}
-
-fn open_context(
-    session: &Session,
-    data: &Path,
-    surroundings: &Surroundings<'_>,
-) -> Result<CommandContext> {
-    let template = Template::locate(data)?;
-    template.build(|folder| context::compile_template(&template, folder, surroundings))?;
-    template.copy_to(session.crate_dir())?;
-    context::open(session.crate_dir(), &template.library(), surroundings)
 }
 
 /// Why no cell can run.

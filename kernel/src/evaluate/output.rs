@@ -46,8 +46,8 @@ enum Request {
     /// Publish all that has been written, then answer.
     Drain(Sender<()>),
     /// The same at the end of a cell: nothing is held back, and a rich content that came last is
-    /// the cell's value.
-    EndCell(Sender<()>),
+    /// the cell's value, which is the answer.
+    EndCell(Sender<Option<Bundle>>),
 }
 
 impl Pump {
@@ -74,18 +74,18 @@ impl Pump {
         self.ask(Request::Drain);
     }
 
-    /// Publishes everything that the cell wrote, to its last byte.
-    pub fn end_cell(&self) {
-        self.ask(Request::EndCell);
+    /// Publishes everything that the cell wrote, to its last byte, and gives the value that it
+    /// printed last by evcxr's protocol, if it did.
+    pub fn end_cell(&self) -> Option<Bundle> {
+        self.ask(Request::EndCell).flatten()
     }
 
-    fn ask(&self, request: impl Fn(Sender<()>) -> Request) {
+    fn ask<T>(&self, request: impl Fn(Sender<T>) -> Request) -> Option<T> {
         let (answer, answered) = mpsc::channel();
-        if self.requests.send(request(answer)).is_ok() {
-            let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-            // An error means that the pump has ended with the kernel: nothing is left to wait for.
-            let _ = answered.recv();
-        }
+        self.requests.send(request(answer)).ok()?;
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        // Without an answer the pump has ended with the kernel: nothing is left to wait for.
+        answered.recv().ok()
     }
 }
 
@@ -135,26 +135,25 @@ impl Reader {
 
     fn answer(&mut self, request: Request) {
         self.read_available();
-        let answer = match request {
+        match request {
             Request::Drain(answer) => {
                 self.show_value_as_display();
-                answer
+                let _ = answer.send(());
             }
             Request::EndCell(answer) => {
                 self.flush();
-                if let Some(bundle) = self.value.take() {
-                    self.sink.result(bundle);
-                }
-                answer
+                let _ = answer.send(self.value.take());
             }
-        };
-        let _ = answer.send(());
+        }
     }
 
     /// Publishes what can be read without waiting.
     fn read_available(&mut self) {
         let mut buffer = vec![0; READ_SIZE];
-        loop {
+        // What was written before this call fits into the pipe. A thread that prints without pause
+        // must not keep it from returning.
+        let mut budget = PIPE_SIZE;
+        while budget > 0 {
             let from_stdout = self.stdout.read(&mut buffer);
             let pieces = self.stdout.splitter.push(&buffer[..from_stdout]);
             self.publish_stdout(pieces);
@@ -165,6 +164,7 @@ impl Reader {
             if from_stdout == 0 && from_stderr == 0 {
                 return;
             }
+            budget = budget.saturating_sub(from_stdout.max(from_stderr));
         }
     }
 

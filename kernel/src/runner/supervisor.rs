@@ -180,8 +180,15 @@ impl Supervisor {
                 "no snapshot of the variables could be made ({error}): a crash now would lose them"
             ));
         };
+        let pid = i32::try_from(announced).ok().and_then(Pid::from_raw);
+        let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         // Only this user's processes reach the socket; one that is not the snapshot is let go.
         loop {
+            if !self.snapshot_is_coming(pidfd.as_ref())? {
+                return self.tell_user(
+                    "the snapshot of the variables did not start: a crash now would lose them",
+                );
+            }
             let (stream, _) = self.snapshots.accept()?;
             let peer = rustix::net::sockopt::socket_peercred(&stream)?;
             if peer.pid.as_raw_nonzero().get().unsigned_abs() == announced {
@@ -191,6 +198,24 @@ impl Supervisor {
                     threads: info.threads,
                 });
                 return Ok(());
+            }
+        }
+    }
+
+    /// Waits until a connection is there to accept; `false` when the snapshot ended before it made one.
+    fn snapshot_is_coming(&self, snapshot: Option<&OwnedFd>) -> io::Result<bool> {
+        let Some(snapshot) = snapshot else {
+            return Ok(false);
+        };
+        loop {
+            let mut fds = [
+                PollFd::new(&self.snapshots, PollFlags::IN),
+                PollFd::new(snapshot, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) => return Ok(!fds[0].revents().is_empty()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }

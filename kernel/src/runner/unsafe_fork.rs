@@ -1,5 +1,8 @@
-//! Making the worker: `fork`, and what has to be set in a child. The supervisor has one thread, so
-//! that the child may go on as an ordinary process.
+//! Making the worker and its snapshots: `fork`, and what has to be set in a child.
+//!
+//! The supervisor has one thread. The worker may have more: those of the library, which rests while
+//! no cell runs, and those of the user. A snapshot has only the thread that forked; a lock that
+//! another thread held at that moment stays locked in it.
 
 use std::io;
 
@@ -13,10 +16,10 @@ pub enum Side {
     Parent(Pid),
 }
 
-/// Forks. Must be called while this process has only one thread.
+/// Forks. The child goes on with the calling thread alone.
 pub fn fork() -> io::Result<Side> {
-    // SAFETY: the supervisor never starts a thread, so no lock can be held by another thread at
-    // this moment, and the child may allocate and run ordinary code.
+    // SAFETY: glibc makes its own locks, the allocator's included, usable in the child. Locks of user
+    // code that other threads hold are a risk of a hang there, not of unsoundness.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
@@ -40,4 +43,11 @@ pub fn clean_environment() {
         std::env::remove_var("EVCXR_IS_RUNTIME");
         std::env::remove_var("RUST_BACKTRACE");
     }
+}
+
+/// Ends this process at once: without destructors, exit handlers or flushing, which belong to the
+/// process it was forked from.
+pub fn vanish() -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(0) }
 }

@@ -87,8 +87,11 @@ impl Worker {
             let info = match unsafe_fork::fork() {
                 Ok(Side::Child) => {
                     // Closes this copy of the worker's channel, so that its death is seen.
-                    self.supervisor =
-                        Channel::new(UnixStream::connect(session.join(SNAPSHOT_SOCKET))?);
+                    match UnixStream::connect(session.join(SNAPSHOT_SOCKET)) {
+                        Ok(stream) => self.supervisor = Channel::new(stream),
+                        // The supervisor sees it end, and tells the user.
+                        Err(_) => unsafe_fork::vanish(),
+                    }
                     self.sleep();
                     unsafe_fork::die_with_parent()?;
                     woken = true;
@@ -117,7 +120,7 @@ impl Worker {
     /// supervisor.
     fn sleep(&mut self) {
         if !matches!(self.supervisor.receive(), Ok(Some(Order::Wake))) {
-            std::process::exit(0);
+            unsafe_fork::vanish();
         }
     }
 }

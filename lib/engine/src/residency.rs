@@ -13,7 +13,8 @@ use wire::{
     Failure, FailureKind,
     host::{Event, UnloadTarget},
     model::{
-        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelInfo, ModelSource, ModelSpec, Resident,
+        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelInfo, ModelSource,
+        ModelSpec, Resident,
     },
 };
 
@@ -428,13 +429,19 @@ fn source_key(source: &ModelSource) -> ModelSource {
         local_files_only: false,
         ..source.clone()
     };
-    if let Ok(path) = Path::new(&source.repo).canonicalize() {
+    if Path::new(&source.repo).is_absolute()
+        && let Ok(path) = Path::new(&source.repo).canonicalize()
+    {
         key.repo = path.display().to_string();
         key.revision = None;
         return key;
     }
     key.revision.get_or_insert_with(|| "main".to_owned());
     if key.repo == EMBEDDED_REPO {
+        // The embedded file is a copy of this revision, and stands for `main` too.
+        if key.revision.as_deref() == Some(EMBEDDED_REVISION) {
+            key.revision = Some("main".to_owned());
+        }
         key.gguf_file
             .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
     }

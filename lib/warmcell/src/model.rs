@@ -1,7 +1,7 @@
 //! `AutoModelForCausalLM`, and the handle to a model that it gives. A handle holds no weights: it
 //! says which model it stands for, so that it outlives the process that holds them.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use wire::{
     FailureKind,
@@ -24,7 +24,7 @@ impl AutoModelForCausalLM {
     /// [`ModelBuilder::load`].
     pub fn from_pretrained(name: impl Into<String>) -> ModelBuilder {
         let spec = ModelSpec {
-            source: ModelSource::new(name),
+            source: source(name),
             dtype: None,
             device: Device::Auto,
         };
@@ -32,6 +32,22 @@ impl AutoModelForCausalLM {
             spec,
             device: Ok(()),
         }
+    }
+}
+
+/// Where a name leads. What exists here, or is written as a path, becomes absolute: the model host
+/// runs in another folder.
+pub(crate) fn source(name: impl Into<String>) -> ModelSource {
+    let name = name.into();
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let path = match (name.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(&name),
+    };
+    let is_local = name.starts_with(['.', '/', '~']) || path.exists();
+    match std::path::absolute(&path) {
+        Ok(absolute) if is_local => ModelSource::new(absolute.display().to_string()),
+        _ => ModelSource::new(name),
     }
 }
 

@@ -35,7 +35,7 @@ impl AutoTokenizer {
     /// As [`Self::from_pretrained`], with options.
     pub fn builder(name: impl Into<String>) -> TokenizerBuilder {
         TokenizerBuilder {
-            source: ModelSource::new(name),
+            source: crate::model::source(name),
         }
     }
 }

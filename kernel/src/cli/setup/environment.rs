@@ -30,7 +30,7 @@ pub fn ensure(data: &Path) -> Result<()> {
     fs::write(&requirements, REQUIREMENTS)
         .with_context(|| format!("cannot write `{}`", requirements.display()))?;
     create(data, &python)?;
-    install(data, &requirements)?;
+    install(data, &python, &requirements)?;
     let stamp = stamp_file(data);
     fs::write(&stamp, stamp_text()).with_context(|| format!("cannot write `{}`", stamp.display()))
 }
@@ -47,19 +47,20 @@ fn create(data: &Path, python: &Python) -> Result<()> {
     let _work = Work::begin(&format!("making a Python {major}.{minor} environment"));
     let mut command = Command::new(&python.program);
     command
-        .args(["-m", "venv", "--clear"])
+        // Debian's Python lacks what would put pip into it; the machine's pip installs from outside.
+        .args(["-m", "venv", "--clear", "--without-pip"])
         .arg(paths::venv(data));
     process::run_logged(&mut command, &data.join("venv.log"))
-        .context("cannot make a Python environment (Debian and Ubuntu keep what it needs in the package python3-venv)")
+        .context("cannot make a Python environment")
 }
 
-fn install(data: &Path, requirements: &Path) -> Result<()> {
+fn install(data: &Path, python: &Python, requirements: &Path) -> Result<()> {
     let _work = Work::begin("installing JupyterLab and nbclient");
-    let mut command = python::command(data);
+    let mut command = Command::new(&python.program);
     command
+        .args(["-m", "pip", "--python"])
+        .arg(python::in_venv(data))
         .args([
-            "-m",
-            "pip",
             "install",
             "--disable-pip-version-check",
             "--no-input",

@@ -134,10 +134,35 @@ impl<'a> Tokens<'a> {
         let tokenizer = self.generator.tokenizer;
         let text = tokenizer.decode(tail, false)?;
         let before = tokenizer.decode(&tail[..tail.len() - 1], false)?;
-        Ok(stops.iter().filter(|stop| !stop.is_empty()).any(|stop| {
-            text.rfind(stop.as_str())
-                .is_some_and(|at| at + stop.len() > before.len())
-        }))
+        Ok(stops.iter().any(|stop| completed_now(stop, &text, &before)))
+    }
+}
+
+/// Whether `stop` ends in what `text` has beyond `before`, the text without its last token. A character
+/// whose bytes lie in several tokens stands in `before` as U+FFFD, so the two are compared, not their
+/// lengths.
+fn completed_now(stop: &str, text: &str, before: &str) -> bool {
+    let common = text
+        .bytes()
+        .zip(before.bytes())
+        .take_while(|(a, b)| a == b)
+        .count();
+    !stop.is_empty() && text.rfind(stop).is_some_and(|at| at + stop.len() > common)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::completed_now;
+
+    #[test]
+    fn a_stop_string_is_seen_when_its_last_character_spans_tokens() {
+        assert!(completed_now("다", "합니다", "합니\u{FFFD}"));
+        assert!(completed_now("\n\n", "a\n\nb", "a\n"));
+        assert!(
+            !completed_now("a", "a b", "a "),
+            "completed by an earlier token"
+        );
+        assert!(!completed_now("", "ab", "a"));
     }
 }
 

@@ -85,10 +85,11 @@ pub fn resolve_with(
 /// A path that exists wins over a repository of the same name, as in transformers.
 fn local(source: &ModelSource) -> Result<Option<Layout>, Failure> {
     let path = Path::new(&source.repo);
-    if path.is_file() {
+    // The library makes paths absolute: this process's own folder is nobody's.
+    if path.is_absolute() && path.is_file() {
         return Ok(Some(Layout::Gguf(path.to_owned())));
     }
-    if path.is_dir() {
+    if path.is_absolute() && path.is_dir() {
         return local_folder(path, source).map(Some);
     }
     let is_path = path.is_absolute()
