@@ -54,11 +54,13 @@ pub fn open(
             .map_err(|error| anyhow!("{error}"))
     })?
     .context("cannot start the evaluation of Rust")?;
+    tracing::debug!("evcxr is up");
     discard(outputs);
     let mut context = CommandContext::with_eval_context(context);
     context
         .execute(&prelude(library))
         .map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
+    tracing::debug!("the library is in scope");
     Ok(context)
 }
 
