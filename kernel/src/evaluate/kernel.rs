@@ -1,6 +1,9 @@
 //! One kernel: its session, its control, and the protocol's loop around the language.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use jupyter::{Completeness, Control, KernelInfo, Language, LanguageInfo, Publisher, Settings};
@@ -10,30 +13,43 @@ use super::{
     context::{self, Surroundings},
     interrupt::Interrupter,
     language::{self, Rust},
-    session::Session,
+    session::{self, Session},
     template::Template,
 };
 
 /// Serves the front end of `connection_file` until it asks for the end.
 pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let host_socket = host::default_socket();
-    let runtime = host::prepare_folder(&host_socket)?;
-    let session = Session::create(&runtime, data).context("cannot make the kernel's folders")?;
-    let interrupter = Arc::new(Interrupter::new(session.id.clone(), host_socket.clone()));
+    let id = session::new_id();
+    let interrupter = Arc::new(Interrupter::new(id.clone(), host_socket.clone()));
     let control = Arc::new(RustControl {
         interrupter: Arc::clone(&interrupter),
     });
-    let data = data.to_owned();
     let settings = Settings {
         connection_file: connection_file.to_owned(),
         history_file: Some(data.join("history.jsonl")),
     };
-    let language = move |_: Publisher| match Rust::open(session, &data, host_socket, interrupter) {
-        Ok(rust) => Ok(Box::new(rust) as Box<dyn Language>),
-        Err(error) => Err(language::unusable(&error)),
+    let data = data.to_owned();
+    // What fails in here is told by every cell, where a user looks; a kernel that ends tells nobody.
+    let language = move |_: Publisher| {
+        open(id, &data, host_socket, interrupter)
+            .map(|rust| Box::new(rust) as Box<dyn Language>)
+            .map_err(|error| language::unusable(&error))
     };
     jupyter::run(&settings, control, language)?;
     Ok(())
+}
+
+fn open(
+    id: String,
+    data: &Path,
+    host_socket: PathBuf,
+    interrupter: Arc<Interrupter>,
+) -> Result<Rust> {
+    let runtime = host::prepare_folder(&host_socket)?;
+    let session =
+        Session::create(id, &runtime, data).context("cannot make the kernel's folders")?;
+    Rust::open(session, data, host_socket, interrupter)
 }
 
 /// Builds the library for cells, unless that was done.
@@ -44,7 +60,8 @@ pub fn build_template(data: &Path) -> Result<()> {
     }
     let host_socket = host::default_socket();
     let runtime = host::prepare_folder(&host_socket)?;
-    let session = Session::create(&runtime, data).context("cannot make a folder to build in")?;
+    let session = Session::create(session::new_id(), &runtime, data)
+        .context("cannot make a folder to build in")?;
     let surroundings = Surroundings {
         working_dir: std::env::current_dir().context("the current folder is gone")?,
         session: &session,

@@ -3,7 +3,8 @@
 //! kernel left is removed by the next one.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -16,6 +17,7 @@ pub const STDOUT_PIPE: &str = "stdout";
 pub const STDERR_PIPE: &str = "stderr";
 const CELL_SOCKET: &str = "cell.sock";
 const CONFIG_DIR: &str = "config";
+const LOCK: &str = "lock";
 
 /// One kernel's folders.
 pub struct Session {
@@ -23,37 +25,44 @@ pub struct Session {
     pub id: String,
     runtime: PathBuf,
     crate_dir: PathBuf,
+    /// Held for as long as the kernel lives, on whichever machine that is.
+    #[expect(dead_code, reason = "a lock is held, not used")]
+    locks: [File; 2],
+}
+
+/// A name for a session that no other has.
+pub fn new_id() -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{}-{}", std::process::id(), &random[..8])
+}
+
+/// Locks a session's folder.
+fn hold(folder: &Path) -> io::Result<File> {
+    let lock = File::create(folder.join(LOCK))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 impl Session {
     /// Makes the folders and the pipes below `runtime` (pipes, socket) and `data` (the crate).
-    pub fn create(runtime: &Path, data: &Path) -> io::Result<Self> {
-        let id = format!(
-            "{}-{}",
-            std::process::id(),
-            &uuid::Uuid::new_v4().simple().to_string()[..8]
-        );
+    pub fn create(id: String, runtime: &Path, data: &Path) -> io::Result<Self> {
         let kernels = runtime.join("kernels");
         let crates = data.join("sessions");
         remove_leftovers(&kernels);
         remove_leftovers(&crates);
-        let session = Self {
-            runtime: kernels.join(&id),
-            crate_dir: crates.join(&id),
-            id,
-        };
-        for folder in [
-            &kernels,
-            &crates,
-            &session.runtime,
-            &session.crate_dir,
-            &session.config_dir(),
-        ] {
+        let (runtime, crate_dir) = (kernels.join(&id), crates.join(&id));
+        for folder in [&runtime, &crate_dir, &runtime.join(CONFIG_DIR)] {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(folder)?;
         }
+        let session = Self {
+            locks: [hold(&runtime)?, hold(&crate_dir)?],
+            id,
+            runtime,
+            crate_dir,
+        };
         for pipe in [STDOUT_PIPE, STDERR_PIPE] {
             let owner_only = Mode::RUSR | Mode::WUSR;
             rustix::fs::mknodat(
@@ -95,18 +104,18 @@ impl Drop for Session {
     }
 }
 
-/// Removes the folders of kernels that are gone, which a kill leaves behind.
+/// Removes the folders of kernels that are gone, which a kill leaves behind: those whose lock nobody
+/// holds. A process id would not do, since folders of data may be shared between machines.
 fn remove_leftovers(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let process = name
-            .to_str()
-            .and_then(|name| name.split('-').next())
-            .and_then(|id| id.parse::<u32>().ok());
-        if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+        // A folder without a lock is being made.
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -119,14 +128,14 @@ mod tests {
     #[test]
     fn leftovers_of_dead_kernels_go_and_living_ones_stay() {
         let base = tempfile::tempdir().expect("a folder");
-        let kernels = base.path().join("kernels");
-        // Process ids end below 4,194,304 on Linux.
-        let dead = kernels.join("4194399-deadbeef");
-        let living = kernels.join(format!("{}-11111111", std::process::id()));
+        let create = |id: &str| Session::create(id.to_owned(), base.path(), base.path());
+        let living = create("living").expect("a session");
+        // A killed kernel's folder: its lock is there, and nobody holds it.
+        let dead = base.path().join("kernels/dead");
         fs::create_dir_all(&dead).expect("a folder");
-        fs::create_dir_all(&living).expect("a folder");
-        let session = Session::create(base.path(), base.path()).expect("a session");
-        assert!(!dead.exists() && living.exists());
+        File::create(dead.join(LOCK)).expect("a file");
+        let session = create("new").expect("a session");
+        assert!(!dead.exists() && living.runtime_dir().exists());
         let folder = session.runtime_dir().to_owned();
         drop(session);
         assert!(!folder.exists());
