@@ -15,15 +15,40 @@ use crate::{
     runner::{self, SESSION_DIR_VAR},
 };
 
-/// evcxr's options for cells. Dependencies are dynamic, so that a static in one of them exists once
-/// and a cell links in little time; cells are compiled without optimisation, which halves rustc's
-/// share, their dependencies with it. The second line reaches cargo's profile behind the first.
-pub const CELL_OPTIONS: &str = r#"[evcxr]
+/// evcxr's options for cells: dependencies are dynamic, so that a static in one of them exists once
+/// and a cell links in little time.
+pub const CELL_OPTIONS: &str = "[evcxr]
 allow_static_linking = false
 preserve_vars_on_panic = true
-opt_level = '''0
-package."*".opt-level = 2'''
-"#;
+";
+
+/// The optimisation that cells start with. It halves rustc's share; dependencies are optimised.
+pub const DEFAULT_LEVEL: &str = "0";
+
+/// The value of evcxr's optimisation level for `level`. evcxr writes it into the middle of the
+/// manifest's profile, so more than a number can stand there: the rest of the profile, our own
+/// dependency, and the head of a profile that nobody uses for what evcxr writes behind it.
+///
+/// With the library in the first manifest, the analyser reads the project once. Brought in by
+/// `:dep` it was read twice, two of the five seconds that a kernel took to start.
+pub fn optimisation(level: &str, library: &Path) -> String {
+    format!(
+        r#"{level}
+debug = false
+strip = "debuginfo"
+rpath = true
+debug-assertions = true
+overflow-checks = true
+package."*".opt-level = 2
+
+[target."cfg(all())".dependencies]
+warmcell = {{ path = {:?} }}
+
+[profile.release]
+opt-level = 0"#,
+        library.display().to_string()
+    )
+}
 
 /// What the runner needs to know.
 pub struct Surroundings<'a> {
@@ -45,8 +70,9 @@ pub fn open(
 ) -> Result<CommandContext> {
     let session = surroundings.session;
     let config = format!(
-        "{CELL_OPTIONS}tmpdir = {:?}\n",
-        crate_dir.display().to_string()
+        "{CELL_OPTIONS}tmpdir = {:?}\nopt_level = '''{}'''\n",
+        crate_dir.display().to_string(),
+        optimisation(DEFAULT_LEVEL, library)
     );
     fs::write(session.config_dir().join("evcxr.toml"), config)?;
     let (context, outputs) = in_folder(&session.config_dir(), || {
@@ -58,7 +84,7 @@ pub fn open(
     discard(outputs);
     let mut context = CommandContext::with_eval_context(context);
     context
-        .execute(&prelude(library))
+        .execute(PRELUDE)
         .map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
     tracing::debug!("the library is in scope");
     Ok(context)
@@ -67,12 +93,7 @@ pub fn open(
 /// What brings the library into scope. The `?` makes evcxr write cells so that they may use it. Left
 /// to the first cell that does, it would compile that twice, and show a last expression by `Debug`
 /// alone.
-pub fn prelude(library: &Path) -> String {
-    format!(
-        ":dep warmcell = {{ path = {:?} }}\nuse warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n",
-        library.display().to_string()
-    )
-}
+pub const PRELUDE: &str = "use warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n";
 
 /// Builds the template's crate folder, for [`Template::build`].
 pub fn compile_template(

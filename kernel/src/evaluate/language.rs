@@ -28,8 +28,8 @@ use super::{
 pub struct Rust {
     context: CommandContext,
     parts: Parts,
-    /// What brings the library into scope.
-    prelude: String,
+    /// The library's folder.
+    library: PathBuf,
 }
 
 /// What an evaluation needs beside evcxr.
@@ -78,7 +78,7 @@ impl Rust {
         pump.end_cell();
         Ok(Self {
             context,
-            prelude: context::prelude(&template.library()),
+            library: template.library(),
             parts: Parts {
                 pump,
                 inbox,
@@ -94,8 +94,9 @@ impl Rust {
         let Self {
             context,
             parts,
-            prelude,
+            library,
         } = self;
+        let code = &set_optimisation(context, library, code)?;
         parts.interrupter.start_cell();
         // A fault of evcxr must not end the kernel with all that the user has.
         let result = catch_unwind(AssertUnwindSafe(|| context.execute(code)));
@@ -120,7 +121,7 @@ impl Rust {
                 // evcxr's `:clear` takes the library away along with the user's own.
                 if code.lines().any(|line| line.trim() == ":clear") {
                     context
-                        .execute(prelude)
+                        .execute(context::PRELUDE)
                         .map_err(|error| errors::plain("EvaluationError", &error.to_string()))?;
                 }
                 Ok(outputs)
@@ -135,6 +136,36 @@ impl Rust {
             )),
         }
     }
+}
+
+/// Carries out `:opt` and leaves the rest of the cell: evcxr's own would put the bare number where
+/// [`context::optimisation`] has more.
+fn set_optimisation(
+    context: &mut CommandContext,
+    library: &Path,
+    code: &str,
+) -> Result<String, CellError> {
+    let mut rest = String::with_capacity(code.len());
+    for line in code.split_inclusive('\n') {
+        let mut words = line.split_whitespace();
+        if words.next() != Some(":opt") {
+            rest.push_str(line);
+            continue;
+        }
+        let level = words.next().unwrap_or("2");
+        if !matches!(level, "0" | "1" | "2" | "3") {
+            return Err(errors::plain(
+                "InvalidArgument",
+                &format!("`:opt {level}`: a level is 0, 1, 2 or 3"),
+            ));
+        }
+        context
+            .set_opt_level(&context::optimisation(level, library))
+            .map_err(|error| errors::plain("EvaluationError", &error.to_string()))?;
+        // The lines behind keep their numbers.
+        rest.push('\n');
+    }
+    Ok(rest)
 }
 
 /// Why no cell can run.

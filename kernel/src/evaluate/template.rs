@@ -43,6 +43,7 @@ impl Template {
         hash.update(WORKSPACE);
         hash.update(LOCK);
         hash.update(super::context::CELL_OPTIONS);
+        hash.update(super::context::optimisation("", Path::new("")));
         hash.update(&rustc.stdout);
         let key = hex::encode(&hash.finalize()[..8]);
         Ok(Self {

@@ -150,6 +150,17 @@ fn completed_now(stop: &str, text: &str, before: &str) -> bool {
     !stop.is_empty() && text.rfind(stop).is_some_and(|at| at + stop.len() > common)
 }
 
+impl Iterator for Tokens<'_> {
+    type Item = Result<u32, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finish_reason.is_some() {
+            return None;
+        }
+        self.advance().transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::completed_now;
@@ -163,16 +174,5 @@ mod tests {
             "completed by an earlier token"
         );
         assert!(!completed_now("", "ab", "a"));
-    }
-}
-
-impl Iterator for Tokens<'_> {
-    type Item = Result<u32, Failure>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.finish_reason.is_some() {
-            return None;
-        }
-        self.advance().transpose()
     }
 }
