@@ -99,8 +99,13 @@ async function runNotebook(page) {
   await streaming.waitFor({ timeout: 240_000 });
   await streaming.scrollIntoViewIfNeeded();
   const [first, early] = [await streaming.screenshot(), await streaming.innerText()];
-  await page.waitForTimeout(500);
-  const [second, later] = [await streaming.screenshot(), await streaming.innerText()];
+  // A busy machine takes its time; the story is two hundred tokens long.
+  let later = early;
+  for (let tries = 0; later.length <= early.length && tries < 100; tries++) {
+    await page.waitForTimeout(100);
+    later = await streaming.innerText();
+  }
+  const second = await streaming.screenshot();
   writeFileSync(join(shots, "streaming-1.png"), first);
   writeFileSync(join(shots, "streaming-2.png"), second);
   assert.ok(later.length > early.length && later.startsWith(early.trimEnd()), `the text did not grow:\n${early}\n---\n${later}`);
