@@ -54,7 +54,7 @@ opt-level = 0"#,
 pub struct Surroundings<'a> {
     /// The folder in which cells run.
     pub working_dir: PathBuf,
-    /// The session's pipes and socket; none while the template is built, when no cell is shown.
+    /// The session's pipes and socket.
     pub session: &'a Session,
     /// The model host's socket.
     pub host_socket: PathBuf,

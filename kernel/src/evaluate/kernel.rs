@@ -120,7 +120,8 @@ impl Control for RustControl {
     }
 }
 
-/// The version of the compiler that this program, and so its cells, are built for.
+/// The oldest version of Rust that this program is built for. Cells are compiled by the machine's own,
+/// which may be newer; asking it takes longer than `kernel_info` may.
 fn toolchain_version() -> String {
     env!("CARGO_PKG_RUST_VERSION").to_owned()
 }
