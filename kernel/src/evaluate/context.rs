@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
-use super::{session::Session, template::Template};
+use super::{control::Runner, session::Session, template::Template};
 use crate::{
     cli::DATA_DIR_VAR,
     runner::{self, SESSION_DIR_VAR},
@@ -76,8 +76,9 @@ pub fn open(
     );
     fs::write(session.config_dir().join("evcxr.toml"), config)?;
     let (context, outputs) = in_folder(&session.config_dir(), || {
-        EvalContext::with_subprocess_command(runner_command(crate_dir, surroundings)?)
-            .map_err(|error| anyhow!("{error}"))
+        let mut relay = runner_command(crate_dir, surroundings)?;
+        relay.arg(runner::RELAY);
+        EvalContext::with_subprocess_command(relay).map_err(|error| anyhow!("{error}"))
     })?
     .context("cannot start the evaluation of Rust")?;
     tracing::debug!("evcxr is up");
@@ -101,6 +102,7 @@ pub fn compile_template(
     crate_dir: &Path,
     surroundings: &Surroundings<'_>,
 ) -> Result<()> {
+    let _runner = start_runner(crate_dir, surroundings)?;
     let mut context = open(crate_dir, &template.library(), surroundings)?;
     context
         .execute("1 + 1")
@@ -117,6 +119,11 @@ fn in_folder<T>(folder: &Path, action: impl FnOnce() -> T) -> Result<T> {
     // A folder that was removed meanwhile cannot be entered again; absolute paths go on working.
     let _ = env::set_current_dir(before);
     Ok(value)
+}
+
+/// Starts the process in which cells run; evcxr's child only passes on what it says to it.
+pub fn start_runner(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<Runner> {
+    Runner::start(runner_command(crate_dir, surroundings)?).context("cannot start the cell runner")
 }
 
 fn runner_command(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<Command> {

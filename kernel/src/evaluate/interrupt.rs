@@ -3,8 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
-    process::Child,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,6 +13,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::control::Control;
+use crate::runner;
 
 /// How long a cell may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -25,7 +27,8 @@ pub struct Interrupter {
     running: AtomicU64,
     started: AtomicU64,
     interrupted: AtomicBool,
-    runner: Mutex<Option<Arc<Mutex<Child>>>>,
+    /// The folder with the cell runner's socket, once there is one.
+    runner: Mutex<Option<PathBuf>>,
     session: String,
     host_socket: PathBuf,
 }
@@ -43,9 +46,9 @@ impl Interrupter {
         }
     }
 
-    /// The runner that is to be ended when a cell does not listen.
-    pub fn set_runner(&self, runner: Arc<Mutex<Child>>) {
-        *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(runner);
+    /// The session whose runner is told to end a cell that does not listen.
+    pub fn set_runner(&self, session: &Path) {
+        *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.to_owned());
     }
 
     /// A cell begins.
@@ -83,17 +86,17 @@ impl Interrupter {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let runner =
-            runner.map(|runner| runner.lock().unwrap_or_else(PoisonError::into_inner).id());
         let mut compiled = Instant::now();
         // Until it is over: analysis may go before the compiler, and the cell after it.
         while self.running.load(Ordering::SeqCst) == cell {
-            if end_compilers(runner) {
+            if end_compilers() {
                 compiled = Instant::now();
             }
             if compiled.elapsed() > PATIENCE {
                 // The snapshot of the worker takes over.
-                runner.into_iter().flat_map(forks).for_each(kill);
+                if let Some(session) = &runner {
+                    end_cell(session);
+                }
                 compiled = Instant::now();
             }
             thread::sleep(LOOK_AGAIN);
@@ -116,27 +119,25 @@ impl Interrupter {
     }
 }
 
-/// Ends the kernel's children and theirs, but for the runner: cargo and rustc. Says whether there
-/// were any.
-fn end_compilers(runner: Option<u32>) -> bool {
-    let compilers: Vec<u32> = children(std::process::id())
-        .into_iter()
-        .filter(|&child| Some(child) != runner)
-        .collect();
+fn end_cell(session: &Path) {
+    let ended = Control::connect(session).and_then(|mut control| control.end_cell());
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the cell runner cannot be told to end the cell");
+    }
+}
+
+/// Ends the kernel's children and theirs, but for the cell runner and its relay: cargo and rustc. Says
+/// whether there were any.
+fn end_compilers() -> bool {
+    let mut compilers = children(std::process::id());
+    compilers.retain(|&child| !is_runner(child));
     compilers.iter().copied().for_each(end_tree);
     !compilers.is_empty()
 }
 
-/// The children of a process that are forks of it. The runner's only one is the worker; what a dead
-/// worker had started, the model host above all, is its child too and is left alone.
-fn forks(process: u32) -> Vec<u32> {
-    let command = |process: u32| fs::read(format!("/proc/{process}/cmdline")).ok();
-    let Some(own) = command(process) else {
-        return Vec::new();
-    };
-    let mut forks = children(process);
-    forks.retain(|&child| command(child).as_ref() == Some(&own));
-    forks
+fn is_runner(process: u32) -> bool {
+    let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    command.split(|&byte| byte == 0).nth(1) == Some(runner::COMMAND.as_bytes())
 }
 
 fn end_tree(process: u32) {

@@ -15,6 +15,7 @@ use wire::{FailureKind, cell::CellFailure, mime::Bundle};
 use super::{
     content::Piece,
     context::{self, Surroundings},
+    control::Runner,
     displays::{Displays, Inbox},
     errors,
     interrupt::Interrupter,
@@ -38,6 +39,8 @@ struct Parts {
     inbox: Arc<Inbox>,
     outlet: Arc<Outlet>,
     interrupter: Arc<Interrupter>,
+    // Before the session, whose folder it listens in.
+    _runner: Runner,
     _session: Session,
 }
 
@@ -72,8 +75,9 @@ impl Rust {
         let template = Template::locate(data)?;
         template.build(|folder| context::compile_template(&template, folder, &surroundings))?;
         template.copy_to(session.crate_dir())?;
+        let runner = context::start_runner(session.crate_dir(), &surroundings)?;
         let context = context::open(session.crate_dir(), &template.library(), &surroundings)?;
-        interrupter.set_runner(context.process_handle());
+        interrupter.set_runner(session.runtime_dir());
         // What the first compilations printed belongs to no cell.
         pump.end_cell();
         Ok(Self {
@@ -84,6 +88,7 @@ impl Rust {
                 inbox,
                 outlet,
                 interrupter,
+                _runner: runner,
                 _session: session,
             },
         })

@@ -5,6 +5,7 @@ pub mod compile;
 mod completeness;
 mod content;
 mod context;
+pub mod control;
 mod displays;
 mod errors;
 mod interrupt;

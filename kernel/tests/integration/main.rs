@@ -1,0 +1,3 @@
+//! The parts of the binary that can be tried without a front end.
+
+mod runner;
