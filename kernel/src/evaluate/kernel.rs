@@ -62,12 +62,7 @@ pub fn build_template(data: &Path) -> Result<()> {
     let runtime = host::prepare_folder(&host_socket)?;
     let session = Session::create(session::new_id(), &runtime, data)
         .context("cannot make a folder to build in")?;
-    let surroundings = Surroundings {
-        working_dir: std::env::current_dir().context("the current folder is gone")?,
-        session: &session,
-        host_socket,
-        data_dir: data,
-    };
+    let surroundings = Surroundings::of(&session, host_socket, data)?;
     // The runner writes into the session's pipes: someone has to hold them open.
     let _pump = super::output::Pump::start(session.runtime_dir(), Arc::new(super::sink::Nowhere))?;
     template.build(|folder| context::compile_template(&template, folder, &surroundings))

@@ -11,11 +11,13 @@ pub mod variables;
 use std::{
     fmt::Display,
     io::Write,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::ThreadId,
 };
 
 use serde::Serialize;
+use variables::VariableStore;
 use wire::{cell::CellFailure, mime::Bundle};
 
 pub use unsafe_hooks::{warmcell_cell_begin, warmcell_cell_end};
@@ -119,6 +121,37 @@ pub fn question_mark<E: Display>(error: &E) {
     let mut cell = cell();
     cell.report.status = Status::Error;
     cell.report.failure = Some(failure);
+}
+
+/// What a `?` in a cell returns. Any error that can be shown becomes one, and is recorded on the way.
+#[derive(Debug)]
+pub struct CellError(());
+
+impl<E: Display> From<E> for CellError {
+    fn from(error: E) -> Self {
+        question_mark(&error);
+        Self(())
+    }
+}
+
+/// Runs a cell's statements, which may panic.
+pub fn run<F>(store: &mut VariableStore, statements: F)
+where
+    F: FnOnce(&mut VariableStore) -> Result<(), CellError>,
+{
+    let mut statements = Some(statements);
+    // Everything but this call is compiled once, here, and not in every cell.
+    run_caught(&mut || match statements.take() {
+        Some(statements) => statements(store),
+        None => Ok(()),
+    });
+}
+
+fn run_caught(statements: &mut dyn FnMut() -> Result<(), CellError>) {
+    // An error has been recorded where it was converted.
+    if catch_unwind(AssertUnwindSafe(statements)).is_err() {
+        panicked();
+    }
 }
 
 /// A variable's type was redefined, so that its value could not be read any more.

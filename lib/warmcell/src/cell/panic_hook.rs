@@ -9,8 +9,9 @@ use std::{
 
 use wire::cell::CellFailure;
 
-/// Where the user's code stands in the generated crate.
-const CELL_FILE: &str = "src/lib.rs";
+/// Where the user's code stands: in the crate that evcxr generates, or in what the compiler read from
+/// its standard input.
+const CELL_FILES: [&str; 2] = ["src/lib.rs", "<anon>"];
 
 /// Takes the place of the standard hook, once a process.
 pub(super) fn install() {
@@ -24,9 +25,11 @@ fn hook(info: &PanicHookInfo<'_>) {
     if let Ok(mut cell) = super::CELL.try_lock()
         && cell.thread == Some(std::thread::current().id())
     {
-        let location = info
-            .location()
-            .filter(|location| location.file().ends_with(CELL_FILE));
+        let location = info.location().filter(|location| {
+            CELL_FILES
+                .iter()
+                .any(|file| location.file().ends_with(file))
+        });
         cell.report.failure = Some(CellFailure {
             ename: "panic".to_owned(),
             evalue: message.to_owned(),

@@ -2,7 +2,11 @@
 //! to this one instead, so that it is compiled once and not once a cell. Names and signatures are
 //! evcxr's (`evcxr_internal_runtime.rs`).
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::Arc,
+};
 
 /// Marker that evcxr's generated code names; nothing prints it.
 pub const USER_ERROR_OCCURRED: &str = "";
@@ -18,10 +22,25 @@ pub fn create_variable_store() -> *mut VariableStore {
     Box::into_raw(Box::default())
 }
 
+/// What evcxr, which cannot be told to forget a variable, is told that one holds that is gone.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Stands for a value that a cell compiled in another way has put into the store. What calls it is
+/// read by evcxr and never run.
+///
+/// # Panics
+/// Always.
+pub fn elsewhere<T>() -> T {
+    panic!("this code is never run")
+}
+
 impl VariableStore {
     /// Keeps a value for later cells.
     pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
-        self.put(name, Box::new(value));
+        if TypeId::of::<T>() != TypeId::of::<Gone>() {
+            self.put(name, Box::new(value));
+        }
     }
 
     /// Whether a variable still has the type that evcxr recorded. When it does not, because the type
@@ -39,9 +58,38 @@ impl VariableStore {
     /// # Panics
     /// The variable is missing or has another type: [`Self::check_variable`] was not called.
     pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
+        if TypeId::of::<T>() == TypeId::of::<Gone>() {
+            self.put(name, Box::new(Gone));
+        }
         match self.take(name).downcast() {
             Ok(value) => *value,
             Err(_) => changed_type(name),
+        }
+    }
+
+    /// Keeps the value of a variable that this cell made. The number is for the kernel, which finds
+    /// the type beside it in the compiled form.
+    pub fn put_new<const NUMBER: usize, T: 'static>(&mut self, name: &str, value: T) {
+        self.put(name, Box::new(value));
+    }
+
+    /// Whether all of these variables have the types that the kernel recorded; those that have not
+    /// are reported as lost.
+    pub fn check(&self, expected: &[(&str, TypeId)]) -> bool {
+        let mut fit = true;
+        for &(name, type_id) in expected {
+            if self.get(name).map(|value| value.type_id()) != Some(type_id) {
+                lost(name);
+                fit = false;
+            }
+        }
+        fit
+    }
+
+    /// Lets go of the values of variables that cells cannot name any more.
+    pub fn forget(&mut self, names: &[&str]) {
+        for name in names {
+            self.variables.remove(*name);
         }
     }
 
