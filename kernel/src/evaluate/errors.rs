@@ -8,7 +8,7 @@ use evcxr::CompilationError;
 use jupyter::CellError;
 use wire::cell::CellFailure;
 
-use super::direct::{Binding, Diagnostic, Generated, Place, Span};
+use super::direct::{Binding, Diagnostic, Generated, Origin, Place, Span};
 
 /// The errors of the compiler, as one error of the cell.
 pub fn from_compiler(code: &str, count: u32, errors: &[CompilationError]) -> CellError {
@@ -66,7 +66,7 @@ pub fn from_rustc(
             .to_owned(),
         evalue: first.map_or_else(
             || "the cell does not compile".to_owned(),
-            |error| error.message.clone(),
+            |error| message(error, generated).to_owned(),
         ),
         traceback: shown
             .iter()
@@ -143,6 +143,26 @@ fn at(code: &str, count: u32, place: Option<Range<usize>>, failure: &CellFailure
     }
 }
 
+/// The compiler's message; but what it says of showing a value speaks of our own code.
+fn message<'a>(error: &'a Diagnostic, generated: &Generated) -> &'a str {
+    if concerns_display(error, generated) {
+        "this value cannot be shown: its type has neither `Debug` nor a display of its own"
+    } else {
+        &error.message
+    }
+}
+
+fn concerns_display(error: &Diagnostic, generated: &Generated) -> bool {
+    let mut places = error.primary();
+    error.number() == "E0599"
+        && places.any(|range| matches!(generated.origin(range.start), Origin::Show(_)))
+}
+
+fn concerns_display_span(span: &Span, generated: &Generated) -> bool {
+    span.in_source()
+        .is_some_and(|range| matches!(generated.origin(range.start), Origin::Show(_)))
+}
+
 /// What the places of a compiler's message are found in.
 struct Compiler<'a> {
     code: &'a str,
@@ -152,13 +172,18 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn render(&self, error: &Diagnostic) -> Vec<String> {
-        let mut title = Level::ERROR.primary_title(&error.message);
+        let mut title = Level::ERROR.primary_title(message(error, self.generated));
         if !error.number().is_empty() {
             title = title.id(error.number());
         }
         let mut group = Group::with_title(title);
         for cell in self.cells(&error.spans) {
             group = group.element(self.snippet(cell, &error.spans));
+        }
+        if concerns_display(error, self.generated) {
+            let help = "`#[derive(Debug)]` on the type, or a `;` at the end of the line";
+            group = group.element(Level::HELP.message(help));
+            return lines(&Renderer::styled().render(&[group]));
         }
         let mut rendered = Renderer::styled().render(&[group]);
         for child in &error.children {
@@ -212,7 +237,11 @@ impl Compiler<'_> {
             } else {
                 AnnotationKind::Context
             };
-            let label = span.label.as_deref().filter(|label| !label.is_empty());
+            let of_ours = concerns_display_span(span, self.generated);
+            let label = span
+                .label
+                .as_deref()
+                .filter(|label| !label.is_empty() && !of_ours);
             snippet = snippet.annotation(kind.span(place.range).label(label));
         }
         snippet

@@ -143,6 +143,7 @@ impl Evaluation {
         self.interrupter.start_cell();
         let result = self.choose(code, count);
         let interrupted = self.interrupter.end_cell();
+        self.rustc.prepare();
         if interrupted && result.is_err() {
             return Err(errors::plain(
                 FailureKind::Interrupted.name(),
@@ -208,7 +209,6 @@ impl Evaluation {
                 }
             };
             if lost.is_empty() {
-                self.rustc.prepare();
                 self.analyst.load();
                 return Ok(());
             }
@@ -233,7 +233,6 @@ impl Evaluation {
                 Ok(ready)
             }
             Outcome::Refused { source, errors } => {
-                self.rustc.prepare();
                 Err(errors::from_rustc(code, count, &source, &errors))
             }
             Outcome::Unkept {
@@ -378,7 +377,6 @@ impl Evaluation {
             variables,
             outputs.is_ok() && failure.is_none(),
         );
-        self.rustc.prepare();
         if let Some(failure) = failure {
             return Err(errors::from_failure(&code, count, &source, &failure));
         }

@@ -381,3 +381,113 @@ fn tokens(text: &str) -> Vec<String> {
         .map(|token| token.text().to_owned())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::direct::Cell;
+
+    /// The items after cells with this code, each its own.
+    fn after(cells: &[&str]) -> Items {
+        let mut items = Items::default();
+        for (count, code) in (1..).zip(cells) {
+            items.define(&Cell::parse(code).items);
+            items.settle(&Arc::new(Source {
+                count,
+                code: (*code).to_owned(),
+            }));
+        }
+        items
+    }
+
+    fn texts(items: &[&Item]) -> Vec<String> {
+        items.iter().map(|item| item.text.clone()).collect()
+    }
+
+    fn needed(items: &Items, code: &str) -> Vec<String> {
+        texts(&items.needed_by(&words(code).map(str::to_owned).collect()))
+    }
+
+    #[test]
+    fn each_name_of_a_use_stands_for_itself() {
+        let items = after(&["use a::{b, c::{self, d as e}, f::*, g as _}; use ::h::i;"]);
+        let expected = [
+            "use a::b;",
+            "use a::c;",
+            "use a::c::d as e;",
+            "use a::f::*;",
+            "use a::g as _;",
+            "use ::h::i;",
+        ];
+        assert_eq!(texts(&items.all()), expected);
+        let items = after(&["use a::{b, c};", "struct b;"]);
+        assert_eq!(texts(&items.all()), ["use a::c;", "struct b;"]);
+    }
+
+    #[test]
+    fn a_definition_replaces_that_of_its_name_and_no_other() {
+        let items = after(&[
+            "fn f() {}\nmacro_rules! f { () => {} }",
+            "fn g() {}",
+            "fn f() { 1; }",
+        ]);
+        assert_eq!(
+            texts(&items.all()),
+            ["macro_rules! f { () => {} }", "fn g() {}", "fn f() { 1; }"]
+        );
+    }
+
+    #[test]
+    fn an_impl_run_again_replaces_itself_and_one_beside_stays() {
+        let items = after(&[
+            "struct P;",
+            "impl P { fn a() {} }",
+            "impl P { fn b() {} }",
+            "impl P { fn a() { 1; } fn c() {} }",
+            "impl T for P { fn t() {} }",
+            "impl T for P { fn t() { 1; } }",
+        ]);
+        assert_eq!(
+            texts(&items.all())[1..],
+            [
+                "impl P { fn b() {} }",
+                "impl P { fn a() { 1; } fn c() {} }",
+                "impl T for P { fn t() { 1; } }"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_changed_type_changes_what_contains_it() {
+        let mut items =
+            after(&["struct A { x: i32 }\nstruct B(Vec<A>);\nstruct C;\nenum D { E(B) }"]);
+        let mut define = |code: &str| {
+            let mut names: Vec<String> =
+                items.define(&Cell::parse(code).items).into_iter().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(define("struct A { x: i64 }"), ["A", "B", "D"]);
+        assert!(
+            define("/* a comment */ struct C ;").is_empty(),
+            "the same tokens are the same type"
+        );
+    }
+
+    #[test]
+    fn a_cell_gets_what_it_names_and_what_that_names() {
+        let items = after(&[
+            "fn unused() {}",
+            "struct P;\nimpl P { fn get(&self) -> i32 { helper() } }",
+            "fn helper() -> i32 { 1 }",
+            "trait Area { fn area(&self) -> f32; }\nimpl Area for P { fn area(&self) -> f32 { 1.0 } }",
+        ]);
+        let names = |code: &str| needed(&items, code).len();
+        assert_eq!(names("1 + 1"), 0);
+        assert_eq!(names("helper()"), 1);
+        // The structure, its methods, and what they call.
+        assert_eq!(names("P.get()"), 3);
+        assert_eq!(names("P.area()"), 5, "a trait is named by its methods");
+        assert_eq!(names("format!(\"{P}\")"), 3, "a name in a string counts");
+    }
+}

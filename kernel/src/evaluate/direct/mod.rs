@@ -19,11 +19,10 @@ pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
 pub use program::{FUNCTION, Program, Variable};
 pub use rustc::Rustc;
-pub use source::{Generated, Place};
+pub use source::{Generated, Origin, Place};
 
 use program::{Draft, Plan};
 use rustc::Compiled;
-use source::Origin;
 
 /// How often a cell is compiled, at most: each time the compiler names what to leave out.
 const ATTEMPTS: usize = 8;

@@ -280,3 +280,73 @@ fn put(source: &mut Generated, name: &str, new: Option<usize>) {
     };
     source.add(Origin::Put(name.to_owned()), &call);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)], items: &str) -> Program {
+        let mut program = Program::default();
+        program.items.define(&Cell::parse(items).items);
+        program.settle(1, items);
+        for (name, type_name) in variables {
+            let variable = Variable {
+                type_name: (*type_name).to_owned(),
+                mutable: false,
+            };
+            program.variables.insert((*name).to_owned(), variable);
+        }
+        program
+    }
+
+    fn draft(program: &Program, code: &str, plan: &Plan) -> Draft {
+        program.draft(&Cell::parse(code), code, plan)
+    }
+
+    #[test]
+    fn a_cell_takes_the_variables_it_names_and_puts_them_back() {
+        let program = with(&[("a", "i32"), ("b", "std::string::String")], "");
+        let draft = draft(&program, "println!(\"{b}\");", &Plan::default());
+        let text = &draft.source.text;
+        assert!(text.contains("take_variable::<std::string::String>(\"b\")"));
+        assert!(text.contains("put_variable(\"b\", b)"));
+        assert!(!text.contains("\"a\""), "{text}");
+        assert_eq!(draft.after.variables, program.variables);
+    }
+
+    #[test]
+    fn a_variable_of_a_type_defined_anew_is_let_go() {
+        let program = with(
+            &[
+                ("p", "std::vec::Vec<P>"),
+                ("n", "i32"),
+                ("any", "std::boxed::Box<dyn std::any::Any>"),
+            ],
+            "struct P { x: i32 }",
+        );
+        let draft = draft(&program, "struct P { x: i64 }\nn", &Plan::default());
+        assert_eq!(draft.outdated, ["any", "p"]);
+        assert!(draft.source.text.contains("forget(&[\"any\", \"p\"])"));
+        assert_eq!(draft.after.variables.keys().collect::<Vec<_>>(), ["n"]);
+    }
+
+    #[test]
+    fn a_moved_variable_is_not_put_back_and_gone() {
+        let program = with(&[("a", "std::string::String")], "");
+        let plan = Plan {
+            moved: HashSet::from(["a".to_owned()]),
+            ..Plan::default()
+        };
+        let draft = draft(&program, "drop(a);", &plan);
+        assert!(!draft.source.text.contains("put_variable"));
+        assert!(draft.after.variables.is_empty());
+    }
+
+    #[test]
+    fn a_new_variable_of_an_old_name_takes_its_place() {
+        let program = with(&[("a", "i32")], "");
+        let draft = draft(&program, "let a = a.to_string();", &Plan::default());
+        assert!(draft.source.text.contains("put_new::<0, _>(\"a\", a)"));
+        assert!(!draft.source.text.contains("put_variable"));
+    }
+}
