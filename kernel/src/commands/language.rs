@@ -9,6 +9,7 @@ use super::{
     Call, Form, Names, Notebook, Step, bash, complete,
     env::Environment,
     error, help,
+    limit::Limit,
     opening::Opening,
     parse,
     script::{self, Written},
@@ -33,6 +34,7 @@ pub struct Commands {
     pub(super) place: Place,
     pub(super) interrupter: Arc<Interrupter>,
     pub(super) environment: Environment,
+    pub(super) limit: Limit,
     names: Names,
 }
 
@@ -52,6 +54,7 @@ impl Commands {
             place,
             interrupter,
             environment: Environment::default(),
+            limit: Limit::default(),
             names,
         })
     }
@@ -116,6 +119,8 @@ impl Commands {
         if let Some(notebook) = self.notebook.ready() {
             notebook.reset()?;
             names.update(notebook);
+            // The cells' process is another one now.
+            self.limit.forget_applied();
         }
         Ok(())
     }
@@ -126,6 +131,7 @@ impl Commands {
             notebook,
             interrupter,
             environment,
+            limit,
             place,
             ..
         } = self;
@@ -138,6 +144,7 @@ impl Commands {
         }
         let notebook = notebook.wait(&|| false)?;
         environment.save(&place.session_dir)?;
+        limit.apply(&place.session_dir)?;
         Ok(notebook)
     }
 

@@ -14,6 +14,7 @@ mod error;
 mod help;
 mod host;
 mod language;
+mod limit;
 mod load;
 mod models;
 mod notebook;
@@ -86,6 +87,7 @@ static TABLE: &[Command] = &[
     vars::COMMAND,
     deps::COMMAND,
     reset::COMMAND,
+    limit::COMMAND,
     time::COMMAND,
     timeit::COMMAND,
     env::COMMAND,
