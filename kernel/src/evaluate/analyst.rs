@@ -7,7 +7,11 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -49,6 +53,7 @@ struct Evcxr {
 /// The kernel's end of the thread. It ends when this does.
 pub struct Analyst {
     messages: Sender<Message>,
+    is_open: Arc<AtomicBool>,
 }
 
 impl Analyst {
@@ -59,11 +64,23 @@ impl Analyst {
     /// No thread can be started.
     pub fn start(open: impl FnOnce() -> Result<CommandContext> + Send + 'static) -> Result<Self> {
         let (messages, received) = mpsc::channel();
+        let is_open = Arc::new(AtomicBool::new(false));
+        let opened = Arc::clone(&is_open);
         thread::Builder::new()
             .name("evcxr".to_owned())
-            .spawn(move || serve(&received, open))
+            .spawn(move || serve(&received, &opened, open))
             .context("no thread for evcxr")?;
-        Ok(Self { messages })
+        Ok(Self { messages, is_open })
+    }
+
+    /// Whether evcxr answers at once, but for what it has been asked before.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::SeqCst)
+    }
+
+    /// The same, for another thread.
+    pub fn opened(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_open)
     }
 
     /// Opens evcxr, unless that has been done.
@@ -126,7 +143,11 @@ impl Analyst {
     }
 }
 
-fn serve(received: &Receiver<Message>, open: impl FnOnce() -> Result<CommandContext>) {
+fn serve(
+    received: &Receiver<Message>,
+    is_open: &AtomicBool,
+    open: impl FnOnce() -> Result<CommandContext>,
+) {
     if let Err(error) = unsafe_folder::separate() {
         tracing::warn!(%error, "evcxr shares its current folder with the kernel");
     }
@@ -135,6 +156,7 @@ fn serve(received: &Receiver<Message>, open: impl FnOnce() -> Result<CommandCont
     };
     let context = catch_unwind(AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(anyhow!("evcxr itself failed as it started")));
+    is_open.store(true, Ordering::SeqCst);
     let mut evcxr = Evcxr { context };
     for message in waiting.into_iter().chain(received.iter()) {
         match message {

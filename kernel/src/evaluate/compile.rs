@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{analyst, context, rewrite};
+use super::{analyst, busy, context, rewrite};
 
 const WRAPPER_VAR: &str = "EVCXR_RUSTC_WRAPPER";
 const CORE_VAR: &str = "EVCXR_CORE_EXTERN";
@@ -116,6 +116,7 @@ pub fn compile_hook() -> Option<ExitCode> {
     let arguments: Vec<String> = arguments.collect();
     let invocation = Invocation::parse(&arguments);
     announce_cell(&invocation);
+    announce_crate(&invocation);
     let rustc_arguments = invocation.rustc_arguments(&arguments);
     if let Some(source) = invocation.cell_source {
         if Path::new(context::OPENING).exists() || analyst::has_run_already(Path::new(source)) {
@@ -264,6 +265,21 @@ fn leave_empty(invocation: &Invocation<'_>) -> ExitCode {
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Tells the kernel which crate is being compiled, for the line that it shows meanwhile.
+fn announce_crate(invocation: &Invocation<'_>) {
+    let announcement = env::var_os(CELL_LIBRARY_VAR).map(PathBuf::from);
+    let (Some(folder), Ok(name), Ok(version)) = (
+        announcement.as_deref().and_then(Path::parent),
+        env::var("CARGO_PKG_NAME"),
+        env::var("CARGO_PKG_VERSION"),
+    ) else {
+        return;
+    };
+    if invocation.crate_name != CELL_CRATE {
+        busy::announce(folder, &format!("{name} {version}"));
     }
 }
 

@@ -6,20 +6,23 @@ use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
-use evcxr::{CommandContext, EvalOutputs};
+use evcxr::CommandContext;
 use jupyter::{CellError, Publisher};
 use wire::{FailureKind, mime::Bundle};
 
 use super::{
     analyst::Analyst,
+    busy::Busy,
     context::{self, Surroundings},
     control::{Control, Runner},
     direct::{self, Cell, FUNCTION, Outcome, Program, Ready, Rustc, Variable},
     displays::{Displays, Inbox},
     errors,
+    inspection::Times,
     interrupt::Interrupter,
     outlet::Outlet,
     output::Pump,
@@ -48,6 +51,9 @@ pub struct Evaluation {
     inbox: Arc<Inbox>,
     outlet: Arc<Outlet>,
     interrupter: Arc<Interrupter>,
+    /// How long the last cell took.
+    pub(super) times: Times,
+    crate_dir: PathBuf,
     // Before the session, whose folder it listens in.
     _runner: Runner,
     _session: Session,
@@ -102,6 +108,8 @@ impl Evaluation {
             inbox,
             outlet,
             interrupter,
+            times: Times::default(),
+            crate_dir: session.crate_dir().to_owned(),
             _runner: runner,
             _session: session,
         })
@@ -118,6 +126,11 @@ impl Evaluation {
             .variables
             .iter()
             .map(|(name, variable)| (name.as_str(), variable.type_name.as_str()))
+    }
+
+    /// Names of what cells have defined.
+    pub fn items(&self) -> impl Iterator<Item = &str> {
+        self.program.items.names()
     }
 
     /// What evcxr's `:vars` would show, had it to do with the variables.
@@ -140,6 +153,7 @@ impl Evaluation {
     /// The cell does not compile, or fails; or it was interrupted.
     pub fn run(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
         self.inbox.start_cell();
+        self.times.start();
         self.interrupter.start_cell();
         let result = self.choose(code, count);
         let interrupted = self.interrupter.end_cell();
@@ -223,8 +237,12 @@ impl Evaluation {
     }
 
     fn compile(&mut self, cell: &Cell, code: &str, count: u32) -> Result<Box<Ready>, CellError> {
+        let started = Instant::now();
+        let busy = self.outlet.publisher().map(Busy::compiling);
         let outcome = direct::compile(&mut self.rustc, &self.program, cell, code)
             .map_err(|error| internal(&format!("{error:#}")))?;
+        drop(busy);
+        self.times.compiled(started);
         match outcome {
             Outcome::Ready(ready) => {
                 for notice in &ready.notices {
@@ -252,7 +270,9 @@ impl Evaluation {
         ready: &Ready,
         this: &This<'_>,
     ) -> Result<Vec<String>, CellError> {
+        let started = Instant::now();
         let run = self.control.run(library, FUNCTION);
+        self.times.ran(started);
         let printed = self.pump.end_cell();
         if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
             self.outlet.result(value);
@@ -344,6 +364,10 @@ impl Evaluation {
         let (code, level) = take_optimisation(code)?;
         let (library, text) = (self.library.clone(), code.clone());
         let clears = code.lines().any(|line| line.trim() == ":clear");
+        let busy = self
+            .outlet
+            .publisher()
+            .map(|out| Busy::following_cargo(out, &self.crate_dir, self.analyst.opened()));
         let evaluated = self.analyst.ask(move |context| {
             if let Some(level) = level {
                 context.set_opt_level(&context::optimisation(&level, &library))?;
@@ -358,6 +382,7 @@ impl Evaluation {
             let source = context.last_source().unwrap_or_default();
             Ok::<_, evcxr::Error>((outputs, source, variables(context)))
         });
+        drop(busy);
         let printed = self.pump.end_cell();
         if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
             self.outlet.result(value);
@@ -381,10 +406,10 @@ impl Evaluation {
             return Err(errors::from_failure(&code, count, &source, &failure));
         }
         match outputs {
-            Ok(EvalOutputs {
-                content_by_mime_type,
-                ..
-            }) => Ok(content_by_mime_type),
+            Ok(outputs) => {
+                self.times.measured(&outputs);
+                Ok(outputs.content_by_mime_type)
+            }
             Err(evcxr::Error::CompilationErrors(list)) => {
                 Err(errors::from_compiler(&code, count, &list))
             }

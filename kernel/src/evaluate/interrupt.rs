@@ -19,6 +19,8 @@ use crate::runner;
 
 /// How long a cell may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// In the place of a cell's number while a command runs.
+const COMMAND: u64 = u64::MAX;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the thread that runs cells and the one that interrupts them know of each other.
@@ -58,6 +60,17 @@ impl Interrupter {
         self.running.store(number, Ordering::SeqCst);
     }
 
+    /// A command begins: it looks at [`Self::is_interrupted`] itself, and no process is ended for it.
+    pub fn start_command(&self) {
+        self.interrupted.store(false, Ordering::SeqCst);
+        self.running.store(COMMAND, Ordering::SeqCst);
+    }
+
+    /// Whether the running cell or command was asked to end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
     /// The cell has ended; says whether it was interrupted.
     pub fn end_cell(&self) -> bool {
         self.running.store(0, Ordering::SeqCst);
@@ -68,6 +81,10 @@ impl Interrupter {
     pub fn interrupt(self: &Arc<Self>) {
         let cell = self.running.load(Ordering::SeqCst);
         if cell == 0 || self.interrupted.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if cell == COMMAND {
+            self.ask_host();
             return;
         }
         let this = Arc::clone(self);

@@ -17,7 +17,7 @@ use super::{
 
 /// Evaluates cells of Rust.
 pub struct Rust {
-    evaluation: Evaluation,
+    pub(super) evaluation: Evaluation,
 }
 
 impl Rust {

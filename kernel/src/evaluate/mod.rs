@@ -2,6 +2,7 @@
 //! them, and what they show reaches the front end as it is written.
 
 mod analyst;
+pub mod busy;
 pub mod compile;
 mod completeness;
 mod content;
@@ -9,9 +10,10 @@ mod context;
 pub mod control;
 mod direct;
 mod displays;
-mod errors;
+pub mod errors;
 mod evaluation;
-mod interrupt;
+mod inspection;
+pub mod interrupt;
 mod kernel;
 mod language;
 mod outlet;

@@ -14,6 +14,7 @@ pub mod messages;
 mod process;
 mod relay;
 mod supervisor;
+mod unsafe_environment;
 mod unsafe_fork;
 mod unsafe_load;
 mod worker;
@@ -29,6 +30,10 @@ pub const RELAY: &str = "--relay";
 /// Environment variable with the kernel's session folder: the pipes for the cells' output and the
 /// sockets lie there.
 pub const SESSION_DIR_VAR: &str = "WARMCELL_SESSION_DIR";
+
+/// Name of the file in the session folder with the environment variables that the user set, as JSON:
+/// name to value, `null` for one that was removed.
+pub const ENVIRONMENT_FILE: &str = "environment.json";
 
 /// Name of the socket in the session folder on which the kernel gives orders.
 pub const CONTROL_SOCKET: &str = "control.sock";

@@ -15,6 +15,7 @@ use wire::cell::CellFailure;
 use super::{
     SNAPSHOT_SOCKET,
     messages::{CellEnd, CellStatus, Channel, Order, Report, SnapshotInfo},
+    unsafe_environment,
     unsafe_fork::{self, Side},
     unsafe_load::VariableStore,
 };
@@ -32,6 +33,7 @@ pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
     while let Some(order) = worker.supervisor.receive()? {
         match order {
             Order::Run { library, function } => {
+                unsafe_environment::take_over(session);
                 let end = worker.run(&library, &function);
                 let (snapshot, woken) = worker.make_snapshot(session)?;
                 let report = if woken {

@@ -21,6 +21,7 @@ pub mod cell;
 mod chat;
 mod error;
 mod generate;
+mod measure;
 mod model;
 mod models;
 mod pipeline;
@@ -38,6 +39,7 @@ pub use ::display::{
 pub use chat::{Chat, Messages};
 pub use error::{Error, Result};
 pub use generate::{Generate, Generation, IntoPrompt, TextStreamer};
+pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{

@@ -156,3 +156,24 @@ fn garbage_ends_the_connection_and_not_the_host() {
         host::client::status(&place.socket()).is_ok_and(|status| status.is_some())
     });
 }
+
+#[test]
+fn a_kernels_request_hears_its_events_and_is_cancelled_by_its_session() {
+    let place = Place::new();
+    let _host = place.start_host();
+    let socket = place.socket();
+    let (mut tokens, mut asked) = (0, false);
+    let response =
+        host::client::request(&socket, "this kernel", generate("endless"), &mut |event| {
+            tokens += usize::from(matches!(event, Event::Token(_)));
+            if tokens == 3 && !asked {
+                asked = true;
+                host::client::cancel_session(&socket, "this kernel").expect("the host hears it");
+            }
+        });
+    let Ok(Response::Generated(generated)) = response else {
+        panic!("{response:?}")
+    };
+    assert_eq!(generated.finish_reason, FinishReason::Cancelled);
+    assert!(tokens >= 3);
+}

@@ -348,6 +348,18 @@ impl Items {
         macros_first(self.all.iter().collect())
     }
 
+    /// The names by which cells call what is defined.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().filter_map(|item| match &item.kind {
+            Kind::Import { name }
+            | Kind::Type { name }
+            | Kind::Trait { name, .. }
+            | Kind::Value { name }
+            | Kind::Macro { name } => Some(name.as_str()),
+            Kind::Glob | Kind::Impl { .. } | Kind::Other => None,
+        })
+    }
+
     /// Notes the cell that the definitions without one come from.
     pub fn settle(&mut self, source: &Arc<Source>) {
         for item in &mut self.all {

@@ -20,6 +20,7 @@ use serde::Serialize;
 use variables::VariableStore;
 use wire::{cell::CellFailure, mime::Bundle};
 
+pub use crate::measure::timeit;
 pub use unsafe_hooks::{warmcell_cell_begin, warmcell_cell_end};
 
 /// In scope of every cell, for the call that shows its last expression.
