@@ -110,6 +110,14 @@ impl Control for RustControl {
         completeness::judge(code)
     }
 
+    fn cell_begins(&self) {
+        self.interrupter.expect_cell();
+    }
+
+    fn cell_ended(&self) {
+        self.interrupter.expect_none();
+    }
+
     fn interrupt(&self) {
         self.interrupter.interrupt();
     }
