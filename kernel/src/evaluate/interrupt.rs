@@ -29,6 +29,10 @@ pub struct Interrupter {
     running: AtomicU64,
     started: AtomicU64,
     interrupted: AtomicBool,
+    /// Whether a cell has been announced that has not ended.
+    expected: AtomicBool,
+    /// Whether it was interrupted before it began.
+    early: AtomicBool,
     /// The folder with the cell runner's socket, once there is one.
     runner: Mutex<Option<PathBuf>>,
     session: String,
@@ -42,6 +46,8 @@ impl Interrupter {
             running: AtomicU64::new(0),
             started: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            expected: AtomicBool::new(false),
+            early: AtomicBool::new(false),
             runner: Mutex::new(None),
             session,
             host_socket,
@@ -53,11 +59,25 @@ impl Interrupter {
         *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.to_owned());
     }
 
+    /// A cell is about to begin: an interrupt from now on is meant for it.
+    pub fn expect_cell(&self) {
+        self.early.store(false, Ordering::SeqCst);
+        self.expected.store(true, Ordering::SeqCst);
+    }
+
+    /// The cell has ended, or did not begin.
+    pub fn expect_none(&self) {
+        self.expected.store(false, Ordering::SeqCst);
+    }
+
     /// A cell begins.
-    pub fn start_cell(&self) {
+    pub fn start_cell(self: &Arc<Self>) {
         self.interrupted.store(false, Ordering::SeqCst);
         let number = self.started.fetch_add(1, Ordering::SeqCst) + 1;
         self.running.store(number, Ordering::SeqCst);
+        if self.early.swap(false, Ordering::SeqCst) {
+            self.interrupt();
+        }
     }
 
     /// A command begins: it looks at [`Self::is_interrupted`] itself, and no process is ended for it.
@@ -79,6 +99,10 @@ impl Interrupter {
 
     /// Asks the running cell to end, and sees to it. Does nothing when none runs.
     pub fn interrupt(self: &Arc<Self>) {
+        if self.expected.load(Ordering::SeqCst) && self.running.load(Ordering::SeqCst) == 0 {
+            self.early.store(true, Ordering::SeqCst);
+        }
+        // It may have begun meanwhile; then it has seen the mark, or is seen here.
         let cell = self.running.load(Ordering::SeqCst);
         if cell == 0 || self.interrupted.swap(true, Ordering::SeqCst) {
             return;
@@ -96,23 +120,24 @@ impl Interrupter {
         }
     }
 
-    fn pursue(&self, cell: u64) {
-        self.ask_host();
-        let runner = self
-            .runner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    fn pursue(self: Arc<Self>, cell: u64) {
+        Arc::clone(&self).ask_host(cell);
+        let mut control = self.control();
+        if let Some(control) = &mut control {
+            let _ = control.interrupt();
+        }
         let mut compiled = Instant::now();
         // Until it is over: analysis may go before the compiler, and the cell after it.
-        while self.running.load(Ordering::SeqCst) == cell {
+        while self.is_running(cell) {
             if end_compilers() {
                 compiled = Instant::now();
             }
             if compiled.elapsed() > PATIENCE {
                 // The snapshot of the worker takes over.
-                if let Some(session) = &runner {
-                    end_cell(session);
+                let ended = control.as_mut().map(Control::end_cell);
+                if let Some(Err(error)) = ended {
+                    tracing::warn!(%error, "the cell runner cannot be told to end the cell");
+                    control = self.control();
                 }
                 compiled = Instant::now();
             }
@@ -120,14 +145,30 @@ impl Interrupter {
         }
     }
 
-    /// On a thread of its own: a host that hangs must not hold up the rest.
-    fn ask_host(&self) {
-        let (socket, session) = (self.host_socket.clone(), self.session.clone());
+    fn is_running(&self, cell: u64) -> bool {
+        self.running.load(Ordering::SeqCst) == cell
+    }
+
+    /// A connection of its own: the one that runs the cell waits for its end.
+    fn control(&self) -> Option<Control> {
+        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = runner.clone()?;
+        drop(runner);
+        Control::connect(&session).ok()
+    }
+
+    /// Cancels at the host what the cell asked of it, until the cell has ended: its request may be on
+    /// its way there. On a thread of its own: a host that hangs must not hold up the rest.
+    fn ask_host(self: Arc<Self>, cell: u64) {
         let spawned = thread::Builder::new()
             .name("cancel".to_owned())
             .spawn(move || {
-                if let Err(error) = host::client::cancel_session(&socket, &session) {
-                    tracing::debug!(%error, "no host to cancel at");
+                while self.is_running(cell) {
+                    let cancelled = host::client::cancel_session(&self.host_socket, &self.session);
+                    if let Err(error) = cancelled {
+                        tracing::debug!(%error, "no host to cancel at");
+                    }
+                    thread::sleep(LOOK_AGAIN);
                 }
             });
         if let Err(error) = spawned {
@@ -136,25 +177,20 @@ impl Interrupter {
     }
 }
 
-fn end_cell(session: &Path) {
-    let ended = Control::connect(session).and_then(|mut control| control.end_cell());
-    if let Err(error) = ended {
-        tracing::warn!(%error, "the cell runner cannot be told to end the cell");
-    }
-}
-
 /// Ends the kernel's children and theirs, but for the cell runner and its relay: cargo and rustc. Says
 /// whether there were any.
 fn end_compilers() -> bool {
     let mut compilers = children(std::process::id());
-    compilers.retain(|&child| !is_runner(child));
+    compilers.retain(|&child| !is_runner_or_dead(child));
     compilers.iter().copied().for_each(end_tree);
     !compilers.is_empty()
 }
 
-fn is_runner(process: u32) -> bool {
+fn is_runner_or_dead(process: u32) -> bool {
+    // That of a process which has ended and waits for its burial is empty.
     let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-    command.split(|&byte| byte == 0).nth(1) == Some(runner::COMMAND.as_bytes())
+    command.is_empty()
+        || command.split(|&byte| byte == 0).nth(1) == Some(runner::COMMAND.as_bytes())
 }
 
 fn end_tree(process: u32) {

@@ -133,6 +133,14 @@ impl Control for RustControl {
         completeness::judge(code, &|name| self.names.contains(name))
     }
 
+    fn cell_begins(&self) {
+        self.interrupter.expect_cell();
+    }
+
+    fn cell_ended(&self) {
+        self.interrupter.expect_none();
+    }
+
     fn interrupt(&self) {
         self.interrupter.interrupt();
     }

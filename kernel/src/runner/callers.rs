@@ -47,7 +47,11 @@ pub enum Caller {
 #[derive(Debug)]
 pub enum Asked {
     Run(Cell),
+    /// Interrupt what the running cell has started.
+    Interrupt,
     EndCell,
+    /// Set the limit of memory, and answer to this connection.
+    Limit(u64, Option<u64>),
     /// evcxr has ended its child, and believes that all variables are gone.
     Forget,
 }
@@ -100,6 +104,9 @@ impl Callers {
         let mut asked = VecDeque::new();
         self.read_evcxr(&mut asked);
         while let Some(stream) = accept(&self.evcxr) {
+            if self.relay.is_some() {
+                asked.push_back(Asked::Forget);
+            }
             self.relay = Some(Relay {
                 stream,
                 held: Vec::new(),
@@ -124,12 +131,7 @@ impl Callers {
     /// Answers whoever asked for a cell. One that has gone needs no answer.
     pub fn answer(&mut self, caller: Caller, ended: RunEnd) {
         match caller {
-            Caller::Control(number) => {
-                let channel = self.kernels.iter_mut().find(|(each, _)| *each == number);
-                if let Some((_, channel)) = channel {
-                    let _ = channel.send(&ControlReply::Ended(ended));
-                }
-            }
+            Caller::Control(number) => self.reply(number, &ControlReply::Ended(ended)),
             // evcxr sees its child end, and starts another, without variables.
             Caller::Evcxr if ended.lost_all => self.relay = None,
             Caller::Evcxr => {
@@ -137,6 +139,14 @@ impl Callers {
                     let _ = relay.stream.write_all(&in_evcxrs_words(&ended));
                 }
             }
+        }
+    }
+
+    /// Answers on a connection of the kernel, unless it has gone.
+    pub fn reply(&mut self, number: u64, reply: &ControlReply) {
+        let channel = self.kernels.iter_mut().find(|(each, _)| *each == number);
+        if let Some((_, channel)) = channel {
+            let _ = channel.send(reply);
         }
     }
 }
@@ -200,20 +210,21 @@ fn read_kernel(number: u64, channel: &mut Channel, asked: &mut Vec<Asked>) -> bo
             Ok(Arrived::Nothing) => return true,
             Ok(Arrived::Closed) | Err(_) => return false,
         };
-        let order = match order {
+        let (order, is_done) = match order {
             ControlOrder::Run { library, function } => {
-                let caller = Caller::Control(number);
-                asked.push(Asked::Run(Cell {
-                    caller,
+                let cell = Cell {
+                    caller: Caller::Control(number),
                     library,
                     function,
-                }));
-                continue;
+                };
+                (Asked::Run(cell), false)
             }
-            ControlOrder::EndCell => Asked::EndCell,
+            ControlOrder::Limit { bytes } => (Asked::Limit(number, bytes), false),
+            ControlOrder::Interrupt => (Asked::Interrupt, true),
+            ControlOrder::EndCell => (Asked::EndCell, true),
         };
         asked.push(order);
-        if channel.send(&ControlReply::Done).is_err() {
+        if is_done && channel.send(&ControlReply::Done).is_err() {
             return false;
         }
     }

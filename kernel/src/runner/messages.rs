@@ -9,13 +9,20 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{cell::CellFailure, frame};
 
+use super::memory::Usage;
+
 /// Kernel to supervisor, on the control socket. Each is answered by one [`ControlReply`].
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ControlOrder {
     /// Run this function of this library: `Ended`, when it has.
     Run { library: String, function: String },
-    /// End the running cell, whatever it does; nothing when none runs.
+    /// Interrupt the programs that the running cell has started: `Done`.
+    Interrupt,
+    /// End the running cell, whatever it does; nothing when none runs: `Done`.
     EndCell,
+    /// Bytes of memory that the cells may take, `None` for no limit: `Memory`. A limit below what
+    /// they take already is not set.
+    Limit { bytes: Option<u64> },
 }
 
 /// Supervisor to kernel.
@@ -25,6 +32,8 @@ pub enum ControlReply {
     Ended(RunEnd),
     /// The order has been carried out.
     Done,
+    /// What the cells take now.
+    Memory(Usage),
 }
 
 /// How a cell ended, and what became of the variables.
@@ -45,6 +54,8 @@ pub enum Order {
     Run { library: String, function: String },
     /// The worker has died: take its place.
     Wake,
+    /// The snapshot has died: make another.
+    Snapshot,
 }
 
 /// Worker to supervisor.
@@ -57,6 +68,8 @@ pub enum Report {
     },
     /// The snapshot is the worker now, and has made one of its own.
     Awake { snapshot: SnapshotInfo },
+    /// Another snapshot has been made.
+    Renewed { snapshot: SnapshotInfo },
 }
 
 /// A snapshot, as the worker that made it knows it.
@@ -66,8 +79,8 @@ pub struct SnapshotInfo {
     pub process: Option<u32>,
     /// Why it could not be made.
     pub error: Option<String>,
-    /// The user's threads that it does not have.
-    pub threads: u32,
+    /// Names of the user's threads, which it does not have.
+    pub threads: Vec<String>,
 }
 
 /// How a cell ended.

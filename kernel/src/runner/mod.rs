@@ -10,14 +10,21 @@
 
 mod callers;
 mod death;
+mod memory;
 pub mod messages;
+mod offspring;
 mod process;
 mod relay;
+mod snapshot;
 mod supervisor;
 mod unsafe_environment;
 mod unsafe_fork;
 mod unsafe_load;
+mod unsafe_stdin;
 mod worker;
+
+pub use memory::Usage;
+pub use worker::stand_back_as_victim;
 
 use std::{env, io, io::Write, path::PathBuf, process::ExitCode};
 

@@ -26,6 +26,8 @@ pub struct Process {
     pub pid: Pid,
     pidfd: OwnedFd,
     pub channel: Channel,
+    /// Set when it has been buried along with others.
+    pub status: Option<WaitStatus>,
 }
 
 /// What a process is found to have done.
@@ -59,6 +61,7 @@ impl Process {
             pid,
             pidfd,
             channel,
+            status: None,
         })
     }
 
@@ -76,7 +79,11 @@ impl Process {
             // It is about to end, or must.
             Arrived::Closed => self.kill(),
         }
-        Ok(self.try_wait()?.map_or(News::None, News::Died))
+        if self.status.is_none() {
+            let ended = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?;
+            self.status = ended.map(|(_, status)| status);
+        }
+        Ok(self.status.map_or(News::None, News::Died))
     }
 
     /// Waits for its next report; `None` when it died or did not report in time, which it does not
@@ -102,18 +109,25 @@ impl Process {
         }
     }
 
+    /// Whether it has ended. For a snapshot, which is the worker's to bury.
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec::default();
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
     pub fn kill(&self) {
+        if self.status.is_some() {
+            return;
+        }
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
     }
 
     /// Kills it and waits until it is gone.
     pub fn bury(&self) {
         self.kill();
-        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
-    }
-
-    fn try_wait(&self) -> io::Result<Option<WaitStatus>> {
-        let ended = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?;
-        Ok(ended.map(|(_, status)| status))
+        if self.status.is_none() {
+            let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+        }
     }
 }

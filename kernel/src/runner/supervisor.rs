@@ -5,24 +5,26 @@ use std::{
     collections::VecDeque,
     fs, io,
     io::Write,
-    os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
-    time::Duration,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fd::OwnedFd,
-    process::{Pid, PidfdFlags, WaitStatus},
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, WaitOptions, WaitStatus},
 };
 use wire::cell::{CellFailure, CellMessage, KernelMessage};
 
 use super::{
-    SNAPSHOT_SOCKET,
     callers::{Asked, Caller, Callers, Cell},
-    death,
-    messages::{CellEnd, CellStatus, Channel, Order, Report, RunEnd, SnapshotInfo},
+    death::{self, Fate},
+    memory::{Usage, Watch},
+    messages::{CellEnd, CellStatus, Channel, ControlReply, Order, Report, RunEnd, SnapshotInfo},
+    offspring,
     process::{News, Process},
+    snapshot::{Dormitory, Snapshot},
+    unsafe_fork,
 };
 use crate::evaluate::session::STDERR_PIPE;
 
@@ -32,16 +34,18 @@ const WAKE_LIMIT: Duration = Duration::from_secs(20);
 /// Runs the supervisor until the kernel closes standard input, which it does by ending.
 pub fn run(session: PathBuf) -> io::Result<()> {
     let callers = Callers::listen(&session)?;
-    // Orphaned snapshots become this process's children.
+    // Snapshots and what cells start become this process's children when their own parent dies.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    unsafe_fork::notice_children();
     let mut supervisor = Supervisor {
-        snapshots: bind_snapshot_socket(&session)?,
+        snapshots: Dormitory::open(&session)?,
         worker: Process::start_worker(&session)?,
         snapshot: None,
         callers,
         waiting: VecDeque::new(),
         running: None,
         has_variables: false,
+        memory: None,
         session,
     };
     let ended = supervisor.serve();
@@ -49,31 +53,27 @@ pub fn run(session: PathBuf) -> io::Result<()> {
     ended
 }
 
-fn bind_snapshot_socket(session: &Path) -> io::Result<UnixListener> {
-    let socket = session.join(SNAPSHOT_SOCKET);
-    // A supervisor before this one may have left its socket.
-    let _ = fs::remove_file(&socket);
-    UnixListener::bind(&socket)
-}
-
 struct Supervisor {
     session: PathBuf,
-    snapshots: UnixListener,
+    snapshots: Dormitory,
     worker: Process,
     snapshot: Option<Snapshot>,
     callers: Callers,
     /// Cells that wait for the one that runs.
     waiting: VecDeque<Cell>,
-    /// Who waits for the running cell.
-    running: Option<Caller>,
+    running: Option<Running>,
     /// Whether a cell has ended in this line of workers: before, there is nothing to lose.
     has_variables: bool,
+    /// The limit of memory, if there is one.
+    memory: Option<Watch>,
 }
 
-struct Snapshot {
-    process: Process,
-    /// The user's threads that it does not have.
-    threads: u32,
+struct Running {
+    /// Who waits for it.
+    caller: Caller,
+    since: Instant,
+    /// What it took when it was ended for taking too much.
+    over_limit: Option<Usage>,
 }
 
 impl Supervisor {
@@ -83,21 +83,14 @@ impl Supervisor {
             for asked in self.callers.take_arrived() {
                 self.carry_out(asked)?;
             }
+            self.keep_to_limit();
+            self.bury_orphans();
             match self.worker.news()? {
-                News::Reported(Report::Ended { end, snapshot }) => {
-                    self.has_variables = true;
-                    self.take_snapshot(snapshot)?;
-                    self.answer(RunEnd {
-                        end,
-                        ..RunEnd::default()
-                    })?;
-                }
-                News::Reported(Report::Awake { .. }) => {
-                    return Err(io::Error::other("a worker says that it woke up"));
-                }
+                News::Reported(report) => self.take_report(report)?,
                 News::Died(status) => self.replace_worker(status)?,
                 News::None => {}
             }
+            self.look_after_snapshot()?;
             self.start_next();
         }
         Ok(())
@@ -108,10 +101,14 @@ impl Supervisor {
         let stdin = io::stdin();
         let mut fds = vec![PollFd::new(&stdin, PollFlags::IN)];
         fds.extend(self.worker.fds());
+        fds.extend(self.snapshot.iter().flat_map(|asleep| asleep.process.fds()));
         fds.extend(self.callers.fds());
-        match poll(&mut fds, None) {
+        let watched = self.memory.as_ref().filter(|_| self.running.is_some());
+        let limit = watched.and_then(|watch| Timespec::try_from(watch.left()).ok());
+        match poll(&mut fds, limit.as_ref()) {
             // Nothing is ever written there: only the end arrives.
             Ok(_) => Ok(fds[0].revents().is_empty()),
+            // A child has died.
             Err(rustix::io::Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
         }
@@ -120,8 +117,20 @@ impl Supervisor {
     fn carry_out(&mut self, asked: Asked) -> io::Result<()> {
         match asked {
             Asked::Run(cell) => self.waiting.push_back(cell),
-            Asked::EndCell if self.running.is_some() => self.worker.kill(),
-            Asked::EndCell => {}
+            Asked::Interrupt => self.signal_offspring(Signal::INT),
+            Asked::EndCell => {
+                self.signal_offspring(Signal::KILL);
+                if self.running.is_some() {
+                    self.worker.kill();
+                }
+            }
+            Asked::Limit(connection, limit) => {
+                let usage = Usage::measure(self.worker.pid, self.snapshot_pid());
+                if limit.is_none_or(|limit| limit >= usage.total()) {
+                    self.memory = limit.map(Watch::new);
+                }
+                self.callers.reply(connection, &ControlReply::Memory(usage));
+            }
             Asked::Forget => {
                 self.waiting.retain(|cell| cell.caller != Caller::Evcxr);
                 self.start_afresh()?;
@@ -140,7 +149,11 @@ impl Supervisor {
                 self.callers.answer(cell.caller, RunEnd::default());
                 continue;
             }
-            self.running = Some(cell.caller);
+            self.running = Some(Running {
+                caller: cell.caller,
+                since: Instant::now(),
+                over_limit: None,
+            });
             // A failing send means that the worker has just died, which the next look shows.
             let _ = self.worker.channel.send(&Order::Run {
                 library: cell.library,
@@ -149,11 +162,27 @@ impl Supervisor {
         }
     }
 
-    /// Tells who waits for the running cell that it is over.
-    fn answer(&mut self, ended: RunEnd) -> io::Result<()> {
-        let Some(caller) = self.running.take() else {
-            return Ok(());
-        };
+    fn take_report(&mut self, report: Report) -> io::Result<()> {
+        match report {
+            Report::Ended { end, snapshot } => {
+                self.has_variables = true;
+                self.take_snapshot(snapshot)?;
+                let Some(running) = self.running.take() else {
+                    return Ok(());
+                };
+                let ended = RunEnd {
+                    end,
+                    ..RunEnd::default()
+                };
+                self.answer(running.caller, ended)
+            }
+            Report::Renewed { snapshot } => self.take_snapshot(snapshot),
+            Report::Awake { .. } => Err(io::Error::other("a worker says that it woke up")),
+        }
+    }
+
+    /// Tells who waits for a cell that it is over.
+    fn answer(&mut self, caller: Caller, ended: RunEnd) -> io::Result<()> {
         if let (Caller::Evcxr, Some(failure)) = (caller, &ended.end.failure) {
             tell_kernel(failure.clone())?;
         }
@@ -163,33 +192,39 @@ impl Supervisor {
 
     /// The worker is dead: its snapshot takes its place, or an empty one.
     fn replace_worker(&mut self, status: WaitStatus) -> io::Result<()> {
-        let mut lost_threads = self.wake()?;
-        if lost_threads.is_none() {
+        let fate = if let Some(threads) = self.wake()? {
+            Fate::Restored(threads)
+        } else {
             self.worker = Process::start_worker(&self.session)?;
-            // An empty worker is all there was before the first cell.
-            let had_variables = std::mem::take(&mut self.has_variables);
-            lost_threads = (!had_variables).then_some(0);
-        }
-        if self.running.is_none() {
-            let (_, cause) = death::cause(status);
-            let fate = if lost_threads.is_some() {
-                "its variables were restored"
+            if std::mem::take(&mut self.has_variables) {
+                Fate::Lost
             } else {
-                "its variables are gone"
-            };
+                // An empty worker is all there was before the first cell.
+                Fate::Restored(Vec::new())
+            }
+        };
+        let Some(running) = self.running.take() else {
+            let (_, cause) = death::cause(status);
             return self.tell_user(&format!(
-                "between cells, the process of the cells was {cause}; {fate}"
+                "between cells, the process of the cells was {cause}\nhint: {}",
+                fate.hint()
             ));
-        }
-        self.answer(RunEnd {
+        };
+        let failure = match (&self.memory, running.over_limit) {
+            (Some(watch), Some(usage)) => death::over_limit(watch.limit, usage, &fate),
+            _ => death::failure(status, &fate),
+        };
+        let is_lost = matches!(fate, Fate::Lost);
+        let ended = RunEnd {
             end: CellEnd {
                 status: CellStatus::Died,
-                failure: Some(death::failure(status, lost_threads)),
+                failure: Some(failure),
                 lost_variables: Vec::new(),
             },
-            restored: lost_threads.is_some(),
-            lost_all: lost_threads.is_none(),
-        })
+            restored: !is_lost,
+            lost_all: is_lost,
+        };
+        self.answer(running.caller, ended)
     }
 
     /// Replaces worker and snapshot by a worker without variables.
@@ -204,9 +239,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Puts the snapshot in the place of the dead worker, and says how many threads it lacks; `None`
-    /// when there is no snapshot that lives.
-    fn wake(&mut self) -> io::Result<Option<u32>> {
+    /// Puts the snapshot in the place of the dead worker, and names the threads it lacks; `None` when
+    /// there is no snapshot that lives.
+    fn wake(&mut self) -> io::Result<Option<Vec<String>>> {
         let Some(Snapshot { process, threads }) = self.snapshot.take() else {
             return Ok(None);
         };
@@ -217,58 +252,71 @@ impl Supervisor {
                 self.take_snapshot(snapshot)?;
                 Ok(Some(threads))
             }
-            Some(Report::Ended { .. }) => {
-                Err(io::Error::other("a snapshot says that it ran a cell"))
-            }
+            Some(_) => Err(io::Error::other("a snapshot says that it ran a cell")),
             None => Ok(None),
         }
     }
 
-    /// Takes the connection of the snapshot that the worker has announced.
     fn take_snapshot(&mut self, info: SnapshotInfo) -> io::Result<()> {
         self.snapshot = None;
-        let Some(announced) = info.process else {
-            let error = info.error.unwrap_or_default();
-            return self.tell_user(&format!(
-                "no snapshot of the variables could be made ({error}): a crash now would lose them"
-            ));
+        match self.snapshots.take(info)? {
+            Ok(snapshot) => self.snapshot = Some(snapshot),
+            Err(reason) => self.tell_user(&format!(
+                "no snapshot of the variables could be made ({reason}): a crash of the next cell \
+                 would lose them"
+            ))?,
+        }
+        Ok(())
+    }
+
+    /// A snapshot that has died is replaced at once, unless a cell runs: only its beginning counts.
+    fn look_after_snapshot(&mut self) -> io::Result<()> {
+        let Some(snapshot) = &mut self.snapshot else {
+            return Ok(());
         };
-        let pid = i32::try_from(announced).ok().and_then(Pid::from_raw);
-        let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        // Only this user's processes reach the socket; one that is not the snapshot is let go.
-        loop {
-            if !self.snapshot_is_coming(pidfd.as_ref())? {
-                return self.tell_user(
-                    "the snapshot of the variables did not start: a crash now would lose them",
-                );
-            }
-            let (stream, _) = self.snapshots.accept()?;
-            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-            if peer.pid.as_raw_nonzero().get().unsigned_abs() == announced {
-                let process = Process::new(peer.pid, Channel::new(stream))?;
-                self.snapshot = Some(Snapshot {
-                    process,
-                    threads: info.threads,
-                });
-                return Ok(());
-            }
+        if !snapshot.process.has_ended() {
+            return Ok(());
+        }
+        self.snapshot = None;
+        if self.running.is_none() {
+            // A failing send means that the worker has died as well.
+            let _ = self.worker.channel.send(&Order::Snapshot);
+        }
+        Ok(())
+    }
+
+    fn snapshot_pid(&self) -> Option<rustix::process::Pid> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.process.pid)
+    }
+
+    /// Signals what the running cell has started.
+    fn signal_offspring(&self, signal: Signal) {
+        if let Some(running) = &self.running {
+            let age = running.since.elapsed();
+            offspring::signal(self.worker.pid, self.snapshot_pid(), age, signal);
         }
     }
 
-    /// Waits until a connection is there to accept; `false` when the snapshot ended before it made one.
-    fn snapshot_is_coming(&self, snapshot: Option<&OwnedFd>) -> io::Result<bool> {
-        let Some(snapshot) = snapshot else {
-            return Ok(false);
-        };
-        loop {
-            let mut fds = [
-                PollFd::new(&self.snapshots, PollFlags::IN),
-                PollFd::new(snapshot, PollFlags::IN),
-            ];
-            match poll(&mut fds, None) {
-                Ok(_) => return Ok(!fds[0].revents().is_empty()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+    /// Ends a cell that takes more memory than it may.
+    fn keep_to_limit(&mut self) {
+        let snapshot = self.snapshot_pid();
+        if let (Some(running), Some(watch)) = (&mut self.running, &mut self.memory)
+            && let Some(usage) = watch.exceeded(self.worker.pid, snapshot)
+        {
+            running.over_limit = Some(usage);
+            self.worker.kill();
+        }
+    }
+
+    /// Buries children that have died: what a dead worker had started, and the worker itself.
+    fn bury_orphans(&mut self) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == self.worker.pid {
+                self.worker.status = Some(status);
+            } else if let Some(snapshot) = &mut self.snapshot
+                && pid == snapshot.process.pid
+            {
+                snapshot.process.status = Some(status);
             }
         }
     }

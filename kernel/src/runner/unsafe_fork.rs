@@ -39,6 +39,23 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
+/// Lets the death of a child end a wait of this process: orphans that it inherits are buried at once.
+pub fn notice_children() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, so that it may run at any time; no flag asks for restarts.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as usize;
+        libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Undoes [`notice_children`], in a child.
+pub fn ignore_children() {
+    // SAFETY: sets the disposition that every process has at first.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Closes what a new process has inherited, but for one descriptor and the standard three: sockets of
 /// the process it was forked from would stay open for as long as it lives. Their owners in this
 /// process must never be dropped: it has to end by `exit`.

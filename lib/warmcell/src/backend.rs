@@ -2,7 +2,8 @@
 //! Both give a [`Call`], from which the events come and which cancels when it is dropped early.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    process,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Instant,
 };
 
@@ -16,8 +17,11 @@ use wire::{
 use crate::session as provider;
 use crate::{Error, Result, progress::Watch};
 
-/// A request under way.
+/// A request under way. A process that was forked meanwhile has nobody who brings its events, and
+/// must not touch what the lost threads were at.
 pub(crate) struct Call {
+    /// The process that made it.
+    process: u32,
     events: Receiver<Event>,
     /// Ends the request; taken when it has ended by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
@@ -39,6 +43,7 @@ impl Call {
         lost: fn() -> Failure,
     ) -> Self {
         Self {
+            process: process::id(),
             events,
             cancel: Some(cancel),
             lost,
@@ -47,6 +52,9 @@ impl Call {
 
     /// Waits for the next event, or until a deadline.
     pub fn next(&mut self, deadline: Option<Instant>) -> Result<Next> {
+        if self.process != process::id() {
+            return Err((self.lost)().into());
+        }
         let event = match deadline {
             None => self
                 .events
@@ -75,15 +83,15 @@ impl Call {
 /// A call that is dropped before its end (an unwinding cell, an abandoned stream) stops its work.
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(cancel) = self.cancel.take() {
+        let cancel = self.cancel.take();
+        if self.process != process::id() {
+            // A receiver whose sender stopped half-way would wait for it for ever.
+            std::mem::forget(std::mem::replace(&mut self.events, mpsc::channel().1));
+            std::mem::forget(cancel);
+        } else if let Some(cancel) = cancel {
             cancel();
         }
     }
-}
-
-/// Ends what a process that is gone has left to this one, its fork.
-pub(crate) fn forget_inherited() {
-    provider::forget_inherited();
 }
 
 /// Starts a request.
@@ -170,9 +178,6 @@ mod provider {
             })?;
         Ok(Call::new(events, Box::new(move || cancel.cancel()), lost))
     }
-
-    /// The engine's threads are not in a fork; cells, which are forked, do not use this engine.
-    pub fn forget_inherited() {}
 
     fn lost() -> Failure {
         Failure::new(

@@ -5,6 +5,8 @@ mod flusher;
 pub(crate) mod kernel;
 mod panic_hook;
 mod scope;
+mod stdin;
+pub(crate) mod unsafe_fork;
 mod unsafe_hooks;
 pub mod variables;
 
@@ -12,7 +14,10 @@ use std::{
     fmt::Display,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::ThreadId,
 };
 
@@ -21,7 +26,10 @@ use variables::VariableStore;
 use wire::{cell::CellFailure, mime::Bundle};
 
 pub use crate::measure::timeit;
-pub use unsafe_hooks::{warmcell_cell_begin, warmcell_cell_end};
+use unsafe_fork::PerProcess;
+pub use unsafe_hooks::{
+    warmcell_cell_begin, warmcell_cell_end, warmcell_fork, warmcell_read_stdin,
+};
 
 /// In scope of every cell, for the call that shows its last expression.
 pub mod display_scope {
@@ -46,29 +54,26 @@ struct Report {
     lost_variables: Vec<String>,
 }
 
+#[derive(Default)]
 struct Cell {
     /// The thread the cell runs on, while one runs.
     thread: Option<ThreadId>,
     report: Report,
 }
 
-static CELL: Mutex<Cell> = Mutex::new(Cell {
-    thread: None,
-    report: Report {
-        status: Status::Ok,
-        failure: None,
-        lost_variables: Vec::new(),
-    },
-});
+/// A fork has its own: a panic on another thread may hold this one while a snapshot is made.
+static CELL: PerProcess<Mutex<Cell>> = PerProcess::new();
+
+/// Whether no thread held an output when the last cell ended.
+static OUTPUT_IS_FREE: AtomicBool = AtomicBool::new(true);
 
 fn cell() -> MutexGuard<'static, Cell> {
-    CELL.lock().unwrap_or_else(PoisonError::into_inner)
+    CELL.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A cell starts on this thread.
 fn begin() {
     panic_hook::install();
-    crate::backend::forget_inherited();
     *cell() = Cell {
         thread: Some(std::thread::current().id()),
         report: Report::default(),
@@ -78,8 +83,7 @@ fn begin() {
 
 /// The cell has ended: everything it printed is on its way, and this is how it ended.
 fn end() -> Vec<u8> {
-    flusher::pause();
-    flush();
+    OUTPUT_IS_FREE.store(flusher::finish(), Ordering::Relaxed);
     let mut cell = cell();
     cell.thread = None;
     if cell.report.status == Status::Ok {
@@ -88,6 +92,18 @@ fn end() -> Vec<u8> {
     }
     // A report is plain strings: serialising it cannot fail, and an empty one reads as unreadable.
     serde_json::to_vec(&std::mem::take(&mut cell.report)).unwrap_or_default()
+}
+
+/// Forks while this thread alone holds what a fork would inherit locked.
+fn fork_quietly(fork: impl FnOnce() -> bool) -> bool {
+    if !OUTPUT_IS_FREE.load(Ordering::Relaxed) {
+        return false;
+    }
+    let _outputs = (std::io::stdout().lock(), std::io::stderr().lock());
+    if fork() {
+        unsafe_fork::silence_inherited();
+    }
+    true
 }
 
 /// The cell panicked; the panic hook has recorded with what.

@@ -22,7 +22,7 @@ pub(super) fn install() {
 fn hook(info: &PanicHookInfo<'_>) {
     let message = info.payload_as_str().unwrap_or("a value that is no text");
     // Not `lock`: a panic inside a hook of ours must not wait for itself.
-    if let Ok(mut cell) = super::CELL.try_lock()
+    if let Ok(mut cell) = super::CELL.get().try_lock()
         && cell.thread == Some(std::thread::current().id())
     {
         let location = info.location().filter(|location| {

@@ -5,6 +5,7 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
+    process,
     sync::Arc,
 };
 
@@ -15,6 +16,12 @@ pub const USER_ERROR_OCCURRED: &str = "";
 #[derive(Default)]
 pub struct VariableStore {
     variables: HashMap<String, Box<dyn Any>>,
+}
+
+/// What cells share, and the process that made it.
+struct Shared<T> {
+    process: u32,
+    value: Arc<T>,
 }
 
 /// A store for a process's first cell. It lives as long as the process.
@@ -94,16 +101,26 @@ impl VariableStore {
     }
 
     /// A value that is shared between cells and made when it is first asked for: the asynchronous
-    /// runtime.
+    /// runtime. A process that was forked makes its own, since the threads of the other are not in it.
     ///
     /// # Panics
     /// The name is in use for another type.
     pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
-        if self.get(name).is_none() {
-            self.put(name, Box::new(Arc::new(create())));
+        let process = process::id();
+        let inherited = self
+            .get(name)
+            .and_then(<dyn Any>::downcast_ref::<Shared<T>>)
+            .is_some_and(|shared| shared.process != process);
+        if inherited {
+            // To drop it is to wait for its threads.
+            std::mem::forget(self.variables.remove(name));
         }
-        match self.get(name).and_then(<dyn Any>::downcast_ref::<Arc<T>>) {
-            Some(value) => Arc::clone(value),
+        if self.get(name).is_none() {
+            let value = Arc::new(create());
+            self.put(name, Box::new(Shared { process, value }));
+        }
+        match self.get(name).and_then(<dyn Any>::downcast_ref::<Shared<T>>) {
+            Some(shared) => Arc::clone(&shared.value),
             None => changed_type(name),
         }
     }
