@@ -24,7 +24,7 @@ use wire::{
     host::{ClientMessage, Event, HostMessage, Request},
 };
 
-use crate::backend::Call;
+use crate::backend::{Call, hub_variables};
 
 struct Connection {
     /// The process that opened it.
@@ -122,6 +122,7 @@ impl Connection {
         self.write(&ClientMessage::Request {
             id,
             request: request.clone(),
+            hub: hub_variables(),
         })
         .inspect_err(|_| self.break_off())?;
         let connection = Arc::clone(self);
