@@ -21,7 +21,7 @@ use wire::{Failure, FailureKind, host::Event, model::ModelSource};
 use super::{
     HubConfig, Wanted,
     cache::{self, RepoCache, safe_relative},
-    choose::{self, Choice, INDEX},
+    choose::{self, Choice},
     refusal::{Asked, Refusal},
 };
 use crate::Cancel;
@@ -148,8 +148,8 @@ impl Visit {
             Choice::Folder { files } => files.clone(),
         };
         self.bring(&commit, &files).await?;
-        if files.iter().any(|file| file == INDEX) {
-            let shards = choose::shards(&folder.join(INDEX))?;
+        if let Some(index) = choose::index_of(&files) {
+            let shards = choose::shards(&folder.join(index))?;
             self.bring(&commit, &shards).await?;
         }
         let revision = self.source.revision.as_deref().unwrap_or("main");

@@ -222,6 +222,7 @@ fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
         bytes,
         format,
         shape,
+        strides: None,
     };
     Ok((name, entry))
 }

@@ -1,14 +1,18 @@
-//! Weights on disk and how they are read: one table of tensors over a GGUF file or a folder of
-//! safetensors, and a [`Loader`] that reads each of them once, with progress, and refuses shapes that
+//! Weights on disk and how they are read: one table of tensors over a GGUF file, or over a
+//! folder of safetensors or pickles, and a [`Loader`] that reads each of them once, with progress, and refuses shapes that
 //! the model does not expect. What a tensor means is the families' matter.
 //!
 //! Files are read, not mapped: a file that shrinks under a map kills the process, and with it every
 //! other resident model; reading costs one copy out of the page cache and gives honest progress.
 
+mod archive;
+mod folder;
 mod format;
 mod gguf;
 mod loader;
+mod pickle;
 mod safetensors;
+mod torch;
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +41,8 @@ pub struct TensorEntry {
     pub format: Format,
     /// Shape, outermost dimension first, as `PyTorch` has it (GGUF stores it reversed).
     pub shape: Vec<usize>,
+    /// Values between neighbours, for each dimension, where they do not stand one after the other.
+    strides: Option<Vec<usize>>,
 }
 
 impl TensorEntry {
@@ -71,7 +77,7 @@ impl Weights {
     pub fn open(layout: &Layout) -> Result<Self, Failure> {
         match layout {
             Layout::Gguf(path) => gguf::open(path),
-            Layout::Folder(folder) => safetensors::open(folder),
+            Layout::Folder(folder) => folder::open(folder),
         }
     }
 

@@ -1,5 +1,4 @@
-//! Headers of a folder of safetensors files: `model.safetensors`, or the shards that
-//! `model.safetensors.index.json` lists, with `config.json` beside them.
+//! Headers of safetensors files. Which files make a model, `folder` decides.
 
 use std::{
     fmt,
@@ -12,32 +11,22 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use wire::{Failure, FailureKind};
+use wire::Failure;
 
-use super::{
-    Description, Format, TensorEntry, Tensors, Weights, check_places, open_file, read_json,
-};
-use crate::{failures, hub::safe_relative};
+use super::{Format, TensorEntry, Tensors, check_places, open_file};
+use crate::failures;
 
 /// The longest header that is read; the reference implementation has the same limit.
 const LONGEST_HEADER: u64 = 100_000_000;
-/// Longest `config.json`; real ones have some kilobytes, or a megabyte with long label lists. As a
-/// tree of values it can take forty times its length.
-const LONGEST_CONFIG: u64 = 8 << 20;
-/// Longest index; one of 100,000 tensors has about 10 MB.
-const LONGEST_INDEX: u64 = 64 << 20;
 /// Most dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 8;
 
-/// Reads the headers of all shards.
-pub fn open(folder: &Path) -> Result<Weights, Failure> {
-    let config = read_json(&folder.join("config.json"), LONGEST_CONFIG)?;
-    let mut files = Vec::new();
-    let mut tensors = Tensors::new();
-    for path in shards(folder)? {
+/// Reads the headers of these files.
+pub fn open(paths: Vec<PathBuf>) -> Result<(Tensors, Vec<(PathBuf, File)>), Failure> {
+    let (mut tensors, mut files) = (Tensors::new(), Vec::new());
+    for path in paths {
         let (mut file, length) = open_file(&path)?;
-        let found = read_header(&path, &mut file, length, files.len())?;
-        for (name, entry) in found {
+        for (name, entry) in read_header(&path, &mut file, length, files.len())? {
             if tensors.insert(name.clone(), entry).is_some() {
                 let what = format!("tensor `{name}` is in another shard too");
                 return Err(failures::corrupt(&path, what));
@@ -45,71 +34,7 @@ pub fn open(folder: &Path) -> Result<Weights, Failure> {
         }
         files.push((path, file));
     }
-    Ok(Weights {
-        description: Description::Json(config),
-        tensors,
-        files,
-    })
-}
-
-/// The files that hold the weights.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let single = folder.join("model.safetensors");
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let index_path = folder.join("model.safetensors.index.json");
-    if !index_path.is_file() {
-        return Err(Failure::new(
-            FailureKind::NotFound,
-            format!("`{}` holds no safetensors weights", folder.display()),
-        )
-        .hint("a folder needs `config.json` and `model.safetensors`, or pass a `.gguf` file"));
-    }
-    let index: Index = read_json(&index_path, LONGEST_INDEX)?;
-    let mut names = index.weight_map.0;
-    names.sort_unstable();
-    names.dedup();
-    if names.iter().any(|name| safe_relative(name).is_none()) {
-        return Err(failures::corrupt(
-            &index_path,
-            "a shard lies outside the folder",
-        ));
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: ShardNames,
-}
-
-/// The files that an index names, one a tensor; the tensors' own names stand in the shards.
-struct ShardNames(Vec<String>);
-
-impl<'de> Deserialize<'de> for ShardNames {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = ShardNames;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("file names by tensor")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ShardNames, A::Error> {
-                let mut names: Vec<String> = Vec::new();
-                while let Some((_, name)) = map.next_entry::<IgnoredAny, String>()? {
-                    // Tensors of one shard stand together, so that this keeps the list short.
-                    if names.last() != Some(&name) {
-                        names.push(name);
-                    }
-                }
-                Ok(ShardNames(names))
-            }
-        }
-        deserializer.deserialize_map(Names)
-    }
+    Ok((tensors, files))
 }
 
 fn read_header(
@@ -180,6 +105,7 @@ impl HeaderTensor {
             bytes,
             format,
             shape: self.shape,
+            strides: None,
         };
         (format.bytes_of(values)? == bytes).then_some(entry)
     }

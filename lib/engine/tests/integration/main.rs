@@ -9,6 +9,7 @@ mod embedded;
 mod fuzz;
 mod hostile;
 mod hub;
+mod pickles;
 mod service;
 mod support;
 mod templates;
