@@ -13,6 +13,7 @@ use std::{
 use wire::{
     HOST_SOCKET_VAR, PROTOCOL_VERSION, frame,
     host::{ClientMessage, Event, Hello, HostMessage, HostStatus, Request, Response, UnloadTarget},
+    hub::HubVariables,
     model::Resident,
 };
 
@@ -46,6 +47,7 @@ pub fn stop(socket: &Path) -> Result<bool> {
     host.send(&ClientMessage::Request {
         id: 1,
         request: Request::Shutdown,
+        hub: HubVariables::default(),
     })
     .map_err(HostError::io("stop", socket))?;
     wait_until_gone(socket)?;
@@ -227,8 +229,14 @@ impl<'a> Connection<'a> {
 
     fn ask_with(&mut self, request: Request, on_event: &mut dyn FnMut(Event)) -> Result<Response> {
         let socket = self.socket;
-        self.send(&ClientMessage::Request { id: 1, request })
-            .map_err(HostError::io("reach", socket))?;
+        // No question here makes the host fetch anything.
+        let hub = HubVariables::default();
+        self.send(&ClientMessage::Request {
+            id: 1,
+            request,
+            hub,
+        })
+        .map_err(HostError::io("reach", socket))?;
         loop {
             match self
                 .receive()

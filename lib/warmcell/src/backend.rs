@@ -11,6 +11,7 @@ use wire::{
     Failure, FailureKind,
     generate::StreamedToken,
     host::{Event, Request, Response},
+    hub::{self, HubVariables},
 };
 
 #[cfg(not(feature = "local"))]
@@ -94,6 +95,18 @@ impl Drop for Call {
     }
 }
 
+/// The hub's variables as this process has them now, with paths that hold in any folder.
+pub(crate) fn hub_variables() -> HubVariables {
+    HubVariables::collect(|name| {
+        let value = std::env::var(name).ok()?;
+        if hub::PATHS.contains(&name) && !value.is_empty() && !value.starts_with('~') {
+            let path = std::path::absolute(&value).ok()?;
+            return path.into_os_string().into_string().ok();
+        }
+        Some(value)
+    })
+}
+
 /// Starts a request.
 pub(crate) fn start(request: &Request) -> Result<Call> {
     Ok(provider::start(request)?)
@@ -154,12 +167,12 @@ mod provider {
     use engine::{Cancel, Service};
     use wire::{Failure, FailureKind, host::Request};
 
-    use super::Call;
+    use super::{Call, hub_variables};
 
     static SERVICE: OnceLock<Service> = OnceLock::new();
 
     pub fn start(request: &Request) -> Result<Call, Failure> {
-        let request = request.clone();
+        let (request, hub) = (request.clone(), hub_variables());
         let service = SERVICE.get_or_init(Service::new);
         let (sender, events) = mpsc::channel();
         let cancel = Cancel::new();
@@ -168,7 +181,7 @@ mod provider {
             .name("warmcell-request".to_owned())
             .spawn(move || {
                 // A receiver that is gone has cancelled; its last events are for nobody.
-                service.handle(request, &flag, &mut |event| drop(sender.send(event)));
+                service.handle(request, &hub, &flag, &mut |event| drop(sender.send(event)));
             })
             .map_err(|error| {
                 Failure::new(

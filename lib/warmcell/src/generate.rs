@@ -6,7 +6,7 @@ use wire::{
     FailureKind,
     generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     host::{Request, Response},
-    model::ModelSpec,
+    model::{ModelSource, ModelSpec},
 };
 
 use crate::{
@@ -59,6 +59,7 @@ impl IntoPrompt for &Chat {
 /// Prints a generation as it comes, at the pace of whole words: transformers' `TextStreamer`.
 #[derive(Clone, Debug)]
 pub struct TextStreamer {
+    source: ModelSource,
     fingerprint: String,
     options: StreamOptions,
 }
@@ -67,6 +68,7 @@ impl TextStreamer {
     /// A streamer that prints everything, the prompt and special tokens included.
     pub fn new(tokenizer: &Tokenizer) -> Self {
         Self {
+            source: tokenizer.source.clone(),
             fingerprint: tokenizer.info().fingerprint.clone(),
             options: StreamOptions::default(),
         }
@@ -241,6 +243,10 @@ impl fmt::Debug for Generate {
 
 /// The text comes from the model's own tokenizer; a streamer of another would be ignored silently.
 fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
+    // Of one source: nothing has to be asked.
+    if streamer.source == model.source {
+        return Ok(());
+    }
     let own = Tokenizer::load(model.source.clone())?;
     if own.info().fingerprint == streamer.fingerprint {
         return Ok(());

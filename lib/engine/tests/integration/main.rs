@@ -6,8 +6,12 @@
 mod checkpoints;
 mod damaged;
 mod embedded;
+mod fuzz;
+mod hostile;
 mod hub;
+mod pickles;
 mod service;
 mod support;
 mod templates;
 mod tokenizers;
+mod unsafe_allocations;

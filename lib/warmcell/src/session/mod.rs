@@ -24,7 +24,7 @@ use wire::{
 };
 
 use crate::{
-    backend::Call,
+    backend::{Call, hub_variables},
     cell::unsafe_fork::{PerProcess, Socket},
 };
 
@@ -113,6 +113,7 @@ impl Connection {
         self.write(&ClientMessage::Request {
             id,
             request: request.clone(),
+            hub: hub_variables(),
         })
         .inspect_err(|_| self.break_off())?;
         let connection = Arc::clone(self);
