@@ -109,7 +109,7 @@ impl Commands {
                 "move it to the top of the cell, or to a cell of its own",
             )),
             (Outcome::Error(error), None) => Err(error),
-            (Outcome::Ok | Outcome::Aborted, _) => Ok(()),
+            (Outcome::Ok, _) => Ok(()),
         }
     }
 

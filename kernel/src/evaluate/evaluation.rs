@@ -23,7 +23,7 @@ use super::{
     displays::{Displays, Inbox},
     errors,
     inspection::Times,
-    interrupt::Interrupter,
+    interrupt::{Interrupter, Phase},
     outlet::Outlet,
     output::Pump,
     session::Session,
@@ -238,12 +238,15 @@ impl Evaluation {
 
     fn compile(&mut self, cell: &Cell, code: &str, count: u32) -> Result<Box<Ready>, CellError> {
         let started = Instant::now();
+        self.interrupter.enter(Phase::Compiles);
         let busy = self.outlet.publisher().map(Busy::compiling);
         let outcome = direct::compile(&mut self.rustc, &self.program, cell, code)
             .map_err(|error| internal(&format!("{error:#}")))?;
         drop(busy);
         self.times.compiled(started);
         match outcome {
+            // The press came too late for the compiler, and must not be lost.
+            _ if self.interrupter.is_interrupted() => Err(internal("interrupted")),
             Outcome::Ready(ready) => {
                 for notice in &ready.notices {
                     self.outlet.stream(Stream::Stderr, &format!("{notice}\n"));
@@ -271,6 +274,7 @@ impl Evaluation {
         this: &This<'_>,
     ) -> Result<Vec<String>, CellError> {
         let started = Instant::now();
+        self.interrupter.enter(Phase::Runs);
         let run = self.control.run(library, FUNCTION);
         self.times.ran(started);
         let printed = self.pump.end_cell();
@@ -368,6 +372,7 @@ impl Evaluation {
             .outlet
             .publisher()
             .map(|out| Busy::following_cargo(out, &self.crate_dir, self.analyst.opened()));
+        self.interrupter.enter(Phase::AtEvcxr);
         let evaluated = self.analyst.ask(move |context| {
             if let Some(level) = level {
                 context.set_opt_level(&context::optimisation(&level, &library))?;

@@ -119,7 +119,10 @@ impl VariableStore {
             let value = Arc::new(create());
             self.put(name, Box::new(Shared { process, value }));
         }
-        match self.get(name).and_then(<dyn Any>::downcast_ref::<Shared<T>>) {
+        match self
+            .get(name)
+            .and_then(<dyn Any>::downcast_ref::<Shared<T>>)
+        {
             Some(shared) => Arc::clone(&shared.value),
             None => changed_type(name),
         }
