@@ -182,13 +182,13 @@ impl Evaluation {
     }
 
     fn choose(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
+        if code.trim() == ":vars" {
+            return Ok(self.list_of_variables());
+        }
         let is_command =
             |line: &str| line.trim_start().starts_with(':') && !line.trim_start().starts_with("::");
         if code.lines().any(is_command) {
             return self.run_by_evcxr(code, count);
-        }
-        if code.trim() == ":vars" {
-            return Ok(self.list_of_variables());
         }
         let cell = Cell::parse(code);
         if cell.obstacle.is_some() || self.asynchronous && direct::speaks_of_tasks(code) {
