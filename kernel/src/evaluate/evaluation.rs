@@ -158,7 +158,8 @@ impl Evaluation {
         let result = self.choose(code, count);
         let interrupted = self.interrupter.end_cell();
         self.rustc.prepare();
-        if interrupted && result.is_err() {
+        // A cell that ended by itself meanwhile was to be stopped as well, and so is the queue behind it.
+        if interrupted {
             return Err(errors::plain(
                 FailureKind::Interrupted.name(),
                 "the cell was interrupted",
