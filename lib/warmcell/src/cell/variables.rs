@@ -85,7 +85,7 @@ impl VariableStore {
     pub fn check(&self, expected: &[(&str, TypeId)]) -> bool {
         let mut fit = true;
         for &(name, type_id) in expected {
-            if self.get(name).map(|value| value.type_id()) != Some(type_id) {
+            if self.get(name).map(<dyn Any>::type_id) != Some(type_id) {
                 lost(name);
                 fit = false;
             }
