@@ -216,12 +216,12 @@ impl Evaluation {
     fn run_directly(&mut self, cell: &Cell, code: &str, count: u32) -> Result<(), CellError> {
         for _ in 0..ATTEMPTS {
             let ready = self.compile(cell, code, count)?;
-            let lost = match &ready.library {
-                Some(library) => self.carry_out(library, &ready, &This { cell, code, count })?,
-                None => {
-                    self.settle(&ready, &This { cell, code, count });
-                    Vec::new()
-                }
+            let this = This { cell, code, count };
+            let lost = if let Some(library) = &ready.library {
+                self.carry_out(library, &ready, &this)?
+            } else {
+                self.settle(&ready, &this);
+                Vec::new()
             };
             if lost.is_empty() {
                 self.analyst.load();
