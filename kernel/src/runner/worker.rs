@@ -92,7 +92,6 @@ impl Worker {
     fn make_snapshot(&mut self, session: &Path) -> io::Result<(SnapshotInfo, bool)> {
         let mut woken = false;
         loop {
-            let threads = user_threads();
             let (process, error) = match self.variables.fork() {
                 Ok(Side::Child) => {
                     prefer_as_victim(ASLEEP);
@@ -112,6 +111,8 @@ impl Worker {
                 Err(error) => (None, Some(error.to_string())),
             };
             self.snapshot = process;
+            // A thread names itself when it begins to run: those of this cell have had the fork's time.
+            let threads = user_threads();
             let info = SnapshotInfo {
                 process: process.map(|process| process.as_raw_nonzero().get().unsigned_abs()),
                 error,
