@@ -34,9 +34,18 @@ pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
     };
     while let Some(order) = worker.supervisor.receive()? {
         let ended = match order {
-            Order::Run { library, function } => {
+            Order::Run {
+                library,
+                function,
+                roll_back,
+            } => {
                 unsafe_environment::take_over(session);
-                Some(worker.run(&library, &function))
+                let end = worker.run(&library, &function);
+                if roll_back.applies(end.status) {
+                    worker.supervisor.send(&Report::Failed { end })?;
+                    continue;
+                }
+                Some(end)
             }
             Order::Snapshot => None,
             // Comes only to a snapshot, which waits for it in `sleep`.
