@@ -175,6 +175,20 @@ def test_the_user_is_told_which_threads_are_lost(kernel):
     assert kernel.run(STATE).expect_ok().result == UNCHANGED
 
 
+def test_asynchronous_cells_work_after_their_runtime_was_lost(kernel):
+    pause = "tokio::time::sleep(std::time::Duration::from_millis(5)).await;"
+    kernel.run(BEFORE).expect_ok()
+    kernel.run(
+        ':dep tokio = { version = "1", features = ["rt-multi-thread", "time", "macros"] }\n' + pause, timeout=300
+    ).expect_ok()
+    kernel.run("let task = tokio::spawn(async { loop { " + pause + " } });", timeout=60).expect_ok()
+    assert "`tokio-rt-worker`" in kernel.run("std::process::abort();", timeout=60).traceback
+    assert kernel.run(pause + ' "slept"', timeout=60).expect_ok().result == '"slept"'
+    # The task is gone with its runtime: its handle errs or ends, and takes nothing along.
+    kernel.run("task.abort();", timeout=60)
+    assert kernel.run(STATE, timeout=60).expect_ok().result == UNCHANGED
+
+
 def test_output_works_after_a_thread_that_held_it_was_lost(kernel):
     kernel.run(BEFORE).expect_ok()
     kernel.run(

@@ -188,12 +188,15 @@ impl Evaluation {
         }
         let is_command =
             |line: &str| line.trim_start().starts_with(':') && !line.trim_start().starts_with("::");
-        if code.lines().any(is_command) {
-            return self.run_by_evcxr(code, count);
-        }
-        let cell = Cell::parse(code);
-        if cell.obstacle.is_some() || self.asynchronous && direct::speaks_of_tasks(code) {
-            self.asynchronous |= cell.obstacle == Some(direct::Obstacle::Await);
+        let has_commands = code.lines().any(is_command);
+        let cell = if has_commands {
+            Cell::parse(&without_commands(code))
+        } else {
+            Cell::parse(code)
+        };
+        self.asynchronous |= cell.obstacle == Some(direct::Obstacle::Await);
+        let has_tasks = self.asynchronous && direct::speaks_of_tasks(code);
+        if has_commands || cell.obstacle.is_some() || has_tasks {
             return self.run_by_evcxr(code, count);
         }
         if cell.is_empty() {
