@@ -1,5 +1,6 @@
 //! Tokens to text: whole sequences, and token by token as they come.
 
+use tokenizers::{Decoder, Model};
 use wire::{Failure, tokenize::DecodeOptions};
 
 use super::Tokenizer;
@@ -21,10 +22,7 @@ impl Tokenizer {
         let skip = options.skip_special_tokens;
         let mut text = match &self.parts.python {
             Some(python) => python.decode(self, ids, skip),
-            None => self
-                .inner
-                .decode(ids, skip)
-                .map_err(|error| self.failed("decode", error.as_ref()))?,
+            None => self.joined(ids, skip)?,
         };
         if let Some(suffix) = &self.parts.replaces_suffix {
             text.replace(suffix.as_str(), " ").trim().clone_into(&mut text);
@@ -33,6 +31,20 @@ impl Tokenizer {
             .clean_up_tokenization_spaces
             .unwrap_or(self.parts.clean_up_spaces);
         Ok(if cleans { clean_up_spaces(&text) } else { text })
+    }
+
+    fn joined(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, Failure> {
+        let tokens = ids.iter().filter_map(|&id| match self.added.get(&id) {
+            Some((_, true)) if skip_special_tokens => None,
+            Some((token, _)) => Some(token.clone()),
+            None => self.inner.get_model().id_to_token(id),
+        });
+        let tokens: Vec<String> = tokens.collect();
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens),
+            None => Ok(tokens.join(" ")),
+        }
+        .map_err(|error| self.failed("decode", error.as_ref()))
     }
 
     /// Decodes ids one by one, each to the text that is complete with it: never a part of a

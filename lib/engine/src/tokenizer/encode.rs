@@ -77,7 +77,11 @@ impl Tokenizer {
     ) -> Result<Raw, Failure> {
         // As in transformers, an empty second text is one, where both come in a list.
         let first = self.cut(&input.text, options)?;
-        let second = input.pair.as_deref().map(|pair| self.cut(pair, options)).transpose()?;
+        let mut second = input.pair.as_deref().map(|pair| self.cut(pair, options)).transpose()?;
+        if let Some(second) = &mut second {
+            // Before truncation, so that its windows know.
+            second.set_type_ids(vec![1; second.len()]);
+        }
         let post_processor = match offsets {
             Offsets::Trimmed => self.post_processor.as_ref(),
             Offsets::Whole => self.whole_offsets.as_ref(),

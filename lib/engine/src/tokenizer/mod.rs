@@ -4,6 +4,7 @@
 
 mod answer;
 mod batch;
+mod charsmap;
 mod class;
 mod decode;
 mod encode;
@@ -19,7 +20,11 @@ mod streamer;
 mod vocabulary;
 mod word_files;
 
-use std::{collections::HashSet, path::PathBuf, sync::OnceLock};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
 use serde_json::{Map, Value};
 use tokenizers::PostProcessorWrapper;
@@ -48,6 +53,9 @@ pub struct Tokenizer {
     /// The same with whole offsets: what a token table shows, blanks before words included.
     whole_offsets: Option<PostProcessorWrapper>,
     special_ids: HashSet<u32>,
+    /// The added tokens as they were written, and whether they are special. `tokenizers` itself would
+    /// give the normalised spelling.
+    added: HashMap<u32, (String, bool)>,
     parts: Parts,
     info: TokenizerInfo,
 }
@@ -126,6 +134,7 @@ impl Tokenizer {
             splitting: OnceLock::new(),
             post_processor,
             special_ids: HashSet::new(),
+            added: HashMap::new(),
             parts,
             info: TokenizerInfo::default(),
         };
@@ -156,6 +165,7 @@ impl Tokenizer {
             post_processor: self.post_processor.clone(),
             whole_offsets: self.whole_offsets.clone(),
             special_ids: HashSet::new(),
+            added: HashMap::new(),
             parts: self.parts.clone(),
             info: TokenizerInfo::default(),
         };

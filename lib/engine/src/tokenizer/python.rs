@@ -14,9 +14,9 @@ use wire::Failure;
 
 use super::{
     Tokenizer,
+    charsmap::Charsmap,
     class::Class,
     files::optional_json,
-    pieces::charsmap,
     sentence_model::{Model, PieceKind},
     word_files::{Part, template},
 };
@@ -26,10 +26,11 @@ use crate::failures;
 #[derive(Clone)]
 pub(super) struct Python {
     class: Class,
+    charsmap: Charsmap,
     /// The model that decodes: Marian's of the target language, SpeechT5's only one.
     decoding: Pieces,
     /// Marian's model of the target language, for `text_target`.
-    target: Option<Box<tokenizers::Tokenizer>>,
+    target: Option<Box<(tokenizers::Tokenizer, Charsmap)>>,
     /// Ids of a dictionary beside the models.
     dictionary: Option<Dictionary>,
     source_json: Json,
@@ -62,6 +63,7 @@ impl Python {
             let model = Model::read(&path)?;
             return Ok(Self {
                 class,
+                charsmap: charsmap(&model, &path)?,
                 decoding: Pieces::of(&model),
                 target: None,
                 dictionary: None,
@@ -76,10 +78,12 @@ impl Python {
         let target_json = converted(&target_model, Some(&dictionary), &target)?;
         let target_tokenizer = tokenizers::Tokenizer::from_bytes(target_json.to_string())
             .map_err(|error| failures::corrupt(&target, error))?;
+        let target_charsmap = charsmap(&target_model, &target)?;
         Ok(Self {
             class,
+            charsmap: charsmap(&source_model, &source)?,
             decoding: Pieces::of(&target_model),
-            target: Some(Box::new(target_tokenizer)),
+            target: Some(Box::new((target_tokenizer, target_charsmap))),
             size: dictionary.ids.len(),
             source_json: converted(&source_model, Some(&dictionary), &source)?,
             dictionary: Some(dictionary),
@@ -144,7 +148,10 @@ impl Python {
             added.retain(|(_, token)| !token.content.is_empty());
             added
         };
-        let model = self.target.as_deref().filter(|_| as_target).unwrap_or(inner);
+        let model = match self.target.as_deref().filter(|_| as_target) {
+            Some((model, charsmap)) => (model, charsmap),
+            None => (inner, &self.charsmap),
+        };
         let mut tokens = Tokens::default();
         let (mut start, mut at) = (0, 0);
         while at < text.len() {
@@ -167,14 +174,19 @@ impl Python {
             at = start;
         }
         self.cut_stretch(&text[start..], start, model, &mut tokens)?;
-        Ok(tokens.into_raw())
+        // Marian's mask tells special tokens in the text too, except for the unknown one.
+        let special = added.iter().filter(|(_, token)| {
+            self.class == Class::Marian && token.special && token.content != "<unk>"
+        });
+        let special = special.filter_map(|(_, token)| self.token_to_id(&token.content, inner));
+        Ok(tokens.into_raw(&special.collect()))
     }
 
     fn cut_stretch(
         &self,
         text: &str,
         start: usize,
-        model: &tokenizers::Tokenizer,
+        (model, charsmap): (&tokenizers::Tokenizer, &Charsmap),
         tokens: &mut Tokens,
     ) -> Result<(), Failure> {
         let mut skipped = 0;
@@ -187,11 +199,13 @@ impl Python {
             let code = &text[..skipped];
             tokens.push(self.listed_id(code), code.to_owned(), (start, start + skipped));
         }
-        let raw = model.encode(&text[skipped..], false).map_err(|error| {
+        let normalized = charsmap.normalize(&text[skipped..]);
+        let raw = model.encode(normalized.text.as_str(), false).map_err(|error| {
             failures::invalid(format!("the text cannot be encoded: {error}"))
         })?;
         let pieces = raw.get_tokens().iter().zip(raw.get_ids()).zip(raw.get_offsets());
-        for ((piece, &id), &(from, to)) in pieces {
+        for ((piece, &id), &span) in pieces {
+            let (from, to) = normalized.origin(span);
             let id = if self.dictionary.is_some() { self.listed_id(piece) } else { id };
             let before = start + skipped;
             tokens.push(id, piece.clone(), (before + from, before + to));
@@ -277,15 +291,17 @@ impl Tokens {
         self.offsets.push(offsets);
     }
 
-    fn into_raw(self) -> Raw {
+    fn into_raw(self, special: &HashSet<u32>) -> Raw {
         let count = self.ids.len();
+        let mask = self.ids.iter().map(|id| u32::from(special.contains(id)));
+        let mask = mask.collect();
         Raw::new(
             self.ids,
             vec![0; count],
             self.pieces,
             vec![None; count],
             self.offsets,
-            vec![0; count],
+            mask,
             vec![1; count],
             Vec::new(),
             [(0, 0..count)].into_iter().collect(),
@@ -364,24 +380,18 @@ impl Pieces {
     }
 }
 
-/// A SentencePiece model as it is, for `tokenizers`: unlike the converted ones, it normalises as
-/// SentencePiece does. Characters are a unigram model of single characters.
+fn charsmap(model: &Model, path: &Path) -> Result<Charsmap, Failure> {
+    let charsmap = Charsmap::of(model);
+    charsmap.ok_or_else(|| failures::corrupt(path, "its table of characters is broken"))
+}
+
+/// A SentencePiece model for `tokenizers`, without normalisation. Characters are a unigram model of
+/// single characters.
 fn converted(
     model: &Model,
     dictionary: Option<&Dictionary>,
     path: &Path,
 ) -> Result<Json, Failure> {
-    let replace = |pattern: &str, to: &str| {
-        json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": to})
-    };
-    let mut steps: Vec<Json> = charsmap(model).into_iter().collect();
-    if model.removes_extra_whitespace {
-        steps.extend([replace(r"\A +| +\z", ""), replace(" {2,}", " ")]);
-    }
-    if model.adds_dummy_prefix {
-        steps.push(json!({"type": "Prepend", "prepend": " "}));
-    }
-    steps.push(replace(" ", "▁"));
     let vocab: Vec<Json> = model
         .pieces
         .iter()
@@ -401,7 +411,7 @@ fn converted(
     Ok(json!({
         "version": "1.0",
         "added_tokens": [],
-        "normalizer": {"type": "Sequence", "normalizers": steps},
+        "normalizer": null,
         "pre_tokenizer": null,
         "post_processor": template(&ids, path, &[Part::First, end()], &[Part::First, Part::Second(0), end()])?,
         "decoder": null,

@@ -22,7 +22,10 @@ impl Tokenizer {
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         match &self.parts.python {
             Some(python) => python.id_to_token(id, &self.inner),
-            None => self.inner.id_to_token(id),
+            None => match self.added.get(&id) {
+                Some((token, _)) => Some(token.clone()),
+                None => self.inner.id_to_token(id),
+            },
         }
     }
 
@@ -79,6 +82,8 @@ impl Tokenizer {
 
     /// Fills what is known from the vocabulary as it is now.
     pub(super) fn describe(&mut self, name: &str) {
+        let added = self.added();
+        self.added = added.map(|(id, token)| (id, (token.content, token.special))).collect();
         let special = &self.parts.special;
         let listed = special.contents().filter_map(|token| self.token_to_id(token));
         self.special_ids = listed
