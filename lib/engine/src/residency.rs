@@ -16,15 +16,16 @@ use wire::{
         DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelInfo, ModelSource,
         ModelSpec, Resident,
     },
+    tokenize::TokenizerSpec,
 };
 
 use crate::{
     Cancel, failures,
     families::{self, CausalLm},
     generate::{Defaults, Generator},
-    hub::{self, ModelFiles, Wanted},
+    hub::{self, Wanted},
     memory,
-    tokenizer::Tokenizer,
+    tokenizer::{Shelf, Tokenizer},
     weights::Weights,
 };
 
@@ -119,7 +120,7 @@ impl Drop for Turn<'_> {
 #[derive(Default)]
 pub struct Residency {
     models: Mutex<HashMap<ModelSpec, Slot>>,
-    tokenizers: Mutex<HashMap<ModelSource, Arc<Tokenizer>>>,
+    tokenizers: Shelf,
 }
 
 enum Slot {
@@ -174,11 +175,23 @@ impl Residency {
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<Tokenizer>, Failure> {
         let key = source_key(source);
-        if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
-            return Ok(Arc::clone(tokenizer));
+        if let Some(tokenizer) = self.tokenizers.get(&key) {
+            return Ok(tokenizer);
         }
         let files = hub::resolve(source, Wanted::Tokenizer, cancel, sink)?;
-        self.tokenizer_of(key, &files)
+        self.tokenizers.load(key, &files, sink)
+    }
+
+    /// The tokenizer that a handle stands for, with what its owner added.
+    pub fn tokenizer_of_handle(
+        &self,
+        spec: &TokenizerSpec,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Arc<Tokenizer>, Failure> {
+        let tokenizer = self.tokenizer(&spec.source, cancel, sink)?;
+        let key = source_key(&spec.source);
+        self.tokenizers.of_handle(&key, tokenizer, spec)
     }
 
     /// What is resident, the longest loaded first.
@@ -210,7 +223,22 @@ impl Residency {
             }
             !wanted
         });
+        self.release_tokenizers(target, wanted_key.as_ref());
         Ok(removed)
+    }
+
+    /// Lets the tokenizers go that were asked for, except those of models that stay.
+    fn release_tokenizers(&self, target: &UnloadTarget, key: Option<&ModelSpec>) {
+        let staying: Vec<ModelSource> =
+            lock(&self.models).keys().map(|key| key.source.clone()).collect();
+        self.tokenizers.retain(|source| {
+            let named = match target {
+                UnloadTarget::Spec(_) => key.is_some_and(|key| key.source == *source),
+                UnloadTarget::Name(name) => source.repo == *name,
+                UnloadTarget::All => true,
+            };
+            !named || staying.contains(source)
+        });
     }
 
     fn find(&self, key: &ModelSpec) -> Found {
@@ -269,7 +297,7 @@ impl Residency {
         let files = hub::resolve(&spec.source, Wanted::Model, cancel, sink)?;
         let weights = Weights::open(&files.layout)?;
         self.check_room(&files.name, weights.bytes())?;
-        let tokenizer = self.tokenizer_of(key.source.clone(), &files)?;
+        let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let defaults = Defaults::read(&files.layout, &weights)?;
         let model = families::load(&weights, &files.name, cancel, sink)?;
         let sizes = model.sizes();
@@ -306,21 +334,6 @@ impl Residency {
             }),
             turn: Condvar::new(),
         }))
-    }
-
-    fn tokenizer_of(
-        &self,
-        key: ModelSource,
-        files: &ModelFiles,
-    ) -> Result<Arc<Tokenizer>, Failure> {
-        if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
-            return Ok(Arc::clone(tokenizer));
-        }
-        // Two that come at once may both read it; the first to finish is kept.
-        let tokenizer = Arc::new(Tokenizer::load(files)?);
-        Ok(Arc::clone(
-            lock(&self.tokenizers).entry(key).or_insert(tokenizer),
-        ))
     }
 
     /// Refuses what does not fit in the memory that is left.

@@ -95,6 +95,13 @@ impl Service {
                 let decode = |ids: &Vec<u32>| tokenizer.decode(ids, skip_special_tokens);
                 Response::Texts(sequences.iter().map(decode).collect::<Result<_, _>>()?)
             }
+            Request::Tokenize {
+                tokenizer: spec,
+                call,
+            } => {
+                let tokenizer = self.residency.tokenizer_of_handle(&spec, cancel, sink)?;
+                Response::Tokenize(tokenizer.answer(call, cancel)?)
+            }
             Request::ApplyChatTemplate {
                 tokenizer: source,
                 messages,

@@ -8,6 +8,7 @@ use crate::{
     generate::{Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
     text::{ChatMessage, Encoding, RenderedChat, TemplateOptions},
+    tokenize::{TokenizerAnswer, TokenizerCall, TokenizerSpec},
 };
 
 /// What a client sends.
@@ -71,6 +72,13 @@ pub enum Request {
         sequences: Vec<Vec<u32>>,
         /// Leave special tokens out.
         skip_special_tokens: bool,
+    },
+    /// Anything else of a tokenizer. Answered by [`Response::Tokenize`].
+    Tokenize {
+        /// The tokenizer; loaded when it is not.
+        tokenizer: TokenizerSpec,
+        /// What it is to do.
+        call: TokenizerCall,
     },
     /// Render a conversation. Answered by [`Response::Chat`].
     ApplyChatTemplate {
@@ -187,6 +195,8 @@ pub enum Response {
     Encodings(Vec<Encoding>),
     /// The decoded texts, in order.
     Texts(Vec<String>),
+    /// What a tokenizer answered.
+    Tokenize(TokenizerAnswer),
     /// The rendered conversation.
     Chat(RenderedChat),
     /// The finished generation. A cancelled one comes here too, with what it had.

@@ -10,4 +10,5 @@ mod hub;
 mod service;
 mod support;
 mod templates;
+mod tokenizer_kinds;
 mod tokenizers;

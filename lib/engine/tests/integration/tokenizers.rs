@@ -87,6 +87,7 @@ fn the_streamer_cuts_where_transformers_does() {
     let options = StreamOptions {
         skip_prompt: true,
         skip_special_tokens: false,
+        ..Default::default()
     };
     let mut streamer = TextStreamer::new(&tokenizer, options);
     assert_eq!(streamer.prompt(&[0, 1]).unwrap(), "");
