@@ -109,6 +109,13 @@ impl Service {
             } => {
                 Response::Chat(tokenizer(&source, sink)?.apply_chat_template(&messages, &options)?)
             }
+            Request::ApplyChatTemplates {
+                tokenizer: source,
+                conversations,
+                options,
+            } => Response::Chats(
+                tokenizer(&source, sink)?.apply_chat_templates(&conversations, &options)?,
+            ),
             Request::Generate {
                 model,
                 prompt,

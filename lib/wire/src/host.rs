@@ -89,6 +89,16 @@ pub enum Request {
         /// Options.
         options: TemplateOptions,
     },
+    /// Render several conversations, to sequences of one length where padding is asked for. Answered by
+    /// [`Response::Chats`].
+    ApplyChatTemplates {
+        /// The tokenizer whose template it is; loaded when it is not.
+        tokenizer: ModelSource,
+        /// The conversations.
+        conversations: Vec<Vec<ChatMessage>>,
+        /// Options.
+        options: TemplateOptions,
+    },
     /// Continue a prompt. Sends [`Event::Token`]s; answered by [`Response::Generated`].
     Generate {
         /// The model; loaded, with progress, when it is not resident.
@@ -199,6 +209,8 @@ pub enum Response {
     Tokenize(TokenizerAnswer),
     /// The rendered conversation.
     Chat(RenderedChat),
+    /// The rendered conversations, in order.
+    Chats(Vec<RenderedChat>),
     /// The finished generation. A cancelled one comes here too, with what it had.
     Generated(Generated),
     /// What the host holds.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::tokenize::{EncodedRow, Padding, Truncation};
+
 /// One token of an encoded text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -17,7 +19,7 @@ pub struct Token {
 }
 
 /// An encoded text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoding {
     /// The text that was encoded.
     pub text: String,
@@ -51,19 +53,35 @@ impl ChatMessage {
     }
 }
 
-/// What `apply_chat_template` takes beyond the messages.
+/// What `apply_chat_template` takes beyond the messages, under transformers' names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TemplateOptions {
     /// End with the header of the answer, so that the model answers rather than continues.
     pub add_generation_prompt: bool,
-    /// A template to use instead of the tokenizer's own.
+    /// Leave the last message open, so that the model continues it.
+    pub continue_final_message: bool,
+    /// Which template: the name of one of the tokenizer's, or a template's text.
     pub chat_template: Option<String>,
+    /// Functions that the model may call, as JSON schemas.
+    pub tools: Option<Vec<Value>>,
+    /// Texts that the model may quote, objects with `title` and `text`.
+    pub documents: Option<Vec<Value>>,
+    /// Say which tokens the assistant wrote, by the template's `{% generation %}` blocks.
+    pub return_assistant_tokens_mask: bool,
+    /// How the sequences of several conversations are made equally long.
+    pub padding: Padding,
+    /// How a sequence that is too long is cut.
+    pub truncation: Truncation,
+    /// Longest sequence for padding and truncation; that of the model when not given.
+    pub max_length: Option<u32>,
     /// Further variables for the template.
     pub variables: Map<String, Value>,
 }
 
 /// A conversation as the model reads it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RenderedChat {
     /// The messages it was made from.
     pub messages: Vec<ChatMessage>,
@@ -73,4 +91,12 @@ pub struct RenderedChat {
     pub encoding: Encoding,
     /// Whether it ends with the header of the answer.
     pub add_generation_prompt: bool,
+    /// Whether its last message was left open.
+    pub continue_final_message: bool,
+    /// Bytes of the text that `{% generation %}` blocks wrote; `None` when not asked for.
+    pub generation: Option<Vec<(u32, u32)>>,
+    /// What the model is given: the tokens after truncation and padding.
+    pub inputs: EncodedRow,
+    /// Which tokens of `inputs` the assistant wrote; `None` when not asked for.
+    pub assistant_mask: Option<Vec<u32>>,
 }

@@ -13,6 +13,7 @@ mod methods;
 mod operators;
 mod python;
 mod tags;
+mod templates;
 
 use std::{
     ops::Range,
@@ -22,6 +23,8 @@ use std::{
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, machinery, value::{Kwargs, Serde}};
 use serde_json::Map;
 use wire::Failure;
+
+pub use self::templates::Templates;
 
 /// Steps a template may take: hundreds of times what a long conversation needs. minijinja also counts
 /// bytes against it, 64 a step.

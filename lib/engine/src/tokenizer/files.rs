@@ -15,7 +15,7 @@ use super::{
     special::{Sources, SpecialTokens},
     word_files,
 };
-use crate::failures;
+use crate::{failures, template::Templates};
 
 /// Files that a tokenizer is read from; what changes it when it changes.
 const FILES: [&str; 9] = [
@@ -67,7 +67,7 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
     };
     let class_name = config["tokenizer_class"].as_str().map(str::to_owned);
     Ok(Parts {
-        chat_template: chat_template(folder, &config)?,
+        chat_templates: Templates::read(folder, &config["chat_template"])?,
         clean_up_spaces: flag("clean_up_tokenization_spaces").unwrap_or(cleans),
         padding_side: side("padding_side", class.padding_side()),
         truncation_side: side("truncation_side", Side::Right),
@@ -251,26 +251,6 @@ fn bos_and_eos(json: &Value, bos: Option<&str>, eos: Option<&str>) -> Value {
         "pair": pair.flatten().collect::<Vec<_>>(),
         "special_tokens": tokens,
     })
-}
-
-/// The template of `chat_template.jinja`, or of the configuration.
-fn chat_template(folder: &Path, config: &Value) -> Result<Option<String>, Failure> {
-    let path = folder.join("chat_template.jinja");
-    if !path.is_file() {
-        return Ok(default_template(&config["chat_template"]));
-    }
-    let text = std::fs::read_to_string(&path);
-    Ok(Some(text.map_err(|error| failures::io(&path, &error))?))
-}
-
-/// The template, or the one called `default` where there are several.
-fn default_template(value: &Value) -> Option<String> {
-    if let Some(text) = value.as_str() {
-        return Some(text.to_owned());
-    }
-    let named = value.as_array()?;
-    let default = named.iter().find(|entry| entry["name"] == "default")?;
-    Some(default["template"].as_str()?.to_owned())
 }
 
 /// The files of a folder that matter.

@@ -14,6 +14,7 @@ use wire::{Failure, tokenize::Side};
 use super::{Parts, pieces::merges, special::SpecialTokens, word_files::QWEN2};
 use crate::{
     failures,
+    template::Templates,
     weights::{Description, Metadata, Value, Weights},
 };
 
@@ -64,7 +65,7 @@ pub fn read(path: &Path) -> Result<Parts, Failure> {
         class: None,
         special: SpecialTokens::of_names(named),
         python: None,
-        chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
+        chat_templates: Templates::of_gguf(metadata),
         clean_up_spaces: false,
         padding_side: Side::Right,
         truncation_side: Side::Right,

@@ -5,6 +5,7 @@
 mod answer;
 mod batch;
 mod charsmap;
+mod chat;
 mod class;
 mod decode;
 mod encode;
@@ -26,12 +27,11 @@ use std::{
     sync::OnceLock,
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokenizers::PostProcessorWrapper;
 use wire::{
     Failure, FailureKind,
     model::TokenizerInfo,
-    text::{ChatMessage, RenderedChat, TemplateOptions},
     tokenize::{NewToken, Side},
 };
 
@@ -40,7 +40,7 @@ pub use self::{shelf::Shelf, streamer::TextStreamer};
 use crate::{
     failures,
     hub::{Layout, ModelFiles},
-    template,
+    template::Templates,
 };
 
 /// A loaded tokenizer.
@@ -72,7 +72,7 @@ struct Parts {
     special: SpecialTokens,
     /// Rules of the classes that transformers has in Python only.
     python: Option<Python>,
-    chat_template: Option<String>,
+    chat_templates: Templates,
     /// Whether decoding takes the blanks before punctuation away.
     clean_up_spaces: bool,
     padding_side: Side,
@@ -181,56 +181,6 @@ impl Tokenizer {
     /// Identity of the vocabulary: a hash of its tokens, their ids and the merges.
     pub fn fingerprint(&self) -> &str {
         &self.info.fingerprint
-    }
-
-    /// Renders a conversation by the chat template, and encodes the text without adding to it.
-    pub fn apply_chat_template(
-        &self,
-        messages: &[ChatMessage],
-        options: &TemplateOptions,
-    ) -> Result<RenderedChat, Failure> {
-        let own = self.parts.chat_template.as_ref();
-        let Some(source) = options.chat_template.as_ref().or(own) else {
-            return Err(failures::invalid(format!(
-                "the tokenizer of `{}` has no chat template",
-                self.info.name
-            ))
-            .hint("pass one as `chat_template`, or encode plain text"));
-        };
-        let text = template::render(source, self.context(messages, options)?)?;
-        let encoding = self.encode(&text, false)?;
-        Ok(RenderedChat {
-            messages: messages.to_vec(),
-            text,
-            encoding,
-            add_generation_prompt: options.add_generation_prompt,
-        })
-    }
-
-    /// The variables of a template, in the order of precedence that transformers has.
-    fn context(
-        &self,
-        messages: &[ChatMessage],
-        options: &TemplateOptions,
-    ) -> Result<Map<String, Value>, Failure> {
-        let messages = serde_json::to_value(messages)
-            .map_err(|error| failures::invalid(format!("messages cannot be rendered: {error}")))?;
-        let special = &self.parts.special;
-        let mut context = Map::new();
-        context.insert("messages".into(), messages);
-        context.insert("tools".into(), Value::Null);
-        context.insert("documents".into(), Value::Null);
-        context.insert(
-            "add_generation_prompt".into(),
-            options.add_generation_prompt.into(),
-        );
-        for name in special::NAMES {
-            if let Some(token) = special.get(name) {
-                context.insert(name.into(), token.into());
-            }
-        }
-        context.extend(options.variables.clone());
-        Ok(context)
     }
 
     fn failed(&self, what: &str, error: &dyn std::error::Error) -> Failure {

@@ -16,6 +16,9 @@ impl Tokenizer {
         let mut written = Vec::new();
         let mut write = |name: &str, bytes: &[u8]| -> Result<(), Failure> {
             let path = folder.join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+            }
             std::fs::write(&path, bytes).map_err(|error| unwritable(&path, &error))?;
             written.push(path.display().to_string());
             Ok(())
@@ -31,8 +34,8 @@ impl Tokenizer {
         } else {
             write("tokenizer.json", &self.tokenizer_json()?)?;
         }
-        if let Some(template) = &self.parts.chat_template {
-            write("chat_template.jinja", template.as_bytes())?;
+        for (name, template) in self.parts.chat_templates.files() {
+            write(&name, template.as_bytes())?;
         }
         write("tokenizer_config.json", &pretty(&self.config())?)?;
         write("special_tokens_map.json", &pretty(&self.special_tokens_map())?)?;

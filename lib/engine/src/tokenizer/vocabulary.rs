@@ -120,7 +120,7 @@ impl Tokenizer {
             model_max_length: self.parts.max_length,
             model_input_names: inputs.map(str::to_owned).collect(),
             clean_up_tokenization_spaces: self.parts.clean_up_spaces,
-            has_chat_template: self.parts.chat_template.is_some(),
+            has_chat_template: !self.parts.chat_templates.is_empty(),
             fingerprint: fingerprint(&vocabulary, &model["merges"]),
         };
     }

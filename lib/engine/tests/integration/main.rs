@@ -7,6 +7,7 @@ mod checkpoints;
 mod damaged;
 mod embedded;
 mod hub;
+mod jinja;
 mod service;
 mod support;
 mod templates;
