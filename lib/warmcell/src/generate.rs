@@ -49,10 +49,15 @@ impl IntoPrompt for &Tokens {
     }
 }
 
-/// A rendered conversation goes as it is: its special tokens are not added a second time.
+/// A rendered conversation goes as it is, without its padding: its special tokens are not added a second
+/// time.
 impl IntoPrompt for &Chat {
     fn into_prompt(self) -> Prompt {
-        (&self.tokens()).into_prompt()
+        let pairs = self.input_ids().iter().zip(self.attention_mask());
+        Prompt::Ids {
+            ids: pairs.filter(|(_, mask)| **mask == 1).map(|(&id, _)| id).collect(),
+            fingerprint: Some(self.fingerprint().to_owned()),
+        }
     }
 }
 

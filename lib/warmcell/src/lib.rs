@@ -30,10 +30,13 @@ mod rich;
 #[cfg(not(feature = "local"))]
 mod session;
 mod show;
+mod template;
 mod tokenizer;
+mod tool;
 
 pub use ::display::{
-    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, Vega, html,
+    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, TemplateComparison,
+    TokenizerComparison, Vega, html,
 };
 pub use chat::{Chat, Messages};
 pub use error::{Error, Result};
@@ -44,13 +47,16 @@ pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
 };
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
+pub use template::{compare_templates, compare_tokenizers};
 pub use tokenizer::{
     AutoTokenizer, DecodeOptions, EncodeOptions, TokenIds, Tokenizer, TokenizerBuilder, Tokens,
 };
+pub use tool::{__describe_tool, ToolType};
 pub use wire::{
     FailureKind,
     generate::{FinishReason, StreamedToken},
     mime::Bundle,
     model::{DType, Device},
     text::{ChatMessage, TemplateOptions},
+    tokenize::{Padding, Truncation},
 };

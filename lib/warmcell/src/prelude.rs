@@ -3,7 +3,7 @@
 pub use crate::{
     Audio, AutoModelForCausalLM, AutoTokenizer, Bundle, Chat, ChatMessage, DType, DecodeOptions,
     Device, DisplayHandle, EncodeOptions, Generation, Html, Image, Json, Markdown, Messages, Model,
-    RichDisplay, StreamedToken, TemplateOptions, TextStreamer, Tokenizer, Tokens, Vega,
-    clear_output, display, display_with_id, input, messages, models, password, pipeline,
-    pipeline_with, unload,
+    Padding, RichDisplay, StreamedToken, TemplateOptions, TextStreamer, Tokenizer, Tokens, Truncation,
+    Vega, clear_output, compare_templates, compare_tokenizers, display, display_with_id, input,
+    messages, models, password, pipeline, pipeline_with, tool, unload,
 };

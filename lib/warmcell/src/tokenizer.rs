@@ -10,11 +10,11 @@ use wire::{
     host::{Request, Response},
     mime::Bundle,
     model::{ModelSource, TokenizerInfo},
-    text::{Encoding, TemplateOptions, Token},
+    text::{Encoding, Token},
 };
 
 use crate::{
-    Chat, Error, Messages, Result,
+    Error, Result,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -169,35 +169,6 @@ impl Tokenizer {
         }
     }
 
-    /// The conversation as the model reads it, without the header of the answer.
-    ///
-    /// # Errors
-    /// The tokenizer has no template, or the template refuses these messages.
-    pub fn apply_chat_template(&self, messages: &Messages) -> Result<Chat> {
-        self.apply_chat_template_with(messages, TemplateOptions::default())
-    }
-
-    /// As [`Self::apply_chat_template`], with options:
-    /// `TemplateOptions { add_generation_prompt: true, ..Default::default() }`.
-    ///
-    /// # Errors
-    /// As [`Self::apply_chat_template`].
-    pub fn apply_chat_template_with(
-        &self,
-        messages: &Messages,
-        options: TemplateOptions,
-    ) -> Result<Chat> {
-        let request = Request::ApplyChatTemplate {
-            tokenizer: self.source.clone(),
-            messages: messages.to_vec(),
-            options,
-        };
-        match run(&request)? {
-            Response::Chat(rendered) => Ok(Chat::new(rendered)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
     /// What is known of it: sizes and special tokens.
     pub fn info(&self) -> &TokenizerInfo {
         &self.info
@@ -243,6 +214,10 @@ impl Tokens {
     pub(crate) fn new(encoding: Encoding) -> Self {
         let ids = encoding.tokens.iter().map(|token| token.id).collect();
         Self { encoding, ids }
+    }
+
+    pub(crate) fn into_encoding(self) -> Encoding {
+        self.encoding
     }
 
     /// The ids.

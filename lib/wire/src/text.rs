@@ -79,6 +79,15 @@ pub struct TemplateOptions {
     pub variables: Map<String, Value>,
 }
 
+/// What a message contributed to a rendered text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentSpan {
+    /// Index of the message.
+    pub message: u32,
+    /// Byte range in the text.
+    pub bytes: (u32, u32),
+}
+
 /// A conversation as the model reads it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -93,6 +102,10 @@ pub struct RenderedChat {
     pub add_generation_prompt: bool,
     /// Whether its last message was left open.
     pub continue_final_message: bool,
+    /// Where the messages' contents are in the text; empty where the template rewrites them.
+    pub contents: Vec<ContentSpan>,
+    /// Bytes of the header of the answer, if there is one.
+    pub header: Option<(u32, u32)>,
     /// Bytes of the text that `{% generation %}` blocks wrote; `None` when not asked for.
     pub generation: Option<Vec<(u32, u32)>>,
     /// What the model is given: the tokens after truncation and padding.

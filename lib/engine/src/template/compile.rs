@@ -109,7 +109,7 @@ fn replacement<'a>(
         Instruction::In => vec![call(operators::IN, 2)],
         // minijinja does not export the type of the comparison, whose `Debug` form is its name.
         Instruction::CompareAndPreserve(comparison) => {
-            let names = ["Lt", "Lte", "Gt", "Gte"];
+            let names = ["Lt", "Lte", "Gt", "Gte", "In", "NotIn"];
             let at = names.iter().position(|name| *name == format!("{comparison:?}"));
             match at {
                 Some(at) => vec![call(operators::CHAINED[at], 2), Instruction::UnpackList(2)],

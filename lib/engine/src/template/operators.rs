@@ -25,7 +25,8 @@ pub const EQUAL: &str = "==";
 pub const NOT_EQUAL: &str = "!=";
 pub const IN: &str = "in";
 /// Comparisons in a chain: `a < b < c` keeps `b`.
-pub const CHAINED: [&str; 4] = ["< kept", "<= kept", "> kept", ">= kept"];
+pub const CHAINED: [&str; 6] =
+    ["< kept", "<= kept", "> kept", ">= kept", "in kept", "not in kept"];
 pub const ITERATE: &str = "for";
 pub const SUBSCRIPT: &str = "[]";
 pub const ATTRIBUTE: &str = ".";
@@ -53,6 +54,12 @@ pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_function(EQUAL, |a: Value, b: Value| equal(&a, &b));
     environment.add_function(NOT_EQUAL, |a: Value, b: Value| Ok::<_, Error>(!equal(&a, &b)?));
     environment.add_function(IN, |item: Value, container: Value| contains(&container, &item));
+    for (name, wanted) in [(CHAINED[4], true), (CHAINED[5], false)] {
+        environment.add_function(name, move |item: Value, container: Value| {
+            let result = contains(&container, &item)? == wanted;
+            Ok::<_, Error>(Value::from(Tuple::from([Value::from(result), container])))
+        });
+    }
     environment.add_function(ITERATE, iterate);
     environment.add_function(ATTRIBUTE, attribute);
     environment.add_function(SUBSCRIPT, subscript);

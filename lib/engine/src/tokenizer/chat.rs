@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 use wire::{
     Failure,
-    text::{ChatMessage, RenderedChat, TemplateOptions},
+    text::{ChatMessage, ContentSpan, RenderedChat, TemplateOptions},
     tokenize::{EncodeOptions, EncodedRow, TextInput},
 };
 
@@ -65,6 +65,8 @@ impl Tokenizer {
             .map(|((messages, Rendered { text, generation }), inputs)| {
                 let wants_mask = options.return_assistant_tokens_mask;
                 Ok(RenderedChat {
+                    contents: self.contents(source, messages, options, &text),
+                    header: self.header(source, messages, options, &text),
                     messages: messages.clone(),
                     encoding: self.encode(&text, false)?,
                     add_generation_prompt: options.add_generation_prompt,
@@ -106,6 +108,63 @@ impl Tokenizer {
         Ok(rendered)
     }
 
+    /// Where the messages' contents are in the text, by rendering them once more between marks. Nothing
+    /// where the marks change what the template does.
+    fn contents(
+        &self,
+        source: &str,
+        messages: &[ChatMessage],
+        options: &TemplateOptions,
+        text: &str,
+    ) -> Vec<ContentSpan> {
+        if text.contains(MARK) {
+            return Vec::new();
+        }
+        let mut marked = messages.to_vec();
+        let parts: Vec<usize> = (0..)
+            .zip(&mut marked)
+            .flat_map(|(index, message)| vec![index; put_marks(&mut message.content)])
+            .collect();
+        let Ok(Rendered { text: marked, .. }) = self.render(source, &marked, options) else {
+            return Vec::new();
+        };
+        if marked.replace(MARK, "") != text {
+            return Vec::new();
+        }
+        let mut spans = Vec::new();
+        let mut at = 0;
+        for (number, part) in marked.split(MARK).enumerate() {
+            let bytes = (at as u32, (at + part.len()) as u32);
+            at += part.len();
+            if number % 2 == 1 {
+                let Some(&message) = parts.get(number / 2) else {
+                    return Vec::new();
+                };
+                let message = message as u32;
+                spans.push(ContentSpan { message, bytes });
+            }
+        }
+        // A template that writes a message twice, or leaves one out, mixes them up.
+        if spans.len() == parts.len() { spans } else { Vec::new() }
+    }
+
+    /// The header of the answer: what the template adds for it at the end.
+    fn header(
+        &self,
+        source: &str,
+        messages: &[ChatMessage],
+        options: &TemplateOptions,
+        text: &str,
+    ) -> Option<(u32, u32)> {
+        if !options.add_generation_prompt {
+            return None;
+        }
+        let without = TemplateOptions { add_generation_prompt: false, ..options.clone() };
+        let shorter = self.render(source, messages, &without).ok()?.text;
+        let is_end = text.starts_with(&shorter) && shorter.len() < text.len();
+        is_end.then_some((shorter.len() as u32, text.len() as u32))
+    }
+
     /// The variables of a template, in the order of precedence that transformers has.
     fn context(&self, messages: Value, options: &TemplateOptions) -> Map<String, Value> {
         let list = |items: &Option<Vec<Value>>| items.clone().map_or(Value::Null, Value::Array);
@@ -126,6 +185,33 @@ impl Tokenizer {
         }
         context.extend(options.variables.clone());
         context
+    }
+}
+
+/// Stands around contents while they are looked for: the last private character.
+const MARK: char = '\u{10fffd}';
+
+/// Puts marks around the texts of a content, inside their blanks, which a template may trim; and says
+/// around how many.
+fn put_marks(content: &mut Value) -> usize {
+    let mark = |text: &mut String| {
+        let own = text.trim();
+        if own.is_empty() {
+            return 0;
+        }
+        let start = text.len() - text.trim_start().len();
+        let end = start + own.len();
+        text.insert(end, MARK);
+        text.insert(start, MARK);
+        1
+    };
+    match content {
+        Value::String(text) => mark(text),
+        Value::Array(parts) => {
+            let texts = parts.iter_mut().filter_map(|part| part.get_mut("text"));
+            texts.map(|text| if let Value::String(text) = text { mark(text) } else { 0 }).sum()
+        }
+        _ => 0,
     }
 }
 

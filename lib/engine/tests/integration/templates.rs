@@ -60,6 +60,68 @@ fn fails(template: &str, context: Value) -> wire::Failure {
     failure
 }
 
+/// Each takes what a faulty or a hostile template may take: steps, time, memory, the stack.
+const HOSTILE: [&str; 18] = [
+    "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = messages|tojson(indent=4) %}{% endfor %}{% endfor %}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = (s * 100).split('x')|length %}{% endfor %}{% endfor %}",
+    "{{ range(10**9)|length }}",
+    "{{ 'x' * 10**9 }}",
+    "{{ ['x'] * 10**9 }}",
+    "{% set n = namespace(s='x') %}{% for i in range(100) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s|length }}",
+    "{% set n = namespace(s='xx') %}{% for i in range(100) %}{% set n.s = n.s|replace('x', 'xxxxxxxxx') %}{% endfor %}",
+    "{% set n = namespace(s=[1]) %}{% for i in range(100) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
+    "{% set n = namespace(s=[1]) %}{% for i in range(100) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s|tojson }}",
+    "{% set n = namespace(s=[1], t=[1]) %}{% for i in range(100) %}{% set n.s = [n.s, n.s] %}{% set n.t = [n.t, n.t] %}{% endfor %}{{ n.s == n.t }}",
+    "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    "{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}",
+    "{{ ([s] * 100000)|join(s) }}",
+    "{{ s.replace('', s * 1000) }}",
+    "{{ s.ljust(10**9) }}",
+    "{{ '%999999999d' % 3 }}",
+    "{{ '{:>999999999}'.format(3) }}",
+];
+
+#[test]
+fn a_template_takes_no_more_than_its_share() {
+    let context = json!({"s": "x".repeat(1000), "messages": [{"role": "user", "content": "hi"}]});
+    for template in HOSTILE {
+        let started = std::time::Instant::now();
+        fails(template, context.clone());
+        // The limit is two seconds.
+        assert!(started.elapsed().as_secs() < 20, "{template}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_message_and_shows_the_line() {
+    let template = "{% for message in messages %}\n  {% if loop.index0 == 1 %}\n    {{ raise_exception('roles must alternate') }}\n  {% endif %}\n{% endfor %}";
+    let message = json!({"role": "user", "content": "hi"});
+    let failure = fails(template, json!({"messages": [message, message]}));
+    insta::assert_snapshot!(failure, @r"
+    the chat template refuses message 1: roles must alternate
+      |
+    3 |     {{ raise_exception('roles must alternate') }}
+      |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: its rules are in the template's text; most ask for user and assistant in turns
+    ");
+    insta::assert_snapshot!(fails("a\n{{ 1 +* 2 }}", json!({})), @r"
+    the chat template does not parse: unexpected `*`
+      |
+    2 | {{ 1 +* 2 }}
+      |       ^
+    ");
+}
+
+#[test]
+fn generation_blocks_are_found_in_bytes() {
+    let template = "{% for m in messages %}{% generation %}{{ m }}{% endgeneration %}é{% endfor %}";
+    let Value::Object(context) = json!({"messages": ["ä", "bc"]}) else { unreachable!() };
+    let rendered = engine::template::render_with_generation(template, context).unwrap();
+    assert_eq!(rendered.text, "äébcé");
+    assert_eq!(rendered.generation, [0..2, 4..6]);
+}
+
 #[test]
 fn a_template_that_does_not_end_is_stopped() {
     let endless =
@@ -72,7 +134,7 @@ fn a_template_that_does_not_end_is_stopped() {
 fn a_template_may_refuse_its_input() {
     let failure = fails("{{ raise_exception('roles must alternate') }}", json!({}));
     assert!(
-        failure.message.ends_with("roles must alternate"),
+        failure.message.contains("these messages: roles must alternate\n"),
         "{failure}"
     );
     assert!(
