@@ -16,6 +16,7 @@
 //! ```
 
 mod backend;
+mod batch;
 #[doc(hidden)]
 pub mod cell;
 mod chat;
@@ -30,27 +31,31 @@ mod rich;
 #[cfg(not(feature = "local"))]
 mod session;
 mod show;
+mod streamer;
 mod tokenizer;
 
 pub use ::display::{
     Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, Vega, html,
 };
+pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
 pub use error::{Error, Result};
-pub use generate::{Generate, Generation, IntoPrompt, TextStreamer};
+pub use generate::{Generate, Generation, IntoPrompt};
 pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
 };
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
-pub use tokenizer::{
-    AutoTokenizer, DecodeOptions, EncodeOptions, TokenIds, Tokenizer, TokenizerBuilder, Tokens,
-};
+pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
+pub use tokenizer::{AutoTokenizer, TokenIds, Tokenizer, TokenizerBuilder, Tokens};
 pub use wire::{
     FailureKind,
     generate::{FinishReason, StreamedToken},
     mime::Bundle,
     model::{DType, Device},
     text::{ChatMessage, TemplateOptions},
+    tokenize::{
+        DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,
+    },
 };

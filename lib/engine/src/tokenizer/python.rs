@@ -395,7 +395,14 @@ fn converted(
     let vocab: Vec<Json> = model
         .pieces
         .iter()
-        .map(|piece| json!([piece.text, piece.score]))
+        .enumerate()
+        .map(|(id, piece)| match (piece.kind, dictionary) {
+            // No text is ever cut into one of these. The ids do not matter beside a dictionary.
+            (PieceKind::Control | PieceKind::Unknown, Some(_)) => {
+                json!([format!("\u{10FFFF}{id}"), piece.score])
+            }
+            _ => json!([piece.text, piece.score]),
+        })
         .collect();
     let ids: Map<String, Json> = match dictionary {
         Some(dictionary) => {

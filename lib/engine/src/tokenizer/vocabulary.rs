@@ -83,7 +83,14 @@ impl Tokenizer {
     /// Fills what is known from the vocabulary as it is now.
     pub(super) fn describe(&mut self, name: &str) {
         let added = self.added();
-        self.added = added.map(|(id, token)| (id, (token.content, token.special))).collect();
+        let known = self.inner.get_added_vocabulary();
+        self.added = added
+            .map(|(id, token)| {
+                // What was special once stays so for decoding, as in `tokenizers`.
+                let is_special = known.is_special_token(&token.content);
+                (id, (token.content, is_special))
+            })
+            .collect();
         let special = &self.parts.special;
         let listed = special.contents().filter_map(|token| self.token_to_id(token));
         self.special_ids = listed
