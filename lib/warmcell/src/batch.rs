@@ -119,7 +119,9 @@ impl<'a> Row<'a> {
 
 fn pairs(starts: &[u32], ends: &[u32]) -> Vec<(usize, usize)> {
     let pairs = starts.iter().zip(ends);
-    pairs.map(|(start, end)| (*start as usize, *end as usize)).collect()
+    pairs
+        .map(|(start, end)| (*start as usize, *end as usize))
+        .collect()
 }
 
 impl TokenIds for Row<'_> {

@@ -10,8 +10,8 @@ use wire::{
 };
 
 use crate::{
-    Chat, Error, Messages, Result, TextIteratorStreamer, TextStream, TextStreamer, TokenIds, Tokenizer,
-    Tokens,
+    Chat, Error, Messages, Result, TextIteratorStreamer, TextStream, TextStreamer, TokenIds,
+    Tokenizer, Tokens,
     backend::{run_with, unexpected},
     rich::shows_as,
 };

@@ -33,6 +33,8 @@ mod session;
 mod show;
 mod streamer;
 mod tokenizer;
+mod tokens;
+mod vocabulary;
 
 pub use ::display::{
     Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, Vega, html,
@@ -48,7 +50,8 @@ pub use pipeline::{
 };
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
 pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
-pub use tokenizer::{AutoTokenizer, TokenIds, Tokenizer, TokenizerBuilder, Tokens};
+pub use tokenizer::{AutoTokenizer, Tokenizer, TokenizerBuilder};
+pub use tokens::{TokenIds, Tokens};
 pub use wire::{
     FailureKind,
     generate::{FinishReason, StreamedToken},

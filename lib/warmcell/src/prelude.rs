@@ -1,9 +1,10 @@
 //! Everything a cell needs in scope: `use warmcell::prelude::*;`.
 
 pub use crate::{
-    AddedToken, Audio, AutoModelForCausalLM, AutoTokenizer, BatchEncoding, Bundle, Chat, ChatMessage, DType, DecodeOptions,
-    Device, DisplayHandle, EncodeOptions, Generation, Html, Image, Json, Markdown, Messages, Model, Padding,
-    RichDisplay, Side, StreamedToken, TemplateOptions, TextIteratorStreamer, TextStreamer, Tokenizer, Tokens, Truncation, Vega,
+    AddedToken, Audio, AutoModelForCausalLM, AutoTokenizer, BatchEncoding, Bundle, Chat,
+    ChatMessage, DType, DecodeOptions, Device, DisplayHandle, EncodeOptions, Generation, Html,
+    Image, Json, Markdown, Messages, Model, Padding, RichDisplay, Side, StreamedToken,
+    TemplateOptions, TextIteratorStreamer, TextStreamer, Tokenizer, Tokens, Truncation, Vega,
     clear_output, display, display_with_id, input, messages, models, password, pipeline,
     pipeline_with, unload,
 };

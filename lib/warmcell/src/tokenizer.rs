@@ -1,16 +1,13 @@
-//! `AutoTokenizer` and what it encodes to. The vocabulary stays with the models; a handle here knows
-//! its name and its identity.
+//! `AutoTokenizer`, and texts to tokens and back. The vocabulary stays with the models; a handle here
+//! knows its name and its identity. Single tokens and special ones are in `vocabulary.rs`.
 
-use std::{fmt, ops::Deref};
+use std::fmt;
 
-use ::display::RichDisplay;
-use serde::{Serialize, Serializer};
 use wire::{
     FailureKind,
     host::{Request, Response},
-    mime::Bundle,
     model::{ModelSource, TokenizerInfo},
-    text::{Encoding, TemplateOptions, Token},
+    text::TemplateOptions,
     tokenize::{
         DecodeOptions, EncodeOptions, Ids, NewToken, Side, TextInput, TokenizerAnswer,
         TokenizerCall, TokenizerSpec,
@@ -18,7 +15,7 @@ use wire::{
 };
 
 use crate::{
-    BatchEncoding, Chat, Error, Messages, Result,
+    BatchEncoding, Chat, Error, Messages, Result, TokenIds, Tokens,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -99,11 +96,11 @@ impl TokenizerBuilder {
 pub struct Tokenizer {
     pub(crate) source: ModelSource,
     /// Identity of the vocabulary without what was added here.
-    own_fingerprint: String,
-    added: Vec<NewToken>,
-    pad_token: Option<String>,
-    padding_side: Option<Side>,
-    info: TokenizerInfo,
+    pub(crate) own_fingerprint: String,
+    pub(crate) added: Vec<NewToken>,
+    pub(crate) pad_token: Option<String>,
+    pub(crate) padding_side: Option<Side>,
+    pub(crate) info: TokenizerInfo,
 }
 
 shows_as!(Tokenizer, info);
@@ -194,7 +191,7 @@ impl Tokenizer {
             ..Default::default()
         };
         let tokens = self.encode_with(text, options)?;
-        let tokens = tokens.encoding.tokens.into_iter();
+        let tokens = tokens.into_tokens().into_iter();
         Ok(tokens.map(|token| token.piece).collect())
     }
 
@@ -271,81 +268,6 @@ impl Tokenizer {
         }
     }
 
-    /// Spellings of ids, as in the vocabulary; `None` for an id that is not in it.
-    ///
-    /// # Errors
-    /// As [`Self::decode`].
-    pub fn convert_ids_to_tokens(
-        &self,
-        ids: &(impl TokenIds + ?Sized),
-    ) -> Result<Vec<Option<String>>> {
-        self.check_vocabulary(ids.fingerprint())?;
-        let call = TokenizerCall::IdsToTokens {
-            ids: Ids(ids.token_ids().to_vec()),
-            skip_special_tokens: false,
-        };
-        match self.call(call)? {
-            TokenizerAnswer::Pieces(pieces) => Ok(pieces),
-            other => Err(unexpected(&Response::Tokenize(other))),
-        }
-    }
-
-    /// Ids of spellings; the unknown token's for what is not in the vocabulary, `None` where there is
-    /// no unknown token.
-    ///
-    /// # Errors
-    /// The model host ended.
-    pub fn convert_tokens_to_ids<T: Into<String>>(
-        &self,
-        tokens: impl IntoIterator<Item = T>,
-    ) -> Result<Vec<Option<u32>>> {
-        let tokens = tokens.into_iter().map(Into::into);
-        match self.call(TokenizerCall::TokensToIds(tokens.collect()))? {
-            TokenizerAnswer::Ids(ids) => Ok(ids),
-            other => Err(unexpected(&Response::Tokenize(other))),
-        }
-    }
-
-    /// All tokens with their ids, in the order of the ids.
-    ///
-    /// # Errors
-    /// The model host ended.
-    pub fn get_vocab(&self) -> Result<Vec<(String, u32)>> {
-        self.vocabulary(false)
-    }
-
-    /// The tokens that were added to the model's own, with their ids.
-    ///
-    /// # Errors
-    /// The model host ended.
-    pub fn get_added_vocab(&self) -> Result<Vec<(String, u32)>> {
-        self.vocabulary(true)
-    }
-
-    fn vocabulary(&self, added_only: bool) -> Result<Vec<(String, u32)>> {
-        match self.call(TokenizerCall::Vocabulary { added_only })? {
-            TokenizerAnswer::Vocabulary(tokens) => Ok(tokens),
-            other => Err(unexpected(&Response::Tokenize(other))),
-        }
-    }
-
-    /// Adds tokens that are found in a text before anything is cut, and gives how many were new. A
-    /// model knows nothing of their ids until it is trained with them.
-    ///
-    /// # Errors
-    /// The model host ended.
-    pub fn add_tokens(&mut self, tokens: impl IntoIterator<Item = NewToken>) -> Result<usize> {
-        let mut extended = self.clone();
-        extended.added.extend(tokens);
-        match extended.call(TokenizerCall::Info)? {
-            TokenizerAnswer::Info(info) => extended.info = *info,
-            other => return Err(unexpected(&Response::Tokenize(other))),
-        }
-        let new = extended.info.vocab_size.saturating_sub(self.info.vocab_size);
-        *self = extended;
-        Ok(new as usize)
-    }
-
     /// Writes its files into a folder, from which it and transformers load it again; gives their
     /// paths.
     ///
@@ -397,98 +319,6 @@ impl Tokenizer {
         &self.info
     }
 
-    /// Number of tokens without added ones.
-    pub fn vocab_size(&self) -> usize {
-        self.info.own_vocab_size as usize
-    }
-
-    /// Number of tokens, added ones included.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "`len(tokenizer)` of transformers; none is empty"
-    )]
-    pub fn len(&self) -> usize {
-        self.info.vocab_size as usize
-    }
-
-    /// The named special tokens with their names.
-    pub fn special_tokens_map(&self) -> Vec<(&'static str, &str)> {
-        let named = [
-            ("bos_token", self.bos_token()),
-            ("eos_token", self.eos_token()),
-            ("unk_token", self.unk_token()),
-            ("sep_token", self.info.sep_token.as_deref()),
-            ("pad_token", self.pad_token()),
-            ("cls_token", self.info.cls_token.as_deref()),
-            ("mask_token", self.info.mask_token.as_deref()),
-        ];
-        let named = named.into_iter();
-        named.filter_map(|(name, token)| Some((name, token?))).collect()
-    }
-
-    /// Beginning-of-sequence token.
-    pub fn bos_token(&self) -> Option<&str> {
-        self.info.bos_token.as_deref()
-    }
-
-    /// End-of-sequence token.
-    pub fn eos_token(&self) -> Option<&str> {
-        self.info.eos_token.as_deref()
-    }
-
-    /// Padding token.
-    pub fn pad_token(&self) -> Option<&str> {
-        self.pad_token.as_deref().or(self.info.pad_token.as_deref())
-    }
-
-    /// Token for what the vocabulary lacks.
-    pub fn unk_token(&self) -> Option<&str> {
-        self.info.unk_token.as_deref()
-    }
-
-    /// Id of the beginning-of-sequence token.
-    pub fn bos_token_id(&self) -> Option<u32> {
-        self.named_id("bos_token")
-    }
-
-    /// Id of the end-of-sequence token.
-    pub fn eos_token_id(&self) -> Option<u32> {
-        self.named_id("eos_token")
-    }
-
-    /// Id of the padding token, as long as it is the tokenizer's own or another named one.
-    pub fn pad_token_id(&self) -> Option<u32> {
-        match &self.pad_token {
-            None => self.named_id("pad_token"),
-            Some(chosen) => {
-                let named = self.special_tokens_map();
-                let mut named = named.iter().filter(|(name, token)| {
-                    *name != "pad_token" && *token == chosen.as_str()
-                });
-                self.named_id(named.next()?.0)
-            }
-        }
-    }
-
-    /// Id of the unknown token.
-    pub fn unk_token_id(&self) -> Option<u32> {
-        self.named_id("unk_token")
-    }
-
-    fn named_id(&self, name: &str) -> Option<u32> {
-        self.info.special_token_ids.get(name).copied()
-    }
-
-    /// Pads with this token from now on: `tokenizer.pad_token = …` in transformers.
-    pub fn set_pad_token(&mut self, token: impl Into<String>) {
-        self.pad_token = Some(token.into());
-    }
-
-    /// Pads on this side from now on: `tokenizer.padding_side = …` in transformers.
-    pub fn set_padding_side(&mut self, side: Side) {
-        self.padding_side = Some(side);
-    }
-
     /// Options with what was set on this handle.
     fn completed(&self, mut options: EncodeOptions) -> EncodeOptions {
         options.padding_side = options.padding_side.or(self.padding_side);
@@ -513,7 +343,8 @@ impl Tokenizer {
 
     /// Fails for tokens that mean something else in this vocabulary.
     pub(crate) fn check_vocabulary(&self, fingerprint: Option<&str>) -> Result<()> {
-        let known = |theirs: &str| theirs == self.info.fingerprint || theirs == self.own_fingerprint;
+        let known =
+            |theirs: &str| theirs == self.info.fingerprint || theirs == self.own_fingerprint;
         if fingerprint.is_none_or(known) {
             return Ok(());
         }
@@ -534,143 +365,5 @@ impl fmt::Display for Tokenizer {
             "{} ({}, {} tokens)",
             self.info.name, self.info.model, self.info.vocab_size
         )
-    }
-}
-
-/// An encoded text. Reads as a slice of ids; shows as a token table.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Tokens {
-    encoding: Encoding,
-    ids: Vec<u32>,
-}
-
-impl Tokens {
-    pub(crate) fn new(encoding: Encoding) -> Self {
-        let ids = encoding.tokens.iter().map(|token| token.id).collect();
-        Self { encoding, ids }
-    }
-
-    /// The ids.
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// The text that was encoded.
-    pub fn text(&self) -> &str {
-        &self.encoding.text
-    }
-
-    /// The tokens with their spelling and place.
-    pub fn tokens(&self) -> &[Token] {
-        &self.encoding.tokens
-    }
-
-    /// Where each token is in the text, in bytes, end excluded: to cut a `&str` with. The blank before
-    /// a word is the word's.
-    pub fn byte_offsets(&self) -> Vec<(usize, usize)> {
-        let spans = self.encoding.tokens.iter().map(|token| token.bytes);
-        spans.map(|(start, end)| (start as usize, end as usize)).collect()
-    }
-
-    /// The same in characters. For transformers' `offset_mapping`, which leaves blanks out where the
-    /// tokenizer says so, see [`crate::Row::offset_mapping`].
-    pub fn char_offsets(&self) -> Vec<(usize, usize)> {
-        let text = &self.encoding.text;
-        let mut chars = vec![0; text.len() + 1];
-        let mut count = 0;
-        for (at, place) in chars.iter_mut().enumerate() {
-            *place = count;
-            count += usize::from(text.is_char_boundary(at + 1));
-        }
-        let spans = self.byte_offsets().into_iter();
-        spans.map(|(start, end)| (chars[start], chars[end])).collect()
-    }
-}
-
-impl Deref for Tokens {
-    type Target = [u32];
-
-    fn deref(&self) -> &[u32] {
-        &self.ids
-    }
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.ids, f)
-    }
-}
-
-impl fmt::Display for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.ids, f)
-    }
-}
-
-impl RichDisplay for Tokens {
-    fn bundle(&self) -> Bundle {
-        self.encoding.bundle()
-    }
-}
-
-impl Serialize for Tokens {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.encoding.serialize(serializer)
-    }
-}
-
-/// What can be decoded: [`Tokens`], or bare ids of an unknown vocabulary.
-pub trait TokenIds {
-    /// The ids.
-    fn token_ids(&self) -> &[u32];
-
-    /// Identity of their vocabulary, where it is known.
-    fn fingerprint(&self) -> Option<&str> {
-        None
-    }
-}
-
-impl TokenIds for Tokens {
-    fn token_ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    fn fingerprint(&self) -> Option<&str> {
-        Some(&self.encoding.fingerprint)
-    }
-}
-
-/// A single id, as in a flat list of ids: a text each.
-impl TokenIds for u32 {
-    fn token_ids(&self) -> &[u32] {
-        std::slice::from_ref(self)
-    }
-}
-
-impl TokenIds for [u32] {
-    fn token_ids(&self) -> &[u32] {
-        self
-    }
-}
-
-impl TokenIds for Vec<u32> {
-    fn token_ids(&self) -> &[u32] {
-        self
-    }
-}
-
-impl<const N: usize> TokenIds for [u32; N] {
-    fn token_ids(&self) -> &[u32] {
-        self
-    }
-}
-
-impl<T: TokenIds + ?Sized> TokenIds for &T {
-    fn token_ids(&self) -> &[u32] {
-        (**self).token_ids()
-    }
-
-    fn fingerprint(&self) -> Option<&str> {
-        (**self).fingerprint()
     }
 }

@@ -10,5 +10,6 @@ mod hub;
 mod service;
 mod support;
 mod templates;
+mod tokenizer_files;
 mod tokenizer_kinds;
 mod tokenizers;
