@@ -19,6 +19,7 @@ use wire::{
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
     text::{Encoding, RenderedChat, Token},
+    tokenize::{TokenizerAnswer, TokenizerCall},
 };
 
 /// Milliseconds of idleness after which the toy leaves.
@@ -69,6 +70,7 @@ impl Serve for Toy {
             Request::Decode { sequences, .. } => Ok(Response::Texts(
                 sequences.iter().map(|ids| decode(ids)).collect(),
             )),
+            Request::Tokenize { call, .. } => tokenize(call).map(Response::Tokenize),
             Request::ApplyChatTemplate {
                 messages, options, ..
             } => {
@@ -247,6 +249,23 @@ fn generate(
     }
 }
 
+fn tokenize(call: TokenizerCall) -> Result<TokenizerAnswer, Failure> {
+    match call {
+        TokenizerCall::Tokens { inputs, .. } => {
+            let encodings = inputs.iter().map(|input| encode(&input.text));
+            Ok(TokenizerAnswer::Encodings(encodings.collect()))
+        }
+        TokenizerCall::Decode { sequences, .. } => {
+            let texts = sequences.iter().map(|ids| decode(&ids.0));
+            Ok(TokenizerAnswer::Texts(texts.collect()))
+        }
+        other => Err(Failure::new(
+            FailureKind::Unsupported,
+            format!("the toy cannot do this: {other:?}"),
+        )),
+    }
+}
+
 fn encode(text: &str) -> Encoding {
     let tokens = text.char_indices().map(|(start, character)| {
         let bytes = (start as u32, (start + character.len_utf8()) as u32);
@@ -273,12 +292,9 @@ fn tokenizer(name: &str) -> TokenizerInfo {
         name: name.to_owned(),
         model: "characters".to_owned(),
         vocab_size: 0x11_0000,
-        bos_token: None,
-        eos_token: None,
-        pad_token: None,
-        unk_token: None,
         has_chat_template: true,
         fingerprint: if name == "other" { "other" } else { "toy" }.to_owned(),
+        ..Default::default()
     }
 }
 

@@ -229,8 +229,10 @@ impl Residency {
 
     /// Lets the tokenizers go that were asked for, except those of models that stay.
     fn release_tokenizers(&self, target: &UnloadTarget, key: Option<&ModelSpec>) {
-        let staying: Vec<ModelSource> =
-            lock(&self.models).keys().map(|key| key.source.clone()).collect();
+        let staying: Vec<ModelSource> = lock(&self.models)
+            .keys()
+            .map(|key| key.source.clone())
+            .collect();
         self.tokenizers.retain(|source| {
             let named = match target {
                 UnloadTarget::Spec(_) => key.is_some_and(|key| key.source == *source),

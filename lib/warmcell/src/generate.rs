@@ -1,6 +1,6 @@
 //! `model.generate(prompt)`: the options of transformers' `generate`, a streamer, and the result.
 
-use std::{fmt, io::Write};
+use std::fmt;
 
 use wire::{
     FailureKind,
@@ -10,7 +10,8 @@ use wire::{
 };
 
 use crate::{
-    Chat, Error, Messages, Result, TokenIds, Tokenizer, Tokens,
+    Chat, Error, Messages, Result, TextIteratorStreamer, TextStream, TextStreamer, TokenIds,
+    Tokenizer, Tokens,
     backend::{run_with, unexpected},
     rich::shows_as,
 };
@@ -58,37 +59,6 @@ impl IntoPrompt for &Chat {
             ids: pairs.filter(|(_, mask)| **mask == 1).map(|(&id, _)| id).collect(),
             fingerprint: Some(self.fingerprint().to_owned()),
         }
-    }
-}
-
-/// Prints a generation as it comes, at the pace of whole words: transformers' `TextStreamer`.
-#[derive(Clone, Debug)]
-pub struct TextStreamer {
-    fingerprint: String,
-    options: StreamOptions,
-}
-
-impl TextStreamer {
-    /// A streamer that prints everything, the prompt and special tokens included.
-    pub fn new(tokenizer: &Tokenizer) -> Self {
-        Self {
-            fingerprint: tokenizer.info().fingerprint.clone(),
-            options: StreamOptions::default(),
-        }
-    }
-
-    /// Whether to leave the prompt out.
-    #[must_use]
-    pub fn skip_prompt(mut self, skip: bool) -> Self {
-        self.options.skip_prompt = skip;
-        self
-    }
-
-    /// Whether to leave special tokens out.
-    #[must_use]
-    pub fn skip_special_tokens(mut self, skip: bool) -> Self {
-        self.options.skip_special_tokens = skip;
-        self
     }
 }
 
@@ -175,6 +145,23 @@ impl Generate {
         self
     }
 
+    /// Generates, and gives the text as it comes. The model is loaded first when it is not resident
+    /// any more.
+    ///
+    /// # Errors
+    /// The streamer's tokenizer is not the model's, or the model host cannot be reached. What fails
+    /// later is an item of the iterator.
+    pub fn stream(self, streamer: TextIteratorStreamer) -> Result<TextStream> {
+        check_streamer(&streamer.streamer, &self.model)?;
+        let request = Request::Generate {
+            model: self.model,
+            prompt: self.prompt,
+            config: self.config,
+            stream: Some(streamer.streamer.options()),
+        };
+        streamer.start(&request)
+    }
+
     pub(crate) fn config(mut self, config: GenerationConfig) -> Self {
         self.config = config;
         self
@@ -194,10 +181,11 @@ impl Generate {
             mut on_token,
         } = self;
         let stream = match (&streamer, &on_token) {
-            (Some(streamer), _) => Some(streamer.options),
+            (Some(streamer), _) => Some(streamer.options()),
             (None, Some(_)) => Some(StreamOptions {
                 skip_prompt: true,
                 skip_special_tokens: true,
+                clean_up_tokenization_spaces: None,
             }),
             (None, None) => None,
         };
@@ -211,15 +199,15 @@ impl Generate {
             stream,
         };
         let response = run_with(&request, |token| {
-            if streamer.is_some() {
-                print(&token.text);
+            if let Some(streamer) = &streamer {
+                streamer.finalized(&token.text, false);
             }
             if let Some(on_token) = &mut on_token {
                 on_token(token);
             }
         });
-        if streamer.is_some() {
-            print("\n");
+        if let Some(streamer) = &streamer {
+            streamer.finalized("", true);
         }
         match response? {
             // Nobody here cancels and waits on: it was the user.
@@ -247,7 +235,7 @@ impl fmt::Debug for Generate {
 /// The text comes from the model's own tokenizer; a streamer of another would be ignored silently.
 fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
     let own = Tokenizer::load(model.source.clone())?;
-    if own.info().fingerprint == streamer.fingerprint {
+    if own.info().fingerprint == streamer.fingerprint() {
         return Ok(());
     }
     let message = format!(
@@ -256,12 +244,6 @@ fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
     );
     Err(Error::new(FailureKind::InvalidArgument, message)
         .with_hint("make it with `TextStreamer::new(&model.tokenizer()?)`"))
-}
-
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // Output that nobody reads any more is no reason to fail.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// What a model added to a prompt. `Display` is the text.
@@ -273,6 +255,10 @@ pub struct Generation {
 shows_as!(Generation, generated);
 
 impl Generation {
+    pub(crate) fn new(generated: Generated) -> Self {
+        Self { generated }
+    }
+
     /// The added text, without special tokens.
     pub fn text(&self) -> &str {
         &self.generated.text

@@ -20,13 +20,17 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
 
 /// Files that carry a vocabulary; without one of them there is no tokenizer.
-const VOCABULARIES: [&str; 6] = [
+const VOCABULARIES: [&str; 10] = [
     "tokenizer.json",
     "vocab.json",
     "vocab.txt",
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "spm.model",
+    "spm_char.model",
+    "source.spm",
+    "target.spm",
 ];
 
 /// Small files that go with a tokenizer or a model, taken when they are there.

@@ -28,13 +28,19 @@ impl Tokenizer {
                 TokenizerAnswer::Encodings(encodings.collect::<Result<_, Failure>>()?)
             }
             TokenizerCall::Decode { sequences, options } => {
-                let texts = sequences.iter().map(|ids| self.decode_with(&ids.0, options));
+                let texts = sequences
+                    .iter()
+                    .map(|ids| self.decode_with(&ids.0, options));
                 TokenizerAnswer::Texts(texts.collect::<Result<_, _>>()?)
             }
             TokenizerCall::DecodeStream { ids, options } => {
                 TokenizerAnswer::Texts(self.decode_stream(&ids.0, options)?)
             }
-            TokenizerCall::Stream { state, ids, options } => {
+            TokenizerCall::Stream {
+                state,
+                ids,
+                options,
+            } => {
                 let options = StreamOptions {
                     skip_prompt: false,
                     skip_special_tokens: options.skip_special_tokens,
@@ -60,7 +66,9 @@ impl Tokenizer {
             TokenizerCall::Vocabulary { added_only } => {
                 TokenizerAnswer::Vocabulary(self.vocabulary(added_only))
             }
-            TokenizerCall::Save { folder } => TokenizerAnswer::Saved(self.save(Path::new(&folder))?),
+            TokenizerCall::Save { folder } => {
+                TokenizerAnswer::Saved(self.save(Path::new(&folder))?)
+            }
         })
     }
 }

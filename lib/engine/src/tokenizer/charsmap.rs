@@ -133,7 +133,10 @@ impl Normalized {
 
     /// A span of this text in the original.
     pub fn origin(&self, (start, end): (usize, usize)) -> (usize, usize) {
-        match (self.origins.get(start), end.checked_sub(1).and_then(|last| self.origins.get(last))) {
+        match (
+            self.origins.get(start),
+            end.checked_sub(1).and_then(|last| self.origins.get(last)),
+        ) {
             (Some(first), Some(last)) => (first.0, last.1.max(first.0)),
             _ => (0, 0),
         }

@@ -34,8 +34,13 @@ impl Class {
     /// to a `tokenizer.json`, and cannot be read from other files.
     pub fn named(name: &str) -> Self {
         match name.strip_suffix("Fast").unwrap_or(name) {
-            "BertTokenizer" | "ElectraTokenizer" | "MobileBertTokenizer" | "ConvBertTokenizer"
-            | "LxmertTokenizer" | "SqueezeBertTokenizer" | "RetriBertTokenizer" => Self::Bert,
+            "BertTokenizer"
+            | "ElectraTokenizer"
+            | "MobileBertTokenizer"
+            | "ConvBertTokenizer"
+            | "LxmertTokenizer"
+            | "SqueezeBertTokenizer"
+            | "RetriBertTokenizer" => Self::Bert,
             "DistilBertTokenizer" => Self::DistilBert,
             "GPT2Tokenizer" => Self::Gpt2,
             "RobertaTokenizer" | "LongformerTokenizer" => Self::Roberta,
@@ -78,8 +83,14 @@ impl Class {
                 Self::Llama
             }
             "gemma" | "gemma2" | "gemma3" | "gemma3_text" => Self::Gemma,
-            "t5" | "mt5" | "umt5" | "longt5" | "switch_transformers" | "pix2struct"
-            | "pop2piano" | "musicgen" => Self::T5,
+            "t5"
+            | "mt5"
+            | "umt5"
+            | "longt5"
+            | "switch_transformers"
+            | "pix2struct"
+            | "pop2piano"
+            | "musicgen" => Self::T5,
             "xlm-roberta" | "xlm-roberta-xl" | "xmod" | "altclip" => Self::XlmRoberta,
             "camembert" => Self::Camembert,
             "deberta-v2" => Self::DebertaV2,
@@ -182,7 +193,9 @@ impl Class {
     /// Further special tokens that its constructor makes up.
     pub fn additional_special_tokens(self) -> Vec<String> {
         match self {
-            Self::T5 => (0..100).map(|number| format!("<extra_id_{number}>")).collect(),
+            Self::T5 => (0..100)
+                .map(|number| format!("<extra_id_{number}>"))
+                .collect(),
             Self::Camembert => ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
                 .map(str::to_owned)
                 .to_vec(),

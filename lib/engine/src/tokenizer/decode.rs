@@ -25,7 +25,9 @@ impl Tokenizer {
             None => self.joined(ids, skip)?,
         };
         if let Some(suffix) = &self.parts.replaces_suffix {
-            text.replace(suffix.as_str(), " ").trim().clone_into(&mut text);
+            text.replace(suffix.as_str(), " ")
+                .trim()
+                .clone_into(&mut text);
         }
         let cleans = options
             .clean_up_tokenization_spaces

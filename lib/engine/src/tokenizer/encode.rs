@@ -45,7 +45,11 @@ impl Tokenizer {
         let tokens = tokens.zip(raw.get_offsets()).zip(sequences);
         let tokens = tokens
             .map(|(((&id, piece), &(start, end)), sequence)| {
-                let before = if sequence == Some(1) { input.text.len() } else { 0 };
+                let before = if sequence == Some(1) {
+                    input.text.len()
+                } else {
+                    0
+                };
                 Token {
                     id,
                     piece: piece.clone(),
@@ -65,7 +69,11 @@ impl Tokenizer {
     /// The tokens of a text, spelt as in the vocabulary: transformers' `tokenize`.
     pub fn tokenize(&self, text: &str) -> Result<Vec<String>, Failure> {
         let encoding = self.encode(text, false)?;
-        Ok(encoding.tokens.into_iter().map(|token| token.piece).collect())
+        Ok(encoding
+            .tokens
+            .into_iter()
+            .map(|token| token.piece)
+            .collect())
     }
 
     /// One sequence, truncated and with what the post-processor adds; what was cut off hangs on it.
@@ -77,7 +85,11 @@ impl Tokenizer {
     ) -> Result<Raw, Failure> {
         // As in transformers, an empty second text is one, where both come in a list.
         let first = self.cut(&input.text, options)?;
-        let mut second = input.pair.as_deref().map(|pair| self.cut(pair, options)).transpose()?;
+        let mut second = input
+            .pair
+            .as_deref()
+            .map(|pair| self.cut(pair, options))
+            .transpose()?;
         if let Some(second) = &mut second {
             // Before truncation, so that its windows know.
             second.set_type_ids(vec![1; second.len()]);
@@ -207,13 +219,21 @@ fn kept(
         (_, None) => Ok((room, 0)),
         (_, Some(second)) => {
             let shorter = first.min(second);
-            let longer = if shorter > room { shorter } else { shorter.max(room - shorter) };
+            let longer = if shorter > room {
+                shorter
+            } else {
+                shorter.max(room - shorter)
+            };
             let (shorter, longer) = if shorter + longer > room {
                 (room / 2, room / 2 + room % 2)
             } else {
                 (shorter, longer)
             };
-            Ok(if first > second { (longer, shorter) } else { (shorter, longer) })
+            Ok(if first > second {
+                (longer, shorter)
+            } else {
+                (shorter, longer)
+            })
         }
     }
 }

@@ -72,7 +72,9 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
         padding_side: side("padding_side", class.padding_side()),
         truncation_side: side("truncation_side", Side::Right),
         // transformers writes 10^30 for a length that nobody knows.
-        max_length: config["model_max_length"].as_u64().and_then(|length| u32::try_from(length).ok()),
+        max_length: config["model_max_length"]
+            .as_u64()
+            .and_then(|length| u32::try_from(length).ok()),
         split_special_tokens: flag("split_special_tokens").unwrap_or(false),
         has_token_types: has_types,
         replaces_suffix: (class == Class::Clip).then(|| "</w>".to_owned()),
@@ -111,13 +113,17 @@ fn class_of(folder: &Path, config: &Value) -> Result<Class, Failure> {
 /// as a wish for a new conversion.
 fn converts(folder: &Path, class: Class, config: &Value) -> bool {
     let sets_prefix = matches!(class, Class::Llama | Class::T5)
-        && config.get("add_prefix_space").is_some_and(|value| !value.is_null());
+        && config
+            .get("add_prefix_space")
+            .is_some_and(|value| !value.is_null());
     (class.is_python_only() || sets_prefix) && model_file(folder, class).is_some()
 }
 
 fn model_file(folder: &Path, class: Class) -> Option<PathBuf> {
     let names = pieces::file_names(class).iter();
-    names.map(|name| folder.join(name)).find(|path| path.is_file())
+    names
+        .map(|name| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 fn convert(
@@ -202,9 +208,10 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
         }
         Class::Roberta | Class::Bart => {
             let post_processor = &mut json["post_processor"];
-            for (name, value) in
-                [("add_prefix_space", prefix), ("trim_offsets", flag("trim_offsets", true))]
-            {
+            for (name, value) in [
+                ("add_prefix_space", prefix),
+                ("trim_offsets", flag("trim_offsets", true)),
+            ] {
                 if post_processor.get(name).is_some() {
                     post_processor[name] = value.into();
                 }
@@ -213,7 +220,10 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
         _ => {}
     }
     if class.adds_bos_and_eos() {
-        let ends = [("add_bos_token", "bos_token", true), ("add_eos_token", "eos_token", false)];
+        let ends = [
+            ("add_bos_token", "bos_token", true),
+            ("add_eos_token", "eos_token", false),
+        ];
         let [bos, eos] = ends.map(|(asked, name, default)| {
             flag(asked, default).then(|| special.get(name)).flatten()
         });
@@ -227,16 +237,20 @@ fn bos_and_eos(json: &Value, bos: Option<&str>, eos: Option<&str>) -> Value {
     let id = |token: &str| {
         let listed = json["added_tokens"].as_array().into_iter().flatten();
         let mut listed = listed.filter(|entry| entry["content"] == token);
-        listed
-            .next()
-            .map_or_else(|| json["model"]["vocab"][token].clone(), |entry| entry["id"].clone())
+        listed.next().map_or_else(
+            || json["model"]["vocab"][token].clone(),
+            |entry| entry["id"].clone(),
+        )
     };
     let part = |token: Option<&str>, kind: u32| {
         token.map(|token| json!({"SpecialToken": {"id": token, "type_id": kind}}))
     };
     let text = |name: &str, kind: u32| Some(json!({"Sequence": {"id": name, "type_id": kind}}));
     let single = [part(bos, 0), text("A", 0), part(eos, 0)];
-    let pair = single.clone().into_iter().chain([part(bos, 1), text("B", 1), part(eos, 1)]);
+    let pair = single
+        .clone()
+        .into_iter()
+        .chain([part(bos, 1), text("B", 1), part(eos, 1)]);
     let tokens: serde_json::Map<String, Value> = [bos, eos]
         .into_iter()
         .flatten()
@@ -256,7 +270,9 @@ fn bos_and_eos(json: &Value, bos: Option<&str>, eos: Option<&str>) -> Value {
 /// The files of a folder that matter.
 fn present(folder: &Path, class: Class) -> Vec<PathBuf> {
     let names = FILES.iter().chain(pieces::file_names(class));
-    let paths = names.chain(&["target.spm", "target_vocab.json"]).map(|name| folder.join(name));
+    let paths = names
+        .chain(&["target.spm", "target_vocab.json"])
+        .map(|name| folder.join(name));
     paths.filter(|path| path.is_file()).collect()
 }
 

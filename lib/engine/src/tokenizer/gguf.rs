@@ -58,7 +58,9 @@ pub fn read(path: &Path) -> Result<Parts, Failure> {
         ("unk_token", "unknown"),
         ("pad_token", "padding"),
     ];
-    let named = names.into_iter().filter_map(|(name, key)| Some((name, token(key)?)));
+    let named = names
+        .into_iter()
+        .filter_map(|(name, key)| Some((name, token(key)?)));
     Ok(Parts {
         json,
         config: Json::Null,
@@ -141,7 +143,10 @@ impl<'a> Vocabulary<'a> {
     fn merges_of_scores(&self) -> Vec<Json> {
         let ids = self.tokens.iter().enumerate();
         let ids: HashMap<&str, usize> = ids.map(|(id, token)| (*token, id)).collect();
-        merges(self.tokens.iter().copied().zip(self.scores.iter().copied()), &ids)
+        merges(
+            self.tokens.iter().copied().zip(self.scores.iter().copied()),
+            &ids,
+        )
     }
 
     /// Tokens that are found in a text as they are, before anything is cut.

@@ -8,6 +8,7 @@ mod charsmap;
 mod chat;
 mod class;
 mod decode;
+mod dictionary;
 mod encode;
 mod files;
 mod gguf;
@@ -123,7 +124,10 @@ impl Tokenizer {
         let mut tokens = parts.special.to_add(|content| known.contains(content));
         if parts.python.is_some() {
             // Their added tokens are searched in the text as it is.
-            tokens = tokens.into_iter().map(|token| token.normalized(false)).collect();
+            tokens = tokens
+                .into_iter()
+                .map(|token| token.normalized(false))
+                .collect();
         }
         inner.add_tokens(tokens).map_err(|error| damaged(&error))?;
         let post_processor = inner.get_post_processor().cloned();
@@ -192,10 +196,7 @@ impl Tokenizer {
 }
 
 /// The post-processor without the trimming of offsets; the same one where it trims nothing.
-fn whole_offsets(
-    json: &Value,
-    own: Option<&PostProcessorWrapper>,
-) -> Option<PostProcessorWrapper> {
+fn whole_offsets(json: &Value, own: Option<&PostProcessorWrapper>) -> Option<PostProcessorWrapper> {
     let mut json = json.clone();
     stop_trimming(&mut json);
     serde_json::from_value(json).ok().or_else(|| own.cloned())

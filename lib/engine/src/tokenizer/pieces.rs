@@ -90,7 +90,12 @@ impl Conversion<'_> {
         };
         match self.class {
             Class::Llama => {
-                let first = self.model.pieces.iter().take(3).map(|first| piece(&first.text));
+                let first = self
+                    .model
+                    .pieces
+                    .iter()
+                    .take(3)
+                    .map(|first| piece(&first.text));
                 first.chain(own(3)).collect()
             }
             Class::Gemma => {
@@ -118,13 +123,23 @@ impl Conversion<'_> {
                 let first = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>"].map(piece);
                 let unused = std::iter::once(("<unk>NOTUSED".to_owned(), -100.0));
                 let mask = std::iter::once(piece("<mask>"));
-                first.into_iter().chain(unused).chain(own(1)).chain(mask).collect()
+                first
+                    .into_iter()
+                    .chain(unused)
+                    .chain(own(1))
+                    .chain(mask)
+                    .collect()
             }
             Class::Pegasus => {
                 let first = ["pad_token", "eos_token"].map(named);
                 let masks = [piece("<mask_1>"), named("mask_token")];
                 let unused = (2..PEGASUS_OFFSET).map(|number| (format!("<unk_{number}>"), -100.0));
-                first.into_iter().chain(masks).chain(unused).chain(own(2)).collect()
+                first
+                    .into_iter()
+                    .chain(masks)
+                    .chain(unused)
+                    .chain(own(2))
+                    .collect()
             }
             Class::Albert => {
                 // A number with a comma behind it is cut in two.
@@ -144,9 +159,8 @@ impl Conversion<'_> {
     /// Control tokens, which are special, and what the model's maker defined, which is not.
     fn added(&self, ids: &Map<String, Json>) -> Vec<Json> {
         let pieces = self.model.pieces.iter();
-        let added = pieces.filter(|piece| {
-            matches!(piece.kind, PieceKind::Control | PieceKind::UserDefined)
-        });
+        let added = pieces
+            .filter(|piece| matches!(piece.kind, PieceKind::Control | PieceKind::UserDefined));
         added
             .filter_map(|piece| {
                 let of_gemma = self.class == Class::Gemma
@@ -179,8 +193,9 @@ impl Conversion<'_> {
             })),
             Kind::BytePairs => {
                 let pieces = self.model.pieces.iter().enumerate();
-                let mut own: HashMap<&str, usize> =
-                    pieces.map(|(id, piece)| (piece.text.as_str(), id)).collect();
+                let mut own: HashMap<&str, usize> = pieces
+                    .map(|(id, piece)| (piece.text.as_str(), id))
+                    .collect();
                 if self.class == Class::Gemma
                     && let Some(&byte) = own.get("<0x09>")
                 {
@@ -198,16 +213,15 @@ impl Conversion<'_> {
     }
 
     fn normalizer(&self) -> Json {
-        let blanks = |content: &str| {
-            json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": content})
-        };
-        let replace =
-            |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+        let blanks = |content: &str| json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": content});
+        let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
         let charsmap = charsmap(self.model);
         let steps: Vec<Json> = match self.class {
             Class::Llama if !self.is_legacy() => return Json::Null,
             Class::Llama => {
-                let prefix = self.adds_prefix().then(|| json!({"type": "Prepend", "prepend": "▁"}));
+                let prefix = self
+                    .adds_prefix()
+                    .then(|| json!({"type": "Prepend", "prepend": "▁"}));
                 prefix.into_iter().chain([replace(" ", "▁")]).collect()
             }
             Class::Gemma => return replace(" ", "▁"),
@@ -259,14 +273,20 @@ impl Conversion<'_> {
             Class::Gemma => {
                 json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false})
             }
-            Class::Pegasus => {
-                sequence(vec![json!({"type": "WhitespaceSplit"}), self.metaspace(true)])
-            }
+            Class::Pegasus => sequence(vec![
+                json!({"type": "WhitespaceSplit"}),
+                self.metaspace(true),
+            ]),
             Class::DebertaV2 => {
                 let by_punctuation = self.flag("split_by_punct", false);
                 let punctuation = json!({"type": "Punctuation", "behavior": "Isolated"});
                 let punctuation = by_punctuation.then_some(punctuation);
-                sequence(punctuation.into_iter().chain([self.metaspace(true)]).collect())
+                sequence(
+                    punctuation
+                        .into_iter()
+                        .chain([self.metaspace(true)])
+                        .collect(),
+                )
             }
             _ => self.metaspace(true),
         }

@@ -16,7 +16,7 @@ use super::{
     Tokenizer,
     charsmap::Charsmap,
     class::Class,
-    files::optional_json,
+    dictionary::{Dictionary, Pieces},
     sentence_model::{Model, PieceKind},
     word_files::{Part, template},
 };
@@ -35,24 +35,6 @@ pub(super) struct Python {
     dictionary: Option<Dictionary>,
     source_json: Json,
     size: usize,
-}
-
-/// `vocab.json` of Marian.
-#[derive(Clone)]
-struct Dictionary {
-    ids: HashMap<String, u32>,
-    tokens: HashMap<u32, String>,
-    unknown: u32,
-}
-
-/// What decoding asks of a model.
-#[derive(Clone)]
-struct Pieces {
-    control: HashSet<String>,
-    known: HashSet<String>,
-    unknown: String,
-    strips_first_blank: bool,
-    removes_extra_whitespace: bool,
 }
 
 impl Python {
@@ -156,7 +138,9 @@ impl Python {
         let (mut start, mut at) = (0, 0);
         while at < text.len() {
             let rest = &text[at..];
-            let found = added.iter().filter(|(_, token)| rest.starts_with(&token.content));
+            let found = added
+                .iter()
+                .filter(|(_, token)| rest.starts_with(&token.content));
             let Some((id, token)) = found.max_by_key(|(_, token)| token.content.len()) else {
                 at += rest.chars().next().map_or(1, char::len_utf8);
                 continue;
@@ -170,7 +154,11 @@ impl Python {
             let id = self.token_to_id(&token.content, inner).unwrap_or(*id);
             tokens.push(id, token.content.clone(), (at, end));
             let after = &text[end..];
-            start = if token.rstrip { text.len() - after.trim_start().len() } else { end };
+            start = if token.rstrip {
+                text.len() - after.trim_start().len()
+            } else {
+                end
+            };
             at = start;
         }
         self.cut_stretch(&text[start..], start, model, &mut tokens)?;
@@ -197,16 +185,28 @@ impl Python {
         {
             skipped = end + 2;
             let code = &text[..skipped];
-            tokens.push(self.listed_id(code), code.to_owned(), (start, start + skipped));
+            tokens.push(
+                self.listed_id(code),
+                code.to_owned(),
+                (start, start + skipped),
+            );
         }
         let normalized = charsmap.normalize(&text[skipped..]);
-        let raw = model.encode(normalized.text.as_str(), false).map_err(|error| {
-            failures::invalid(format!("the text cannot be encoded: {error}"))
-        })?;
-        let pieces = raw.get_tokens().iter().zip(raw.get_ids()).zip(raw.get_offsets());
+        let raw = model
+            .encode(normalized.text.as_str(), false)
+            .map_err(|error| failures::invalid(format!("the text cannot be encoded: {error}")))?;
+        let pieces = raw
+            .get_tokens()
+            .iter()
+            .zip(raw.get_ids())
+            .zip(raw.get_offsets());
         for ((piece, &id), &span) in pieces {
             let (from, to) = normalized.origin(span);
-            let id = if self.dictionary.is_some() { self.listed_id(piece) } else { id };
+            let id = if self.dictionary.is_some() {
+                self.listed_id(piece)
+            } else {
+                id
+            };
             let before = start + skipped;
             tokens.push(id, piece.clone(), (before + from, before + to));
         }
@@ -216,7 +216,11 @@ impl Python {
     /// The dictionary's id of a piece.
     fn listed_id(&self, piece: &str) -> u32 {
         self.dictionary.as_ref().map_or(0, |dictionary| {
-            dictionary.ids.get(piece).copied().unwrap_or(dictionary.unknown)
+            dictionary
+                .ids
+                .get(piece)
+                .copied()
+                .unwrap_or(dictionary.unknown)
         })
     }
 
@@ -231,7 +235,9 @@ impl Python {
             if skip_special_tokens && tokenizer.special_ids.contains(&id) {
                 continue;
             }
-            let token = tokenizer.id_to_token(id).unwrap_or_else(|| unknown.to_owned());
+            let token = tokenizer
+                .id_to_token(id)
+                .unwrap_or_else(|| unknown.to_owned());
             let stands_alone = added.contains(&token) && !special.contains(token.as_str());
             if !stands_alone {
                 stretch.push(token);
@@ -309,77 +315,6 @@ impl Tokens {
     }
 }
 
-impl Dictionary {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let json = optional_json(path)?;
-        let entries = json.as_object().into_iter().flatten();
-        let ids: HashMap<String, u32> = entries
-            .filter_map(|(token, id)| Some((token.clone(), u32::try_from(id.as_u64()?).ok()?)))
-            .collect();
-        let Some(&unknown) = ids.get("<unk>") else {
-            return Err(failures::corrupt(path, "it has no `<unk>`"));
-        };
-        let tokens = ids.iter().map(|(token, &id)| (id, token.clone())).collect();
-        Ok(Self {
-            ids,
-            tokens,
-            unknown,
-        })
-    }
-
-    /// Added tokens that it does not list, in the order they were added. Their ids follow its own;
-    /// those that `inner` has for them are never seen.
-    fn beyond(&self, inner: &tokenizers::Tokenizer) -> impl Iterator<Item = String> {
-        let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
-        added.retain(|(_, token)| !self.ids.contains_key(&token.content));
-        added.sort_unstable_by_key(|(id, _)| *id);
-        added.into_iter().map(|(_, token)| token.content)
-    }
-}
-
-impl Pieces {
-    fn of(model: &Model) -> Self {
-        let of_kind = |wanted: &dyn Fn(PieceKind) -> bool| {
-            let pieces = model.pieces.iter().filter(|piece| wanted(piece.kind));
-            pieces.map(|piece| piece.text.clone()).collect()
-        };
-        Self {
-            control: of_kind(&|kind| kind == PieceKind::Control),
-            known: of_kind(&|kind| kind != PieceKind::Unknown),
-            unknown: model.unknown_piece.clone(),
-            strips_first_blank: model.adds_dummy_prefix || model.removes_extra_whitespace,
-            removes_extra_whitespace: model.removes_extra_whitespace,
-        }
-    }
-
-    /// `SentencePieceProcessor::Decode` of pieces.
-    fn decode(&self, pieces: &[&str]) -> String {
-        let mut text = String::new();
-        let mut at_start = true;
-        for &piece in pieces {
-            if self.control.contains(piece) {
-                continue;
-            }
-            if !self.known.contains(piece) {
-                text += if piece == self.unknown { " ⁇ " } else { piece };
-                at_start = false;
-                continue;
-            }
-            let mut shown = piece;
-            let mut took_blank = false;
-            if at_start && self.strips_first_blank && let Some(rest) = piece.strip_prefix('▁') {
-                shown = rest;
-                took_blank = !self.removes_extra_whitespace;
-            }
-            text += &shown.replace('▁', " ");
-            if took_blank || !shown.is_empty() {
-                at_start = false;
-            }
-        }
-        text
-    }
-}
-
 fn charsmap(model: &Model, path: &Path) -> Result<Charsmap, Failure> {
     let charsmap = Charsmap::of(model);
     charsmap.ok_or_else(|| failures::corrupt(path, "its table of characters is broken"))
@@ -387,15 +322,18 @@ fn charsmap(model: &Model, path: &Path) -> Result<Charsmap, Failure> {
 
 /// A SentencePiece model for `tokenizers`, without normalisation. Characters are a unigram model of
 /// single characters.
-fn converted(
-    model: &Model,
-    dictionary: Option<&Dictionary>,
-    path: &Path,
-) -> Result<Json, Failure> {
+fn converted(model: &Model, dictionary: Option<&Dictionary>, path: &Path) -> Result<Json, Failure> {
     let vocab: Vec<Json> = model
         .pieces
         .iter()
-        .map(|piece| json!([piece.text, piece.score]))
+        .enumerate()
+        .map(|(id, piece)| match (piece.kind, dictionary) {
+            // No text is ever cut into one of these. The ids do not matter beside a dictionary.
+            (PieceKind::Control | PieceKind::Unknown, Some(_)) => {
+                json!([format!("\u{10FFFF}{id}"), piece.score])
+            }
+            _ => json!([piece.text, piece.score]),
+        })
         .collect();
     let ids: Map<String, Json> = match dictionary {
         Some(dictionary) => {
@@ -404,7 +342,9 @@ fn converted(
         }
         None => {
             let pieces = model.pieces.iter().enumerate();
-            pieces.map(|(id, piece)| (piece.text.clone(), id.into())).collect()
+            pieces
+                .map(|(id, piece)| (piece.text.clone(), id.into()))
+                .collect()
         }
     };
     let end = || Part::Token("</s>", 0);

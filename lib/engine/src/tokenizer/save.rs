@@ -25,7 +25,10 @@ impl Tokenizer {
         };
         if self.parts.python.is_some() {
             for path in &self.parts.files {
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let name = path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .unwrap_or_default();
                 if !matches!(name, "tokenizer_config.json" | "special_tokens_map.json") {
                     let bytes = std::fs::read(path).map_err(|error| failures::io(path, &error))?;
                     write(name, &bytes)?;
@@ -38,7 +41,10 @@ impl Tokenizer {
             write(&name, template.as_bytes())?;
         }
         write("tokenizer_config.json", &pretty(&self.config())?)?;
-        write("special_tokens_map.json", &pretty(&self.special_tokens_map())?)?;
+        write(
+            "special_tokens_map.json",
+            &pretty(&self.special_tokens_map())?,
+        )?;
         Ok(written)
     }
 
@@ -62,7 +68,10 @@ impl Tokenizer {
         config.insert("added_tokens_decoder".into(), added.into());
         let special = self.special_tokens_map();
         config.extend(special.as_object().cloned().unwrap_or_default());
-        config.insert("clean_up_tokenization_spaces".into(), self.parts.clean_up_spaces.into());
+        config.insert(
+            "clean_up_tokenization_spaces".into(),
+            self.parts.clean_up_spaces.into(),
+        );
         config
             .entry("tokenizer_class")
             .or_insert_with(|| "PreTrainedTokenizerFast".into());
@@ -71,10 +80,13 @@ impl Tokenizer {
 
     fn special_tokens_map(&self) -> Value {
         let special = &self.parts.special;
-        let named = NAMES.iter().filter_map(|name| Some((*name, special.get(name)?)));
+        let named = NAMES
+            .iter()
+            .filter_map(|name| Some((*name, special.get(name)?)));
         let named = named.chain(special.extra());
-        let mut map: Map<String, Value> =
-            named.map(|(name, token)| (name.to_owned(), token.into())).collect();
+        let mut map: Map<String, Value> = named
+            .map(|(name, token)| (name.to_owned(), token.into()))
+            .collect();
         let additional: Vec<&str> = special.additional().collect();
         if !additional.is_empty() {
             map.insert("additional_special_tokens".into(), json!(additional));

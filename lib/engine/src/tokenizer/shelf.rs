@@ -83,7 +83,9 @@ impl Shelf {
             variants: Vec::new(),
             tokenizer,
         };
-        Ok(Arc::clone(&self.lock().entry(key).or_insert(entry).tokenizer))
+        Ok(Arc::clone(
+            &self.lock().entry(key).or_insert(entry).tokenizer,
+        ))
     }
 
     /// The tokenizer that a handle stands for: with what its owner added. Fails when the files have
@@ -94,7 +96,11 @@ impl Shelf {
         tokenizer: Arc<Tokenizer>,
         spec: &TokenizerSpec,
     ) -> Result<Arc<Tokenizer>, Failure> {
-        if spec.fingerprint.as_deref().is_some_and(|known| known != tokenizer.fingerprint()) {
+        if spec
+            .fingerprint
+            .as_deref()
+            .is_some_and(|known| known != tokenizer.fingerprint())
+        {
             return Err(failures::invalid(format!(
                 "the files of the tokenizer `{}` have changed since it was loaded, and its ids with \
                  them",
@@ -106,7 +112,10 @@ impl Shelf {
             return Ok(tokenizer);
         }
         if let Some(entry) = self.lock().get(key)
-            && let Some((_, variant)) = entry.variants.iter().find(|(added, _)| *added == spec.added)
+            && let Some((_, variant)) = entry
+                .variants
+                .iter()
+                .find(|(added, _)| *added == spec.added)
         {
             return Ok(Arc::clone(variant));
         }
@@ -115,7 +124,9 @@ impl Shelf {
             if entry.variants.len() >= VARIANTS {
                 entry.variants.remove(0);
             }
-            entry.variants.push((spec.added.clone(), Arc::clone(&variant)));
+            entry
+                .variants
+                .push((spec.added.clone(), Arc::clone(&variant)));
         }
         Ok(variant)
     }

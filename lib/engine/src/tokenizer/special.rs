@@ -163,7 +163,10 @@ impl SpecialTokens {
     /// The tokens to add to a vocabulary that has the `known` ones already, in the order that gives
     /// them transformers' ids.
     pub fn to_add(&self, known: impl Fn(&str) -> bool) -> Vec<AddedToken> {
-        let special = self.named.iter().map(|(name, token)| (name.as_str(), token));
+        let special = self
+            .named
+            .iter()
+            .map(|(name, token)| (name.as_str(), token));
         let special = special.chain(self.additional.iter().map(|token| ("", token)));
         let is_known = |content: &str| {
             known(content) || self.listed.values().any(|token| token.content == content)
@@ -212,26 +215,39 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
     if let Some(more) = list(&map[KEY], true) {
         let tokens = tokens.get_or_insert_default();
         for token in more {
-            if !tokens.iter().any(|known| known.content() == token.content()) {
+            if !tokens
+                .iter()
+                .any(|known| known.content() == token.content())
+            {
                 tokens.push(token);
             }
         }
     }
     // T5 completes a list without its sentinels; Pegasus one that is too short.
-    let defaults = || class.additional_special_tokens().into_iter().map(Written::Plain);
+    let defaults = || {
+        class
+            .additional_special_tokens()
+            .into_iter()
+            .map(Written::Plain)
+    };
     match tokens {
         None => defaults().collect(),
         Some(mut tokens) => {
             let has_sentinels = |tokens: &[Written]| {
-                tokens.iter().any(|token| token.content().contains("<extra_id_"))
+                tokens
+                    .iter()
+                    .any(|token| token.content().contains("<extra_id_"))
             };
             if class == Class::T5 && !has_sentinels(&tokens) {
                 tokens.extend(defaults());
             }
             if class == Class::Pegasus {
-                let known: Vec<String> =
-                    tokens.iter().map(|token| token.content().to_owned()).collect();
-                tokens.extend(defaults().filter(|token| !known.iter().any(|k| k == token.content())));
+                let known: Vec<String> = tokens
+                    .iter()
+                    .map(|token| token.content().to_owned())
+                    .collect();
+                tokens
+                    .extend(defaults().filter(|token| !known.iter().any(|k| k == token.content())));
             }
             tokens
         }

@@ -44,14 +44,18 @@ impl Tokenizer {
     pub fn convert_tokens_to_ids(&self, tokens: &[String]) -> Vec<Option<u32>> {
         let unknown = self.named_id("unk_token");
         let tokens = tokens.iter();
-        tokens.map(|token| self.token_to_id(token).or(unknown)).collect()
+        tokens
+            .map(|token| self.token_to_id(token).or(unknown))
+            .collect()
     }
 
     /// Tokens with their ids, in the order of the ids; only those that were added to the model's own
     /// when `added_only`.
     pub fn vocabulary(&self, added_only: bool) -> Vec<(String, u32)> {
         let mut tokens: Vec<(String, u32)> = if added_only {
-            self.added().map(|(id, token)| (token.content, id)).collect()
+            self.added()
+                .map(|(id, token)| (token.content, id))
+                .collect()
         } else {
             let all = match &self.parts.python {
                 Some(python) => python.vocabulary(&self.inner),
@@ -83,11 +87,24 @@ impl Tokenizer {
     /// Fills what is known from the vocabulary as it is now.
     pub(super) fn describe(&mut self, name: &str) {
         let added = self.added();
-        self.added = added.map(|(id, token)| (id, (token.content, token.special))).collect();
+        let known = self.inner.get_added_vocabulary();
+        self.added = added
+            .map(|(id, token)| {
+                // What was special once stays so for decoding, as in `tokenizers`.
+                let is_special = known.is_special_token(&token.content);
+                (id, (token.content, is_special))
+            })
+            .collect();
         let special = &self.parts.special;
-        let listed = special.contents().filter_map(|token| self.token_to_id(token));
+        let listed = special
+            .contents()
+            .filter_map(|token| self.token_to_id(token));
         self.special_ids = listed
-            .chain(self.added().filter(|(_, token)| token.special).map(|(id, _)| id))
+            .chain(
+                self.added()
+                    .filter(|(_, token)| token.special)
+                    .map(|(id, _)| id),
+            )
             .collect();
         let token = |name: &str| special.get(name).map(str::to_owned);
         let own = match &self.parts.python {
@@ -97,7 +114,9 @@ impl Tokenizer {
         let vocabulary = self.vocabulary(false);
         let model = &self.parts.json["model"];
         let [bos, eos, unk, sep, pad, cls, mask] = NAMES.map(token);
-        let ids = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), self.named_id(name)?)));
+        let ids = NAMES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), self.named_id(name)?)));
         let inputs = ["input_ids", "token_type_ids", "attention_mask"].into_iter();
         let inputs = inputs.filter(|name| self.parts.has_token_types || *name != "token_type_ids");
         self.info = TokenizerInfo {

@@ -74,14 +74,17 @@ pub(super) fn byte_pairs(
     let path = folder.join("vocab.json");
     let vocab = match super::files::optional_json(&path)? {
         Json::Object(vocab) => vocab,
-        _ => return Err(failures::corrupt(&path, "it is no object of tokens and ids")),
+        _ => {
+            return Err(failures::corrupt(
+                &path,
+                "it is no object of tokens and ids",
+            ));
+        }
     };
     let merges = merges(&folder.join("merges.txt"), class)?;
     let prefix = config["add_prefix_space"].as_bool().unwrap_or(false);
     let name = |name: &str| special.get(name).unwrap_or_default().to_owned();
-    let step = |use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex})
-    };
+    let step = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex});
     let ends = |first: &str, last: &str, trim: bool, prefix: bool| {
         let pair = |token: &str| json!([token, vocab.get(token).unwrap_or(&json!(0))]);
         json!({
@@ -165,7 +168,10 @@ fn merges(path: &Path, class: Class) -> Result<Vec<Json>, Failure> {
         let mut parts = line.split_whitespace();
         match (parts.next(), parts.next(), parts.next()) {
             (Some(left), Some(right), None) => Ok(json!([left, right])),
-            _ => Err(failures::corrupt(path, format!("`{line}` is no pair of pieces"))),
+            _ => Err(failures::corrupt(
+                path,
+                format!("`{line}` is no pair of pieces"),
+            )),
         }
     };
     lines.iter().map(pair).collect()

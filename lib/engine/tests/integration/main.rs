@@ -11,5 +11,6 @@ mod jinja;
 mod service;
 mod support;
 mod templates;
+mod tokenizer_files;
 mod tokenizer_kinds;
 mod tokenizers;

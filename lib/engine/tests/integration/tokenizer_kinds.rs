@@ -7,12 +7,15 @@ use std::path::Path;
 use engine::{
     Cancel,
     hub::{Layout, ModelFiles},
-    tokenizer::Tokenizer,
+    tokenizer::{TextStreamer, Tokenizer},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use wire::tokenize::{
-    DecodeOptions, EncodeOptions, EncodedRow, NewToken, Padding, Side, TextInput, Truncation,
+use wire::{
+    generate::StreamOptions,
+    tokenize::{
+        DecodeOptions, EncodeOptions, EncodedRow, NewToken, Padding, Side, TextInput, Truncation,
+    },
 };
 
 use crate::support::{fixture, ids, json};
@@ -30,9 +33,30 @@ macro_rules! kinds {
 }
 
 kinds![
-    bert_uncased, bert_cased, bert_plain, gpt2, gpt2_bos, roberta, bart, qwen2, clip, llama,
-    llama_new, gemma, t5, xlm_roberta, camembert, deberta_v2, albert, pegasus, marian, speecht5,
-    json_bert, json_llama, json_gpt2, json_roberta,
+    bert_uncased,
+    bert_cased,
+    bert_plain,
+    gpt2,
+    gpt2_bos,
+    roberta,
+    bart,
+    qwen2,
+    clip,
+    llama,
+    llama_new,
+    gemma,
+    t5,
+    xlm_roberta,
+    camembert,
+    deberta_v2,
+    albert,
+    pegasus,
+    marian,
+    speecht5,
+    json_bert,
+    json_llama,
+    json_gpt2,
+    json_roberta,
 ];
 
 fn load(folder: &Path) -> Tokenizer {
@@ -50,7 +74,8 @@ struct Differences(Vec<String>);
 impl Differences {
     fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, got: T, wanted: T) {
         if got != wanted {
-            self.0.push(format!("{what}\n     got {got:?}\n  wanted {wanted:?}"));
+            self.0
+                .push(format!("{what}\n     got {got:?}\n  wanted {wanted:?}"));
         }
     }
 }
@@ -64,14 +89,23 @@ fn check(kind: &str) {
     described(&tokenizer, &cases, &mut differences);
     let inputs = texts["texts"].as_array().unwrap();
     for (text, case) in inputs.iter().zip(cases["texts"].as_array().unwrap()) {
-        one(&tokenizer, text.as_str().unwrap().into(), case, &mut differences);
+        one(
+            &tokenizer,
+            text.as_str().unwrap().into(),
+            case,
+            &mut differences,
+        );
     }
     for (text, wanted) in inputs.iter().zip(cases["plain"].as_array().unwrap()) {
         let encoding = tokenizer.encode(text.as_str().unwrap(), false).unwrap();
         let got: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
         differences.compare(&format!("bare {text}"), got, ids(wanted));
     }
-    for (pair, case) in texts["pairs"].as_array().unwrap().iter().zip(cases["pairs"].as_array().unwrap())
+    for (pair, case) in texts["pairs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(cases["pairs"].as_array().unwrap())
     {
         let [first, second] = [0, 1].map(|at: usize| pair[at].as_str().unwrap());
         one(&tokenizer, (first, second).into(), case, &mut differences);
@@ -80,14 +114,35 @@ fn check(kind: &str) {
         batch(&tokenizer, case, &mut differences);
     }
     extended(&tokenizer, &cases["extended"], &mut differences);
+    for (place, case) in texts["streamed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(cases["streams"].as_array().unwrap())
+    {
+        streamed(
+            &tokenizer,
+            place.as_u64().unwrap() % 2 == 0,
+            case,
+            &mut differences,
+        );
+    }
     let long = tokenizer.encode(&long_text(&texts), true).unwrap();
     let mut hash = Sha256::new();
     for token in &long.tokens {
         hash.update(token.id.to_le_bytes());
     }
-    differences.compare("a million characters", hex(&hash.finalize()), text_of(&cases["long_sha256"]));
+    differences.compare(
+        "a million characters",
+        hex(&hash.finalize()),
+        text_of(&cases["long_sha256"]),
+    );
     let count = differences.0.len();
-    assert!(count == 0, "{kind}: {count} differences\n{}", differences.0.join("\n"));
+    assert!(
+        count == 0,
+        "{kind}: {count} differences\n{}",
+        differences.0.join("\n")
+    );
 }
 
 fn text_of(value: &Value) -> String {
@@ -100,7 +155,11 @@ fn hex(bytes: &[u8]) -> String {
 
 fn described(tokenizer: &Tokenizer, cases: &Value, differences: &mut Differences) {
     let info = tokenizer.info();
-    differences.compare("length", u64::from(info.vocab_size), cases["length"].as_u64().unwrap());
+    differences.compare(
+        "length",
+        u64::from(info.vocab_size),
+        cases["length"].as_u64().unwrap(),
+    );
     let own = cases["vocab_size"].as_u64().unwrap();
     differences.compare("vocab_size", u64::from(info.own_vocab_size), own);
     let named = [
@@ -123,16 +182,36 @@ fn described(tokenizer: &Tokenizer, cases: &Value, differences: &mut Differences
         .as_array()
         .map(|tokens| tokens.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    let got: Vec<&str> = info.additional_special_tokens.iter().map(String::as_str).collect();
+    let got: Vec<&str> = info
+        .additional_special_tokens
+        .iter()
+        .map(String::as_str)
+        .collect();
     differences.compare("additional_special_tokens", got, list);
-    differences.compare("all_special_ids", info.all_special_ids.clone(), ids(&cases["all_special_ids"]));
-    let side = if cases["padding_side"] == "left" { Side::Left } else { Side::Right };
+    differences.compare(
+        "all_special_ids",
+        info.all_special_ids.clone(),
+        ids(&cases["all_special_ids"]),
+    );
+    let side = if cases["padding_side"] == "left" {
+        Side::Left
+    } else {
+        Side::Right
+    };
     differences.compare("padding_side", info.padding_side, side);
     let limit = info.model_max_length.map_or(1_000_000_000, u64::from);
-    differences.compare("model_max_length", limit, cases["max_length"].as_u64().unwrap());
+    differences.compare(
+        "model_max_length",
+        limit,
+        cases["max_length"].as_u64().unwrap(),
+    );
     let inputs: Vec<String> = serde_json::from_value(cases["inputs"].clone()).unwrap();
     differences.compare("model_input_names", info.model_input_names.clone(), inputs);
-    differences.compare("clean_up", Some(info.clean_up_tokenization_spaces), cases["clean_up"].as_bool());
+    differences.compare(
+        "clean_up",
+        Some(info.clean_up_tokenization_spaces),
+        cases["clean_up"].as_bool(),
+    );
     let added = tokenizer.vocabulary(true);
     let wanted = cases["added"].as_array().unwrap().iter();
     let wanted: Vec<(String, u32)> = wanted
@@ -140,7 +219,10 @@ fn described(tokenizer: &Tokenizer, cases: &Value, differences: &mut Differences
         .collect();
     differences.compare("added tokens", added, wanted);
     let vocabulary = tokenizer.vocabulary(false);
-    let lines: Vec<String> = vocabulary.iter().map(|(token, id)| format!("{id} {token}")).collect();
+    let lines: Vec<String> = vocabulary
+        .iter()
+        .map(|(token, id)| format!("{id} {token}"))
+        .collect();
     let got = hex(&Sha256::digest(lines.join("\n")));
     differences.compare("vocabulary", got, text_of(&cases["vocab_sha256"]));
 }
@@ -148,22 +230,35 @@ fn described(tokenizer: &Tokenizer, cases: &Value, differences: &mut Differences
 fn one(tokenizer: &Tokenizer, input: TextInput, case: &Value, differences: &mut Differences) {
     let what = format!("{:?} {:?}", input.text, input.pair);
     let options = EncodeOptions::default();
-    let rows = tokenizer.encode_batch(&[input.clone()], &options, &Cancel::new()).unwrap().rows;
+    let rows = tokenizer
+        .encode_batch(&[input.clone()], &options, &Cancel::new())
+        .unwrap()
+        .rows;
     row(&what, &rows[0], case, differences);
     let encoding = tokenizer.encode_input(&input, &options).unwrap();
     let got: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
-    differences.compare(&format!("{what}: ids to look at"), got.clone(), ids(&case["ids"]));
+    differences.compare(
+        &format!("{what}: ids to look at"),
+        got.clone(),
+        ids(&case["ids"]),
+    );
     spans(&what, &encoding, differences);
     let wanted: Vec<Option<String>> = serde_json::from_value(case["tokens"].clone()).unwrap();
     let tokens = tokenizer.convert_ids_to_tokens(&got, false);
     differences.compare(&format!("{what}: tokens"), tokens, wanted);
     if input.pair.is_none() {
         let wanted: Vec<String> = serde_json::from_value(case["plain"].clone()).unwrap();
-        differences.compare(&format!("{what}: tokenize"), tokenizer.tokenize(&input.text).unwrap(), wanted);
+        differences.compare(
+            &format!("{what}: tokenize"),
+            tokenizer.tokenize(&input.text).unwrap(),
+            wanted,
+        );
     }
-    for (name, skip, clean) in
-        [("decoded", false, None), ("skipped", true, None), ("cleaned", false, Some(true))]
-    {
+    for (name, skip, clean) in [
+        ("decoded", false, None),
+        ("skipped", true, None),
+        ("cleaned", false, Some(true)),
+    ] {
         let options = DecodeOptions {
             skip_special_tokens: skip,
             clean_up_tokenization_spaces: clean,
@@ -183,11 +278,23 @@ fn spans(what: &str, encoding: &wire::text::Encoding, differences: &mut Differen
 }
 
 fn row(what: &str, got: &EncodedRow, wanted: &Value, differences: &mut Differences) {
-    differences.compare(&format!("{what}: ids"), got.input_ids.clone(), ids(&wanted["ids"]));
+    differences.compare(
+        &format!("{what}: ids"),
+        got.input_ids.clone(),
+        ids(&wanted["ids"]),
+    );
     let mask = got.attention_mask.clone();
-    differences.compare(&format!("{what}: attention mask"), mask, ids(&wanted["mask"]));
+    differences.compare(
+        &format!("{what}: attention mask"),
+        mask,
+        ids(&wanted["mask"]),
+    );
     let special = got.special_tokens_mask.clone();
-    differences.compare(&format!("{what}: special mask"), special, ids(&wanted["special"]));
+    differences.compare(
+        &format!("{what}: special mask"),
+        special,
+        ids(&wanted["special"]),
+    );
     if wanted.get("types").is_some() {
         let types = got.token_type_ids.clone();
         differences.compare(&format!("{what}: types"), types, ids(&wanted["types"]));
@@ -195,23 +302,38 @@ fn row(what: &str, got: &EncodedRow, wanted: &Value, differences: &mut Differenc
     if wanted.get("offsets").is_some() {
         let pairs = got.char_starts.iter().zip(&got.char_ends);
         let offsets: Vec<u32> = pairs.flat_map(|(start, end)| [*start, *end]).collect();
-        differences.compare(&format!("{what}: offsets"), offsets, ids(&wanted["offsets"]));
+        differences.compare(
+            &format!("{what}: offsets"),
+            offsets,
+            ids(&wanted["offsets"]),
+        );
     }
     if let Some(sample) = wanted.get("sample") {
-        differences.compare(&format!("{what}: sample"), Some(u64::from(got.sample)), sample.as_u64());
+        differences.compare(
+            &format!("{what}: sample"),
+            Some(u64::from(got.sample)),
+            sample.as_u64(),
+        );
     }
 }
 
 fn batch(tokenizer: &Tokenizer, case: &Value, differences: &mut Differences) {
     let texts = case["texts"].as_array().unwrap().iter().map(text_of);
     let inputs: Vec<TextInput> = match case["pairs"].as_array() {
-        Some(pairs) => texts.zip(pairs.iter().map(text_of)).map(Into::into).collect(),
+        Some(pairs) => texts
+            .zip(pairs.iter().map(text_of))
+            .map(Into::into)
+            .collect(),
         None => texts.map(TextInput::from).collect(),
     };
     let what = case["options"].to_string();
     let got = tokenizer.encode_batch(&inputs, &options(&case["options"]), &Cancel::new());
     let Some(wanted) = case["rows"].as_array() else {
-        differences.compare(&format!("{what} is refused: {}", case["error"]), got.is_err(), true);
+        differences.compare(
+            &format!("{what} is refused: {}", case["error"]),
+            got.is_err(),
+            true,
+        );
         return;
     };
     match got {
@@ -252,7 +374,11 @@ fn options(given: &Value) -> EncodeOptions {
 }
 
 fn extended(tokenizer: &Tokenizer, case: &Value, differences: &mut Differences) {
-    let added = [NewToken::new("[NEW]"), NewToken::new("newtoken"), NewToken::special("<ent>")];
+    let added = [
+        NewToken::new("[NEW]"),
+        NewToken::new("newtoken"),
+        NewToken::special("<ent>"),
+    ];
     let extended = tokenizer.with_added(&added).unwrap();
     let length = u64::from(extended.info().vocab_size);
     differences.compare("extended length", length, case["length"].as_u64().unwrap());
@@ -266,12 +392,55 @@ fn extended(tokenizer: &Tokenizer, case: &Value, differences: &mut Differences) 
     }
 }
 
+/// What `TextStreamer` of transformers prints: for the prompt, of two tokens, for each token after it,
+/// and at the end.
+fn streamed(tokenizer: &Tokenizer, skips: bool, case: &Value, differences: &mut Differences) {
+    let options = StreamOptions {
+        skip_special_tokens: skips,
+        ..Default::default()
+    };
+    let mut streamer = TextStreamer::new(tokenizer, options);
+    let all = ids(&case["ids"]);
+    let (prompt, rest) = all.split_at(all.len().min(2));
+    let mut printed = vec![streamer.prompt(prompt).unwrap()];
+    printed.extend(rest.iter().map(|id| streamer.put(&[*id]).unwrap()));
+    printed.push(streamer.end().unwrap());
+    let wanted: Vec<String> = serde_json::from_value(case["printed"].clone()).unwrap();
+    differences.compare("streamed", printed, wanted);
+    // Complete characters alone, and together the whole text. Classes that trim or tidy the whole
+    // text have no such pieces.
+    let decode = DecodeOptions {
+        clean_up_tokenization_spaces: Some(false),
+        ..Default::default()
+    };
+    let whole = tokenizer.decode_with(&all, decode).unwrap();
+    if tokenizer.info().model == "BPE" && tokenizer.info().class.as_deref() != Some("CLIPTokenizer")
+    {
+        let pieces = tokenizer.decode_stream(&all, decode).unwrap();
+        differences.compare("decoded one by one", pieces.concat(), whole.clone());
+        let broken = pieces
+            .iter()
+            .filter(|piece| piece.contains('\u{FFFD}'))
+            .count();
+        let own = whole.matches('\u{FFFD}').count();
+        differences.compare("characters in parts", broken > own, false);
+    }
+}
+
 /// `long_text` of the script.
 fn long_text(texts: &Value) -> String {
     let lists = ["texts", "corpus"].map(|name| texts[name].as_array().unwrap());
-    let parts: Vec<&str> = lists.into_iter().flatten().map(|text| text.as_str().unwrap()).collect();
+    let parts: Vec<&str> = lists
+        .into_iter()
+        .flatten()
+        .map(|text| text.as_str().unwrap())
+        .collect();
     let text = parts.join("\n") + "\n";
     let long: String = text.chars().cycle().take(1_000_000).collect();
-    assert_eq!(hex(&Sha256::digest(&long)), texts["long_sha256"], "the script makes another text");
+    assert_eq!(
+        hex(&Sha256::digest(&long)),
+        texts["long_sha256"],
+        "the script makes another text"
+    );
     long
 }
