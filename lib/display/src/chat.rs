@@ -59,12 +59,21 @@ impl Whose<'_> {
 }
 
 fn parts(chat: &RenderedChat) -> Vec<Part<'_>> {
-    let contents = if chat.contents.is_empty() { found(chat) } else { chat.contents.clone() };
-    let header = chat.header.map_or(chat.text.len(), |(start, _)| start as usize);
+    let contents = if chat.contents.is_empty() {
+        found(chat)
+    } else {
+        chat.contents.clone()
+    };
+    let header = chat
+        .header
+        .map_or(chat.text.len(), |(start, _)| start as usize);
     let mut parts = Vec::new();
     let template = |range: Range<usize>, parts: &mut Vec<Part<'_>>| {
         let cut = header.clamp(range.start, range.end);
-        for (whose, range) in [(Whose::Template, range.start..cut), (Whose::Header, cut..range.end)] {
+        for (whose, range) in [
+            (Whose::Template, range.start..cut),
+            (Whose::Header, cut..range.end),
+        ] {
             if !range.is_empty() {
                 parts.push(Part { whose, range });
             }
@@ -81,7 +90,10 @@ fn parts(chat: &RenderedChat) -> Vec<Part<'_>> {
         }
         template(from..range.start, &mut parts);
         from = range.end;
-        parts.push(Part { whose: Whose::Message(message), range });
+        parts.push(Part {
+            whose: Whose::Message(message),
+            range,
+        });
     }
     template(from..chat.text.len(), &mut parts);
     parts
@@ -104,7 +116,10 @@ fn found(chat: &RenderedChat) -> Vec<ContentSpan> {
             if let Some(start) = at(after_role).or_else(|| at(from)) {
                 from = start + content.len();
                 let bytes = (start as u32, from as u32);
-                spans.push(ContentSpan { message: index as u32, bytes });
+                spans.push(ContentSpan {
+                    message: index as u32,
+                    bytes,
+                });
             }
         }
     }
@@ -136,7 +151,11 @@ fn summary(chat: &RenderedChat) -> String {
     );
     if let Some(mask) = &chat.assistant_mask {
         let marked = mask.iter().filter(|&&mark| mark == 1).count();
-        let _ = write!(summary, " · {} in the assistant's mask (underlined)", units::plural(marked, "token"));
+        let _ = write!(
+            summary,
+            " · {} in the assistant's mask (underlined)",
+            units::plural(marked, "token")
+        );
     }
     summary
 }
@@ -147,12 +166,15 @@ pub(crate) fn blocks(chat: &RenderedChat) -> String {
         .into_iter()
         .map(|Part { whose, range }| {
             let tokens = chat.encoding.tokens.iter();
-            let inside = tokens.filter(|token| range.contains(&(token.bytes.0 as usize)));
+            // A token that spans two parts counts where it ends: `▁user` is the user's.
+            let inside = tokens.filter(|token| {
+                token.bytes.0 < token.bytes.1 && range.contains(&(token.bytes.1 as usize - 1))
+            });
             let tokens = units::plural(inside.count(), "token");
             let text = shaded(chat, range);
             let background = whose.background();
             vec![
-                format!("{}<br><small>{tokens}</small>", whose.label()),
+                format!("<div>{}</div><small>{tokens}</small>", whose.label()),
                 format!("<div dir=\"auto\" style=\"{PRE} padding: 2px 6px; border-radius: 3px; background: {background};\">{text}</div>"),
             ]
         })
@@ -177,11 +199,17 @@ fn shaded(chat: &RenderedChat, range: Range<usize>) -> String {
     let mut html = String::new();
     let mut from = range.start;
     for &(start, end) in chat.generation.iter().flatten() {
-        let (start, end) = ((start as usize).clamp(from, range.end), (end as usize).clamp(from, range.end));
+        let (start, end) = (
+            (start as usize).clamp(from, range.end),
+            (end as usize).clamp(from, range.end),
+        );
         if start < end {
             html.push_str(&framed(chat, from..start));
             let inner = framed(chat, start..end);
-            let _ = write!(html, "<ins style=\"background: {GREEN};\" title=\"in the assistant's mask\">{inner}</ins>");
+            let _ = write!(
+                html,
+                "<ins style=\"background: {GREEN};\" title=\"in the assistant's mask\">{inner}</ins>"
+            );
             from = end;
         }
     }

@@ -81,11 +81,18 @@ impl TokenizerComparison {
                 })
                 .collect::<Vec<_>>()
         };
-        let ranges = cuts.windows(2).take(MOST_ROWS).map(|pair| (pair[0], pair[1]));
+        let ranges = cuts
+            .windows(2)
+            .take(MOST_ROWS)
+            .map(|pair| (pair[0], pair[1]));
         ranges
             .map(|range| Aligned {
                 range,
-                pieces: self.encodings.iter().map(|(_, encoding)| pieces(encoding, range)).collect(),
+                pieces: self
+                    .encodings
+                    .iter()
+                    .map(|(_, encoding)| pieces(encoding, range))
+                    .collect(),
             })
             .collect()
     }
@@ -98,7 +105,12 @@ impl TokenizerComparison {
                 let count = encoding.tokens.len();
                 let special = encoding.tokens.iter().filter(|token| token.special).count();
                 let rate = characters as f64 / count.max(1) as f64;
-                vec![name.clone(), count.to_string(), special.to_string(), format!("{rate:.1}")]
+                vec![
+                    name.clone(),
+                    count.to_string(),
+                    special.to_string(),
+                    format!("{rate:.1}"),
+                ]
             })
             .collect()
     }
@@ -139,7 +151,11 @@ impl TokenizerComparison {
                 tokens::coloured(encoding)
             );
         }
-        html.push_str(&html::details("Piece by piece", self.text.len() <= 400, &self.alignment()));
+        html.push_str(&html::details(
+            "Piece by piece",
+            self.text.len() <= 400,
+            &self.alignment(),
+        ));
         html.push_str("</div>");
         html
     }
@@ -157,7 +173,11 @@ impl TokenizerComparison {
                 let cell = |text: &str| format!("<code>{}</code>", html::escape(text));
                 let mut row = vec![cell(&text)];
                 row.extend(pieces.iter().map(|pieces| cell(&pieces.join(" │ "))));
-                row.push(if same { String::new() } else { "differ".to_owned() });
+                row.push(if same {
+                    String::new()
+                } else {
+                    "differ".to_owned()
+                });
                 row
             })
             .collect();
@@ -170,7 +190,11 @@ impl RichDisplay for TemplateComparison {
         let mut text = String::new();
         for (name, chat) in &self.chats {
             let body = match chat {
-                Ok(chat) => format!("{}\n{}", units::plural(chat.encoding.tokens.len(), "token"), chat.text),
+                Ok(chat) => format!(
+                    "{}\n{}",
+                    units::plural(chat.encoding.tokens.len(), "token"),
+                    chat.text
+                ),
                 Err(refusal) => refusal.clone(),
             };
             let _ = writeln!(text, "── {name}: {body}");
@@ -181,7 +205,10 @@ impl RichDisplay for TemplateComparison {
                 let tokens = units::plural(chat.encoding.tokens.len(), "token");
                 format!("<p><b>{tokens}</b></p>{}", chat::blocks(chat))
             }
-            Err(refusal) => format!("<pre>{}</pre>", html::escape(refusal)),
+            Err(refusal) => format!(
+                "<pre style=\"white-space: pre-wrap;\">{}</pre>",
+                html::escape(refusal)
+            ),
         });
         let html = html::table("", &names, &[cells.collect()]);
         rendered(text.trim_end().to_owned(), html)

@@ -16,7 +16,7 @@ pub(crate) const GREY: &str = "rgba(128, 128, 128, 0.18)";
 /// Text that keeps its spaces and line breaks.
 pub(crate) const PRE: &str =
     "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; line-height: 1.7;";
-const FRAME: &str = "border: 1px solid rgba(128, 128, 128, 0.8); border-radius: 3px; padding: 0 3px; font-size: 90%;";
+const FRAME: &str = "border: 1px solid rgba(128, 128, 128, 0.8); border-radius: 3px; padding: 0 3px; font-size: 90%; white-space: nowrap;";
 const CELL: &str = "text-align: left; vertical-align: top; padding: 2px 8px;";
 
 /// Makes text safe inside elements and inside double- or single-quoted attributes. Control
@@ -103,8 +103,10 @@ pub(crate) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> Str
 
 /// A table of names and values, neither escaped yet.
 pub(crate) fn facts(caption: &str, facts: &[(&str, String)]) -> String {
-    let escaped: Vec<(&str, String)> =
-        facts.iter().map(|(name, value)| (*name, escape(value))).collect();
+    let escaped: Vec<(&str, String)> = facts
+        .iter()
+        .map(|(name, value)| (*name, escape(value)))
+        .collect();
     facts_of_html(caption, &escaped)
 }
 

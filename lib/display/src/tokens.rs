@@ -21,7 +21,7 @@ const OPEN_ROWS: usize = 40;
 /// Rows of the table's first part; the others are folded once more.
 const FIRST_ROWS: usize = 300;
 /// Rows of the table at most; a notebook with more is slow to open.
-const MOST_ROWS: usize = 3000;
+const MOST_ROWS: usize = 1000;
 /// Tokens drawn in the coloured text at most.
 const MOST_SEGMENTS: usize = 4000;
 
@@ -295,8 +295,16 @@ fn html(encoding: &Encoding) -> String {
         let more = encoding.tokens.len() - rows.len();
         let _ = write!(tables, "<p>… and {more} more</p>");
     }
-    let ids: Vec<String> = encoding.tokens.iter().take(MOST_SEGMENTS).map(|token| token.id.to_string()).collect();
-    let ids = format!("<pre style=\"white-space: pre-wrap;\">[{}]</pre>", ids.join(", "));
+    let ids: Vec<String> = encoding
+        .tokens
+        .iter()
+        .take(MOST_SEGMENTS)
+        .map(|token| token.id.to_string())
+        .collect();
+    let ids = format!(
+        "<pre style=\"white-space: pre-wrap;\">[{}]</pre>",
+        ids.join(", ")
+    );
     let is_short = encoding.tokens.len() <= OPEN_ROWS;
     html.push_str(&html::details("Ids", is_short, &ids));
     html.push_str(&html::details("Tokens", is_short, &tables));
@@ -319,7 +327,11 @@ fn table(rows: &[Row]) -> String {
             ]
         })
         .collect();
-    html::table("", &["#", "id", "piece", "bytes", "characters", "kind"], &cells)
+    html::table(
+        "",
+        &["#", "id", "piece", "bytes", "characters", "kind"],
+        &cells,
+    )
 }
 
 /// The text with its segments on alternating backgrounds and a bar between them, which is what is

@@ -56,7 +56,10 @@ impl IntoPrompt for &Chat {
     fn into_prompt(self) -> Prompt {
         let pairs = self.input_ids().iter().zip(self.attention_mask());
         Prompt::Ids {
-            ids: pairs.filter(|(_, mask)| **mask == 1).map(|(&id, _)| id).collect(),
+            ids: pairs
+                .filter(|(_, mask)| **mask == 1)
+                .map(|(&id, _)| id)
+                .collect(),
             fingerprint: Some(self.fingerprint().to_owned()),
         }
     }

@@ -56,7 +56,7 @@ pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
 pub use template::{compare_templates, compare_tokenizers};
 pub use tokenizer::{AutoTokenizer, Tokenizer, TokenizerBuilder};
 pub use tokens::{TokenIds, Tokens};
-pub use tool::{ToolType, __describe_tool};
+pub use tool::{__describe_tool, ToolType};
 pub use wire::{
     FailureKind,
     generate::{FinishReason, StreamedToken},

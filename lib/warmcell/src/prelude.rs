@@ -5,6 +5,6 @@ pub use crate::{
     ChatMessage, DType, DecodeOptions, Device, DisplayHandle, EncodeOptions, Generation, Html,
     Image, Json, Markdown, Messages, Model, Padding, RichDisplay, Side, StreamedToken,
     TemplateOptions, TextIteratorStreamer, TextStreamer, Tokenizer, Tokens, Truncation, Vega,
-    clear_output, compare_templates, compare_tokenizers, display, display_with_id, input, messages, models, password, pipeline,
-    pipeline_with, tool, unload,
+    clear_output, compare_templates, compare_tokenizers, display, display_with_id, input, messages,
+    models, password, pipeline, pipeline_with, tool, unload,
 };

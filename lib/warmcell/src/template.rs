@@ -58,7 +58,10 @@ impl Tokenizer {
     ) -> Result<Vec<Chat>> {
         let request = Request::ApplyChatTemplates {
             tokenizer: self.source.clone(),
-            conversations: conversations.iter().map(|messages| messages.to_vec()).collect(),
+            conversations: conversations
+                .iter()
+                .map(|messages| messages.to_vec())
+                .collect(),
             options,
         };
         match run(&request)? {
@@ -75,7 +78,10 @@ impl Tokenizer {
 pub fn compare_tokenizers(text: &str, tokenizers: &[&Tokenizer]) -> Result<TokenizerComparison> {
     some(tokenizers)?;
     let encode = |tokenizer: &&Tokenizer| {
-        Ok((tokenizer.info().name.clone(), tokenizer.encode(text)?.into_encoding()))
+        Ok((
+            tokenizer.info().name.clone(),
+            tokenizer.encode(text)?.into_encoding(),
+        ))
     };
     Ok(TokenizerComparison {
         text: text.to_owned(),
@@ -101,7 +107,10 @@ pub fn compare_templates(
         let chat = match tokenizer.apply_chat_template_with(messages, options.clone()) {
             Ok(chat) => Ok(chat.into_rendered()),
             Err(error)
-                if matches!(error.kind(), FailureKind::Template | FailureKind::InvalidArgument) =>
+                if matches!(
+                    error.kind(),
+                    FailureKind::Template | FailureKind::InvalidArgument
+                ) =>
             {
                 Err(error.to_string())
             }
@@ -116,8 +125,11 @@ pub fn compare_templates(
 
 fn some(tokenizers: &[&Tokenizer]) -> Result<()> {
     if tokenizers.is_empty() {
-        return Err(Error::new(FailureKind::InvalidArgument, "there is no tokenizer to compare")
-            .with_hint("pass references: `&[&llama, &phi]`"));
+        return Err(Error::new(
+            FailureKind::InvalidArgument,
+            "there is no tokenizer to compare",
+        )
+        .with_hint("pass references: `&[&llama, &phi]`"));
     }
     Ok(())
 }

@@ -137,7 +137,8 @@ pub fn __describe_tool(
     if !required.is_empty() {
         parameters["required"] = required.into();
     }
-    let mut function = json!({"name": name, "description": one_line(about), "parameters": parameters});
+    let mut function =
+        json!({"name": name, "description": one_line(about), "parameters": parameters});
     if let Some(mut output) = output {
         if !returns.trim().is_empty() {
             output["description"] = one_line(returns).into();
@@ -154,7 +155,10 @@ fn one_line(comment: &str) -> String {
 /// A comment without its `(choices: […])`, and the choices.
 fn choices(comment: &str) -> Option<(String, Value)> {
     let at = comment.rfind("(choices:")?;
-    let list = comment[at..].strip_prefix("(choices:")?.trim().strip_suffix(')')?;
+    let list = comment[at..]
+        .strip_prefix("(choices:")?
+        .trim()
+        .strip_suffix(')')?;
     let list: Value = serde_json::from_str(list).ok()?;
     Some((comment[..at].trim().to_owned(), list))
 }

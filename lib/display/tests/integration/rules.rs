@@ -121,7 +121,10 @@ fn wrong_offsets_do_not_panic() {
             messages: vec![wire::text::ChatMessage::new("user", "글")],
             text: encoding.text.clone(),
             encoding,
-            add_generation_prompt: false,
+            contents: vec![wire::text::ContentSpan { message: 0, bytes }],
+            header: Some(bytes),
+            generation: Some(vec![bytes]),
+            ..Default::default()
         };
         assert!(
             display::RichDisplay::bundle(&chat)

@@ -77,9 +77,8 @@ pub(super) fn choose(
         .filter(|name| has(name))
         .map(|name| (*name).to_owned())
         .collect();
-    let named_templates = |name: &&String| {
-        name.starts_with("additional_chat_templates/") && name.ends_with(".jinja")
-    };
+    let named_templates =
+        |name: &&String| name.starts_with("additional_chat_templates/") && name.ends_with(".jinja");
     files.extend(names.iter().filter(named_templates).cloned());
     let complete = match wanted {
         Wanted::Tokenizer => VOCABULARIES.iter().any(|name| has(name)),

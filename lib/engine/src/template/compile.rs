@@ -110,7 +110,9 @@ fn replacement<'a>(
         // minijinja does not export the type of the comparison, whose `Debug` form is its name.
         Instruction::CompareAndPreserve(comparison) => {
             let names = ["Lt", "Lte", "Gt", "Gte", "In", "NotIn"];
-            let at = names.iter().position(|name| *name == format!("{comparison:?}"));
+            let at = names
+                .iter()
+                .position(|name| *name == format!("{comparison:?}"));
             match at {
                 Some(at) => vec![call(operators::CHAINED[at], 2), Instruction::UnpackList(2)],
                 None => vec![instruction],
@@ -123,14 +125,19 @@ fn replacement<'a>(
         ],
         Instruction::GetItem if is_method_name(all, at) => vec![call(operators::SUBSCRIPT, 2)],
         Instruction::LoadConst(names)
-            if macros.iter().any(|found| found.names == at && found.wrapper.is_some()) =>
+            if macros
+                .iter()
+                .any(|found| found.names == at && found.wrapper.is_some()) =>
         {
             let own = names.try_iter().into_iter().flatten();
             let extended = own.chain(["varargs", "kwargs"].map(Value::from));
             vec![Instruction::LoadConst(extended.collect::<Vec<_>>().into())]
         }
         _ => match macros.iter().find(|found| found.names + 1 == at) {
-            Some(Macro { wrapper: Some(name), .. }) => vec![instruction, call(name, 1)],
+            Some(Macro {
+                wrapper: Some(name),
+                ..
+            }) => vec![instruction, call(name, 1)],
             _ => vec![instruction],
         },
     };
@@ -163,10 +170,21 @@ impl<'a> Macro<'a> {
     /// What comes before the body. Arguments come off the stack from the last to the first, and so do
     /// their defaults; those may name an earlier argument, which therefore is stored before them all.
     fn prologue(&self) -> Vec<Instruction<'a>> {
-        let rest = if self.wrapper.is_some() { &["kwargs", "varargs"][..] } else { &[] };
+        let rest = if self.wrapper.is_some() {
+            &["kwargs", "varargs"][..]
+        } else {
+            &[]
+        };
         let rest = rest.iter().map(|name| Instruction::StoreLocal(name));
-        let store = self.defaulted.iter().map(|name| Instruction::StoreLocal(name));
-        let load = self.defaulted.iter().rev().map(|name| Instruction::Lookup(name));
+        let store = self
+            .defaulted
+            .iter()
+            .map(|name| Instruction::StoreLocal(name));
+        let load = self
+            .defaulted
+            .iter()
+            .rev()
+            .map(|name| Instruction::Lookup(name));
         rest.chain(store).chain(load).collect()
     }
 }
@@ -178,15 +196,18 @@ fn macros<'a>(all: &[&Instruction<'a>]) -> Vec<Macro<'a>> {
             continue;
         };
         let start = *start as usize;
-        let (Some(Instruction::Jump(end)), Some(Instruction::LoadConst(names))) =
-            (start.checked_sub(1).map(|before| all[before]), at.checked_sub(1).map(|before| all[before]))
-        else {
+        let (Some(Instruction::Jump(end)), Some(Instruction::LoadConst(names))) = (
+            start.checked_sub(1).map(|before| all[before]),
+            at.checked_sub(1).map(|before| all[before]),
+        ) else {
             continue;
         };
         let body = start..*end as usize;
         let reads = |wanted: &str| {
             let mut body = all[body.clone()].iter();
-            body.any(|instruction| matches!(instruction, Instruction::Lookup(name) if *name == wanted))
+            body.any(
+                |instruction| matches!(instruction, Instruction::Lookup(name) if *name == wanted),
+            )
         };
         let wrapper = match (reads("varargs"), reads("kwargs")) {
             (false, false) => None,
@@ -210,7 +231,9 @@ fn defaulted<'a>(all: &[&Instruction<'a>], start: usize, count: usize) -> Vec<&'
     let mut has_default = false;
     let mut at = start;
     for _ in 0..count {
-        if let (Instruction::DupTop, Some(Instruction::JumpIfFalse(end))) = (all[at], all.get(at + 2)) {
+        if let (Instruction::DupTop, Some(Instruction::JumpIfFalse(end))) =
+            (all[at], all.get(at + 2))
+        {
             has_default = true;
             at = *end as usize;
         }

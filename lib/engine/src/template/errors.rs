@@ -23,16 +23,32 @@ pub fn raise(state: &mut State, message: Value) -> Result<Value, Error> {
 /// messages it is the one whose index the innermost loop has, if any.
 fn message_index(state: &mut State) -> Option<usize> {
     let messages: Vec<Value> = state.lookup("messages")?.try_iter().ok()?.collect();
-    let names: Vec<String> = state.known_variables().into_iter().map(|name| name.into_owned()).collect();
-    let place = state.lookup("loop").and_then(|turn| turn.get_attr("index0").ok());
+    let names: Vec<String> = state
+        .known_variables()
+        .into_iter()
+        .map(|name| name.into_owned())
+        .collect();
+    let place = state
+        .lookup("loop")
+        .and_then(|turn| turn.get_attr("index0").ok());
     let place = place.and_then(|place| usize::try_from(place).ok());
     for name in names {
-        let Some(value) = state.lookup(&name).filter(|value| value.get_attr("role").is_ok_and(|role| !role.is_undefined())) else {
+        let Some(value) = state.lookup(&name).filter(|value| {
+            value
+                .get_attr("role")
+                .is_ok_and(|role| !role.is_undefined())
+        }) else {
             continue;
         };
-        let equal: Vec<usize> = (0..messages.len()).filter(|&at| messages[at] == value).collect();
+        let equal: Vec<usize> = (0..messages.len())
+            .filter(|&at| messages[at] == value)
+            .collect();
         if let Some(first) = equal.first() {
-            return Some(place.filter(|place| equal.contains(place)).unwrap_or(*first));
+            return Some(
+                place
+                    .filter(|place| equal.contains(place))
+                    .unwrap_or(*first),
+            );
         }
     }
     None
@@ -41,24 +57,38 @@ fn message_index(state: &mut State) -> Option<usize> {
 /// The failure for an error of a template whose text this is.
 pub fn failure(error: &Error, source: &str) -> Failure {
     let failure = |message: String| {
-        Failure::new(FailureKind::Template, format!("{message}{}", place(error, source)))
+        Failure::new(
+            FailureKind::Template,
+            format!("{message}{}", place(error, source)),
+        )
     };
     let detail = error.detail().unwrap_or_default();
     if let Some(message) = detail.strip_prefix(REFUSED) {
         let (message, index) = message.split_once(MESSAGE).unwrap_or((message, ""));
-        let which = if index.is_empty() { "these messages".to_owned() } else { format!("message {index}") };
-        return failure(format!("the chat template refuses {which}: {message}"))
-            .hint("its rules are in the template's text; most ask for user and assistant in turns");
+        let which = if index.is_empty() {
+            "these messages".to_owned()
+        } else {
+            format!("message {index}")
+        };
+        return failure(format!("the chat template refuses {which}: {message}")).hint(
+            "its rules are in the template's text; most ask for user and assistant in turns",
+        );
     }
     match error.kind() {
         ErrorKind::OutOfFuel if detail.is_empty() => {
             failure("the chat template does not end, or writes without end".to_owned())
                 .hint("look for a loop in it")
         }
-        ErrorKind::OutOfFuel => failure(format!("the chat template takes too much memory: {detail}")),
+        ErrorKind::OutOfFuel => {
+            failure(format!("the chat template takes too much memory: {detail}"))
+        }
         ErrorKind::SyntaxError => failure(format!("the chat template does not parse: {detail}")),
         kind => {
-            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+            let detail = if detail.is_empty() {
+                String::new()
+            } else {
+                format!(": {detail}")
+            };
             failure(format!("the chat template failed: {kind}{detail}"))
                 .hint("compare the fields of the messages with those the template reads")
         }
@@ -70,7 +100,9 @@ fn place(error: &Error, source: &str) -> String {
     let Some(number) = error.line() else {
         return String::new();
     };
-    let range = error.range().filter(|range| source.is_char_boundary(range.start) && range.start < source.len());
+    let range = error
+        .range()
+        .filter(|range| source.is_char_boundary(range.start) && range.start < source.len());
     let (line_start, column) = match &range {
         Some(range) => {
             let start = source[..range.start].rfind('\n').map_or(0, |at| at + 1);
@@ -85,7 +117,9 @@ fn place(error: &Error, source: &str) -> String {
     let line = source[line_start..].lines().next().unwrap_or_default();
     let length = range.map_or(1, |range| {
         let end = range.end.min(line_start + line.len()).max(range.start);
-        source.get(range.start..end).map_or(1, |part| part.chars().count().max(1))
+        source
+            .get(range.start..end)
+            .map_or(1, |part| part.chars().count().max(1))
     });
     let (line, column, length) = shortened(line, column, length);
     let gutter = format!("{number}");
@@ -99,7 +133,11 @@ fn shortened(line: &str, column: usize, length: usize) -> (String, usize, usize)
     const WIDTH: usize = 100;
     let characters: Vec<char> = line.chars().collect();
     if characters.len() <= WIDTH {
-        return (line.to_owned(), column, length.min(characters.len().saturating_sub(column).max(1)));
+        return (
+            line.to_owned(),
+            column,
+            length.min(characters.len().saturating_sub(column).max(1)),
+        );
     }
     let from = column.saturating_sub(WIDTH / 3).min(characters.len());
     let to = (from + WIDTH).min(characters.len());

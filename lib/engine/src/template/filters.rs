@@ -16,10 +16,18 @@ use super::{
 pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("indent", indent);
-    environment.add_filter("string", |value: Value| Ok::<_, Error>(str(&value)?.into_owned()));
-    environment.add_filter("upper", |value: Value| Ok::<_, Error>(str(&value)?.to_uppercase()));
-    environment.add_filter("lower", |value: Value| Ok::<_, Error>(str(&value)?.to_lowercase()));
-    environment.add_filter("capitalize", |value: Value| Ok::<_, Error>(methods::capitalize(&str(&value)?)));
+    environment.add_filter("string", |value: Value| {
+        Ok::<_, Error>(str(&value)?.into_owned())
+    });
+    environment.add_filter("upper", |value: Value| {
+        Ok::<_, Error>(str(&value)?.to_uppercase())
+    });
+    environment.add_filter("lower", |value: Value| {
+        Ok::<_, Error>(str(&value)?.to_lowercase())
+    });
+    environment.add_filter("capitalize", |value: Value| {
+        Ok::<_, Error>(methods::capitalize(&str(&value)?))
+    });
     environment.add_filter("title", |value: Value| Ok::<_, Error>(title(&str(&value)?)));
     environment.add_filter("trim", trim);
     environment.add_filter("join", join);
@@ -31,7 +39,9 @@ pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("format", format);
     environment.add_filter("length", length);
     environment.add_filter("count", length);
-    environment.add_filter("wordcount", |value: Value| Ok::<_, Error>(wordcount(&str(&value)?)));
+    environment.add_filter("wordcount", |value: Value| {
+        Ok::<_, Error>(wordcount(&str(&value)?))
+    });
     environment.add_filter("truncate", truncate);
     environment.add_filter("pprint", |value: Value| repr(&value));
     environment.add_filter("escape", escape);
@@ -40,27 +50,54 @@ pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("sort", sort);
     environment.add_filter("filesizeformat", contrib::filesizeformat);
     environment.add_filter("striptags", contrib::striptags);
-    environment.add_function("cycler", |items: Rest<Value>| globals::cycler(items.to_vec()));
+    environment.add_function("cycler", |items: Rest<Value>| {
+        globals::cycler(items.to_vec())
+    });
     environment.add_function("joiner", globals::joiner);
-    environment.add_test("iterable", |value: Value| iterate(value.clone()).is_ok() && !is_plain(&value));
+    environment.add_test("iterable", |value: Value| {
+        iterate(value.clone()).is_ok() && !is_plain(&value)
+    });
     environment.add_test("sequence", is_sequence);
     environment.add_test("callable", is_callable);
-    environment.add_test("mapping", |value: Value| value.kind() == ValueKind::Map && !is_callable(value));
-    environment.add_test("integer", |value: Value| value.kind() == ValueKind::Number && value.is_integer());
-    environment.add_test("odd", |value: Value| Ok::<_, Error>(remainder(&value, 2)? == 1));
-    environment.add_test("even", |value: Value| Ok::<_, Error>(remainder(&value, 2)? == 0));
-    environment.add_test("divisibleby", |value: Value, by: i128| Ok::<_, Error>(remainder(&value, by)? == 0));
-    environment.add_test("in", |item: Value, container: Value| contains(&container, &item));
-    environment.add_test("lower", |value: Value| is_cased(&value, char::is_lowercase, char::is_uppercase));
-    environment.add_test("upper", |value: Value| is_cased(&value, char::is_uppercase, char::is_lowercase));
-    environment.add_test("number", |value: Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
+    environment.add_test("mapping", |value: Value| {
+        value.kind() == ValueKind::Map && !is_callable(value)
+    });
+    environment.add_test("integer", |value: Value| {
+        value.kind() == ValueKind::Number && value.is_integer()
+    });
+    environment.add_test("odd", |value: Value| {
+        Ok::<_, Error>(remainder(&value, 2)? == 1)
+    });
+    environment.add_test("even", |value: Value| {
+        Ok::<_, Error>(remainder(&value, 2)? == 0)
+    });
+    environment.add_test("divisibleby", |value: Value, by: i128| {
+        Ok::<_, Error>(remainder(&value, by)? == 0)
+    });
+    environment.add_test("in", |item: Value, container: Value| {
+        contains(&container, &item)
+    });
+    environment.add_test("lower", |value: Value| {
+        is_cased(&value, char::is_lowercase, char::is_uppercase)
+    });
+    environment.add_test("upper", |value: Value| {
+        is_cased(&value, char::is_uppercase, char::is_lowercase)
+    });
+    environment.add_test("number", |value: Value| {
+        matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
+    });
     for name in ["eq", "equalto", "=="] {
         environment.add_test(name, |a: Value, b: Value| equal(&a, &b));
     }
     for name in ["ne", "!="] {
         environment.add_test(name, |a: Value, b: Value| Ok::<_, Error>(!equal(&a, &b)?));
     }
-    for (names, operator) in [(["gt", "greaterthan", ">"], ">"), (["lt", "lessthan", "<"], "<"), (["ge", "ge", ">="], ">="), (["le", "le", "<="], "<=")] {
+    for (names, operator) in [
+        (["gt", "greaterthan", ">"], ">"),
+        (["lt", "lessthan", "<"], "<"),
+        (["ge", "ge", ">="], ">="),
+        (["le", "le", "<="], "<="),
+    ] {
         for name in names {
             environment.add_test(name, move |a: Value, b: Value| {
                 let order = order(operator, &a, &b)?;
@@ -79,13 +116,28 @@ pub fn add_to(environment: &mut Environment<'_>) {
 fn remainder(value: &Value, by: i128) -> Result<i128, Error> {
     if value.kind() == ValueKind::Number && !value.is_integer() {
         let number = f64::try_from(value.clone())?;
-        return Ok(if number.fract() == 0.0 { (number as i128).rem_euclid(by.max(1)) } else { -1 });
+        return Ok(if number.fract() == 0.0 {
+            (number as i128).rem_euclid(by.max(1))
+        } else {
+            -1
+        });
     }
-    let number = whole(value).map_err(|_| type_error(format!("unsupported operand type(s) for %: '{}' and 'int'", type_name(value))))?;
-    number.checked_rem_euclid(by).ok_or_else(|| type_error("integer modulo by zero"))
+    let number = whole(value).map_err(|_| {
+        type_error(format!(
+            "unsupported operand type(s) for %: '{}' and 'int'",
+            type_name(value)
+        ))
+    })?;
+    number
+        .checked_rem_euclid(by)
+        .ok_or_else(|| type_error("integer modulo by zero"))
 }
 
-fn is_cased(value: &Value, wanted: fn(char) -> bool, other: fn(char) -> bool) -> Result<bool, Error> {
+fn is_cased(
+    value: &Value,
+    wanted: fn(char) -> bool,
+    other: fn(char) -> bool,
+) -> Result<bool, Error> {
     let text = str(value)?;
     Ok(text.chars().any(wanted) && !text.chars().any(other))
 }
@@ -96,23 +148,45 @@ fn is_plain(value: &Value) -> bool {
 
 /// `x is sequence`: what has a length and items.
 fn is_sequence(value: Value) -> bool {
-    matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::String | ValueKind::Undefined)
-        && !is_callable(value)
+    matches!(
+        value.kind(),
+        ValueKind::Seq
+            | ValueKind::Iterable
+            | ValueKind::Map
+            | ValueKind::String
+            | ValueKind::Undefined
+    ) && !is_callable(value)
 }
 
 /// `x is callable`. An undefined value is, in Jinja2.
 fn is_callable(value: Value) -> bool {
     let is_function = || {
-        let name = value.as_object().map(minijinja::value::DynObject::type_name).unwrap_or_default();
-        name.contains("BoxedFunction") || name.contains("Macro") || name.contains("template::operators") || name.contains("Loop")
+        let name = value
+            .as_object()
+            .map(minijinja::value::DynObject::type_name)
+            .unwrap_or_default();
+        name.contains("BoxedFunction")
+            || name.contains("Macro")
+            || name.contains("template::operators")
+            || name.contains("Loop")
     };
     value.is_undefined() || is_function()
 }
 
 fn length(value: Value) -> Result<usize, Error> {
-    let has_length = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::String | ValueKind::Undefined);
+    let has_length = matches!(
+        value.kind(),
+        ValueKind::Seq
+            | ValueKind::Iterable
+            | ValueKind::Map
+            | ValueKind::String
+            | ValueKind::Undefined
+    );
     match value.len() {
-        _ if !has_length => Err(type_error(format!("object of type '{}' has no len()", type_name(&value)))),
+        _ if !has_length => Err(type_error(format!(
+            "object of type '{}' has no len()",
+            type_name(&value)
+        ))),
         Some(length) => Ok(length),
         None if value.is_undefined() => Ok(0),
         None => Ok(value.try_iter()?.count()),
@@ -128,7 +202,10 @@ fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String,
         }
     };
     let Some(text) = text.as_str() else {
-        return Err(type_error(format!("can only indent str, not {}", type_name(&text))));
+        return Err(type_error(format!(
+            "can only indent str, not {}",
+            type_name(&text)
+        )));
     };
     let width = match argument(0, "width")? {
         None => "    ".to_owned(),
@@ -143,13 +220,23 @@ fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String,
     let text = format!("{text}\n");
     // Jinja2 breaks lines at every line break of Unicode where it skips blank ones, and joins with "\n".
     let lines: Vec<String> = if blank {
-        text[..text.len() - 1].split('\n').map(str::to_owned).collect()
+        text[..text.len() - 1]
+            .split('\n')
+            .map(str::to_owned)
+            .collect()
     } else {
-        methods::split_lines(&text, false).iter().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()
+        methods::split_lines(&text, false)
+            .iter()
+            .map(|line| line.as_str().unwrap_or_default().to_owned())
+            .collect()
     };
     let mut out = String::new();
     for (number, line) in lines.iter().enumerate() {
-        let indents = if number == 0 { first } else { blank || !line.is_empty() };
+        let indents = if number == 0 {
+            first
+        } else {
+            blank || !line.is_empty()
+        };
         out.push_str(if number > 0 { "\n" } else { "" });
         out.push_str(if indents { &width } else { "" });
         out.push_str(line);
@@ -176,14 +263,24 @@ fn title(text: &str) -> String {
 fn trim(value: Value, characters: Option<Value>) -> Result<String, Error> {
     let characters = characters.filter(|set| !set.is_none());
     let set = characters.as_ref().map(str).transpose()?;
-    let is_cut = |c: char| set.as_ref().map_or_else(|| methods::is_space(c), |set| set.contains(c));
+    let is_cut = |c: char| {
+        set.as_ref()
+            .map_or_else(|| methods::is_space(c), |set| set.contains(c))
+    };
     Ok(str(&value)?.trim_matches(is_cut).to_owned())
 }
 
-fn join(state: &mut State, values: Value, separator: Option<Value>, kwargs: Kwargs) -> Result<String, Error> {
+fn join(
+    state: &mut State,
+    values: Value,
+    separator: Option<Value>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
     let separator = match separator {
         Some(separator) => separator,
-        None => kwargs.get::<Option<Value>>("d")?.unwrap_or_else(|| Value::from("")),
+        None => kwargs
+            .get::<Option<Value>>("d")?
+            .unwrap_or_else(|| Value::from("")),
     };
     let values = match kwargs.get::<Option<Value>>("attribute")? {
         None => values,
@@ -209,10 +306,17 @@ fn replace(value: Value, old: Value, new: Value, count: Option<i64>) -> Result<S
 }
 
 /// Jinja2's `int(value, default=0, base=10)`.
-fn int(value: Value, default: Option<Value>, base: Option<u32>, kwargs: Kwargs) -> Result<Value, Error> {
+fn int(
+    value: Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let default = match default {
         Some(default) => default,
-        None => kwargs.get::<Option<Value>>("default")?.unwrap_or_else(|| Value::from(0)),
+        None => kwargs
+            .get::<Option<Value>>("default")?
+            .unwrap_or_else(|| Value::from(0)),
     };
     let base = match base {
         Some(base) => base,
@@ -232,7 +336,10 @@ fn int(value: Value, default: Option<Value>, base: Option<u32>, kwargs: Kwargs) 
                 _ => "",
             };
             let digits = text.strip_prefix(prefix).unwrap_or(&text);
-            let whole = (2..=36).contains(&base).then(|| i128::from_str_radix(digits, base).ok()).flatten();
+            let whole = (2..=36)
+                .contains(&base)
+                .then(|| i128::from_str_radix(digits, base).ok())
+                .flatten();
             whole.or_else(|| truncated(text.parse().ok()?))
         }
         _ => None,
@@ -249,27 +356,45 @@ fn float(value: Value, default: Option<f64>) -> Result<f64, Error> {
     let parsed = match value.kind() {
         ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
         ValueKind::Number => f64::try_from(value).ok(),
-        ValueKind::String => value.as_str().and_then(|text| text.trim().replace('_', "").parse().ok()),
+        ValueKind::String => value
+            .as_str()
+            .and_then(|text| text.trim().replace('_', "").parse().ok()),
         _ => None,
     };
     Ok(parsed.or(default).unwrap_or(0.0))
 }
 
 /// Jinja2's `round(value, precision=0, method='common')`, half to even as Python's.
-fn round(value: Value, precision: Option<i32>, method: Option<String>, kwargs: Kwargs) -> Result<Value, Error> {
+fn round(
+    value: Value,
+    precision: Option<i32>,
+    method: Option<String>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let precision = precision.or(kwargs.get("precision")?).unwrap_or(0);
-    let method = method.or(kwargs.get("method")?).unwrap_or_else(|| "common".to_owned());
+    let method = method
+        .or(kwargs.get("method")?)
+        .unwrap_or_else(|| "common".to_owned());
     kwargs.assert_all_used()?;
     let is_number = matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
     if !is_number {
-        return Err(type_error(format!("type {} doesn't define __round__ method", type_name(&value))));
+        return Err(type_error(format!(
+            "type {} doesn't define __round__ method",
+            type_name(&value)
+        )));
     }
     let is_whole = value.kind() == ValueKind::Bool || value.is_integer();
-    let number = if is_whole { whole(&value)? as f64 } else { f64::try_from(value)? };
+    let number = if is_whole {
+        whole(&value)? as f64
+    } else {
+        f64::try_from(value)?
+    };
     let scale = 10f64.powi(precision.clamp(-300, 300));
     let rounded = match method.as_str() {
         // Python rounds the exact decimal value, which Rust's formatting does too.
-        "common" if precision >= 0 => format!("{number:.*}", precision.min(300) as usize).parse().unwrap_or(number),
+        "common" if precision >= 0 => format!("{number:.*}", precision.min(300) as usize)
+            .parse()
+            .unwrap_or(number),
         "common" => (number * scale).round_ties_even() / scale,
         "ceil" => (number * scale).ceil() / scale,
         "floor" => (number * scale).floor() / scale,
@@ -288,13 +413,22 @@ fn center(value: Value, width: Option<usize>) -> Result<String, Error> {
     check_size(width)?;
     let missing = width.saturating_sub(text.chars().count());
     let before = missing / 2 + (missing & width & 1);
-    Ok(format!("{}{text}{}", " ".repeat(before), " ".repeat(missing - before)))
+    Ok(format!(
+        "{}{text}{}",
+        " ".repeat(before),
+        " ".repeat(missing - before)
+    ))
 }
 
 fn format(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
-    let named: Vec<(String, Value)> = kwargs.args().map(|name| Ok((name.to_owned(), kwargs.get(name)?))).collect::<Result<_, Error>>()?;
+    let named: Vec<(String, Value)> = kwargs
+        .args()
+        .map(|name| Ok((name.to_owned(), kwargs.get(name)?)))
+        .collect::<Result<_, Error>>()?;
     if !named.is_empty() && !arguments.is_empty() {
-        return Err(type_error("can't handle positional and keyword arguments at the same time"));
+        return Err(type_error(
+            "can't handle positional and keyword arguments at the same time",
+        ));
     }
     let values = if named.is_empty() {
         Value::from(minijinja::value::Tuple::from(arguments.to_vec()))
@@ -305,7 +439,9 @@ fn format(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String
 }
 
 fn wordcount(text: &str) -> usize {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).count()
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
+        .count()
 }
 
 /// As `markupsafe` escapes.
@@ -314,8 +450,13 @@ fn escape(value: Value) -> Result<Value, Error> {
         return Ok(value);
     }
     let text = str(&value)?;
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    Ok(Value::from_safe_string(text.replace('\'', "&#39;").replace('"', "&#34;")))
+    let text = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    Ok(Value::from_safe_string(
+        text.replace('\'', "&#39;").replace('"', "&#34;"),
+    ))
 }
 
 /// Jinja2's `truncate(s, length=255, killwords=False, end='...', leeway=5)`.
@@ -335,7 +476,11 @@ fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Stri
     let (end, text) = (str(&end)?, value.as_str());
     let Some(text) = text else {
         let count = self::length(value.clone())?;
-        return if count <= length + leeway { Ok(str(&value)?.into_owned()) } else { Err(type_error("only a text can be truncated")) };
+        return if count <= length + leeway {
+            Ok(str(&value)?.into_owned())
+        } else {
+            Err(type_error("only a text can be truncated"))
+        };
     };
     let own = length.checked_sub(end.chars().count());
     let own = own.ok_or_else(|| type_error("the ending is longer than the length"))?;
@@ -343,12 +488,21 @@ fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Stri
         return Ok(text.to_owned());
     }
     let kept: String = text.chars().take(own).collect();
-    let kept = if kill_words { &kept[..] } else { kept.rsplit_once(' ').map_or(&kept[..], |(kept, _)| kept) };
+    let kept = if kill_words {
+        &kept[..]
+    } else {
+        kept.rsplit_once(' ').map_or(&kept[..], |(kept, _)| kept)
+    };
     Ok(format!("{kept}{end}"))
 }
 
 /// Sorts, after a look whether the items have an order.
-fn sort(state: &State, value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+fn sort(
+    state: &State,
+    value: Value,
+    arguments: Rest<Value>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let value = iterate(value)?;
     if !kwargs.has("attribute") {
         let items: Vec<Value> = value.try_iter()?.collect();
@@ -356,8 +510,17 @@ fn sort(state: &State, value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> 
             order("<", &pair[0], &pair[1])?;
         }
     }
-    let named = kwargs.args().map(|name| Ok((name.to_owned(), kwargs.get(name)?)));
-    let places = ["reverse", "case_sensitive", "attribute"].map(ToOwned::to_owned).into_iter().zip(arguments.to_vec());
-    let all: Kwargs = named.collect::<Result<Vec<(String, Value)>, Error>>()?.into_iter().chain(places).collect();
+    let named = kwargs
+        .args()
+        .map(|name| Ok((name.to_owned(), kwargs.get(name)?)));
+    let places = ["reverse", "case_sensitive", "attribute"]
+        .map(ToOwned::to_owned)
+        .into_iter()
+        .zip(arguments.to_vec());
+    let all: Kwargs = named
+        .collect::<Result<Vec<(String, Value)>, Error>>()?
+        .into_iter()
+        .chain(places)
+        .collect();
     minijinja::filters::sort(state, value, all)
 }

@@ -21,7 +21,11 @@ pub fn percent(text: &str, values: &Value) -> Result<String, Error> {
         vec![values.clone()]
     };
     given.reverse();
-    let mut next = || given.pop().ok_or_else(|| type_error("not enough arguments for format string"));
+    let mut next = || {
+        given
+            .pop()
+            .ok_or_else(|| type_error("not enough arguments for format string"))
+    };
     let mut used = 0;
     let mut out = String::new();
     let mut rest = text;
@@ -30,7 +34,9 @@ pub fn percent(text: &str, values: &Value) -> Result<String, Error> {
         rest = &rest[at + 1..];
         let mut key = None;
         if let Some(after) = rest.strip_prefix('(') {
-            let end = after.find(')').ok_or_else(|| type_error("incomplete format key"))?;
+            let end = after
+                .find(')')
+                .ok_or_else(|| type_error("incomplete format key"))?;
             if !is_map {
                 return Err(type_error("format requires a mapping"));
             }
@@ -69,16 +75,24 @@ pub fn percent(text: &str, values: &Value) -> Result<String, Error> {
         check_size(out.len())?;
     }
     out.push_str(rest);
-    let is_indexed = !values.is_tuple() && matches!(values.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable);
+    let is_indexed = !values.is_tuple()
+        && matches!(
+            values.kind(),
+            ValueKind::Map | ValueKind::Seq | ValueKind::Iterable
+        );
     if !given.is_empty() && !(is_indexed && used == 0) {
-        return Err(type_error("not all arguments converted during string formatting"));
+        return Err(type_error(
+            "not all arguments converted during string formatting",
+        ));
     }
     Ok(out)
 }
 
 /// One value in one layout.
 fn one(layout: &str, kind: char, value: &Value) -> Result<String, Error> {
-    let width = layout.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<usize>().ok());
+    let width = layout
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse::<usize>().ok());
     check_size(width.max().unwrap_or(0))?;
     let (kind, value) = match kind {
         's' => ('s', Value::from(str(value)?.into_owned())),
@@ -89,12 +103,15 @@ fn one(layout: &str, kind: char, value: &Value) -> Result<String, Error> {
             ('s', Value::from(character.to_string()))
         }
         'c' => ('c', value.clone()),
-        'd' | 'i' | 'u' if value.kind() == ValueKind::Number && !value.is_integer() => {
-            ('d', Value::from(f64::try_from(value.clone())?.trunc() as i128))
-        }
+        'd' | 'i' | 'u' if value.kind() == ValueKind::Number && !value.is_integer() => (
+            'd',
+            Value::from(f64::try_from(value.clone())?.trunc() as i128),
+        ),
         'd' | 'i' | 'u' => ('d', number(kind, value)?),
         'x' | 'X' | 'o' if value.kind() == ValueKind::Number && !value.is_integer() => {
-            return Err(type_error(format!("%{kind} format: an integer is required, not float")));
+            return Err(type_error(format!(
+                "%{kind} format: an integer is required, not float"
+            )));
         }
         'x' | 'X' | 'o' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G' => (kind, number(kind, value)?),
         _ => return Err(type_error(format!("unsupported format character '{kind}'"))),
@@ -106,17 +123,26 @@ fn number(kind: char, value: &Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Bool => Ok(Value::from(u8::from(value.is_true()))),
         ValueKind::Number => Ok(value.clone()),
-        _ => Err(type_error(format!("%{kind} format: a real number is required, not {}", type_name(value)))),
+        _ => Err(type_error(format!(
+            "%{kind} format: a real number is required, not {}",
+            type_name(value)
+        ))),
     }
 }
 
 /// `text.format(…)`.
 pub fn braces(text: &str, args: &[Value]) -> Result<String, Error> {
-    let widths = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<usize>().ok());
+    let widths = text
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse::<usize>().ok());
     check_size(widths.max().unwrap_or(0))?;
     let looks_inside = text.contains(['[', '.']);
     let shown = |value: &Value| match value.kind() {
-        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if !value.is_kwargs() && !looks_inside => repr(value).map(Value::from),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map
+            if !value.is_kwargs() && !looks_inside =>
+        {
+            repr(value).map(Value::from)
+        }
         _ => Ok(value.clone()),
     };
     let args = args.iter().map(shown).collect::<Result<Vec<_>, _>>()?;

@@ -12,7 +12,12 @@ use super::python::{View, WRITTEN, float, too_large, type_error, type_name};
 
 /// `json.dumps(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`; the arguments
 /// may also be given by place, in this order.
-pub fn tojson(state: &State, value: Value, places: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+pub fn tojson(
+    state: &State,
+    value: Value,
+    places: Rest<Value>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let argument = |at: usize, name: &str| -> Result<Option<Value>, Error> {
         let given = match places.get(at) {
             Some(value) => Some(value.clone()),
@@ -26,9 +31,15 @@ pub fn tojson(state: &State, value: Value, places: Rest<Value>, kwargs: Kwargs) 
     });
     let separators = argument(2, "separators")?;
     let separators: Vec<String> = match separators {
-        Some(pair) => pair.try_iter()?.map(|text| text.as_str().unwrap_or_default().to_owned()).collect(),
+        Some(pair) => pair
+            .try_iter()?
+            .map(|text| text.as_str().unwrap_or_default().to_owned())
+            .collect(),
         // Python leaves the blank after a comma out where lines are broken.
-        None => vec![if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()],
+        None => vec![
+            if indent.is_some() { "," } else { ", " }.to_owned(),
+            ": ".to_owned(),
+        ],
     };
     let [comma, colon] = <[String; 2]>::try_from(separators)
         .map_err(|_| type_error("`separators` takes two texts"))?;
@@ -65,7 +76,9 @@ impl Writer {
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number if value.is_integer() => out.push_str(&value.to_string()),
             ValueKind::Number => out.push_str(&number(f64::try_from(value.clone())?)),
-            ValueKind::Seq | ValueKind::Iterable if value.downcast_object_ref::<View>().is_none() => {
+            ValueKind::Seq | ValueKind::Iterable
+                if value.downcast_object_ref::<View>().is_none() =>
+            {
                 let items: Vec<Value> = value.try_iter()?.collect();
                 self.items(('[', ']'), items, depth, out, |item, out| {
                     self.write(&item, depth + 1, out)
@@ -73,7 +86,8 @@ impl Writer {
             }
             ValueKind::Map => {
                 let keys = value.try_iter()?;
-                let mut fields = keys.map(|key| Ok((key_text(&key)?, value.get_item(&key)?)))
+                let mut fields = keys
+                    .map(|key| Ok((key_text(&key)?, value.get_item(&key)?)))
                     .collect::<Result<Vec<_>, Error>>()?;
                 if self.sort_keys {
                     fields.sort_by(|a, b| a.0.cmp(&b.0));
@@ -85,7 +99,10 @@ impl Writer {
                 })?;
             }
             _ => {
-                let message = format!("Object of type {} is not JSON serializable", type_name(value));
+                let message = format!(
+                    "Object of type {} is not JSON serializable",
+                    type_name(value)
+                );
                 return Err(type_error(message));
             }
         }
@@ -160,6 +177,9 @@ fn key_text(key: &Value) -> Result<String, Error> {
         ValueKind::Bool => Ok(key.is_true().to_string()),
         ValueKind::Number if key.is_integer() => Ok(key.to_string()),
         ValueKind::Number => Ok(number(f64::try_from(key.clone())?)),
-        _ => Err(type_error(format!("keys must be str, int, float, bool or None, not {}", type_name(key)))),
+        _ => Err(type_error(format!(
+            "keys must be str, int, float, bool or None, not {}",
+            type_name(key)
+        ))),
     }
 }

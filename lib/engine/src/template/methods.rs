@@ -57,22 +57,32 @@ impl<'a> Arguments<'a> {
             Some(value) if value.is_none() => Ok(None),
             Some(value) => match value.as_str() {
                 Some(text) => Ok(Some(text.to_owned())),
-                None => Err(type_error(format!("expected str, got {}", type_name(&value)))),
+                None => Err(type_error(format!(
+                    "expected str, got {}",
+                    type_name(&value)
+                ))),
             },
         }
     }
 
     fn required(&self, at: usize) -> Result<String, Error> {
-        self.text(at, "")?.ok_or_else(|| type_error("a str argument is missing"))
+        self.text(at, "")?
+            .ok_or_else(|| type_error("a str argument is missing"))
     }
 
     fn number(&self, at: usize, name: &str) -> Result<Option<i64>, Error> {
-        self.get(at, name).filter(|value| !value.is_none()).map(i64::try_from).transpose()
+        self.get(at, name)
+            .filter(|value| !value.is_none())
+            .map(i64::try_from)
+            .transpose()
     }
 
     fn at_most(&self, count: usize) -> Result<(), Error> {
         if self.positional.len() > count {
-            return Err(type_error(format!("expected at most {count} arguments, got {}", self.positional.len())));
+            return Err(type_error(format!(
+                "expected at most {count} arguments, got {}",
+                self.positional.len()
+            )));
         }
         Ok(())
     }
@@ -85,7 +95,9 @@ pub fn is_space(character: char) -> bool {
 
 /// Byte offset of a character offset; the end of the text for one past it.
 fn byte_at(text: &str, character: usize) -> usize {
-    text.char_indices().nth(character).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .nth(character)
+        .map_or(text.len(), |(at, _)| at)
 }
 
 fn characters_before(text: &str, byte: usize) -> i64 {
@@ -95,27 +107,66 @@ fn characters_before(text: &str, byte: usize) -> i64 {
 #[expect(clippy::too_many_lines, reason = "one arm a method")]
 fn string(text: &str, name: &str, args: &Arguments<'_>) -> Result<Option<Value>, Error> {
     let all = |test: fn(char) -> bool| !text.is_empty() && text.chars().all(test);
-    let one_argument = matches!(name, "strip" | "lstrip" | "rstrip" | "splitlines" | "join" | "partition" | "rpartition" | "zfill" | "removeprefix" | "removesuffix");
+    let one_argument = matches!(
+        name,
+        "strip"
+            | "lstrip"
+            | "rstrip"
+            | "splitlines"
+            | "join"
+            | "partition"
+            | "rpartition"
+            | "zfill"
+            | "removeprefix"
+            | "removesuffix"
+    );
     if one_argument {
         args.at_most(1)?;
     }
     Ok(Some(match name {
-        "upper" => { args.at_most(0)?; Value::from(text.to_uppercase()) }
-        "lower" => { args.at_most(0)?; Value::from(text.to_lowercase()) }
+        "upper" => {
+            args.at_most(0)?;
+            Value::from(text.to_uppercase())
+        }
+        "lower" => {
+            args.at_most(0)?;
+            Value::from(text.to_lowercase())
+        }
         "casefold" => Value::from(text.to_lowercase().replace('ß', "ss").replace('ς', "σ")),
         "swapcase" => Value::from(text.chars().map(swapped).collect::<String>()),
-        "title" => { args.at_most(0)?; Value::from(title(text)) }
+        "title" => {
+            args.at_most(0)?;
+            Value::from(title(text))
+        }
         "capitalize" => Value::from(capitalize(text)),
         "strip" | "lstrip" | "rstrip" => {
             let set = args.text(0, "")?;
-            let is_cut = |c: char| set.as_ref().map_or_else(|| is_space(c), |set| set.contains(c));
-            let text = if name == "rstrip" { text } else { text.trim_start_matches(is_cut) };
-            Value::from(if name == "lstrip" { text } else { text.trim_end_matches(is_cut) })
+            let is_cut = |c: char| {
+                set.as_ref()
+                    .map_or_else(|| is_space(c), |set| set.contains(c))
+            };
+            let text = if name == "rstrip" {
+                text
+            } else {
+                text.trim_start_matches(is_cut)
+            };
+            Value::from(if name == "lstrip" {
+                text
+            } else {
+                text.trim_end_matches(is_cut)
+            })
         }
         "split" | "rsplit" => {
             args.at_most(2)?;
-            let limit = args.number(1, "maxsplit")?.and_then(|limit| usize::try_from(limit).ok());
-            Value::from(split(text, args.text(0, "sep")?.as_deref(), limit, name == "rsplit")?)
+            let limit = args
+                .number(1, "maxsplit")?
+                .and_then(|limit| usize::try_from(limit).ok());
+            Value::from(split(
+                text,
+                args.text(0, "sep")?.as_deref(),
+                limit,
+                name == "rsplit",
+            )?)
         }
         "partition" | "rpartition" => partition(text, &args.required(0)?, name == "rpartition")?,
         "splitlines" => {
@@ -127,11 +178,19 @@ fn string(text: &str, name: &str, args: &Arguments<'_>) -> Result<Option<Value>,
         "replace" => {
             args.at_most(3)?;
             let (old, new) = (args.required(0)?, args.required(1)?);
-            let count = args.number(2, "count")?.and_then(|count| usize::try_from(count).ok());
+            let count = args
+                .number(2, "count")?
+                .and_then(|count| usize::try_from(count).ok());
             Value::from(replace(text, &old, &new, count)?)
         }
-        "removeprefix" => { let cut = args.required(0)?; Value::from(text.strip_prefix(&cut[..]).unwrap_or(text)) }
-        "removesuffix" => { let cut = args.required(0)?; Value::from(text.strip_suffix(&cut[..]).unwrap_or(text)) }
+        "removeprefix" => {
+            let cut = args.required(0)?;
+            Value::from(text.strip_prefix(&cut[..]).unwrap_or(text))
+        }
+        "removesuffix" => {
+            let cut = args.required(0)?;
+            Value::from(text.strip_suffix(&cut[..]).unwrap_or(text))
+        }
         "join" => Value::from(join(text, &args.get(0, "").unwrap_or_default())?),
         "zfill" | "ljust" | "rjust" | "center" => Value::from(pad(text, name, args)?),
         "expandtabs" => Value::from(expand_tabs(text, args.number(0, "tabsize")?.unwrap_or(8))),
@@ -141,15 +200,21 @@ fn string(text: &str, name: &str, args: &Arguments<'_>) -> Result<Option<Value>,
             Value::from(braces(text, &given)?)
         }
         "isspace" => Value::from(all(is_space)),
-        "isdigit" => Value::from(all(|c| c.is_numeric() && !matches!(c, '½' | '¼' | '¾' | 'Ⅰ'..='ↈ'))),
+        "isdigit" => Value::from(all(|c| {
+            c.is_numeric() && !matches!(c, '½' | '¼' | '¾' | 'Ⅰ'..='ↈ')
+        })),
         "isdecimal" => Value::from(all(|c| c.is_numeric() && !"²³¹⁰⁴⁵⁶⁷⁸⁹½¼¾".contains(c))),
         "isnumeric" => Value::from(all(char::is_numeric)),
         "isalpha" => Value::from(all(char::is_alphabetic)),
         "isalnum" => Value::from(all(char::is_alphanumeric)),
         "isascii" => Value::from(text.is_ascii()),
         "isprintable" => Value::from(text.chars().all(is_printable)),
-        "islower" => Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)),
-        "isupper" => Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)),
+        "islower" => Value::from(
+            text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase),
+        ),
+        "isupper" => Value::from(
+            text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),
+        ),
         "istitle" => Value::from(text.chars().any(char::is_uppercase) && title(text) == text),
         "isidentifier" => {
             let starts = text.starts_with(|c: char| c == '_' || c.is_alphabetic());
@@ -160,7 +225,11 @@ fn string(text: &str, name: &str, args: &Arguments<'_>) -> Result<Option<Value>,
 }
 
 fn swapped(character: char) -> String {
-    if character.is_uppercase() { character.to_lowercase().collect() } else { character.to_uppercase().collect() }
+    if character.is_uppercase() {
+        character.to_lowercase().collect()
+    } else {
+        character.to_uppercase().collect()
+    }
 }
 
 /// `str.title`: a word is a run of cased letters. Title case is upper case, but for three digraphs.
@@ -182,11 +251,18 @@ fn title(text: &str) -> String {
 
 pub fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string());
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
     first.unwrap_or_default() + &characters.as_str().to_lowercase()
 }
 
-fn split(text: &str, separator: Option<&str>, limit: Option<usize>, from_end: bool) -> Result<Vec<Value>, Error> {
+fn split(
+    text: &str,
+    separator: Option<&str>,
+    limit: Option<usize>,
+    from_end: bool,
+) -> Result<Vec<Value>, Error> {
     let limit = limit.unwrap_or(usize::MAX).saturating_add(1);
     let Some(separator) = separator else {
         return Ok(split_space(text, limit - 1, from_end));
@@ -204,11 +280,23 @@ fn split(text: &str, separator: Option<&str>, limit: Option<usize>, from_end: bo
 
 fn split_space(text: &str, limit: usize, from_end: bool) -> Vec<Value> {
     let mut parts = Vec::new();
-    let mut rest = if from_end { text.trim_end_matches(is_space) } else { text.trim_start_matches(is_space) };
+    let mut rest = if from_end {
+        text.trim_end_matches(is_space)
+    } else {
+        text.trim_start_matches(is_space)
+    };
     while !rest.is_empty() {
-        let cut = if from_end { rest.rfind(is_space) } else { rest.find(is_space) };
+        let cut = if from_end {
+            rest.rfind(is_space)
+        } else {
+            rest.find(is_space)
+        };
         let Some(at) = cut.filter(|_| parts.len() < limit) else {
-            let whole = if from_end { rest.trim_start_matches(is_space) } else { rest };
+            let whole = if from_end {
+                rest.trim_start_matches(is_space)
+            } else {
+                rest
+            };
             if !whole.is_empty() {
                 // Python keeps the blanks at the far end of the part that is left over.
                 parts.push(Value::from(if from_end { rest } else { whole }));
@@ -234,7 +322,11 @@ fn partition(text: &str, separator: &str, from_end: bool) -> Result<Value, Error
     if separator.is_empty() {
         return Err(type_error("empty separator"));
     }
-    let found = if from_end { text.rsplit_once(separator) } else { text.split_once(separator) };
+    let found = if from_end {
+        text.rsplit_once(separator)
+    } else {
+        text.split_once(separator)
+    };
     let parts = match found {
         Some((before, after)) => [before, separator, after],
         None if from_end => ["", "", text],
@@ -245,7 +337,13 @@ fn partition(text: &str, separator: &str, from_end: bool) -> Result<Value, Error
 
 /// `str.splitlines`, with all the line breaks of Unicode.
 pub fn split_lines(text: &str, keep: bool) -> Vec<Value> {
-    let is_break = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_break = |c: char| {
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
     let mut lines = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(is_break) {
@@ -280,15 +378,26 @@ fn window<'a>(text: &'a str, args: &Arguments<'_>) -> Result<Option<(&'a str, us
 
 fn affix(text: &str, at_start: bool, args: &Arguments<'_>) -> Result<bool, Error> {
     let wanted = args.get(0, "").unwrap_or_default();
-    let wanted: Vec<Value> = if wanted.is_tuple() { wanted.try_iter()?.collect() } else { vec![wanted] };
+    let wanted: Vec<Value> = if wanted.is_tuple() {
+        wanted.try_iter()?.collect()
+    } else {
+        vec![wanted]
+    };
     let Some((text, _)) = window(text, args)? else {
         return Ok(false);
     };
     for affix in wanted {
         let Some(affix) = affix.as_str() else {
-            return Err(type_error(format!("expected str or a tuple of str, got {}", type_name(&affix))));
+            return Err(type_error(format!(
+                "expected str or a tuple of str, got {}",
+                type_name(&affix)
+            )));
         };
-        if if at_start { text.starts_with(affix) } else { text.ends_with(affix) } {
+        if if at_start {
+            text.starts_with(affix)
+        } else {
+            text.ends_with(affix)
+        } {
             return Ok(true);
         }
     }
@@ -299,10 +408,16 @@ fn search(text: &str, name: &str, args: &Arguments<'_>) -> Result<Value, Error> 
     let wanted = args.required(0)?;
     let part = window(text, args)?;
     if name == "count" {
-        return Ok(Value::from(part.map_or(0, |(part, _)| part.matches(&wanted[..]).count())));
+        return Ok(Value::from(
+            part.map_or(0, |(part, _)| part.matches(&wanted[..]).count()),
+        ));
     }
     let found = part.and_then(|(part, offset)| {
-        let at = if name.starts_with('r') { part.rfind(&wanted[..]) } else { part.find(&wanted[..]) };
+        let at = if name.starts_with('r') {
+            part.rfind(&wanted[..])
+        } else {
+            part.find(&wanted[..])
+        };
         at.map(|at| characters_before(text, at + offset))
     });
     match found {
@@ -326,7 +441,10 @@ fn join(separator: &str, values: &Value) -> Result<String, Error> {
             out.push_str(separator);
         }
         let Some(text) = value.as_str() else {
-            let message = format!("sequence item {number}: expected str instance, {} found", type_name(&value));
+            let message = format!(
+                "sequence item {number}: expected str instance, {} found",
+                type_name(&value)
+            );
             return Err(type_error(message));
         };
         out.push_str(text);
@@ -343,7 +461,11 @@ fn pad(text: &str, name: &str, args: &Arguments<'_>) -> Result<String, Error> {
         None if name == "zfill" => "0".to_owned(),
         None => " ".to_owned(),
         Some(fill) if fill.chars().count() == 1 => fill,
-        Some(_) => return Err(type_error("the fill character must be exactly one character long")),
+        Some(_) => {
+            return Err(type_error(
+                "the fill character must be exactly one character long",
+            ));
+        }
     };
     let length = text.chars().count();
     let missing = usize::try_from(width).unwrap_or(0).saturating_sub(length);
@@ -355,9 +477,18 @@ fn pad(text: &str, name: &str, args: &Arguments<'_>) -> Result<String, Error> {
         _ => missing,
     };
     if name == "zfill" && text.starts_with(['+', '-']) {
-        return Ok(format!("{}{}{}", &text[..1], fill.repeat(missing), &text[1..]));
+        return Ok(format!(
+            "{}{}{}",
+            &text[..1],
+            fill.repeat(missing),
+            &text[1..]
+        ));
     }
-    Ok(format!("{}{text}{}", fill.repeat(before), fill.repeat(missing - before)))
+    Ok(format!(
+        "{}{text}{}",
+        fill.repeat(before),
+        fill.repeat(missing - before)
+    ))
 }
 
 fn expand_tabs(text: &str, size: i64) -> String {
@@ -386,18 +517,29 @@ fn expand_tabs(text: &str, size: i64) -> String {
 fn dict(value: &Value, name: &str, args: &Arguments<'_>) -> Result<Option<Value>, Error> {
     let view = |kind: ViewKind, items: Vec<Value>| Value::from_object(View { kind, items });
     let pairs = || -> Result<Vec<(Value, Value)>, Error> {
-        value.try_iter()?.map(|key| Ok((key.clone(), value.get_item(&key)?))).collect()
+        value
+            .try_iter()?
+            .map(|key| Ok((key.clone(), value.get_item(&key)?)))
+            .collect()
     };
     Ok(Some(match name {
         "keys" => view(ViewKind::Keys, value.try_iter()?.collect()),
-        "values" => view(ViewKind::Values, pairs()?.into_iter().map(|(_, item)| item).collect()),
+        "values" => view(
+            ViewKind::Values,
+            pairs()?.into_iter().map(|(_, item)| item).collect(),
+        ),
         "items" => {
             let pair = |(key, item)| Value::from(Tuple::from([key, item]));
             view(ViewKind::Items, pairs()?.into_iter().map(pair).collect())
         }
         "get" => {
-            let key = args.get(0, "key").ok_or_else(|| type_error("get expected at least 1 argument, got 0"))?;
-            let found = value.get_item(&key).ok().filter(|found| !found.is_undefined());
+            let key = args
+                .get(0, "key")
+                .ok_or_else(|| type_error("get expected at least 1 argument, got 0"))?;
+            let found = value
+                .get_item(&key)
+                .ok()
+                .filter(|found| !found.is_undefined());
             found.unwrap_or_else(|| args.get(1, "default").unwrap_or(Value::from(())))
         }
         "copy" => value.clone(),

@@ -20,7 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, machinery, value::{Kwargs, Serde}};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Output, State, Value, machinery,
+    value::{Kwargs, Serde},
+};
 use serde_json::Map;
 use wire::Failure;
 
@@ -79,7 +82,9 @@ pub fn marks_generation(source: &str) -> bool {
 fn unused_character(source: &str, context: &Map<String, serde_json::Value>) -> char {
     let context = serde_json::Value::Object(context.clone()).to_string();
     let is_used = |mark: &char| source.contains(*mark) || context.contains(*mark);
-    ('\u{f_0000}'..'\u{f_fffd}').find(|mark| !is_used(mark)).unwrap_or('\u{f_fffd}')
+    ('\u{f_0000}'..'\u{f_fffd}')
+        .find(|mark| !is_used(mark))
+        .unwrap_or('\u{f_fffd}')
 }
 
 fn run(
@@ -95,8 +100,15 @@ fn run(
     let mut output = machinery::make_string_output(&mut text);
     let context = Value::from(Serde(context));
     let (main, blocks) = (&program.main, &program.blocks);
-    machinery::eval(&environment, main, context, blocks, &mut output, AutoEscape::None)
-        .map_err(|error| failure(&error))?;
+    machinery::eval(
+        &environment,
+        main,
+        context,
+        blocks,
+        &mut output,
+        AutoEscape::None,
+    )
+    .map_err(|error| failure(&error))?;
     drop(output);
     Ok(text)
 }
@@ -110,7 +122,8 @@ fn environment<'a>(mark: Option<char>) -> Environment<'a> {
     let written = std::sync::atomic::AtomicUsize::new(0);
     environment.set_formatter(move |out: &mut Output, state: &mut State, value: &Value| {
         let text = python::str(value)?;
-        let total = written.fetch_add(text.len(), std::sync::atomic::Ordering::Relaxed) + text.len();
+        let total =
+            written.fetch_add(text.len(), std::sync::atomic::Ordering::Relaxed) + text.len();
         if total > MOST_OUTPUT || Instant::now() > deadline {
             return Err(Error::from(ErrorKind::OutOfFuel));
         }
@@ -143,7 +156,11 @@ fn strftime_now(format: String) -> Result<String, Error> {
     let items: Vec<Item> = StrftimeItems::new(&format).collect();
     // chrono panics when it is to display a format it does not know.
     if items.contains(&Item::Error) {
-        return Err(python::type_error(format!("`strftime_now` does not know the format `{format}`")));
+        return Err(python::type_error(format!(
+            "`strftime_now` does not know the format `{format}`"
+        )));
     }
-    Ok(chrono::Local::now().format_with_items(items.iter()).to_string())
+    Ok(chrono::Local::now()
+        .format_with_items(items.iter())
+        .to_string())
 }

@@ -25,8 +25,14 @@ pub const EQUAL: &str = "==";
 pub const NOT_EQUAL: &str = "!=";
 pub const IN: &str = "in";
 /// Comparisons in a chain: `a < b < c` keeps `b`.
-pub const CHAINED: [&str; 6] =
-    ["< kept", "<= kept", "> kept", ">= kept", "in kept", "not in kept"];
+pub const CHAINED: [&str; 6] = [
+    "< kept",
+    "<= kept",
+    "> kept",
+    ">= kept",
+    "in kept",
+    "not in kept",
+];
 pub const ITERATE: &str = "for";
 pub const SUBSCRIPT: &str = "[]";
 pub const ATTRIBUTE: &str = ".";
@@ -52,8 +58,12 @@ pub fn add_to(environment: &mut Environment<'_>) {
         });
     }
     environment.add_function(EQUAL, |a: Value, b: Value| equal(&a, &b));
-    environment.add_function(NOT_EQUAL, |a: Value, b: Value| Ok::<_, Error>(!equal(&a, &b)?));
-    environment.add_function(IN, |item: Value, container: Value| contains(&container, &item));
+    environment.add_function(NOT_EQUAL, |a: Value, b: Value| {
+        Ok::<_, Error>(!equal(&a, &b)?)
+    });
+    environment.add_function(IN, |item: Value, container: Value| {
+        contains(&container, &item)
+    });
     for (name, wanted) in [(CHAINED[4], true), (CHAINED[5], false)] {
         environment.add_function(name, move |item: Value, container: Value| {
             let result = contains(&container, &item)? == wanted;
@@ -66,7 +76,11 @@ pub fn add_to(environment: &mut Environment<'_>) {
     for (at, name) in VARIADIC.into_iter().enumerate() {
         let (varargs, kwargs) = (at != 1, at != 0);
         environment.add_function(name, move |inner: Value| {
-            Value::from_object(Variadic { inner, varargs, kwargs })
+            Value::from_object(Variadic {
+                inner,
+                varargs,
+                kwargs,
+            })
         });
     }
 }
@@ -96,16 +110,35 @@ fn remainder(left: Value, right: Value) -> Result<Value, Error> {
     let is_whole = |value: &Value| value.is_integer() || value.kind() == ValueKind::Bool;
     if is_whole(&left) && is_whole(&right) {
         let (a, b) = (whole(&left)?, whole(&right)?);
-        let rest = a.checked_rem(b).ok_or_else(|| type_error("integer modulo by zero"))?;
-        return Ok(Value::from(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }));
+        let rest = a
+            .checked_rem(b)
+            .ok_or_else(|| type_error("integer modulo by zero"))?;
+        return Ok(Value::from(if rest != 0 && (rest < 0) != (b < 0) {
+            rest + b
+        } else {
+            rest
+        }));
     }
-    let number = |value: &Value| if is_whole(value) { whole(value).map(|number| number as f64) } else { f64::try_from(value.clone()) };
-    let (a, b) = (number(&left).map_err(|_| unsupported())?, number(&right).map_err(|_| unsupported())?);
+    let number = |value: &Value| {
+        if is_whole(value) {
+            whole(value).map(|number| number as f64)
+        } else {
+            f64::try_from(value.clone())
+        }
+    };
+    let (a, b) = (
+        number(&left).map_err(|_| unsupported())?,
+        number(&right).map_err(|_| unsupported())?,
+    );
     if b == 0.0 {
         return Err(type_error("float modulo by zero"));
     }
     let rest = a % b;
-    Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
+    Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+        rest + b
+    } else {
+        rest
+    }))
 }
 
 /// An integer or a truth value as an integer.
@@ -137,7 +170,13 @@ pub fn order(operator: &str, left: &Value, right: &Value) -> Result<Ordering, Er
         }
         (Some("number"), Some("number")) => {
             // Truth values count as 0 and 1.
-            let number = |value: &Value| if value.kind() == ValueKind::Bool { Value::from(u8::from(value.is_true())) } else { value.clone() };
+            let number = |value: &Value| {
+                if value.kind() == ValueKind::Bool {
+                    Value::from(u8::from(value.is_true()))
+                } else {
+                    value.clone()
+                }
+            };
             Ok(number(left).cmp(&number(right)))
         }
         (Some(a), Some(b)) if a == b => Ok(left.cmp(right)),
@@ -157,7 +196,9 @@ pub fn equal(left: &Value, right: &Value) -> Result<bool, Error> {
 
 fn equal_within(left: &Value, right: &Value, steps: &mut u32) -> Result<bool, Error> {
     let is_list = |value: &Value| matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
-    *steps = steps.checked_sub(1).ok_or_else(|| super::python::too_large("a comparison"))?;
+    *steps = steps
+        .checked_sub(1)
+        .ok_or_else(|| super::python::too_large("a comparison"))?;
     if is_list(left) && is_list(right) {
         if left.is_tuple() != right.is_tuple() || left.len() != right.len() {
             return Ok(false);
@@ -169,7 +210,11 @@ fn equal_within(left: &Value, right: &Value, steps: &mut u32) -> Result<bool, Er
         }
         return Ok(true);
     }
-    if left.kind() == ValueKind::Map && right.kind() == ValueKind::Map && is_plain_map(left) && is_plain_map(right) {
+    if left.kind() == ValueKind::Map
+        && right.kind() == ValueKind::Map
+        && is_plain_map(left)
+        && is_plain_map(right)
+    {
         if left.len() != right.len() {
             return Ok(false);
         }
@@ -208,7 +253,10 @@ pub fn contains(container: &Value, item: &Value) -> Result<bool, Error> {
         },
         ValueKind::Map => Ok(container.try_iter()?.any(|key| key == *item)),
         ValueKind::Seq | ValueKind::Iterable => holds(container, item),
-        _ => Err(type_error(format!("argument of type '{}' is not iterable", type_name(container)))),
+        _ => Err(type_error(format!(
+            "argument of type '{}' is not iterable",
+            type_name(container)
+        ))),
     }
 }
 
@@ -217,11 +265,15 @@ pub fn iterate(value: Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
-            Ok(text.chars().map(|character| character.to_string()).collect())
+            Ok(text
+                .chars()
+                .map(|character| character.to_string())
+                .collect())
         }
-        ValueKind::None | ValueKind::Bool | ValueKind::Number => {
-            Err(type_error(format!("'{}' object is not iterable", type_name(&value))))
-        }
+        ValueKind::None | ValueKind::Bool | ValueKind::Number => Err(type_error(format!(
+            "'{}' object is not iterable",
+            type_name(&value)
+        ))),
         _ => Ok(value),
     }
 }
@@ -230,12 +282,25 @@ pub fn iterate(value: Value) -> Result<Value, Error> {
 pub fn is_dict_method(name: &str) -> bool {
     matches!(
         name,
-        "clear" | "copy" | "fromkeys" | "get" | "items" | "keys" | "pop" | "popitem" | "setdefault" | "update" | "values"
+        "clear"
+            | "copy"
+            | "fromkeys"
+            | "get"
+            | "items"
+            | "keys"
+            | "pop"
+            | "popitem"
+            | "setdefault"
+            | "update"
+            | "values"
     )
 }
 
 fn attribute(value: Value, name: String) -> Result<Value, Error> {
-    if value.kind() == ValueKind::Map && value.downcast_object_ref::<Method>().is_none() && is_plain_map(&value) {
+    if value.kind() == ValueKind::Map
+        && value.downcast_object_ref::<Method>().is_none()
+        && is_plain_map(&value)
+    {
         return Ok(Value::from_object(Method { owner: value, name }));
     }
     value.get_attr(&name)
@@ -252,8 +317,17 @@ fn subscript(value: Value, key: Value) -> Result<Value, Error> {
 
 /// A dictionary, and no object of the engine's (`loop`, a namespace, a macro).
 pub fn is_plain_map(value: &Value) -> bool {
-    let engines = ["minijinja::vm", "minijinja::value::namespace", "warmcell", "engine::"];
-    value.as_object().is_some_and(|object| !engines.iter().any(|prefix| object.type_name().starts_with(prefix)))
+    let engines = [
+        "minijinja::vm",
+        "minijinja::value::namespace",
+        "warmcell",
+        "engine::",
+    ];
+    value.as_object().is_some_and(|object| {
+        !engines
+            .iter()
+            .any(|prefix| object.type_name().starts_with(prefix))
+    })
 }
 
 /// A method that was named and not called.
@@ -293,12 +367,18 @@ impl Object for Variadic {
         let mut named = Vec::new();
         let mut extra = Vec::new();
         for key in kwargs.iter().flat_map(Kwargs::args) {
-            let value: Value = kwargs.as_ref().map_or(Ok(Value::UNDEFINED), |kwargs| kwargs.get(key))?;
-            let is_own = key == "caller" || names[..own].iter().any(|name| name.as_str() == Some(key));
+            let value: Value = kwargs
+                .as_ref()
+                .map_or(Ok(Value::UNDEFINED), |kwargs| kwargs.get(key))?;
+            let is_own =
+                key == "caller" || names[..own].iter().any(|name| name.as_str() == Some(key));
             if is_own { &mut named } else { &mut extra }.push((key.to_owned(), value));
         }
         if !self.varargs && !further.is_empty() || !self.kwargs && !extra.is_empty() {
-            return Err(type_error(format!("macro {} takes other arguments", self.inner.get_attr("name")?)));
+            return Err(type_error(format!(
+                "macro {} takes other arguments",
+                self.inner.get_attr("name")?
+            )));
         }
         named.push(("varargs".to_owned(), Value::from(Tuple::from(further))));
         named.push(("kwargs".to_owned(), Value::from_pairs(extra)));

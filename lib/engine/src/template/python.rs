@@ -46,7 +46,11 @@ fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
             Some(view) => items(value, (view.open(), "])"), out)?,
             None => items(value, ("[", "]"), out)?,
         },
-        ValueKind::Map if value.as_object().is_some_and(|map| map.enumerator_len().is_some()) => {
+        ValueKind::Map
+            if value
+                .as_object()
+                .is_some_and(|map| map.enumerator_len().is_some()) =>
+        {
             out.push('{');
             for (number, key) in value.try_iter()?.enumerate() {
                 out.push_str(if number > 0 { ", " } else { "" });
@@ -63,7 +67,9 @@ fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
 
 /// What `groupby` gives is a pair, and a tuple in Jinja2.
 fn is_group(value: &Value) -> bool {
-    value.as_object().is_some_and(|object| object.type_name().contains("GroupTuple"))
+    value
+        .as_object()
+        .is_some_and(|object| object.type_name().contains("GroupTuple"))
 }
 
 fn items(value: &Value, (open, close): (&str, &str), out: &mut String) -> Result<(), Error> {
@@ -150,10 +156,7 @@ pub fn type_error(message: impl Into<Cow<'static, str>>) -> Error {
 
 /// The error for what would take too much memory.
 pub fn too_large(what: &str) -> Error {
-    Error::new(
-        ErrorKind::OutOfFuel,
-        format!("{what} is too large"),
-    )
+    Error::new(ErrorKind::OutOfFuel, format!("{what} is too large"))
 }
 
 /// Fails when so many bytes are more than a value may have.

@@ -25,14 +25,21 @@ impl Templates {
     /// The templates of a folder. Files go before what `tokenizer_config.json` has.
     pub fn read(folder: &Path, configured: &Value) -> Result<Self, Failure> {
         let mut templates = BTreeMap::new();
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| failures::io(path, &error));
+        let read =
+            |path: &Path| std::fs::read_to_string(path).map_err(|error| failures::io(path, &error));
         let file = folder.join(FILE);
         if file.is_file() {
             templates.insert(DEFAULT.to_owned(), read(&file)?);
         }
-        for entry in std::fs::read_dir(folder.join(FOLDER)).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(folder.join(FOLDER))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "jinja")
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "jinja")
                 && let Some(name) = path.file_stem().and_then(|name| name.to_str())
             {
                 templates.insert(name.to_owned(), read(&path)?);
@@ -50,7 +57,10 @@ impl Templates {
             return Self::from(text);
         }
         let named = value.as_array().into_iter().flatten().filter_map(|entry| {
-            Some((entry["name"].as_str()?.to_owned(), entry["template"].as_str()?.to_owned()))
+            Some((
+                entry["name"].as_str()?.to_owned(),
+                entry["template"].as_str()?.to_owned(),
+            ))
         });
         Self(named.collect())
     }
@@ -61,7 +71,11 @@ impl Templates {
         let mut templates = BTreeMap::new();
         let default = metadata.text("tokenizer.chat_template");
         templates.extend(default.map(|text| (DEFAULT.to_owned(), text.to_owned())));
-        for name in metadata.list("tokenizer.chat_templates").into_iter().flatten() {
+        for name in metadata
+            .list("tokenizer.chat_templates")
+            .into_iter()
+            .flatten()
+        {
             if let crate::weights::Value::Text(name) = name
                 && let Some(text) = metadata.text(&format!("tokenizer.chat_template.{name}"))
             {

@@ -51,7 +51,10 @@ impl Tokenizer {
         }
         let render = |messages: &Vec<ChatMessage>| self.render(source, messages, options);
         let rendered: Vec<Rendered> = conversations.iter().map(render).collect::<Result<_, _>>()?;
-        let inputs: Vec<TextInput> = rendered.iter().map(|chat| chat.text.clone().into()).collect();
+        let inputs: Vec<TextInput> = rendered
+            .iter()
+            .map(|chat| chat.text.clone().into())
+            .collect();
         let encode = EncodeOptions {
             add_special_tokens: false,
             padding: options.padding,
@@ -74,7 +77,9 @@ impl Tokenizer {
                     assistant_mask: wants_mask.then(|| assistant_mask(&generation, &inputs)),
                     generation: wants_mask.then(|| {
                         let ranges = generation.iter();
-                        ranges.map(|range| (range.start as u32, range.end as u32)).collect()
+                        ranges
+                            .map(|range| (range.start as u32, range.end as u32))
+                            .collect()
                     }),
                     text,
                     inputs,
@@ -100,7 +105,10 @@ impl Tokenizer {
             template::render_with_generation(source, context)?
         } else {
             let text = template::render(source, context)?;
-            Rendered { text, ..Rendered::default() }
+            Rendered {
+                text,
+                ..Rendered::default()
+            }
         };
         if let Some(last) = open {
             rendered.text = cut_open_end(&rendered.text, &last)?;
@@ -145,7 +153,11 @@ impl Tokenizer {
             }
         }
         // A template that writes a message twice, or leaves one out, mixes them up.
-        if spans.len() == parts.len() { spans } else { Vec::new() }
+        if spans.len() == parts.len() {
+            spans
+        } else {
+            Vec::new()
+        }
     }
 
     /// The header of the answer: what the template adds for it at the end.
@@ -159,7 +171,10 @@ impl Tokenizer {
         if !options.add_generation_prompt {
             return None;
         }
-        let without = TemplateOptions { add_generation_prompt: false, ..options.clone() };
+        let without = TemplateOptions {
+            add_generation_prompt: false,
+            ..options.clone()
+        };
         let shorter = self.render(source, messages, &without).ok()?.text;
         let is_end = text.starts_with(&shorter) && shorter.len() < text.len();
         is_end.then_some((shorter.len() as u32, text.len() as u32))
@@ -172,7 +187,10 @@ impl Tokenizer {
         context.insert("messages".into(), messages);
         context.insert("tools".into(), list(&options.tools));
         context.insert("documents".into(), list(&options.documents));
-        context.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        context.insert(
+            "add_generation_prompt".into(),
+            options.add_generation_prompt.into(),
+        );
         let tokens = &self.parts.special;
         for name in special::NAMES {
             if let Some(token) = tokens.get(name) {
@@ -209,7 +227,15 @@ fn put_marks(content: &mut Value) -> usize {
         Value::String(text) => mark(text),
         Value::Array(parts) => {
             let texts = parts.iter_mut().filter_map(|part| part.get_mut("text"));
-            texts.map(|text| if let Value::String(text) = text { mark(text) } else { 0 }).sum()
+            texts
+                .map(|text| {
+                    if let Value::String(text) = text {
+                        mark(text)
+                    } else {
+                        0
+                    }
+                })
+                .sum()
         }
         _ => 0,
     }
@@ -220,7 +246,9 @@ fn check(options: &TemplateOptions) -> Result<(), Failure> {
         return Err(failures::invalid(
             "`continue_final_message` and `add_generation_prompt` are not compatible",
         )
-        .hint("the first continues the last message, the second starts an answer: set one of them"));
+        .hint(
+            "the first continues the last message, the second starts an answer: set one of them",
+        ));
     }
     if options.continue_final_message && options.return_assistant_tokens_mask {
         return Err(failures::invalid(
@@ -229,8 +257,10 @@ fn check(options: &TemplateOptions) -> Result<(), Failure> {
     }
     for document in options.documents.iter().flatten() {
         if !document.is_object() {
-            return Err(failures::invalid(format!("a document is no object: {document}"))
-                .hint("documents are objects with `title` and `text`"));
+            return Err(
+                failures::invalid(format!("a document is no object: {document}"))
+                    .hint("documents are objects with `title` and `text`"),
+            );
         }
     }
     Ok(())
@@ -258,7 +288,9 @@ fn leave_open(messages: &mut Value) -> Result<String, Failure> {
 
 /// Cuts the rendered text where the last message ends.
 fn cut_open_end(text: &str, last: &str) -> Result<String, Failure> {
-    let end = text.rfind(OPEN_END.trim()).filter(|_| text.contains(last.trim()));
+    let end = text
+        .rfind(OPEN_END.trim())
+        .filter(|_| text.contains(last.trim()));
     let Some(end) = end else {
         return Err(failures::invalid(
             "`continue_final_message` is set but the final message does not appear in the chat after \

@@ -10,15 +10,33 @@ use crate::support;
 
 /// What differs from Jinja2, and a text of the snippets by which each is known.
 const KNOWN: [(&str, &[&str]); 10] = [
-    ("a range prints, slices and serialises as a list", &["range("]),
+    (
+        "a range prints, slices and serialises as a list",
+        &["range("],
+    ),
     (
         "expressions of constants alone are computed while parsing, without Python's type errors",
-        &["{{ 1 < 'a' }}", "{{ none < 1 }}", "{{ 1 in 'a1' }}", "{{ 1e16 ~ '' }}"],
+        &[
+            "{{ 1 < 'a' }}",
+            "{{ none < 1 }}",
+            "{{ 1 in 'a1' }}",
+            "{{ 1e16 ~ '' }}",
+        ],
     ),
-    ("`str.format` has no `!r`, no `%`, and aligns dictionaries", &["!r}", ":%}", "{0:>8}"]),
+    (
+        "`str.format` has no `!r`, no `%`, and aligns dictionaries",
+        &["!r}", ":%}", "{0:>8}"],
+    ),
     (
         "there is no urlencode, urlize, xmlattr, wordwrap, random or lipsum, and a cycler has no `current`",
-        &["|urlencode", "|xmlattr", "|wordwrap", "|random", "lipsum", "c.current"],
+        &[
+            "|urlencode",
+            "|xmlattr",
+            "|wordwrap",
+            "|random",
+            "lipsum",
+            "c.current",
+        ],
     ),
     (
         "filters that look at attributes or compare take what Python's would refuse",
@@ -28,14 +46,25 @@ const KNOWN: [(&str, &[&str]); 10] = [
         "filters that select need a list where Jinja2 also takes 0 or false",
         &["|selectattr", "|rejectattr", "|select", "|reject", "|map("],
     ),
-    ("there are no bytes and no `str.translate`", &["encode(", "translate("]),
+    (
+        "there are no bytes and no `str.translate`",
+        &["encode(", "translate("],
+    ),
     (
         "the grammar: no unary plus, no assignment to `loop`, no `\\v` or `\\a` in a text",
         &["{{ +1 }}", "{% set loop", "\\vb"],
     ),
     (
         "the tests `filter` and `test` need a text, and a dictionary cannot be sliced",
-        &["is test", "is filter", "[3:0:-1]", "[1:3]", "[1:]", "[:2]", "[::2]"],
+        &[
+            "is test",
+            "is filter",
+            "[3:0:-1]",
+            "[1:3]",
+            "[1:]",
+            "[:2]",
+            "[::2]",
+        ],
     ),
     (
         "printing: `pprint` never wraps, `Markup` prints as a text, `macro.arguments` as a list, and a \
@@ -60,16 +89,24 @@ fn snippets_do_what_they_do_in_jinja2() {
             (Err(_), None) => continue,
             _ => {}
         }
-        let reason = KNOWN.iter().find(|(_, signs)| signs.iter().any(|sign| template.contains(sign)));
+        let reason = KNOWN
+            .iter()
+            .find(|(_, signs)| signs.iter().any(|sign| template.contains(sign)));
         match reason {
             Some((reason, _)) => *known.entry(reason).or_default() += 1,
             None => {
                 let expected = case.get("expected").unwrap_or(&case["error"]);
-                let _ = writeln!(unknown, "{template:?}\n  got  {outcome:?}\n  want {expected}");
+                let _ = writeln!(
+                    unknown,
+                    "{template:?}\n  got  {outcome:?}\n  want {expected}"
+                );
             }
         }
     }
-    assert!(unknown.is_empty(), "differences that are not listed:\n{unknown}");
+    assert!(
+        unknown.is_empty(),
+        "differences that are not listed:\n{unknown}"
+    );
     // A sign that covers too much would hide new differences.
     let listed: usize = known.values().sum();
     assert!(listed <= 90, "{listed} differences: {known:#?}");

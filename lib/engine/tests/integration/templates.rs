@@ -116,7 +116,9 @@ fn a_refusal_names_the_message_and_shows_the_line() {
 #[test]
 fn generation_blocks_are_found_in_bytes() {
     let template = "{% for m in messages %}{% generation %}{{ m }}{% endgeneration %}é{% endfor %}";
-    let Value::Object(context) = json!({"messages": ["ä", "bc"]}) else { unreachable!() };
+    let Value::Object(context) = json!({"messages": ["ä", "bc"]}) else {
+        unreachable!()
+    };
     let rendered = engine::template::render_with_generation(template, context).unwrap();
     assert_eq!(rendered.text, "äébcé");
     assert_eq!(rendered.generation, [0..2, 4..6]);
@@ -134,7 +136,9 @@ fn a_template_that_does_not_end_is_stopped() {
 fn a_template_may_refuse_its_input() {
     let failure = fails("{{ raise_exception('roles must alternate') }}", json!({}));
     assert!(
-        failure.message.contains("these messages: roles must alternate\n"),
+        failure
+            .message
+            .contains("these messages: roles must alternate\n"),
         "{failure}"
     );
     assert!(
