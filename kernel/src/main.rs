@@ -1,6 +1,7 @@
 //! The `warmcell` binary: Jupyter kernel, cell runner, model host and command line in one program.
 
 mod cli;
+mod commands;
 mod evaluate;
 mod hex;
 mod runner;

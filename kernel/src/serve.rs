@@ -4,6 +4,7 @@ use engine::{Cancel, Service};
 use host::Serve;
 use wire::{
     host::{Event, Request},
+    hub::HubVariables,
     model::Resident,
 };
 
@@ -24,8 +25,14 @@ impl Serve for Engine {
         flag.cancel();
     }
 
-    fn handle(&self, request: Request, cancel: &Cancel, sink: &mut dyn FnMut(Event)) {
-        self.0.handle(request, cancel, sink);
+    fn handle(
+        &self,
+        request: Request,
+        hub: &HubVariables,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) {
+        self.0.handle(request, hub, cancel, sink);
     }
 
     fn residents(&self) -> Vec<Resident> {

@@ -22,6 +22,7 @@ from jupyter_client.manager import KernelManager
 WARM_CELLS = {
     "`1 + 1`": "1 + 1",
     "`let`": "let number = 41;",
+    "method call": "text.len()",
     "`println!`": 'println!("hello");',
     "`fn`": "fn double(x: i32) -> i32 { x * 2 }",
 }
@@ -100,8 +101,10 @@ def warm(names, specs, rounds):
     """Seconds of warm cells, by cell and kernel, the kernels taking turns."""
     kernels = {name: Kernel(name, specs) for name in names}
     for kernel in kernels.values():
-        kernel.run('let warm = String::from("up");')
+        kernel.run('let text = String::from("warm");')
         kernel.run("1 + 1")
+    # What a kernel still loads beside its first cells is not a warm cell's time.
+    time.sleep(10)
     seconds = {cell: {name: [] for name in names} for cell in WARM_CELLS}
     for _ in range(rounds):
         for cell, code in WARM_CELLS.items():
@@ -110,6 +113,20 @@ def warm(names, specs, rounds):
     for kernel in kernels.values():
         kernel.close()
     return seconds
+
+
+def after_many(specs, cells):
+    """Seconds of `1 + 1` in a new kernel, and after so many cells with a definition and a variable each."""
+    kernel = Kernel("warmcell", specs)
+    kernel.run("1 + 1")
+    time.sleep(10)
+    fresh = [kernel.run("1 + 1") for _ in range(9)]
+    for number in range(cells):
+        kernel.run(f"fn f{number}(x: i64) -> i64 {{ x + {number} }} let v{number} = vec![f{number}(1)];")
+    time.sleep(10)
+    late = [kernel.run("1 + 1") for _ in range(9)]
+    kernel.close()
+    return fresh, late
 
 
 def resident_load(specs, rounds):
@@ -164,6 +181,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="rounds of warm cells (default 15)")
     parser.add_argument("--starts", type=int, default=3, help="starts of each kernel (default 3)")
+    parser.add_argument("--cells", type=int, default=100, help="cells before the late one (default 100)")
     parser.add_argument("--tokens", type=int, default=100, help="tokens of the lag's stream (default 100)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -175,6 +193,8 @@ def main():
         row("start to the first executed cell", first["warmcell"], first.get("evcxr"))
         for cell, seconds in warm(names, specs, options.rounds).items():
             row(f"warm {cell}", seconds["warmcell"], seconds.get("evcxr"))
+        fresh, late = after_many(specs, options.cells)
+        row(f"`1 + 1` after {options.cells} cells (beside: in a new kernel)", late, fresh)
         row("`from_pretrained` of a resident model, in its cell", resident_load(specs, options.rounds), None)
         lags = sorted(token_lag(specs, options.tokens))
         row("a token, engine to iopub, median", lags, None)

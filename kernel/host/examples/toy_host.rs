@@ -17,6 +17,7 @@ use wire::{
     Failure, FailureKind,
     generate::{FinishReason, Generated, Prompt, StreamedToken, Timing},
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
+    hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
     text::{Encoding, RenderedChat, Token},
     tokenize::{TokenizerAnswer, TokenizerCall},
@@ -24,14 +25,16 @@ use wire::{
 
 /// Milliseconds of idleness after which the toy leaves.
 const IDLE_VAR: &str = "TOY_IDLE_MS";
+/// Milliseconds after which a client that does not read is gone.
+const WRITE_VAR: &str = "TOY_WRITE_MS";
 
 fn main() -> ExitCode {
     let mut config = HostConfig::new("toy");
-    if let Some(idle) = std::env::var(IDLE_VAR)
-        .ok()
-        .and_then(|idle| idle.parse().ok())
-    {
-        config.idle_timeout = Duration::from_millis(idle);
+    if let Some(idle) = milliseconds(IDLE_VAR) {
+        config.idle_timeout = idle;
+    }
+    if let Some(limit) = milliseconds(WRITE_VAR) {
+        config.write_timeout = limit;
     }
     match host::serve(config, Toy::default()) {
         Ok(()) | Err(HostError::AlreadyRunning(_)) => ExitCode::SUCCESS,
@@ -40,6 +43,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn milliseconds(variable: &str) -> Option<Duration> {
+    let text = std::env::var(variable).ok()?;
+    text.parse().ok().map(Duration::from_millis)
 }
 
 /// A token for each character; its id is the character's code.
@@ -60,7 +68,7 @@ impl Serve for Toy {
         flag.store(true, Ordering::Release);
     }
 
-    fn handle(&self, request: Request, cancel: &Self::Cancel, sink: Sink<'_>) {
+    fn handle(&self, request: Request, _: &HubVariables, cancel: &Self::Cancel, sink: Sink<'_>) {
         let answer = match request {
             Request::LoadTokenizer(source) => Ok(Response::Tokenizer(tokenizer(&source.repo))),
             Request::LoadModel(spec) => self.load(&spec, sink).map(Response::Model),

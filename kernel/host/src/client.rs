@@ -13,6 +13,7 @@ use std::{
 use wire::{
     HOST_SOCKET_VAR, PROTOCOL_VERSION, frame,
     host::{ClientMessage, Event, Hello, HostMessage, HostStatus, Request, Response, UnloadTarget},
+    hub::HubVariables,
     model::Resident,
 };
 
@@ -40,12 +41,13 @@ pub fn status(socket: &Path) -> Result<Option<HostStatus>> {
 /// # Errors
 /// The host does not leave.
 pub fn stop(socket: &Path) -> Result<bool> {
-    let Some((mut host, _)) = Connection::greeted(socket)? else {
+    let Some((mut host, _)) = Connection::greeted(socket, "")? else {
         return Ok(false);
     };
     host.send(&ClientMessage::Request {
         id: 1,
         request: Request::Shutdown,
+        hub: HubVariables::default(),
     })
     .map_err(HostError::io("stop", socket))?;
     wait_until_gone(socket)?;
@@ -64,6 +66,28 @@ pub fn unload(socket: &Path, target: UnloadTarget) -> Result<Vec<Resident>> {
         Response::Unloaded(freed) => Ok(freed),
         _ => Err(unexpected(socket)),
     }
+}
+
+/// Sends one request in the name of a kernel, and gives its answer; `on_event` hears the news before
+/// it. It may take as long as a download takes: [`cancel_session`] ends it.
+///
+/// # Errors
+/// No host runs, it ends meanwhile, or it answers with a failure.
+pub fn request(
+    socket: &Path,
+    session: &str,
+    request: Request,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Response> {
+    let Some(mut host) = Connection::open_for(socket, session)? else {
+        return Err(HostError::io("reach the model host on", socket)(
+            io::ErrorKind::NotConnected.into(),
+        ));
+    };
+    host.stream
+        .set_read_timeout(None)
+        .map_err(HostError::io("reach", socket))?;
+    host.ask_with(request, on_event)
 }
 
 /// Ends all requests of one kernel: what an interrupt does first. Nothing when no host runs.
@@ -145,7 +169,12 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// Connects to a host of this version; `None` when nobody listens.
     fn open(socket: &'a Path) -> Result<Option<Self>> {
-        match Self::greeted(socket)? {
+        Self::open_for(socket, "")
+    }
+
+    /// The same, for a kernel whose requests can be cancelled by its session.
+    fn open_for(socket: &'a Path, session: &str) -> Result<Option<Self>> {
+        match Self::greeted(socket, session)? {
             Some((host, PROTOCOL_VERSION)) => Ok(Some(host)),
             Some((_, theirs)) => Err(HostError::Protocol {
                 ours: PROTOCOL_VERSION,
@@ -156,7 +185,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Connects to a host of any version, and gives its version of the protocol.
-    fn greeted(socket: &'a Path) -> Result<Option<(Self, u32)>> {
+    fn greeted(socket: &'a Path, session: &str) -> Result<Option<(Self, u32)>> {
         let stream = match UnixStream::connect(socket) {
             Ok(stream) => stream,
             Err(error)
@@ -175,17 +204,17 @@ impl<'a> Connection<'a> {
             decoder: frame::Decoder::default(),
         };
         let theirs = host
-            .greet()
+            .greet(session)
             .map_err(HostError::io("reach the model host on", socket))?;
         Ok(Some((host, theirs)))
     }
 
     /// Says hello, and gives the host's version of the protocol.
-    fn greet(&mut self) -> io::Result<u32> {
+    fn greet(&mut self, session: &str) -> io::Result<u32> {
         self.stream.set_read_timeout(Some(LIMIT))?;
         self.send(&ClientMessage::Hello(Hello {
             protocol: PROTOCOL_VERSION,
-            session: String::new(),
+            session: session.to_owned(),
         }))?;
         match self.receive()? {
             HostMessage::Welcome(welcome) => Ok(welcome.protocol),
@@ -195,9 +224,19 @@ impl<'a> Connection<'a> {
 
     /// Asks one question and waits for its answer.
     fn ask(&mut self, request: Request) -> Result<Response> {
+        self.ask_with(request, &mut |_| {})
+    }
+
+    fn ask_with(&mut self, request: Request, on_event: &mut dyn FnMut(Event)) -> Result<Response> {
         let socket = self.socket;
-        self.send(&ClientMessage::Request { id: 1, request })
-            .map_err(HostError::io("reach", socket))?;
+        // No question here makes the host fetch anything.
+        let hub = HubVariables::default();
+        self.send(&ClientMessage::Request {
+            id: 1,
+            request,
+            hub,
+        })
+        .map_err(HostError::io("reach", socket))?;
         loop {
             match self
                 .receive()
@@ -211,7 +250,8 @@ impl<'a> Connection<'a> {
                     event: Event::Failed(failure),
                     ..
                 } => return Err(failure.into()),
-                _ => {}
+                HostMessage::Event { event, .. } => on_event(event),
+                HostMessage::Welcome(_) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
+    net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
@@ -14,6 +15,7 @@ use rustix::net::sockopt::socket_peercred;
 use wire::{
     Failure, FailureKind, PROTOCOL_VERSION, frame,
     host::{ClientMessage, Event, HostMessage, Request, Response, Welcome},
+    hub::HubVariables,
 };
 
 use crate::{
@@ -23,8 +25,6 @@ use crate::{
 };
 
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
-/// A client that does not read for so long is gone: it must not hold up a model.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The client's end for events, shared by its requests.
 type Writer = Arc<Mutex<UnixStream>>;
@@ -45,7 +45,7 @@ pub(crate) fn serve<S: Serve>(
     }
     // What `accept` gives may be non-blocking like the listener, depending on the system.
     stream.set_nonblocking(false)?;
-    stream.set_write_timeout(Some(WRITE_LIMIT))?;
+    stream.set_write_timeout(Some(host.config.write_timeout))?;
     stream.set_read_timeout(Some(HELLO_LIMIT))?;
     let mut reader = Reader {
         stream: stream.try_clone()?,
@@ -110,17 +110,19 @@ impl<S: Serve> Connection<'_, S> {
             ClientMessage::Request {
                 id,
                 request: Request::Status,
+                ..
             } => {
                 self.answer(id, Event::Done(Response::Status(self.host.status())))?;
             }
             ClientMessage::Request {
                 id,
                 request: Request::Shutdown,
+                ..
             } => {
                 self.answer(id, Event::Done(Response::Stopping))?;
                 self.host.stop();
             }
-            ClientMessage::Request { id, request } => self.start(id, request)?,
+            ClientMessage::Request { id, request, hub } => self.start(id, request, hub)?,
         }
         Ok(())
     }
@@ -130,7 +132,7 @@ impl<S: Serve> Connection<'_, S> {
     }
 
     /// Runs a request on a thread of its own, so that the next can be taken and this one cancelled.
-    fn start(&self, id: u64, request: Request) -> io::Result<()> {
+    fn start(&self, id: u64, request: Request, hub: HubVariables) -> io::Result<()> {
         let flag = S::Cancel::default();
         let cancelled = flag.clone();
         if !self.host.registry.begin(
@@ -149,7 +151,11 @@ impl<S: Serve> Connection<'_, S> {
         let spawned = thread::Builder::new()
             .name(format!("request-{client}-{id}"))
             .spawn(move || {
-                run(&host.service, request, &flag, &writer, id);
+                let answer = Answer {
+                    writer: &writer,
+                    id,
+                };
+                run(&host.service, (request, &hub), &flag, &answer);
                 host.registry.end(client, id);
                 host.wake();
             });
@@ -165,22 +171,34 @@ impl<S: Serve> Connection<'_, S> {
     }
 }
 
+/// Where the events of one request go.
+struct Answer<'a> {
+    writer: &'a Writer,
+    id: u64,
+}
+
 /// Runs a request, and sees to it that it has exactly one last event, whatever the service does.
-fn run<S: Serve>(service: &S, request: Request, flag: &S::Cancel, writer: &Writer, id: u64) {
+fn run<S: Serve>(
+    service: &S,
+    (request, hub): (Request, &HubVariables),
+    flag: &S::Cancel,
+    answer: &Answer<'_>,
+) {
+    let id = answer.id;
     let mut is_over = false;
     let mut sink = |event: Event| {
         if is_over {
             return;
         }
         is_over = matches!(event, Event::Done(_) | Event::Failed(_));
-        if let Err(error) = write(writer, &HostMessage::Event { id, event }) {
+        if let Err(error) = write(answer.writer, &HostMessage::Event { id, event }) {
             tracing::debug!(id, %error, "an event has no reader");
             S::cancel(flag);
         }
     };
     // The state that a panicking request leaves is the service's own, behind locks of its own.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        service.handle(request, flag, &mut sink);
+        service.handle(request, hub, flag, &mut sink);
     }));
     let fault = match outcome {
         Ok(()) => "a request ended without an answer".to_owned(),
@@ -200,10 +218,12 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 
 fn write(writer: &Writer, message: &HostMessage) -> io::Result<()> {
     let bytes = frame::encode(message).map_err(io::Error::other)?;
-    writer
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .write_all(&bytes)
+    let mut stream = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    stream.write_all(&bytes).inspect_err(|_| {
+        // Half a frame may be out, behind which nothing can be understood: the client is to see an
+        // end, and the reading thread too, which ends all that the client asked for.
+        let _ = stream.shutdown(Shutdown::Both);
+    })
 }
 
 /// The client's messages, one at a time.

@@ -13,6 +13,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wire::{
     host::{Event, HostStatus, Request},
+    hub::HubVariables,
     model::Resident,
 };
 
@@ -29,9 +30,15 @@ pub trait Serve: Send + Sync + 'static {
     /// Sets a flag.
     fn cancel(flag: &Self::Cancel);
 
-    /// Runs a request; every event goes to `sink`, the last is `Done` or `Failed`. `Status` and
-    /// `Shutdown` do not come here.
-    fn handle(&self, request: Request, cancel: &Self::Cancel, sink: &mut dyn FnMut(Event));
+    /// Runs a request for a client with these variables; every event goes to `sink`, the last is
+    /// `Done` or `Failed`. `Status` and `Shutdown` do not come here.
+    fn handle(
+        &self,
+        request: Request,
+        hub: &HubVariables,
+        cancel: &Self::Cancel,
+        sink: &mut dyn FnMut(Event),
+    );
 
     /// The models in memory.
     fn residents(&self) -> Vec<Resident>;
@@ -44,17 +51,19 @@ pub struct HostConfig {
     pub socket: PathBuf,
     /// Ends after this long without clients and requests.
     pub idle_timeout: Duration,
+    /// A client that does not read for this long is gone: it must not hold up a model.
+    pub write_timeout: Duration,
     /// Version of the program, told to clients.
     pub version: String,
 }
 
 impl HostConfig {
-    /// Half an hour on the user's socket.
+    /// Half an hour on the user's socket, and half a minute for a client to read.
     pub fn new(version: impl Into<String>) -> Self {
-        let idle_timeout = Duration::from_mins(30);
         Self {
             socket: crate::default_socket(),
-            idle_timeout,
+            idle_timeout: Duration::from_mins(30),
+            write_timeout: Duration::from_secs(30),
             version: version.into(),
         }
     }

@@ -2,8 +2,9 @@
 //! channels' part.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,17 @@ use crate::Error;
 
 /// Reads a connection file and refuses what must not be listened on.
 pub(crate) fn read(path: &Path) -> Result<ConnectionInfo, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::ConnectionFile {
+    let unreadable = |source| Error::ConnectionFile {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    if !is_private(path).map_err(unreadable)? {
+        if !allows_insecure_files() {
+            return Err(Error::OpenConnectionFile(path.to_owned()));
+        }
+        tracing::warn!(path = %path.display(), "others can read the connection file");
+    }
     let info: ConnectionInfo =
         serde_json::from_str(&text).map_err(|source| Error::ConnectionFormat {
             path: path.to_owned(),
@@ -30,9 +38,29 @@ pub(crate) fn read(path: &Path) -> Result<ConnectionInfo, Error> {
         return Err(Error::RemoteAddress(info.ip));
     }
     if info.key.is_empty() {
+        // An ipc socket lets nobody in but its owner; a port of this machine lets in all its users.
+        if info.transport == Transport::TCP {
+            return Err(Error::NoKey(path.to_owned()));
+        }
         tracing::warn!("the connection file has no key: messages are neither signed nor checked");
     }
     Ok(info)
+}
+
+/// Whether nobody else can read the key in a file: it is closed to others, or its folder is.
+fn is_private(path: &Path) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    let is_closed = |path: &Path| Ok(fs::metadata(path)?.mode() & 0o077 == 0);
+    match path.parent() {
+        Some(folder) => Ok(is_closed(&path)? || is_closed(folder)?),
+        None => is_closed(&path),
+    }
+}
+
+/// Jupyter's own switch for file systems that know no owners.
+fn allows_insecure_files() -> bool {
+    std::env::var("JUPYTER_ALLOW_INSECURE_WRITES")
+        .is_ok_and(|value| ["1", "true"].contains(&value.to_lowercase().as_str()))
 }
 
 fn is_loopback(ip: &str) -> bool {
@@ -57,11 +85,9 @@ pub(crate) fn clear_stale(endpoint: &str) {
 }
 
 /// Lets only the user connect to an ipc endpoint, wherever its folder may be.
-pub(crate) fn restrict(endpoint: &str) {
-    let Some(path) = ipc_path(endpoint) else {
-        return;
-    };
-    if let Err(error) = fs::set_permissions(&path, fs::Permissions::from_mode(0o600)) {
-        tracing::warn!(%error, path = %path.display(), "cannot restrict the socket to its owner");
+pub(crate) fn restrict(endpoint: &str) -> io::Result<()> {
+    match ipc_path(endpoint) {
+        Some(path) => fs::set_permissions(path, fs::Permissions::from_mode(0o600)),
+        None => Ok(()),
     }
 }

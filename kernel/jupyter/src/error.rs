@@ -25,6 +25,21 @@ pub enum Error {
     /// The messages would have to be signed in a way that is not known here.
     #[error("cannot sign messages with `{0}`: expected `hmac-sha256`")]
     SignatureScheme(String),
+    /// Other users can read the key.
+    #[error(
+        "refused the connection file {path}: other users of this machine can read the key in it, and \
+         whoever has it can run code\nhint: chmod 600 {path}; JUPYTER_ALLOW_INSECURE_WRITES=1 \
+         accepts it where the file system knows no owners",
+        path = .0.display()
+    )]
+    OpenConnectionFile(PathBuf),
+    /// Messages could not be told from those of others.
+    #[error(
+        "refused the connection file {}: it has no key, and any user of this machine could run code \
+         by its ports\nhint: set a key (Session.key), or use the ipc transport",
+        .0.display()
+    )]
+    NoKey(PathBuf),
     /// The address can be reached from other machines.
     #[error(
         "refused to listen on {0}: whoever reaches this address can try to run code\nhint: use an \

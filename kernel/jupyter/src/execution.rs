@@ -93,6 +93,7 @@ impl Worker {
 
     fn execute(&mut self, parent: &Parent, request: &ExecuteRequest) {
         let cell = self.session.begin_cell(parent, request);
+        self.session.control.cell_begins();
         self.session.iopub.busy(parent);
         if !cell.silent {
             let code = cell.code.clone();
@@ -113,6 +114,7 @@ impl Worker {
             language.execute(&cell, out)
         });
         let outcome = outcome.unwrap_or_else(Outcome::Error);
+        self.session.control.cell_ended();
         let content = self.reply_content(&cell, &outcome, request);
         self.session.stdin.close();
 
@@ -147,7 +149,6 @@ impl Worker {
                 content["payload"] = json!([]);
                 content
             }
-            Outcome::Aborted => json!({ "status": "aborted", "execution_count": count }),
         }
     }
 

@@ -200,7 +200,7 @@ impl Sockets {
         let endpoint = info.iopub_url();
         let iopub = Xpub::bind(&endpoint).await;
         let iopub = iopub.map_err(|error| bind_error("iopub", &endpoint, &error))?;
-        connection::restrict(&endpoint);
+        connection::restrict(&endpoint).map_err(|error| bind_error("iopub", &endpoint, &error))?;
         // `Connection::new` is for the sockets of `zeromq` only.
         let iopub = Connection {
             socket: iopub,
@@ -226,8 +226,7 @@ async fn bind<S: Socket>(
         .bind(endpoint)
         .await
         .map_err(|error| bind_error(channel, endpoint, &error))?;
-    connection::restrict(endpoint);
-    Ok(())
+    connection::restrict(endpoint).map_err(|error| bind_error(channel, endpoint, &error))
 }
 
 fn bind_error(channel: &'static str, endpoint: &str, error: &dyn std::error::Error) -> Error {

@@ -37,6 +37,12 @@ pub trait Control: Send + Sync + 'static {
     /// Whether `code` could be run as it is.
     fn is_complete(&self, code: &str) -> Completeness;
 
+    /// A cell is about to be given to [`Language::execute`]: an interrupt from now on is meant for it.
+    fn cell_begins(&self) {}
+
+    /// It has come back.
+    fn cell_ended(&self) {}
+
     /// Asks the running cell to end. Also called when no cell runs.
     fn interrupt(&self);
 
@@ -84,8 +90,6 @@ pub enum Outcome {
     Ok,
     /// With an error, which is published and is in the reply.
     Error(CellError),
-    /// Without having run to its end, and without an error to show.
-    Aborted,
 }
 
 /// An error of the user's code.

@@ -58,12 +58,14 @@ impl Publisher {
             Stream::Stdout => Stdio::Stdout,
             Stream::Stderr => Stdio::Stderr,
         };
+        self.session.count_output();
         self.session.iopub.stream(parent, name, text);
     }
 
     /// Shows a value; one with an id can be replaced by [`Publisher::update_display`].
     pub fn display(&self, bundle: Bundle, display_id: Option<&str>) {
         let transient = display_id.map_or_else(|| json!({}), |id| json!({ "display_id": id }));
+        self.session.count_output();
         self.publish_json("display_data", bundle_content(bundle, transient));
     }
 
@@ -75,10 +77,17 @@ impl Publisher {
 
     /// Shows the value of the cell, `Out[n]`.
     pub fn result(&self, bundle: Bundle) {
+        self.session.count_output();
         let count = self.session.current().count;
         let mut content = bundle_content(bundle, json!({}));
         content["execution_count"] = count.into();
         self.publish_json("execute_result", content);
+    }
+
+    /// How many outputs the current cell has shown: prints, displays, its value. Updates of what is
+    /// shown do not count.
+    pub fn outputs(&self) -> u64 {
+        self.session.outputs()
     }
 
     /// Clears what the cell has shown; with `wait`, only when it shows something new.
@@ -101,6 +110,7 @@ impl Publisher {
             evalue,
             traceback,
         } = error.clone();
+        self.session.count_output();
         self.session.iopub.publish_for(
             ErrorOutput {
                 ename,

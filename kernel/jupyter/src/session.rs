@@ -1,6 +1,7 @@
 //! What the channels, the execution thread and publishers share: the ways out, the queue, and
 //! which cell is the current one.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jupyter_protocol::messaging::ExecuteRequest;
@@ -26,6 +27,8 @@ pub(crate) struct Session {
     /// The content of a `connect_reply`.
     pub(crate) ports: Value,
     current: Mutex<Current>,
+    /// How many outputs the current cell has shown.
+    outputs: AtomicU64,
 }
 
 /// The cell that runs, or the last one that ran.
@@ -58,6 +61,7 @@ impl Session {
             comms: Comms::default(),
             ports,
             current: Mutex::default(),
+            outputs: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +78,7 @@ impl Session {
             current.stored = current.count;
         }
         current.parent = Some(Arc::clone(parent));
+        self.outputs.store(0, Ordering::SeqCst);
         current.silent = request.silent;
         Cell {
             code: request.code.clone(),
@@ -82,6 +87,14 @@ impl Session {
             store_history,
             allow_stdin: request.allow_stdin,
         }
+    }
+
+    pub(crate) fn count_output(&self) {
+        self.outputs.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn outputs(&self) -> u64 {
+        self.outputs.load(Ordering::SeqCst)
     }
 
     /// Answers the cells that wait now as aborted.

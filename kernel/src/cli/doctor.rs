@@ -31,8 +31,33 @@ enum Finding {
 
 use Finding::{Good, Missing, Note};
 
+/// One line of the report.
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// `ok`, `--` for what set-up brings or nobody needs, `!!` for what is missing.
+    pub state: &'static str,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+const MISSING: &str = "!!";
+
 /// Runs all checks. Exits with 1 when something is missing that set-up cannot bring.
 pub fn run() -> Result<ExitCode> {
+    let checks = checks()?;
+    for Check { name, state, text } in &checks {
+        say(format_args!("{state}  {name:<9} {text}"));
+    }
+    Ok(if checks.iter().all(|check| check.state != MISSING) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Looks at everything, in the order of the report.
+pub fn checks() -> Result<Vec<Check>> {
     let data = paths::data_dir()?;
     let findings = [
         ("rust", rust()),
@@ -48,23 +73,15 @@ pub fn run() -> Result<ExitCode> {
         ("sockets", sockets()),
         ("host", host()),
     ];
-    let mut complete = true;
-    for (name, finding) in findings {
-        let (mark, text) = match finding {
+    let check = |(name, finding)| {
+        let (state, text) = match finding {
             Good(text) => ("ok", text),
             Note(text) => ("--", text),
-            Missing(text) => {
-                complete = false;
-                ("!!", text)
-            }
+            Missing(text) => (MISSING, text),
         };
-        say(format_args!("{mark}  {name:<9} {text}"));
-    }
-    Ok(if complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+        Check { name, state, text }
+    };
+    Ok(findings.into_iter().map(check).collect())
 }
 
 fn rust() -> Finding {

@@ -35,6 +35,7 @@ pub fn library_is_built(data: &Path) -> Result<bool> {
 
 /// Serves models on the user's socket until asked to end or idle for long.
 pub fn serve_models() -> Result<()> {
+    crate::runner::stand_back_as_victim();
     match ::host::serve(HostConfig::new(env!("CARGO_PKG_VERSION")), Engine::new()) {
         // Two that started at once: the other is as good, and its clients wait for it.
         Ok(()) | Err(HostError::AlreadyRunning(_)) => Ok(()),

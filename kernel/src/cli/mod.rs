@@ -16,6 +16,7 @@ mod setup;
 
 use std::{path::PathBuf, process::ExitCode};
 
+pub use doctor::checks;
 pub use paths::DATA_DIR_VAR;
 
 use anyhow::Result;

@@ -7,18 +7,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use wire::{Failure, FailureKind};
-
-/// The environment variable that moves [`data_dir`].
-pub const DATA_DIR_VAR: &str = "WARMCELL_DATA_DIR";
+pub use wire::DATA_DIR_VAR;
+use wire::{Failure, FailureKind, place};
 
 /// `$WARMCELL_DATA_DIR`, else `$XDG_DATA_HOME/warmcell`, else `~/.local/share/warmcell`.
 pub fn data_dir() -> Result<PathBuf> {
-    match non_empty(DATA_DIR_VAR) {
-        Some(folder) => std::path::absolute(&folder)
-            .with_context(|| format!("cannot use {DATA_DIR_VAR}=`{}`", folder.display())),
-        None => Ok(user_data_home()?.join("warmcell")),
-    }
+    let folder = place::data_dir(|name| env::var_os(name)).ok_or_else(no_home)?;
+    std::path::absolute(&folder)
+        .with_context(|| format!("cannot use {DATA_DIR_VAR}=`{}`", folder.display()))
 }
 
 /// The virtual environment with JupyterLab.
@@ -35,7 +31,10 @@ pub fn embedded_model(data: &Path) -> PathBuf {
 pub fn jupyter_data_dir() -> Result<PathBuf> {
     match non_empty("JUPYTER_DATA_DIR") {
         Some(folder) => Ok(folder),
-        None => Ok(user_data_home()?.join("jupyter")),
+        None => {
+            let data_home = place::data_home(|name| env::var_os(name)).ok_or_else(no_home)?;
+            Ok(data_home.join("jupyter"))
+        }
     }
 }
 
@@ -47,21 +46,14 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn user_data_home() -> Result<PathBuf> {
-    // The specification asks to ignore relative paths.
-    if let Some(folder) = non_empty("XDG_DATA_HOME").filter(|folder| folder.is_absolute()) {
-        return Ok(folder);
-    }
-    let home = non_empty("HOME").ok_or_else(|| {
-        Failure::new(
-            FailureKind::Io,
-            "cannot find a folder for data: HOME is not set",
-        )
-        .hint(format!(
-            "set {DATA_DIR_VAR} to a folder that you can write to"
-        ))
-    })?;
-    Ok(home.join(".local/share"))
+fn no_home() -> Failure {
+    Failure::new(
+        FailureKind::Io,
+        "cannot find a folder for data: HOME is not set",
+    )
+    .hint(format!(
+        "set {DATA_DIR_VAR} to a folder that you can write to"
+    ))
 }
 
 fn non_empty(variable: &str) -> Option<PathBuf> {

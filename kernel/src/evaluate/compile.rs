@@ -15,12 +15,95 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use super::rewrite;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{analyst, busy, context, rewrite};
 
 const WRAPPER_VAR: &str = "EVCXR_RUSTC_WRAPPER";
 const CORE_VAR: &str = "EVCXR_CORE_EXTERN";
 const CELL_LIBRARY_VAR: &str = "EVCXR_EXECUTION_SO_PATH";
 const CELL_CRATE: &str = "ctx";
+
+/// The name that types of cells carry inside, whichever way a cell is compiled.
+const CELL_METADATA: &str = "metadata=warmcell";
+
+/// The file in a cells' crate that says how cargo last called rustc for a cell.
+pub const RECORD: &str = "cell-rustc.json";
+
+/// How rustc is called for a cell, but for its source and what is to come out of it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub rustc: String,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
+    /// The crate's folder, which the arguments name.
+    folder: String,
+}
+
+impl Record {
+    /// Reads what was written for the crate that now is in `folder`, to which it may have been
+    /// copied.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not what this program writes.
+    pub fn read(path: &Path, folder: &Path) -> Result<Self> {
+        let text = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let mut record: Self = serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is damaged", path.display()))?;
+        let folder = folder.display().to_string();
+        for argument in &mut record.arguments {
+            *argument = argument.replace(&record.folder, &folder);
+        }
+        for (_, value) in &mut record.environment {
+            *value = value.replace(&record.folder, &folder);
+        }
+        record.folder = folder;
+        Ok(record)
+    }
+
+    fn new(rustc: &str, arguments: &[OsString]) -> Option<Self> {
+        let folder = env::current_dir()
+            .ok()?
+            .into_os_string()
+            .into_string()
+            .ok()?;
+        let mut kept = Vec::with_capacity(arguments.len());
+        let mut rest = arguments.iter().map(|argument| argument.to_str());
+        while let Some(argument) = rest.next() {
+            let argument = argument?;
+            match argument {
+                "--out-dir" => drop(rest.next()),
+                "src/lib.rs" => {}
+                _ if [
+                    "--emit=",
+                    "--error-format=",
+                    "--json=",
+                    "--diagnostic-width=",
+                ]
+                .iter()
+                .any(|option| argument.starts_with(option)) => {}
+                _ => kept.push(argument.to_owned()),
+            }
+        }
+        let environment = env::vars()
+            .filter(|(name, _)| name.starts_with("CARGO_") || name == "LD_LIBRARY_PATH")
+            .collect();
+        Some(Self {
+            rustc: rustc.to_owned(),
+            arguments: kept,
+            environment,
+            folder,
+        })
+    }
+
+    fn write(&self) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.persist(Path::new(&self.folder).join(RECORD))?;
+        Ok(())
+    }
+}
 
 /// Becomes rustc when cargo started this process as its wrapper; `None` otherwise. Must be the
 /// first thing in `main`.
@@ -32,13 +115,20 @@ pub fn compile_hook() -> Option<ExitCode> {
     };
     let arguments: Vec<String> = arguments.collect();
     let invocation = Invocation::parse(&arguments);
+    announce_cell(&invocation);
+    announce_crate(&invocation);
+    let rustc_arguments = invocation.rustc_arguments(&arguments);
     if let Some(source) = invocation.cell_source {
+        if Path::new(context::OPENING).exists() || analyst::has_run_already(Path::new(source)) {
+            return Some(leave_empty(&invocation));
+        }
+        // Without a record the next cell is compiled by cargo as well, or says what is wrong.
+        let _ = Record::new(&rustc, &rustc_arguments).map(|record| record.write());
         // A source that cannot be rewritten is compiled as it is, and rustc says what is wrong.
         let _ = rewrite::rewrite_file(Path::new(source));
     }
-    announce_cell(&invocation);
     let mut command = Command::new(rustc);
-    command.args(invocation.rustc_arguments(&arguments));
+    command.args(rustc_arguments);
     for variable in [WRAPPER_VAR, CORE_VAR, CELL_LIBRARY_VAR] {
         command.env_remove(variable);
     }
@@ -125,6 +215,12 @@ impl<'a> Invocation<'a> {
                     ];
                     mapped.extend(whole.map(OsString::from));
                 }
+                ("-C", Some(option))
+                    if self.crate_name == CELL_CRATE && option.starts_with("metadata=") =>
+                {
+                    rest.next();
+                    mapped.extend(["-C", CELL_METADATA].map(OsString::from));
+                }
                 // Every cell is new: what it would keep for the next compilation costs time alone.
                 ("-C", Some(option)) if is_incremental(option.as_ref()) => {
                     rest.next();
@@ -154,6 +250,36 @@ fn announce_cell(invocation: &Invocation<'_>) {
     {
         let library = Path::new(folder).join(format!("lib{CELL_CRATE}.so"));
         let _ = fs::write(announcement, library.as_os_str().as_encoded_bytes());
+    }
+}
+
+/// A cell that has run already becomes an empty library, of which the runner makes nothing.
+fn leave_empty(invocation: &Invocation<'_>) -> ExitCode {
+    let Some(folder) = invocation.out_dir.map(Path::new) else {
+        return ExitCode::FAILURE;
+    };
+    let library = folder.join(format!("lib{CELL_CRATE}.so"));
+    let listing = format!("{}: src/lib.rs\n\nsrc/lib.rs:\n", library.display());
+    let written = fs::write(&library, [])
+        .and_then(|()| fs::write(folder.join(format!("{CELL_CRATE}.d")), listing));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Tells the kernel which crate is being compiled, for the line that it shows meanwhile.
+fn announce_crate(invocation: &Invocation<'_>) {
+    let announcement = env::var_os(CELL_LIBRARY_VAR).map(PathBuf::from);
+    let (Some(folder), Ok(name), Ok(version)) = (
+        announcement.as_deref().and_then(Path::parent),
+        env::var("CARGO_PKG_NAME"),
+        env::var("CARGO_PKG_VERSION"),
+    ) else {
+        return;
+    };
+    if invocation.crate_name != CELL_CRATE {
+        busy::announce(folder, &format!("{name} {version}"));
     }
 }
 
@@ -205,6 +331,21 @@ fn core_arguments() -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_fits_the_folder_it_was_copied_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let record = Record {
+            rustc: "rustc".to_owned(),
+            arguments: vec!["-L".to_owned(), "dependency=/built/here/deps".to_owned()],
+            environment: Vec::new(),
+            folder: "/built/here".to_owned(),
+        };
+        let path = folder.path().join(RECORD);
+        fs::write(&path, serde_json::to_vec(&record).expect("JSON")).expect("a file");
+        let read = Record::read(&path, Path::new("/session")).expect("a record");
+        assert_eq!(read.arguments[1], "dependency=/session/deps");
+    }
 
     fn arguments(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()

@@ -4,13 +4,24 @@
 use jupyter::Completeness;
 use ra_ap_syntax::{AstNode, Edition, NodeOrToken, SourceFile, SyntaxKind, SyntaxToken};
 
+use crate::commands::{Step, parse};
+
 const BEFORE: &str = "fn cell() {\n";
 const AFTER: &str = "\n}";
 const INDENT: &str = "    ";
 
-/// Judges the text of a cell.
-pub fn judge(code: &str) -> Completeness {
-    let rust: String = code.lines().map(without_command).collect();
+/// Judges the text of a cell. `knows` tells whether a name is one of the notebook's.
+pub fn judge(code: &str, knows: &dyn Fn(&str) -> bool) -> Completeness {
+    let script = parse(code, knows);
+    if let Some(Step::Cell { body, .. }) = script.steps.last() {
+        // Nothing else says where the text ends: a blank line does, as in IPython.
+        return match body.lines().last() {
+            Some(line) if line.trim().is_empty() => Completeness::Complete,
+            _ => incomplete(0),
+        };
+    }
+    let rust = script.rust.unwrap_or_default();
+    let rust: String = rust.lines().map(without_command).collect();
     if rust.trim().is_empty() {
         return Completeness::Complete;
     }
@@ -26,11 +37,9 @@ pub fn judge(code: &str) -> Completeness {
     }
 }
 
-/// Lines that are commands (`:dep …`, `%help`, `!ls`) are complete in themselves.
+/// evcxr's own commands (`:dep …`) are complete in themselves.
 fn without_command(line: &str) -> String {
-    let is_command = line.starts_with([':', '%'])
-        || line.starts_with('!') && line.contains(' ') && !line.ends_with(';');
-    if is_command {
+    if line.starts_with(':') {
         "\n".to_owned()
     } else {
         format!("{line}\n")
@@ -122,6 +131,10 @@ fn ends_in_escape(body: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn judge(code: &str) -> Completeness {
+        super::judge(code, &|name| name == "ready")
+    }
+
     #[test]
     fn whole_cells_are_complete() {
         for code in [
@@ -138,6 +151,12 @@ mod tests {
             "let s = \"한국어\";\ns",
             "\"\"",
             "/* a */ 1",
+            "%help",
+            "%limit memory 4G\nlet x = 1;",
+            "!ls (",
+            "!ready",
+            "?Vec",
+            "%%bash\nls (\n\n",
         ] {
             assert_eq!(judge(code), Completeness::Complete, "{code}");
         }
@@ -156,6 +175,10 @@ mod tests {
             ("\"a\\\"", 0),
             ("\"", 0),
             ("x.", 0),
+            ("%limit\nfn f() {", 1),
+            ("!ready && f(", 1),
+            ("%%bash", 0),
+            ("%%bash\nls", 0),
         ] {
             assert_eq!(judge(code), incomplete(depth), "{code}");
         }

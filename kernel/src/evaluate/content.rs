@@ -11,6 +11,8 @@ const END: &[u8] = b"EVCXR_END_CONTENT";
 /// A content longer than this is taken for text, so that a forged beginning cannot hold back
 /// everything that follows.
 const MAX_CONTENT: usize = 64 << 20;
+/// A line that begins a block is no longer than this.
+const MAX_HEADER: usize = 1 << 10;
 
 /// A part of a cell's output.
 #[derive(Debug, PartialEq)]
@@ -43,6 +45,8 @@ impl Piece {
 pub struct Splitter {
     held: Vec<u8>,
     at_line_start: bool,
+    /// How far the content of the block that `held` begins with has been searched for its end.
+    searched: usize,
 }
 
 impl Default for Splitter {
@@ -50,6 +54,7 @@ impl Default for Splitter {
         Self {
             held: Vec::new(),
             at_line_start: true,
+            searched: 0,
         }
     }
 }
@@ -66,7 +71,8 @@ impl Splitter {
                 break;
             }
             if self.at_line_start {
-                match block(rest) {
+                let searched = std::mem::take(&mut self.searched);
+                match block(rest, searched) {
                     Block::Whole {
                         mime,
                         content,
@@ -78,7 +84,10 @@ impl Splitter {
                         pieces.push(Piece::Content { mime, content });
                         continue;
                     }
-                    Block::Begun => break,
+                    Block::Begun { searched } => {
+                        self.searched = searched;
+                        break;
+                    }
                     Block::None => {}
                 }
             }
@@ -112,8 +121,14 @@ impl Splitter {
         held > 0 && held < BEGIN.len() && self.at_line_start && BEGIN.starts_with(&self.held)
     }
 
+    /// Whether a block has begun and not ended.
+    pub fn holds_block(&self) -> bool {
+        self.held.starts_with(BEGIN)
+    }
+
     /// Gives out what was held back, as text: the cell has ended, or something else is shown next.
     pub fn flush(&mut self) -> Option<Piece> {
+        self.searched = 0;
         let rest = std::mem::take(&mut self.held);
         self.at_line_start = rest
             .last()
@@ -139,7 +154,10 @@ enum Block {
     /// The bytes do not begin a block.
     None,
     /// They may, or do, and the block has not ended.
-    Begun,
+    Begun {
+        /// Bytes of its content that hold no end.
+        searched: usize,
+    },
     /// A whole block of this many bytes.
     Whole {
         mime: String,
@@ -148,10 +166,11 @@ enum Block {
     },
 }
 
-fn block(bytes: &[u8]) -> Block {
+/// Looks for a block at the start of `bytes`, whose content was searched this far before.
+fn block(bytes: &[u8], searched: usize) -> Block {
     if bytes.len() < BEGIN.len() {
         return if BEGIN.starts_with(bytes) {
-            Block::Begun
+            Block::Begun { searched: 0 }
         } else {
             Block::None
         };
@@ -159,13 +178,20 @@ fn block(bytes: &[u8]) -> Block {
     let Some(rest) = bytes.strip_prefix(BEGIN) else {
         return Block::None;
     };
-    let begun = if bytes.len() > MAX_CONTENT {
-        Block::None
-    } else {
-        Block::Begun
+    let begun = |searched| {
+        if bytes.len() > MAX_CONTENT {
+            Block::None
+        } else {
+            Block::Begun { searched }
+        }
     };
-    let Some(header) = rest.iter().position(|&byte| byte == b'\n') else {
-        return begun;
+    let head = &rest[..rest.len().min(MAX_HEADER)];
+    let Some(header) = head.iter().position(|&byte| byte == b'\n') else {
+        return if head.len() < MAX_HEADER {
+            begun(0)
+        } else {
+            Block::None
+        };
     };
     let Ok(mime) = std::str::from_utf8(&rest[..header]) else {
         return Block::None;
@@ -174,14 +200,16 @@ fn block(bytes: &[u8]) -> Block {
         return Block::None;
     }
     let content = &rest[header + 1..];
-    let mut line_start = 0;
+    let mut line_start = searched.min(content.len());
     loop {
         let line = &content[line_start..];
         let line_end = line.iter().position(|&byte| byte == b'\n');
         if line.strip_suffix(b"\n").unwrap_or(line) == END
             || line_end.is_some_and(|end| &line[..end] == END)
         {
-            let Some(end) = line_end else { return begun };
+            let Some(end) = line_end else {
+                return begun(line_start);
+            };
             let text = &content[..line_start.saturating_sub(1)];
             return Block::Whole {
                 mime: mime.to_owned(),
@@ -191,7 +219,7 @@ fn block(bytes: &[u8]) -> Block {
         }
         match line_end {
             Some(end) => line_start += end + 1,
-            None => return begun,
+            None => return begun(line_start),
         }
     }
 }
@@ -215,6 +243,8 @@ fn incomplete_suffix(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn split(chunks: &[&[u8]]) -> Vec<Piece> {
@@ -290,6 +320,57 @@ mod tests {
             "EVCXR_END_CONTENT\n",
         ] {
             assert_eq!(split(&[look_alike.as_bytes()]), [text(look_alike)]);
+        }
+    }
+
+    /// Each read once searched all that was held for the block's end again.
+    #[test]
+    fn a_long_block_is_searched_once() {
+        let mut splitter = Splitter::default();
+        splitter.push(b"EVCXR_BEGIN_CONTENT text/plain\n");
+        let lines = b"a line of a content without end\n".repeat(128);
+        let started = std::time::Instant::now();
+        for _ in 0..6000 {
+            assert_eq!(splitter.push(&lines), []);
+        }
+        // 25 MB; once over takes some milliseconds, each time over took a minute.
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+        assert!(splitter.holds_block());
+        let pieces = splitter.push(b"EVCXR_END_CONTENT\n");
+        assert!(
+            matches!(&pieces[..], [Piece::Content { content, .. }] if content.len() > 24 << 20)
+        );
+    }
+
+    /// Bytes of which some belong to blocks, some only look so, and some are no text.
+    fn streams() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            Just(b"EVCXR_BEGIN_CONTENT text/html\n".to_vec()),
+            Just(b"EVCXR_BEGIN_CONTENT ".to_vec()),
+            Just(b"EVCXR_END_CONTENT\n".to_vec()),
+            Just(b"\nEVCXR_END_CONTENT".to_vec()),
+            Just(b"\n".to_vec()),
+            Just("한\u{1f600}".as_bytes().to_vec()),
+            vec(any::<u8>(), 0..6),
+        ];
+        vec(part, 0..12).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_depend_on_how_the_bytes_are_cut(
+            stream in streams(), size in 1..40_usize
+        ) {
+            let chunks: Vec<&[u8]> = stream.chunks(size).collect();
+            prop_assert_eq!(split(&chunks), split(&[&stream]));
+        }
+
+        #[test]
+        fn nothing_is_lost_outside_blocks(stream in streams()) {
+            let pieces = split(&[&stream]);
+            if let [Piece::Text(text)] = &pieces[..] {
+                prop_assert_eq!(text, &String::from_utf8_lossy(&stream).into_owned());
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
-use super::{session::Session, template::Template};
+use super::{control::Runner, session::Session, template::Template};
 use crate::{
     cli::DATA_DIR_VAR,
     runner::{self, SESSION_DIR_VAR},
@@ -51,33 +51,66 @@ opt-level = 0"#,
 }
 
 /// What the runner needs to know.
-pub struct Surroundings<'a> {
+#[derive(Clone)]
+pub struct Surroundings {
     /// The folder in which cells run.
-    pub working_dir: PathBuf,
-    /// The session's pipes and socket.
-    pub session: &'a Session,
+    working_dir: PathBuf,
+    /// The session's name, and its folders and socket.
+    session_id: String,
+    runtime_dir: PathBuf,
+    config_dir: PathBuf,
+    cell_socket: PathBuf,
     /// The model host's socket.
-    pub host_socket: PathBuf,
+    host_socket: PathBuf,
     /// Where this program keeps its data; the host, started from a cell, must find the same.
-    pub data_dir: &'a Path,
+    data_dir: PathBuf,
 }
 
-/// Starts evcxr in `crate_dir` with the library in scope. Takes seconds: rust-analyzer loads.
-pub fn open(
+impl Surroundings {
+    /// Those of a session whose cells run in the current folder.
+    pub fn of(session: &Session, host_socket: PathBuf, data_dir: &Path) -> Result<Self> {
+        Ok(Self {
+            working_dir: env::current_dir().context("the current folder is gone")?,
+            session_id: session.id.clone(),
+            runtime_dir: session.runtime_dir().to_owned(),
+            config_dir: session.config_dir(),
+            cell_socket: session.cell_socket(),
+            host_socket,
+            data_dir: data_dir.to_owned(),
+        })
+    }
+}
+
+/// Starts evcxr in `crate_dir`, where the library is compiled, with it in scope. Takes seconds:
+/// rust-analyzer loads. Of the cells that evcxr starts with, none is compiled or run: another may be
+/// running.
+pub fn open_beside(
     crate_dir: &Path,
     library: &Path,
-    surroundings: &Surroundings<'_>,
+    surroundings: &Surroundings,
 ) -> Result<CommandContext> {
-    let session = surroundings.session;
+    let mark = crate_dir.join(OPENING);
+    fs::write(&mark, [])?;
+    let context = open(crate_dir, library, surroundings);
+    fs::remove_file(&mark)?;
+    context
+}
+
+/// The file in a cells' crate that is there while evcxr starts beside.
+pub const OPENING: &str = "opening";
+
+/// Starts evcxr in `crate_dir` with the library in scope.
+fn open(crate_dir: &Path, library: &Path, surroundings: &Surroundings) -> Result<CommandContext> {
     let config = format!(
         "{CELL_OPTIONS}tmpdir = {:?}\nopt_level = '''{}'''\n",
         crate_dir.display().to_string(),
         optimisation(DEFAULT_LEVEL, library)
     );
-    fs::write(session.config_dir().join("evcxr.toml"), config)?;
-    let (context, outputs) = in_folder(&session.config_dir(), || {
-        EvalContext::with_subprocess_command(runner_command(crate_dir, surroundings)?)
-            .map_err(|error| anyhow!("{error}"))
+    fs::write(surroundings.config_dir.join("evcxr.toml"), config)?;
+    let (context, outputs) = in_folder(&surroundings.config_dir, || {
+        let mut relay = runner_command(crate_dir, surroundings)?;
+        relay.arg(runner::RELAY);
+        EvalContext::with_subprocess_command(relay).map_err(|error| anyhow!("{error}"))
     })?
     .context("cannot start the evaluation of Rust")?;
     tracing::debug!("evcxr is up");
@@ -99,8 +132,9 @@ pub const PRELUDE: &str = "use warmcell::prelude::*;\nOk::<(), std::fmt::Error>(
 pub fn compile_template(
     template: &Template,
     crate_dir: &Path,
-    surroundings: &Surroundings<'_>,
+    surroundings: &Surroundings,
 ) -> Result<()> {
+    let _runner = start_runner(crate_dir, surroundings)?;
     let mut context = open(crate_dir, &template.library(), surroundings)?;
     context
         .execute("1 + 1")
@@ -119,19 +153,23 @@ fn in_folder<T>(folder: &Path, action: impl FnOnce() -> T) -> Result<T> {
     Ok(value)
 }
 
-fn runner_command(crate_dir: &Path, surroundings: &Surroundings<'_>) -> Result<Command> {
+/// Starts the process in which cells run; evcxr's child only passes on what it says to it.
+pub fn start_runner(crate_dir: &Path, surroundings: &Surroundings) -> Result<Runner> {
+    Runner::start(runner_command(crate_dir, surroundings)?).context("cannot start the cell runner")
+}
+
+fn runner_command(crate_dir: &Path, surroundings: &Surroundings) -> Result<Command> {
     let binary = env::current_exe().context("cannot find this program's own file")?;
-    let session = surroundings.session;
     let mut command = Command::new(&binary);
     command
         .arg(runner::COMMAND)
         .current_dir(&surroundings.working_dir)
-        .env(SESSION_DIR_VAR, session.runtime_dir())
-        .env(wire::KERNEL_SOCKET_VAR, session.cell_socket())
+        .env(SESSION_DIR_VAR, &surroundings.runtime_dir)
+        .env(wire::KERNEL_SOCKET_VAR, &surroundings.cell_socket)
         .env(wire::HOST_SOCKET_VAR, &surroundings.host_socket)
-        .env(wire::SESSION_VAR, &session.id)
+        .env(wire::SESSION_VAR, &surroundings.session_id)
         .env(wire::BINARY_VAR, &binary)
-        .env(DATA_DIR_VAR, surroundings.data_dir)
+        .env(DATA_DIR_VAR, &surroundings.data_dir)
         .env("LD_LIBRARY_PATH", library_path(crate_dir)?);
     Ok(command)
 }

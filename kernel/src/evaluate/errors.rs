@@ -8,6 +8,8 @@ use evcxr::CompilationError;
 use jupyter::CellError;
 use wire::cell::CellFailure;
 
+use super::direct::{Binding, Diagnostic, Generated, Origin, Place, Span};
+
 /// The errors of the compiler, as one error of the cell.
 pub fn from_compiler(code: &str, count: u32, errors: &[CompilationError]) -> CellError {
     let mut shown: Vec<&CompilationError> = errors
@@ -43,15 +45,89 @@ pub fn plain(ename: &str, evalue: &str) -> CellError {
     }
 }
 
-/// A cell that failed while it ran. `generated` is the source that evcxr made of it, in which the
-/// failure's place is.
+/// The errors of rustc in a source of ours, as one error of the cell.
+pub fn from_rustc(
+    code: &str,
+    count: u32,
+    generated: &Generated,
+    errors: &[Diagnostic],
+) -> CellError {
+    let in_cells = |error: &&Diagnostic| error.any_place(|range| generated.place(&range).is_some());
+    let mut shown: Vec<&Diagnostic> = errors.iter().filter(in_cells).collect();
+    if shown.is_empty() {
+        shown = errors.iter().collect();
+    }
+    let first = shown.first();
+    CellError {
+        ename: first
+            .map(|error| error.number())
+            .filter(|number| !number.is_empty())
+            .unwrap_or("CompileError")
+            .to_owned(),
+        evalue: first.map_or_else(
+            || "the cell does not compile".to_owned(),
+            |error| message(error, generated).to_owned(),
+        ),
+        traceback: shown
+            .iter()
+            .flat_map(|error| {
+                Compiler {
+                    code,
+                    count,
+                    generated,
+                }
+                .render(error)
+            })
+            .collect(),
+    }
+}
+
+/// A cell whose variable cannot outlive it.
+pub fn unkept(code: &str, count: u32, binding: &Binding, message: &str, hint: &str) -> CellError {
+    let failure = CellFailure {
+        ename: "VariableError".to_owned(),
+        evalue: message.to_owned(),
+        location: None,
+        hint: Some(hint.to_owned()),
+    };
+    at(code, count, Some(binding.place.clone()), &failure)
+}
+
+/// A cell that failed while it ran, in the source that evcxr made of it.
 pub fn from_failure(code: &str, count: u32, generated: &str, failure: &CellFailure) -> CellError {
+    let place = failure
+        .location
+        .and_then(|(line, column)| locate(generated, line, column, code));
+    at(code, count, place, failure)
+}
+
+/// A cell that failed while it ran, in a source of ours.
+pub fn from_run(code: &str, count: u32, generated: &Generated, failure: &CellFailure) -> CellError {
+    let place = failure.location.and_then(|(line, column)| {
+        let byte = generated.byte_at(line, column)?;
+        generated.place(&(byte..byte))
+    });
+    match place {
+        Some(Place { cell: None, range }) => {
+            let range = word_at(code, range.start);
+            at(code, count, Some(range), failure)
+        }
+        Some(Place {
+            cell: Some(earlier),
+            range,
+        }) => {
+            let source = generated.earlier(earlier);
+            let code = source.map_or("", |source| source.code.as_str());
+            at(code, earlier, Some(word_at(code, range.start)), failure)
+        }
+        None => at(code, count, None, failure),
+    }
+}
+
+fn at(code: &str, count: u32, place: Option<Range<usize>>, failure: &CellFailure) -> CellError {
     let path = path(count);
     let mut group = title(&failure.ename, &failure.evalue);
-    if let Some(place) = failure
-        .location
-        .and_then(|(line, column)| locate(generated, line, column, code))
-    {
+    if let Some(place) = place {
         let snippet = Snippet::source(code)
             .path(&path)
             .annotation(AnnotationKind::Primary.span(place));
@@ -64,6 +140,122 @@ pub fn from_failure(code: &str, count: u32, generated: &str, failure: &CellFailu
         ename: failure.ename.clone(),
         evalue: failure.evalue.clone(),
         traceback: lines(&Renderer::styled().render(&[group])),
+    }
+}
+
+/// The compiler's message; but what it says of showing a value speaks of our own code.
+fn message<'a>(error: &'a Diagnostic, generated: &Generated) -> &'a str {
+    if concerns_display(error, generated) {
+        "this value cannot be shown: its type has neither `Debug` nor a display of its own"
+    } else {
+        &error.message
+    }
+}
+
+fn concerns_display(error: &Diagnostic, generated: &Generated) -> bool {
+    let mut places = error.primary();
+    error.number() == "E0599"
+        && places.any(|range| matches!(generated.origin(range.start), Origin::Show(_)))
+}
+
+fn concerns_display_span(span: &Span, generated: &Generated) -> bool {
+    span.in_source()
+        .is_some_and(|range| matches!(generated.origin(range.start), Origin::Show(_)))
+}
+
+/// What the places of a compiler's message are found in.
+struct Compiler<'a> {
+    code: &'a str,
+    count: u32,
+    generated: &'a Generated,
+}
+
+impl Compiler<'_> {
+    fn render(&self, error: &Diagnostic) -> Vec<String> {
+        let mut title = Level::ERROR.primary_title(message(error, self.generated));
+        if !error.number().is_empty() {
+            title = title.id(error.number());
+        }
+        let mut group = Group::with_title(title);
+        for cell in self.cells(&error.spans) {
+            group = group.element(self.snippet(cell, &error.spans));
+        }
+        if concerns_display(error, self.generated) {
+            let help = "`#[derive(Debug)]` on the type, or a `;` at the end of the line";
+            group = group.element(Level::HELP.message(help));
+            return lines(&Renderer::styled().render(&[group]));
+        }
+        let mut rendered = Renderer::styled().render(&[group]);
+        for child in &error.children {
+            let level = child.level.as_str();
+            let colour = if level == "help" { "\u{1b}[96m" } else { "" };
+            let _ = write!(
+                rendered,
+                "\n\u{1b}[1m{colour}{level}\u{1b}[0m: {}{}",
+                child.message,
+                suggestion(&child.spans)
+            );
+        }
+        lines(&rendered)
+    }
+
+    /// The cells that the places are in, that of the first place first.
+    fn cells(&self, spans: &[Span]) -> Vec<Option<u32>> {
+        let mut cells = Vec::new();
+        let primary_first = spans
+            .iter()
+            .filter(|span| span.is_primary)
+            .chain(spans.iter().filter(|span| !span.is_primary));
+        for place in primary_first.filter_map(|span| self.place(span)) {
+            if !cells.contains(&place.cell) {
+                cells.push(place.cell);
+            }
+        }
+        cells
+    }
+
+    fn place(&self, span: &Span) -> Option<Place> {
+        self.generated.place(&span.in_source()?)
+    }
+
+    fn snippet<'a>(
+        &'a self,
+        cell: Option<u32>,
+        spans: &'a [Span],
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let (code, count) = match cell.and_then(|count| self.generated.earlier(count)) {
+            Some(source) => (source.code.as_str(), source.count),
+            None => (self.code, self.count),
+        };
+        let mut snippet = Snippet::source(code).path(path(count));
+        for span in spans {
+            let Some(place) = self.place(span).filter(|place| place.cell == cell) else {
+                continue;
+            };
+            let kind = if span.is_primary {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
+            let of_ours = concerns_display_span(span, self.generated);
+            let label = span
+                .label
+                .as_deref()
+                .filter(|label| !label.is_empty() && !of_ours);
+            snippet = snippet.annotation(kind.span(place.range).label(label));
+        }
+        snippet
+    }
+}
+
+/// What the compiler would write, when that is one thing in one place.
+fn suggestion(spans: &[Span]) -> String {
+    match spans {
+        [span] => match span.suggested_replacement.as_deref().map(str::trim) {
+            Some(text) if !text.is_empty() => format!(": `{text}`"),
+            _ => String::new(),
+        },
+        _ => String::new(),
     }
 }
 
@@ -168,13 +360,18 @@ fn locate(generated: &str, line: u32, column: u32, code: &str) -> Option<Range<u
         .char_indices()
         .map(|(index, _)| index)
         .nth(column.saturating_sub(1) as usize)?;
-    let rest = &text[within..];
+    Some(word_at(code, start + within))
+}
+
+/// The word, or the one character, that starts at this byte.
+fn word_at(code: &str, start: usize) -> Range<usize> {
+    let rest = code.get(start..).unwrap_or_default();
     let length = rest
         .find(|character: char| {
             !(character.is_alphanumeric() || character == '_' || character == '!')
         })
         .unwrap_or(rest.len());
-    Some(start + within..start + within + length.max(rest.chars().next().map_or(1, char::len_utf8)))
+    start..start + length.max(rest.chars().next().map_or(0, char::len_utf8))
 }
 
 #[cfg(test)]

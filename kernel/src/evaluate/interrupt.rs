@@ -3,8 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
-    process::Child,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,8 +14,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::control::Control;
+use crate::runner;
+
 /// How long a cell may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// In the place of a cell's number while a command runs.
+const COMMAND: u64 = u64::MAX;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the thread that runs cells and the one that interrupts them know of each other.
@@ -25,7 +29,12 @@ pub struct Interrupter {
     running: AtomicU64,
     started: AtomicU64,
     interrupted: AtomicBool,
-    runner: Mutex<Option<Arc<Mutex<Child>>>>,
+    /// Whether a cell has been announced that has not ended.
+    expected: AtomicBool,
+    /// Whether it was interrupted before it began.
+    early: AtomicBool,
+    /// The folder with the cell runner's socket, once there is one.
+    runner: Mutex<Option<PathBuf>>,
     session: String,
     host_socket: PathBuf,
 }
@@ -37,22 +46,49 @@ impl Interrupter {
             running: AtomicU64::new(0),
             started: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            expected: AtomicBool::new(false),
+            early: AtomicBool::new(false),
             runner: Mutex::new(None),
             session,
             host_socket,
         }
     }
 
-    /// The runner that is to be ended when a cell does not listen.
-    pub fn set_runner(&self, runner: Arc<Mutex<Child>>) {
-        *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(runner);
+    /// The session whose runner is told to end a cell that does not listen.
+    pub fn set_runner(&self, session: &Path) {
+        *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.to_owned());
+    }
+
+    /// A cell is about to begin: an interrupt from now on is meant for it.
+    pub fn expect_cell(&self) {
+        self.early.store(false, Ordering::SeqCst);
+        self.expected.store(true, Ordering::SeqCst);
+    }
+
+    /// The cell has ended, or did not begin.
+    pub fn expect_none(&self) {
+        self.expected.store(false, Ordering::SeqCst);
     }
 
     /// A cell begins.
-    pub fn start_cell(&self) {
+    pub fn start_cell(self: &Arc<Self>) {
         self.interrupted.store(false, Ordering::SeqCst);
         let number = self.started.fetch_add(1, Ordering::SeqCst) + 1;
         self.running.store(number, Ordering::SeqCst);
+        if self.early.swap(false, Ordering::SeqCst) {
+            self.interrupt();
+        }
+    }
+
+    /// A command begins: it looks at [`Self::is_interrupted`] itself, and no process is ended for it.
+    pub fn start_command(&self) {
+        self.interrupted.store(false, Ordering::SeqCst);
+        self.running.store(COMMAND, Ordering::SeqCst);
+    }
+
+    /// Whether the running cell or command was asked to end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
     }
 
     /// The cell has ended; says whether it was interrupted.
@@ -63,8 +99,16 @@ impl Interrupter {
 
     /// Asks the running cell to end, and sees to it. Does nothing when none runs.
     pub fn interrupt(self: &Arc<Self>) {
+        if self.expected.load(Ordering::SeqCst) && self.running.load(Ordering::SeqCst) == 0 {
+            self.early.store(true, Ordering::SeqCst);
+        }
+        // It may have begun meanwhile; then it has seen the mark, or is seen here.
         let cell = self.running.load(Ordering::SeqCst);
         if cell == 0 || self.interrupted.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if cell == COMMAND {
+            self.ask_host();
             return;
         }
         let this = Arc::clone(self);
@@ -76,38 +120,55 @@ impl Interrupter {
         }
     }
 
-    fn pursue(&self, cell: u64) {
-        self.ask_host();
-        let runner = self
-            .runner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let runner =
-            runner.map(|runner| runner.lock().unwrap_or_else(PoisonError::into_inner).id());
+    fn pursue(self: Arc<Self>, cell: u64) {
+        Arc::clone(&self).ask_host(cell);
+        let mut control = self.control();
+        if let Some(control) = &mut control {
+            let _ = control.interrupt();
+        }
         let mut compiled = Instant::now();
         // Until it is over: analysis may go before the compiler, and the cell after it.
-        while self.running.load(Ordering::SeqCst) == cell {
-            if end_compilers(runner) {
+        while self.is_running(cell) {
+            if end_compilers() {
                 compiled = Instant::now();
             }
             if compiled.elapsed() > PATIENCE {
                 // The snapshot of the worker takes over.
-                runner.into_iter().flat_map(forks).for_each(kill);
+                let ended = control.as_mut().map(Control::end_cell);
+                if let Some(Err(error)) = ended {
+                    tracing::warn!(%error, "the cell runner cannot be told to end the cell");
+                    control = self.control();
+                }
                 compiled = Instant::now();
             }
             thread::sleep(LOOK_AGAIN);
         }
     }
 
-    /// On a thread of its own: a host that hangs must not hold up the rest.
-    fn ask_host(&self) {
-        let (socket, session) = (self.host_socket.clone(), self.session.clone());
+    fn is_running(&self, cell: u64) -> bool {
+        self.running.load(Ordering::SeqCst) == cell
+    }
+
+    /// A connection of its own: the one that runs the cell waits for its end.
+    fn control(&self) -> Option<Control> {
+        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = runner.clone()?;
+        drop(runner);
+        Control::connect(&session).ok()
+    }
+
+    /// Cancels at the host what the cell asked of it, until the cell has ended: its request may be on
+    /// its way there. On a thread of its own: a host that hangs must not hold up the rest.
+    fn ask_host(self: Arc<Self>, cell: u64) {
         let spawned = thread::Builder::new()
             .name("cancel".to_owned())
             .spawn(move || {
-                if let Err(error) = host::client::cancel_session(&socket, &session) {
-                    tracing::debug!(%error, "no host to cancel at");
+                while self.is_running(cell) {
+                    let cancelled = host::client::cancel_session(&self.host_socket, &self.session);
+                    if let Err(error) = cancelled {
+                        tracing::debug!(%error, "no host to cancel at");
+                    }
+                    thread::sleep(LOOK_AGAIN);
                 }
             });
         if let Err(error) = spawned {
@@ -116,27 +177,20 @@ impl Interrupter {
     }
 }
 
-/// Ends the kernel's children and theirs, but for the runner: cargo and rustc. Says whether there
-/// were any.
-fn end_compilers(runner: Option<u32>) -> bool {
-    let compilers: Vec<u32> = children(std::process::id())
-        .into_iter()
-        .filter(|&child| Some(child) != runner)
-        .collect();
+/// Ends the kernel's children and theirs, but for the cell runner and its relay: cargo and rustc. Says
+/// whether there were any.
+fn end_compilers() -> bool {
+    let mut compilers = children(std::process::id());
+    compilers.retain(|&child| !is_runner_or_dead(child));
     compilers.iter().copied().for_each(end_tree);
     !compilers.is_empty()
 }
 
-/// The children of a process that are forks of it. The runner's only one is the worker; what a dead
-/// worker had started, the model host above all, is its child too and is left alone.
-fn forks(process: u32) -> Vec<u32> {
-    let command = |process: u32| fs::read(format!("/proc/{process}/cmdline")).ok();
-    let Some(own) = command(process) else {
-        return Vec::new();
-    };
-    let mut forks = children(process);
-    forks.retain(|&child| command(child).as_ref() == Some(&own));
-    forks
+fn is_runner_or_dead(process: u32) -> bool {
+    // That of a process which has ended and waits for its burial is empty.
+    let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    command.is_empty()
+        || command.split(|&byte| byte == 0).nth(1) == Some(runner::COMMAND.as_bytes())
 }
 
 fn end_tree(process: u32) {

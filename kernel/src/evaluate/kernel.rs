@@ -16,14 +16,17 @@ use super::{
     session::{self, Session},
     template::Template,
 };
+use crate::commands::{Commands, Names, Notebook, Place};
 
 /// Serves the front end of `connection_file` until it asks for the end.
 pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let host_socket = host::default_socket();
     let id = session::new_id();
     let interrupter = Arc::new(Interrupter::new(id.clone(), host_socket.clone()));
+    let names = Names::default();
     let control = Arc::new(RustControl {
         interrupter: Arc::clone(&interrupter),
+        names: names.clone(),
     });
     let settings = Settings {
         connection_file: connection_file.to_owned(),
@@ -32,12 +35,36 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let data = data.to_owned();
     // What fails in here is told by every cell, where a user looks; a kernel that ends tells nobody.
     let language = move |_: Publisher| {
-        open(id, &data, host_socket, interrupter)
-            .map(|rust| Box::new(rust) as Box<dyn Language>)
+        commands(id, data, host_socket, interrupter, names)
+            .map(|commands| Box::new(commands) as Box<dyn Language>)
             .map_err(|error| language::unusable(&error))
     };
     jupyter::run(&settings, control, language)?;
     Ok(())
+}
+
+/// Commands, which answer at once, and Rust, which comes up beside them.
+fn commands(
+    id: String,
+    data: PathBuf,
+    host_socket: PathBuf,
+    interrupter: Arc<Interrupter>,
+    names: Names,
+) -> Result<Commands> {
+    let place = Place {
+        session: id.clone(),
+        session_dir: Session::runtime_folder(&id, &host::prepare_folder(&host_socket)?),
+        host_socket: host_socket.clone(),
+        // Now: while evcxr is coming up, this process is in another folder for a moment.
+        working_dir: std::env::current_dir().context("the current folder is gone")?,
+    };
+    let stop = Arc::clone(&interrupter);
+    let rust = move || {
+        open(id, &data, host_socket, interrupter)
+            .map(|rust| Box::new(rust) as Box<dyn Notebook>)
+            .map_err(|error| language::unusable(&error))
+    };
+    Commands::start(place, stop, names, rust).context("cannot start a thread")
 }
 
 fn open(
@@ -62,12 +89,7 @@ pub fn build_template(data: &Path) -> Result<()> {
     let runtime = host::prepare_folder(&host_socket)?;
     let session = Session::create(session::new_id(), &runtime, data)
         .context("cannot make a folder to build in")?;
-    let surroundings = Surroundings {
-        working_dir: std::env::current_dir().context("the current folder is gone")?,
-        session: &session,
-        host_socket,
-        data_dir: data,
-    };
+    let surroundings = Surroundings::of(&session, host_socket, data)?;
     // The runner writes into the session's pipes: someone has to hold them open.
     let _pump = super::output::Pump::start(session.runtime_dir(), Arc::new(super::sink::Nowhere))?;
     template.build(|folder| context::compile_template(&template, folder, &surroundings))
@@ -80,6 +102,7 @@ pub fn template_is_built(data: &Path) -> Result<bool> {
 
 struct RustControl {
     interrupter: Arc<Interrupter>,
+    names: Names,
 }
 
 impl Control for RustControl {
@@ -107,7 +130,15 @@ impl Control for RustControl {
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
-        completeness::judge(code)
+        completeness::judge(code, &|name| self.names.contains(name))
+    }
+
+    fn cell_begins(&self) {
+        self.interrupter.expect_cell();
+    }
+
+    fn cell_ended(&self) {
+        self.interrupter.expect_none();
     }
 
     fn interrupt(&self) {

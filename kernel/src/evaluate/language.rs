@@ -1,48 +1,27 @@
-//! Rust as the kernel's language: cells by evcxr, in the runner; their output by the pump and the
-//! display socket.
+//! Rust as the kernel's language: what the protocol asks of it, answered by the evaluation of cells
+//! and by evcxr's analysis.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, path::PathBuf, sync::Arc};
 
-use anyhow::{Context as _, Result};
-use evcxr::{CommandContext, EvalOutputs};
+use anyhow::Result;
 use jupyter::{Cell, CellError, Completion, Completions, Language, Outcome, Publisher};
-use wire::{FailureKind, cell::CellFailure, mime::Bundle};
+use wire::{cell::CellFailure, mime::Bundle};
 
 use super::{
     content::Piece,
-    context::{self, Surroundings},
-    displays::{Displays, Inbox},
     errors,
+    evaluation::{Evaluation, Outputs},
     interrupt::Interrupter,
-    output::Pump,
     session::Session,
-    sink::{Sink, Stream},
-    template::Template,
 };
 
 /// Evaluates cells of Rust.
 pub struct Rust {
-    context: CommandContext,
-    parts: Parts,
-    /// The library's folder.
-    library: PathBuf,
-}
-
-/// What an evaluation needs beside evcxr.
-struct Parts {
-    pump: Arc<Pump>,
-    inbox: Arc<Inbox>,
-    outlet: Arc<Outlet>,
-    interrupter: Arc<Interrupter>,
-    _session: Session,
+    pub(super) evaluation: Evaluation,
 }
 
 impl Rust {
-    /// Brings evcxr up. Takes seconds.
+    /// Makes everything ready that a cell needs; evcxr goes on loading.
     ///
     /// # Errors
     /// The toolchain, the library for cells, or the session's pipes cannot be used.
@@ -52,120 +31,9 @@ impl Rust {
         host_socket: PathBuf,
         interrupter: Arc<Interrupter>,
     ) -> Result<Self> {
-        let outlet = Arc::new(Outlet::default());
-        let sink: Arc<dyn Sink> = Arc::clone(&outlet) as Arc<dyn Sink>;
-        let pump = Arc::new(Pump::start(session.runtime_dir(), Arc::clone(&sink))?);
-        let inbox = Arc::new(Inbox::default());
-        Displays::start(
-            &session.cell_socket(),
-            Arc::clone(&pump),
-            sink,
-            Arc::clone(&inbox),
-        )?;
-        let working_dir = std::env::current_dir().context("the current folder is gone")?;
-        let surroundings = Surroundings {
-            working_dir,
-            session: &session,
-            host_socket,
-            data_dir: data,
-        };
-        let template = Template::locate(data)?;
-        template.build(|folder| context::compile_template(&template, folder, &surroundings))?;
-        template.copy_to(session.crate_dir())?;
-        let context = context::open(session.crate_dir(), &template.library(), &surroundings)?;
-        interrupter.set_runner(context.process_handle());
-        // What the first compilations printed belongs to no cell.
-        pump.end_cell();
-        Ok(Self {
-            context,
-            library: template.library(),
-            parts: Parts {
-                pump,
-                inbox,
-                outlet,
-                interrupter,
-                _session: session,
-            },
-        })
+        let evaluation = Evaluation::open(session, data, host_socket, interrupter)?;
+        Ok(Self { evaluation })
     }
-
-    /// Runs code and gives its own outputs (those of commands), or the error it ended in.
-    fn run(&mut self, code: &str, count: u32) -> Result<EvalOutputs, CellError> {
-        let Self {
-            context,
-            parts,
-            library,
-        } = self;
-        let code = &set_optimisation(context, library, code)?;
-        parts.interrupter.start_cell();
-        // A fault of evcxr must not end the kernel with all that the user has.
-        let result = catch_unwind(AssertUnwindSafe(|| context.execute(code)));
-        let printed = parts.pump.end_cell();
-        if let Some(value) = printed.and_then(|value| parts.inbox.keep(value)) {
-            parts.outlet.result(value);
-        }
-        let interrupted = parts.interrupter.end_cell();
-        let failure = parts.inbox.take_failure();
-        if interrupted && (failure.is_some() || !matches!(result, Ok(Ok(_)))) {
-            return Err(errors::plain(
-                FailureKind::Interrupted.name(),
-                "the cell was interrupted",
-            ));
-        }
-        if let Some(failure) = failure {
-            let generated = context.last_source().unwrap_or_default();
-            return Err(errors::from_failure(code, count, &generated, &failure));
-        }
-        match result {
-            Ok(Ok(outputs)) => {
-                // evcxr's `:clear` takes the library away along with the user's own.
-                if code.lines().any(|line| line.trim() == ":clear") {
-                    context
-                        .execute(context::PRELUDE)
-                        .map_err(|error| errors::plain("EvaluationError", &error.to_string()))?;
-                }
-                Ok(outputs)
-            }
-            Ok(Err(evcxr::Error::CompilationErrors(list))) => {
-                Err(errors::from_compiler(code, count, &list))
-            }
-            Ok(Err(error)) => Err(errors::plain("EvaluationError", &error.to_string())),
-            Err(_) => Err(errors::plain(
-                "InternalError",
-                "the evaluation itself failed; variables may be inconsistent",
-            )),
-        }
-    }
-}
-
-/// Carries out `:opt` and leaves the rest of the cell: evcxr's own would put the bare number where
-/// [`context::optimisation`] has more.
-fn set_optimisation(
-    context: &mut CommandContext,
-    library: &Path,
-    code: &str,
-) -> Result<String, CellError> {
-    let mut rest = String::with_capacity(code.len());
-    for line in code.split_inclusive('\n') {
-        let mut words = line.split_whitespace();
-        if words.next() != Some(":opt") {
-            rest.push_str(line);
-            continue;
-        }
-        let level = words.next().unwrap_or("2");
-        if !matches!(level, "0" | "1" | "2" | "3") {
-            return Err(errors::plain(
-                "InvalidArgument",
-                &format!("`:opt {level}`: a level is 0, 1, 2 or 3"),
-            ));
-        }
-        context
-            .set_opt_level(&context::optimisation(level, library))
-            .map_err(|error| errors::plain("EvaluationError", &error.to_string()))?;
-        // The lines behind keep their numbers.
-        rest.push('\n');
-    }
-    Ok(rest)
 }
 
 /// Why no cell can run.
@@ -179,19 +47,18 @@ pub fn unusable(reason: &anyhow::Error) -> CellError {
     errors::from_failure("", 0, "", &failure)
 }
 
-/// Asking what a `String` can do makes the analyser read the standard library and ours, which the
-/// first `let` would otherwise wait seconds for.
+/// Asking what a `String` can do makes the analyser read the standard library and ours, for which
+/// the first completion would otherwise wait seconds.
 const WARM_UP: &str = "let text = String::new(); text.";
 
 impl Language for Rust {
     fn warm_up(&mut self) {
-        self.complete(WARM_UP, WARM_UP.len());
+        self.evaluation.analyst().warm_up(WARM_UP);
     }
 
     fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome {
-        self.parts.outlet.attach(out.clone());
-        self.parts.inbox.start_cell();
-        match self.run(&cell.code, cell.count) {
+        self.evaluation.attach(out);
+        match self.evaluation.run(&cell.code, cell.count) {
             Ok(outputs) => {
                 if let Some(bundle) = bundle(outputs) {
                     out.result(bundle);
@@ -203,19 +70,16 @@ impl Language for Rust {
     }
 
     fn evaluate(&mut self, expression: &str) -> Result<Bundle, CellError> {
-        self.parts.inbox.start_cell();
-        self.parts.inbox.capture_value();
-        self.run(expression, 0)?;
-        Ok(self.parts.inbox.captured_value().unwrap_or_default())
+        self.evaluation.value_of(expression)
     }
 
     fn complete(&mut self, code: &str, cursor: usize) -> Completions {
-        let nothing = Completions {
-            start: cursor,
-            end: cursor,
-            ..Completions::default()
-        };
-        match catch_unwind(AssertUnwindSafe(|| self.context.completions(code, cursor))) {
+        let text = code.to_owned();
+        let found = self
+            .evaluation
+            .analyst()
+            .ask(move |context| context.completions(&text, cursor));
+        match found {
             Ok(Ok(found)) => Completions {
                 start: found.start_offset,
                 end: found.end_offset,
@@ -229,7 +93,11 @@ impl Language for Rust {
                     })
                     .collect(),
             },
-            _ => nothing,
+            _ => Completions {
+                start: cursor,
+                end: cursor,
+                ..Completions::default()
+            },
         }
     }
 
@@ -239,7 +107,11 @@ impl Language for Rust {
             + rest
                 .find(|c: char| !(c.is_alphanumeric() || c == '_'))
                 .unwrap_or(rest.len());
-        let (text, html) = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end)))
+        let text = code.to_owned();
+        let (text, html) = self
+            .evaluation
+            .analyst()
+            .ask(move |context| context.hover_at(&text, end))
             .ok()?
             .ok()?;
         let known = !text.starts_with("No documentation found");
@@ -248,75 +120,10 @@ impl Language for Rust {
 }
 
 /// What a command such as `:vars` answers.
-fn bundle(outputs: EvalOutputs) -> Option<Bundle> {
+fn bundle(outputs: Outputs) -> Option<Bundle> {
     let mut bundle = Bundle::default();
-    for (mime, content) in outputs.content_by_mime_type {
+    for (mime, content) in outputs {
         Piece::gather(&mut bundle, &mime, content);
     }
     (!bundle.data.is_empty()).then_some(bundle)
-}
-
-/// Where cells' outputs go: the front end of the last cell, and nowhere before the first.
-#[derive(Default)]
-struct Outlet {
-    publisher: Mutex<Option<Publisher>>,
-}
-
-impl Outlet {
-    fn attach(&self, publisher: Publisher) {
-        *self
-            .publisher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(publisher);
-    }
-
-    /// The publisher itself is called without the lock: asking for input takes as long as a user.
-    fn publisher(&self) -> Option<Publisher> {
-        self.publisher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl Sink for Outlet {
-    fn stream(&self, stream: Stream, text: &str) {
-        let stream = match stream {
-            Stream::Stdout => jupyter::Stream::Stdout,
-            Stream::Stderr => jupyter::Stream::Stderr,
-        };
-        if let Some(out) = self.publisher() {
-            out.stream(stream, text);
-        }
-    }
-
-    fn display(&self, bundle: Bundle, display_id: Option<&str>) {
-        if let Some(out) = self.publisher() {
-            out.display(bundle, display_id);
-        }
-    }
-
-    fn update_display(&self, bundle: Bundle, display_id: &str) {
-        if let Some(out) = self.publisher() {
-            out.update_display(bundle, display_id);
-        }
-    }
-
-    fn result(&self, bundle: Bundle) {
-        if let Some(out) = self.publisher() {
-            out.result(bundle);
-        }
-    }
-
-    fn clear_output(&self, wait: bool) {
-        if let Some(out) = self.publisher() {
-            out.clear_output(wait);
-        }
-    }
-
-    fn input(&self, prompt: &str, password: bool) -> Result<String, String> {
-        let out = self.publisher().ok_or("no cell runs")?;
-        out.input(prompt, password)
-            .map_err(|error| error.to_string())
-    }
 }

@@ -1,19 +1,27 @@
 //! Evaluating cells: evcxr compiles them and keeps the record of variables, our own runner runs
 //! them, and what they show reaches the front end as it is written.
 
+mod analyst;
+pub mod busy;
 pub mod compile;
 mod completeness;
 mod content;
 mod context;
+pub mod control;
+mod direct;
 mod displays;
-mod errors;
-mod interrupt;
+pub mod errors;
+mod evaluation;
+mod inspection;
+pub mod interrupt;
 mod kernel;
 mod language;
+mod outlet;
 mod output;
 mod rewrite;
 pub mod session;
 mod sink;
 mod template;
+mod unsafe_folder;
 
 pub use kernel::{build_template, run, template_is_built};

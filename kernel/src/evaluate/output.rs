@@ -11,6 +11,7 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -33,6 +34,9 @@ const HOLD: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
 };
+/// How long a rich content that has begun may take to end. A program prints it in one go; a beginning
+/// that nothing ends must not keep from the user what comes behind it.
+const BLOCK_HOLD: Duration = Duration::from_secs(5);
 /// The largest size an unprivileged process may give a pipe by default.
 const PIPE_SIZE: usize = 1 << 20;
 
@@ -62,6 +66,7 @@ impl Pump {
             wake: Arc::clone(&wake),
             sink,
             value: None,
+            block_since: None,
         };
         thread::Builder::new()
             .name("output".to_owned())
@@ -97,13 +102,14 @@ struct Reader {
     sink: Arc<dyn Sink>,
     /// Contents of one value that were printed one after the other.
     value: Option<Bundle>,
+    /// Since when a rich content has been held that has not ended.
+    block_since: Option<Instant>,
 }
 
 impl Reader {
     fn run(mut self) {
         loop {
-            let holds = self.stdout.splitter.holds_short() || self.stderr.splitter.holds_short();
-            let limit = holds.then_some(HOLD);
+            let limit = self.patience();
             let ready = {
                 let mut fds = [
                     PollFd::new(&self.stdout.fd, PollFlags::IN),
@@ -118,6 +124,8 @@ impl Reader {
             };
             if ready == 0 {
                 self.flush_short();
+            }
+            if self.give_up_block() || ready == 0 {
                 continue;
             }
             self.read_available();
@@ -131,6 +139,32 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// How long to wait for more before something that is held has to go out.
+    fn patience(&self) -> Option<Timespec> {
+        if self.stdout.splitter.holds_short() || self.stderr.splitter.holds_short() {
+            return Some(HOLD);
+        }
+        let left = BLOCK_HOLD.saturating_sub(self.block_since?.elapsed());
+        Timespec::try_from(left).ok()
+    }
+
+    /// Publishes as text a rich content that does not end. `false` when there is none.
+    fn give_up_block(&mut self) -> bool {
+        if self
+            .block_since
+            .is_none_or(|since| since.elapsed() < BLOCK_HOLD)
+        {
+            return false;
+        }
+        self.block_since = None;
+        let held = self.stdout.splitter.flush();
+        self.publish_stdout(held.into_iter().collect());
+        if let Some(held) = self.stderr.splitter.flush() {
+            self.publish_stderr(held);
+        }
+        true
     }
 
     fn answer(&mut self, request: Request) {
@@ -161,6 +195,12 @@ impl Reader {
             for piece in self.stderr.splitter.push(&buffer[..from_stderr]) {
                 self.publish_stderr(piece);
             }
+            let holds = self.stdout.splitter.holds_block() || self.stderr.splitter.holds_block();
+            if !holds {
+                self.block_since = None;
+            } else if self.block_since.is_none() {
+                self.block_since = Some(Instant::now());
+            }
             if from_stdout == 0 && from_stderr == 0 {
                 return;
             }
@@ -182,6 +222,7 @@ impl Reader {
         if let Some(rest) = self.stderr.splitter.flush() {
             self.publish_stderr(rest);
         }
+        self.block_since = None;
         self.stdout.splitter.start_cell();
         self.stderr.splitter.start_cell();
     }

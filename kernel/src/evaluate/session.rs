@@ -46,11 +46,12 @@ fn hold(folder: &Path) -> io::Result<File> {
 impl Session {
     /// Makes the folders and the pipes below `runtime` (pipes, socket) and `data` (the crate).
     pub fn create(id: String, runtime: &Path, data: &Path) -> io::Result<Self> {
+        let folder = Self::runtime_folder(&id, runtime);
         let kernels = runtime.join("kernels");
         let crates = data.join("sessions");
         remove_leftovers(&kernels);
         remove_leftovers(&crates);
-        let (runtime, crate_dir) = (kernels.join(&id), crates.join(&id));
+        let (runtime, crate_dir) = (folder, crates.join(&id));
         for folder in [&runtime, &crate_dir, &runtime.join(CONFIG_DIR)] {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -74,6 +75,11 @@ impl Session {
             )?;
         }
         Ok(session)
+    }
+
+    /// Where the folder with the pipes and the socket is, or will be once the session is made.
+    pub fn runtime_folder(id: &str, runtime: &Path) -> PathBuf {
+        runtime.join("kernels").join(id)
     }
 
     /// The folder with the pipes and the socket.

@@ -5,8 +5,11 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +26,16 @@ static LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// Name of evcxr's own crate: what it builds is a cell, and never taken over.
 const CELL_CRATE: &str = "ctx";
+
+/// A template's file that is locked by those who use it, and written to when one begins.
+const IN_USE: &str = "used";
+/// Templates of other binaries and toolchains go when nobody has used them for so long.
+const KEPT: Duration = Duration::from_hours(30 * 24);
+/// What a template is called while it is removed.
+const REMOVED: &str = "removed";
+
+/// The template that this process uses. Held until it ends: sessions compile against the sources.
+static HELD: OnceLock<File> = OnceLock::new();
 
 /// Where the library of this binary, for this toolchain, lies or is to lie.
 pub struct Template {
@@ -68,8 +81,11 @@ impl Template {
     /// Unpacks the sources and has `compile` build them in a folder, unless that was done before.
     /// Two processes that build at once end in one template.
     pub fn build(&self, compile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        fs::create_dir_all(&self.root)
-            .with_context(|| format!("cannot make `{}`", self.root.display()))?;
+        let held = self
+            .enter()
+            .with_context(|| format!("cannot use `{}`", self.root.display()))?;
+        HELD.get_or_init(|| held);
+        self.remove_unused();
         let lock = File::create(self.root.join("lock"))?;
         lock.lock()?;
         if self.is_built() {
@@ -87,6 +103,42 @@ impl Template {
         compile(&partial).context("cannot build the library for cells")?;
         fs::rename(&partial, self.crate_dir())?;
         Ok(())
+    }
+
+    /// Says that this template is in use, for as long as the file lives.
+    fn enter(&self) -> io::Result<File> {
+        loop {
+            fs::create_dir_all(&self.root)?;
+            let path = self.root.join(IN_USE);
+            let file = File::create(&path)?;
+            file.lock_shared()?;
+            file.set_modified(SystemTime::now())?;
+            // It may have been removed with its folder while this waited for the lock.
+            if is_same(&file, &path)? {
+                return Ok(file);
+            }
+        }
+    }
+
+    /// Removes the templates of other keys that nobody has used for [`KEPT`]. What cannot be removed
+    /// is left to the next one.
+    fn remove_unused(&self) {
+        let Some(entries) = self
+            .root
+            .parent()
+            .and_then(|cells| fs::read_dir(cells).ok())
+        else {
+            return;
+        };
+        for folder in entries.flatten().map(|entry| entry.path()) {
+            if folder.extension().is_some_and(|end| end == REMOVED) {
+                let _ = fs::remove_dir_all(folder);
+            } else if folder != self.root
+                && let Err(error) = remove_if_unused(&folder)
+            {
+                tracing::debug!(folder = %folder.display(), %error, "an old library stays");
+            }
+        }
     }
 
     fn unpack(&self) -> Result<()> {
@@ -123,6 +175,28 @@ impl Template {
             )
         })
     }
+}
+
+/// Whether the file is still the one of this name.
+fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+    match (file.metadata()?, fs::metadata(path)) {
+        (ours, Ok(theirs)) => Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())),
+        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        (_, Err(error)) => Err(error),
+    }
+}
+
+fn remove_if_unused(folder: &Path) -> io::Result<()> {
+    // Built by a version that had no such file, it has the lock of its building.
+    let file = File::open(folder.join(IN_USE)).or_else(|_| File::open(folder.join("lock")))?;
+    let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+    if age < KEPT || file.try_lock().is_err() {
+        return Ok(());
+    }
+    // In one step, so that nobody meets half a template.
+    let removed = folder.with_extension(REMOVED);
+    fs::rename(folder, &removed)?;
+    fs::remove_dir_all(removed)
 }
 
 fn hash_sources(folder: &Dir<'_>, hash: &mut Sha256) {
@@ -169,4 +243,33 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
             .set_modified(modified)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_templates_that_nobody_uses_are_removed() {
+        let data = tempfile::tempdir().expect("a folder");
+        let template = |key: &str| Template {
+            root: data.path().join("cells").join(key),
+        };
+        let old = SystemTime::now() - KEPT - Duration::from_secs(60);
+        let entered = |key: &str| template(key).enter().expect("a lock");
+        drop(entered("recent"));
+        let used = entered("used");
+        used.set_modified(old).expect("a time");
+        entered("unused").set_modified(old).expect("a time");
+        // As older versions left it.
+        fs::create_dir_all(template("before").root).expect("a folder");
+        let lock = File::create(template("before").root.join("lock")).expect("a file");
+        lock.set_modified(old).expect("a time");
+        drop(lock);
+
+        template("own").remove_unused();
+        let left = |key: &str| template(key).root.exists();
+        assert!(left("recent") && left("used"), "one in use was removed");
+        assert!(!left("unused") && !left("before"));
+    }
 }

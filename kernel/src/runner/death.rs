@@ -1,7 +1,11 @@
 //! The end of a worker, in the user's words.
 
+use std::collections::BTreeMap;
+
 use rustix::process::{Signal, WaitStatus};
 use wire::cell::CellFailure;
+
+use super::memory::{Bytes, Usage};
 
 /// Error name, cause and its usual meaning, by signal.
 const SIGNALS: [(Signal, &str, &str); 8] = [
@@ -49,25 +53,82 @@ pub fn cause(status: WaitStatus) -> (String, String) {
     }
 }
 
-/// The failure of the cell that took its process along. `lost_threads` is what the snapshot does
-/// not have; `None` when there is no snapshot, and the variables are gone.
-pub fn failure(status: WaitStatus, lost_threads: Option<u32>) -> CellFailure {
-    let (ename, cause) = cause(status);
-    let hint = match lost_threads {
-        Some(0) => "all variables are as they were before the cell".to_owned(),
-        Some(1) => {
-            "all variables are as they were before the cell; a background thread did not survive"
-                .to_owned()
+/// What became of the variables.
+pub enum Fate {
+    /// They are as before. The snapshot has not these threads, by name.
+    Restored(Vec<String>),
+    /// There was no snapshot.
+    Lost,
+}
+
+impl Fate {
+    /// The next step for the user.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Lost => {
+                "variables are gone; loaded models are still in the model host".to_owned()
+            }
+            Self::Restored(threads) if threads.is_empty() => {
+                "all variables are as they were before the cell".to_owned()
+            }
+            Self::Restored(threads) => format!(
+                "all variables are as they were before the cell, but background threads did not \
+                 survive: {}. What they served no longer answers (a channel, an async runtime): \
+                 make it anew, and give the old one to `std::mem::forget`, since dropping it may wait",
+                counted(threads)
+            ),
         }
-        Some(n) => format!(
-            "all variables are as they were before the cell; {n} background threads did not survive"
-        ),
-        None => "variables are gone; loaded models are still in the model host".to_owned(),
-    };
+    }
+}
+
+/// ``2 × `worker`, `ticker` ``.
+fn counted(names: &[String]) -> String {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    let list = counts.iter().map(|(name, count)| match count {
+        1 => format!("`{name}`"),
+        _ => format!("{count} × `{name}`"),
+    });
+    list.collect::<Vec<_>>().join(", ")
+}
+
+/// The failure of the cell that took its process along.
+pub fn failure(status: WaitStatus, fate: &Fate) -> CellFailure {
+    let (ename, cause) = cause(status);
     CellFailure {
         ename,
         evalue: format!("the process of the cells was {cause}"),
         location: None,
-        hint: Some(hint),
+        hint: Some(fate.hint()),
+    }
+}
+
+/// The failure of the cell that was ended because it took too much memory.
+pub fn over_limit(limit: u64, usage: Usage, fate: &Fate) -> CellFailure {
+    CellFailure {
+        ename: "MemoryLimit".to_owned(),
+        evalue: format!(
+            "the cell took more memory than the limit of {}: its process {}, the snapshot of the \
+             variables {}",
+            Bytes(limit),
+            Bytes(usage.worker),
+            Bytes(usage.snapshot)
+        ),
+        location: None,
+        hint: Some(fate.hint()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_threads_are_named() {
+        let threads = ["worker", "ticker", "worker"].map(str::to_owned).to_vec();
+        let hint = Fate::Restored(threads).hint();
+        assert!(hint.contains("`ticker`, 2 × `worker`"), "{hint}");
     }
 }

@@ -9,6 +9,44 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{cell::CellFailure, frame};
 
+use super::memory::Usage;
+
+/// Kernel to supervisor, on the control socket. Each is answered by one [`ControlReply`].
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ControlOrder {
+    /// Run this function of this library: `Ended`, when it has.
+    Run { library: String, function: String },
+    /// Interrupt the programs that the running cell has started: `Done`.
+    Interrupt,
+    /// End the running cell, whatever it does; nothing when none runs: `Done`.
+    EndCell,
+    /// Bytes of memory that the cells may take, `None` for no limit: `Memory`. A limit below what
+    /// they take already is not set.
+    Limit { bytes: Option<u64> },
+}
+
+/// Supervisor to kernel.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ControlReply {
+    /// The cell has ended.
+    Ended(RunEnd),
+    /// The order has been carried out.
+    Done,
+    /// What the cells take now.
+    Memory(Usage),
+}
+
+/// How a cell ended, and what became of the variables.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// How it ended. A cell that took its process along has a failure.
+    pub end: CellEnd,
+    /// The worker died and its snapshot took over: all is as it was before the cell.
+    pub restored: bool,
+    /// The worker died without a snapshot: all variables are gone, and an empty worker waits.
+    pub lost_all: bool,
+}
+
 /// Supervisor to worker, or to the snapshot that is to become it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -16,6 +54,8 @@ pub enum Order {
     Run { library: String, function: String },
     /// The worker has died: take its place.
     Wake,
+    /// The snapshot has died: make another.
+    Snapshot,
 }
 
 /// Worker to supervisor.
@@ -28,6 +68,8 @@ pub enum Report {
     },
     /// The snapshot is the worker now, and has made one of its own.
     Awake { snapshot: SnapshotInfo },
+    /// Another snapshot has been made.
+    Renewed { snapshot: SnapshotInfo },
 }
 
 /// A snapshot, as the worker that made it knows it.
@@ -37,8 +79,8 @@ pub struct SnapshotInfo {
     pub process: Option<u32>,
     /// Why it could not be made.
     pub error: Option<String>,
-    /// The user's threads that it does not have.
-    pub threads: u32,
+    /// Names of the user's threads, which it does not have.
+    pub threads: Vec<String>,
 }
 
 /// How a cell ended.
@@ -65,6 +107,18 @@ pub enum CellStatus {
     Error,
     /// Its library could not be loaded.
     NotRun,
+    /// Its process ended before it did.
+    Died,
+}
+
+/// What has arrived on a channel.
+pub enum Arrived<T> {
+    /// A message.
+    Message(T),
+    /// Nothing yet.
+    Nothing,
+    /// The end.
+    Closed,
 }
 
 /// A stream of framed messages.
@@ -104,11 +158,13 @@ impl Channel {
     }
 
     /// What has arrived without waiting for more.
-    pub fn receive_arrived<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn receive_arrived<T: DeserializeOwned>(&mut self) -> io::Result<Arrived<T>> {
         self.stream.set_nonblocking(true)?;
         let message = match self.receive() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            other => other,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Arrived::Nothing),
+            Ok(Some(message)) => Ok(Arrived::Message(message)),
+            Ok(None) => Ok(Arrived::Closed),
+            Err(error) => Err(error),
         };
         self.stream.set_nonblocking(false)?;
         message

@@ -1,221 +1,322 @@
-//! The supervisor: evcxr's child and the worker's parent. It has one thread and no state of its own
-//! beyond the worker and its snapshot, so that it survives whatever a cell does.
+//! The supervisor: the kernel's child and the worker's parent. It has one thread and no state of its
+//! own beyond the worker and its snapshot, so that it survives whatever a cell does.
 
 use std::{
-    fs,
-    io::{self, BufRead, Write},
-    os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
-    process::ExitCode,
+    collections::VecDeque,
+    fs, io,
+    io::Write,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fd::OwnedFd,
-    process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus},
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, WaitOptions, WaitStatus},
 };
 use wire::cell::{CellFailure, CellMessage, KernelMessage};
 
 use super::{
-    SESSION_DIR_VAR, SNAPSHOT_SOCKET, death,
-    messages::{CellEnd, CellStatus, Channel, Order, Report, SnapshotInfo},
-    unsafe_fork::{self, Side},
-    worker,
+    callers::{Asked, Caller, Callers, Cell},
+    death::{self, Fate},
+    memory::{Usage, Watch},
+    messages::{CellEnd, CellStatus, Channel, ControlReply, Order, Report, RunEnd, SnapshotInfo},
+    offspring,
+    process::{News, Process},
+    snapshot::{Dormitory, Snapshot},
+    unsafe_fork,
 };
 use crate::evaluate::session::STDERR_PIPE;
 
-const EXECUTION_COMPLETE: &str = "EVCXR_EXECUTION_COMPLETE";
-const PANIC_NOTIFICATION: &str = "EVCXR_PANIC_NOTIFICATION";
-const ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
-const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
+/// How long a snapshot may take to wake. It only forks.
+const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
-/// A line that is not UTF-8 makes evcxr give up the cell without taking over anything of it: its
-/// record of variables and items stays that of before the cell, like the snapshot's memory.
-const ROLL_BACK: &[u8] = b"\xFF\n";
-
-/// Runs the runner until evcxr closes standard input. Must be called before this process starts a
-/// thread.
-pub fn run() -> ExitCode {
-    match supervise() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "the cell runner stopped: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn supervise() -> io::Result<()> {
-    unsafe_fork::clean_environment();
-    unsafe_fork::die_with_parent()?;
-    // Orphaned snapshots become this process's children.
+/// Runs the supervisor until the kernel closes standard input, which it does by ending.
+pub fn run(session: PathBuf) -> io::Result<()> {
+    let callers = Callers::listen(&session)?;
+    // Snapshots and what cells start become this process's children when their own parent dies.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let session = std::env::var_os(SESSION_DIR_VAR)
-        .map(PathBuf::from)
-        .ok_or_else(|| io::Error::other(format!("{SESSION_DIR_VAR} is not set")))?;
-    let socket = session.join(SNAPSHOT_SOCKET);
-    // A runner before this one may have left its socket.
-    let _ = fs::remove_file(&socket);
+    unsafe_fork::notice_children();
     let mut supervisor = Supervisor {
-        snapshots: UnixListener::bind(&socket)?,
-        worker: start_worker(&session)?,
+        snapshots: Dormitory::open(&session)?,
+        worker: Process::start_worker(&session)?,
         snapshot: None,
+        callers,
+        waiting: VecDeque::new(),
+        running: None,
+        has_variables: false,
+        memory: None,
         session,
     };
-    for line in io::stdin().lock().lines() {
-        let line = line?;
-        let (library, function) = parse(&line)
-            .ok_or_else(|| io::Error::other(format!("unexpected instruction `{line}`")))?;
-        if !supervisor.run(library, function)? {
-            return Ok(());
-        }
-    }
-    supervisor.worker.end();
-    Ok(())
-}
-
-fn parse(line: &str) -> Option<(&str, &str)> {
-    // The library's path may hold spaces, the function's name never does.
-    line.strip_prefix("LOAD_AND_RUN ")?.rsplit_once(' ')
-}
-
-fn start_worker(session: &Path) -> io::Result<Process> {
-    let (supervisor_end, worker_end) = UnixStream::pair()?;
-    match unsafe_fork::fork()? {
-        Side::Child => {
-            drop(supervisor_end);
-            let status = i32::from(worker::serve(worker_end, session).is_err());
-            std::process::exit(status);
-        }
-        Side::Parent(pid) => Process::new(pid, Channel::new(supervisor_end)),
-    }
+    let ended = supervisor.serve();
+    supervisor.worker.kill();
+    ended
 }
 
 struct Supervisor {
     session: PathBuf,
-    snapshots: UnixListener,
+    snapshots: Dormitory,
     worker: Process,
     snapshot: Option<Snapshot>,
+    callers: Callers,
+    /// Cells that wait for the one that runs.
+    waiting: VecDeque<Cell>,
+    running: Option<Running>,
+    /// Whether a cell has ended in this line of workers: before, there is nothing to lose.
+    has_variables: bool,
+    /// The limit of memory, if there is one.
+    memory: Option<Watch>,
 }
 
-struct Snapshot {
-    process: Process,
-    /// The user's threads that it does not have.
-    threads: u32,
-}
-
-enum Waited {
-    Reported(Report),
-    Died(WaitStatus),
+struct Running {
+    /// Who waits for it.
+    caller: Caller,
+    since: Instant,
+    /// What it took when it was ended for taking too much.
+    over_limit: Option<Usage>,
 }
 
 impl Supervisor {
-    /// Runs a cell to its end and tells evcxr. Says whether there is a worker for the next one.
-    fn run(&mut self, library: &str, function: &str) -> io::Result<bool> {
-        if let Some(status) = self.worker.try_wait()? {
-            if self.wake()?.is_none() {
-                tell_kernel(death::failure(status, None))?;
-                return Ok(false);
+    /// Returns when the kernel is gone.
+    fn serve(&mut self) -> io::Result<()> {
+        while self.wait()? {
+            for asked in self.callers.take_arrived() {
+                self.carry_out(asked)?;
             }
-            self.tell_user(&format!(
-                "between cells, the process of the cells was {}; its variables were restored",
-                death::cause(status).1
-            ))?;
+            self.keep_to_limit();
+            self.bury_orphans();
+            match self.worker.news()? {
+                News::Reported(report) => self.take_report(report)?,
+                News::Died(status) => self.replace_worker(status)?,
+                News::None => {}
+            }
+            self.look_after_snapshot()?;
+            self.start_next();
         }
-        let order = Order::Run {
-            library: library.to_owned(),
-            function: function.to_owned(),
-        };
-        // A failing send means that the worker has just died, which waiting then shows.
-        let _ = self.worker.channel.send(&order);
-        match self.worker.wait_for_report()? {
-            Waited::Reported(Report::Ended { end, snapshot }) => {
-                self.take_snapshot(snapshot)?;
-                report(&end)?;
-                Ok(true)
-            }
-            Waited::Reported(Report::Awake { .. }) => Err(io::Error::other(
-                "a worker that ran a cell says that it woke up",
-            )),
-            Waited::Died(status) => {
-                let lost_threads = self.wake()?;
-                tell_kernel(death::failure(status, lost_threads))?;
-                // Without a snapshot evcxr sees its child end, and starts another without variables.
-                if lost_threads.is_some() {
-                    let mut out = io::stdout().lock();
-                    out.write_all(ROLL_BACK)?;
-                    out.flush()?;
-                }
-                Ok(lost_threads.is_some())
-            }
+        Ok(())
+    }
+
+    /// Waits until something happens; `false` when the kernel is gone.
+    fn wait(&self) -> io::Result<bool> {
+        let stdin = io::stdin();
+        let mut fds = vec![PollFd::new(&stdin, PollFlags::IN)];
+        fds.extend(self.worker.fds());
+        fds.extend(self.snapshot.iter().flat_map(|asleep| asleep.process.fds()));
+        fds.extend(self.callers.fds());
+        let watched = self.memory.as_ref().filter(|_| self.running.is_some());
+        let limit = watched.and_then(|watch| Timespec::try_from(watch.left()).ok());
+        match poll(&mut fds, limit.as_ref()) {
+            // Nothing is ever written there: only the end arrives.
+            Ok(_) => Ok(fds[0].revents().is_empty()),
+            // A child has died.
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Puts the snapshot in the place of the dead worker, and says how many threads it lacks; `None`
-    /// when there is no snapshot that lives.
-    fn wake(&mut self) -> io::Result<Option<u32>> {
+    fn carry_out(&mut self, asked: Asked) -> io::Result<()> {
+        match asked {
+            Asked::Run(cell) => self.waiting.push_back(cell),
+            Asked::Interrupt => self.signal_offspring(Signal::INT),
+            Asked::EndCell => {
+                self.signal_offspring(Signal::KILL);
+                if self.running.is_some() {
+                    self.worker.kill();
+                }
+            }
+            Asked::Limit(connection, limit) => {
+                let usage = Usage::measure(self.worker.pid, self.snapshot_pid());
+                if limit.is_none_or(|limit| limit >= usage.total()) {
+                    self.memory = limit.map(Watch::new);
+                }
+                self.callers.reply(connection, &ControlReply::Memory(usage));
+            }
+            Asked::Forget => {
+                self.waiting.retain(|cell| cell.caller != Caller::Evcxr);
+                self.start_afresh()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the cell that has waited longest, when none runs.
+    fn start_next(&mut self) {
+        while self.running.is_none()
+            && let Some(cell) = self.waiting.pop_front()
+        {
+            // An empty library stands for a cell that has already run by another way.
+            if fs::metadata(&cell.library).is_ok_and(|library| library.len() == 0) {
+                self.callers.answer(cell.caller, RunEnd::default());
+                continue;
+            }
+            self.running = Some(Running {
+                caller: cell.caller,
+                since: Instant::now(),
+                over_limit: None,
+            });
+            // A failing send means that the worker has just died, which the next look shows.
+            let _ = self.worker.channel.send(&Order::Run {
+                library: cell.library,
+                function: cell.function,
+            });
+        }
+    }
+
+    fn take_report(&mut self, report: Report) -> io::Result<()> {
+        match report {
+            Report::Ended { end, snapshot } => {
+                self.has_variables = true;
+                self.take_snapshot(snapshot)?;
+                let Some(running) = self.running.take() else {
+                    return Ok(());
+                };
+                let ended = RunEnd {
+                    end,
+                    ..RunEnd::default()
+                };
+                self.answer(running.caller, ended)
+            }
+            Report::Renewed { snapshot } => self.take_snapshot(snapshot),
+            Report::Awake { .. } => Err(io::Error::other("a worker says that it woke up")),
+        }
+    }
+
+    /// Tells who waits for a cell that it is over.
+    fn answer(&mut self, caller: Caller, ended: RunEnd) -> io::Result<()> {
+        if let (Caller::Evcxr, Some(failure)) = (caller, &ended.end.failure) {
+            tell_kernel(failure.clone())?;
+        }
+        self.callers.answer(caller, ended);
+        Ok(())
+    }
+
+    /// The worker is dead: its snapshot takes its place, or an empty one.
+    fn replace_worker(&mut self, status: WaitStatus) -> io::Result<()> {
+        let fate = if let Some(threads) = self.wake()? {
+            Fate::Restored(threads)
+        } else {
+            self.worker = Process::start_worker(&self.session)?;
+            if std::mem::take(&mut self.has_variables) {
+                Fate::Lost
+            } else {
+                // An empty worker is all there was before the first cell.
+                Fate::Restored(Vec::new())
+            }
+        };
+        let Some(running) = self.running.take() else {
+            let (_, cause) = death::cause(status);
+            return self.tell_user(&format!(
+                "between cells, the process of the cells was {cause}\nhint: {}",
+                fate.hint()
+            ));
+        };
+        let failure = match (&self.memory, running.over_limit) {
+            (Some(watch), Some(usage)) => death::over_limit(watch.limit, usage, &fate),
+            _ => death::failure(status, &fate),
+        };
+        let is_lost = matches!(fate, Fate::Lost);
+        let ended = RunEnd {
+            end: CellEnd {
+                status: CellStatus::Died,
+                failure: Some(failure),
+                lost_variables: Vec::new(),
+            },
+            restored: !is_lost,
+            lost_all: is_lost,
+        };
+        self.answer(running.caller, ended)
+    }
+
+    /// Replaces worker and snapshot by a worker without variables.
+    fn start_afresh(&mut self) -> io::Result<()> {
+        self.worker.bury();
+        if let Some(snapshot) = self.snapshot.take() {
+            snapshot.process.bury();
+        }
+        self.running = None;
+        self.has_variables = false;
+        self.worker = Process::start_worker(&self.session)?;
+        Ok(())
+    }
+
+    /// Puts the snapshot in the place of the dead worker, and names the threads it lacks; `None` when
+    /// there is no snapshot that lives.
+    fn wake(&mut self) -> io::Result<Option<Vec<String>>> {
         let Some(Snapshot { process, threads }) = self.snapshot.take() else {
             return Ok(None);
         };
         self.worker = process;
         let _ = self.worker.channel.send(&Order::Wake);
-        match self.worker.wait_for_report()? {
-            Waited::Reported(Report::Awake { snapshot }) => {
+        match self.worker.wait_for_report(WAKE_LIMIT)? {
+            Some(Report::Awake { snapshot }) => {
                 self.take_snapshot(snapshot)?;
                 Ok(Some(threads))
             }
-            Waited::Reported(Report::Ended { .. }) => {
-                Err(io::Error::other("a snapshot says that it ran a cell"))
-            }
-            Waited::Died(_) => Ok(None),
+            Some(_) => Err(io::Error::other("a snapshot says that it ran a cell")),
+            None => Ok(None),
         }
     }
 
-    /// Takes the connection of the snapshot that the worker has announced.
     fn take_snapshot(&mut self, info: SnapshotInfo) -> io::Result<()> {
         self.snapshot = None;
-        let Some(announced) = info.process else {
-            let error = info.error.unwrap_or_default();
-            return self.tell_user(&format!(
-                "no snapshot of the variables could be made ({error}): a crash now would lose them"
-            ));
+        match self.snapshots.take(info)? {
+            Ok(snapshot) => self.snapshot = Some(snapshot),
+            Err(reason) => self.tell_user(&format!(
+                "no snapshot of the variables could be made ({reason}): a crash of the next cell \
+                 would lose them"
+            ))?,
+        }
+        Ok(())
+    }
+
+    /// A snapshot that has died is replaced at once, unless a cell runs: only its beginning counts.
+    fn look_after_snapshot(&mut self) -> io::Result<()> {
+        let Some(snapshot) = &mut self.snapshot else {
+            return Ok(());
         };
-        let pid = i32::try_from(announced).ok().and_then(Pid::from_raw);
-        let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        // Only this user's processes reach the socket; one that is not the snapshot is let go.
-        loop {
-            if !self.snapshot_is_coming(pidfd.as_ref())? {
-                return self.tell_user(
-                    "the snapshot of the variables did not start: a crash now would lose them",
-                );
-            }
-            let (stream, _) = self.snapshots.accept()?;
-            let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-            if peer.pid.as_raw_nonzero().get().unsigned_abs() == announced {
-                let process = Process::new(peer.pid, Channel::new(stream))?;
-                self.snapshot = Some(Snapshot {
-                    process,
-                    threads: info.threads,
-                });
-                return Ok(());
-            }
+        if !snapshot.process.has_ended() {
+            return Ok(());
+        }
+        self.snapshot = None;
+        if self.running.is_none() {
+            // A failing send means that the worker has died as well.
+            let _ = self.worker.channel.send(&Order::Snapshot);
+        }
+        Ok(())
+    }
+
+    fn snapshot_pid(&self) -> Option<rustix::process::Pid> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.process.pid)
+    }
+
+    /// Signals what the running cell has started.
+    fn signal_offspring(&self, signal: Signal) {
+        if let Some(running) = &self.running {
+            let age = running.since.elapsed();
+            offspring::signal(self.worker.pid, self.snapshot_pid(), age, signal);
         }
     }
 
-    /// Waits until a connection is there to accept; `false` when the snapshot ended before it made one.
-    fn snapshot_is_coming(&self, snapshot: Option<&OwnedFd>) -> io::Result<bool> {
-        let Some(snapshot) = snapshot else {
-            return Ok(false);
-        };
-        loop {
-            let mut fds = [
-                PollFd::new(&self.snapshots, PollFlags::IN),
-                PollFd::new(snapshot, PollFlags::IN),
-            ];
-            match poll(&mut fds, None) {
-                Ok(_) => return Ok(!fds[0].revents().is_empty()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+    /// Ends a cell that takes more memory than it may.
+    fn keep_to_limit(&mut self) {
+        let snapshot = self.snapshot_pid();
+        if let (Some(running), Some(watch)) = (&mut self.running, &mut self.memory)
+            && let Some(usage) = watch.exceeded(self.worker.pid, snapshot)
+        {
+            running.over_limit = Some(usage);
+            self.worker.kill();
+        }
+    }
+
+    /// Buries children that have died: what a dead worker had started, and the worker itself.
+    fn bury_orphans(&mut self) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == self.worker.pid {
+                self.worker.status = Some(status);
+            } else if let Some(snapshot) = &mut self.snapshot
+                && pid == snapshot.process.pid
+            {
+                snapshot.process.status = Some(status);
             }
         }
     }
@@ -228,112 +329,16 @@ impl Supervisor {
     }
 }
 
-/// A worker, or a snapshot that may become one.
-struct Process {
-    pid: Pid,
-    pidfd: OwnedFd,
-    channel: Channel,
-}
-
-impl Process {
-    fn new(pid: Pid, channel: Channel) -> io::Result<Self> {
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self {
-            pid,
-            pidfd,
-            channel,
-        })
-    }
-
-    /// Waits for the next report or the end of the process, whichever comes first.
-    fn wait_for_report(&mut self) -> io::Result<Waited> {
-        loop {
-            let died = {
-                let mut fds = [
-                    PollFd::new(&self.channel, PollFlags::IN),
-                    PollFd::new(&self.pidfd, PollFlags::IN),
-                ];
-                match poll(&mut fds, None) {
-                    Ok(_) => !fds[1].revents().is_empty(),
-                    Err(rustix::io::Errno::INTR) => continue,
-                    Err(error) => return Err(error.into()),
-                }
-            };
-            match self.channel.receive_arrived()? {
-                Some(report) => return Ok(Waited::Reported(report)),
-                None if died => return self.reap().map(Waited::Died),
-                // The channel has closed: the process is about to end, or must.
-                None => {
-                    let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-                }
-            }
-        }
-    }
-
-    fn reap(&self) -> io::Result<WaitStatus> {
-        let status = rustix::process::waitpid(Some(self.pid), WaitOptions::empty())?;
-        status
-            .map(|(_, status)| status)
-            .ok_or_else(|| io::Error::other("a dead worker has no status"))
-    }
-
-    fn try_wait(&self) -> io::Result<Option<WaitStatus>> {
-        Ok(
-            rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?
-                .map(|(_, status)| status),
-        )
-    }
-
-    fn end(&self) {
-        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-    }
-}
-
-/// Tells the kernel how the cell failed, then evcxr that it is over.
-fn report(end: &CellEnd) -> io::Result<()> {
-    if let Some(failure) = &end.failure {
-        tell_kernel(failure.clone())?;
-    }
-    let mut out = io::stdout().lock();
-    match end.status {
-        CellStatus::Panic => writeln!(out, "{PANIC_NOTIFICATION}")?,
-        CellStatus::Error => writeln!(out, "{ERROR_OCCURRED}")?,
-        CellStatus::NotRun => {
-            out.write_all(ROLL_BACK)?;
-            return out.flush();
-        }
-        CellStatus::Ok => {}
-    }
-    for variable in &end.lost_variables {
-        writeln!(out, "{VARIABLE_CHANGED_TYPE}{variable}")?;
-    }
-    writeln!(out, "{EXECUTION_COMPLETE}")?;
-    out.flush()
-}
-
+/// Tells how a cell failed on the cells' socket, since evcxr's protocol has no words for it.
 fn tell_kernel(failure: CellFailure) -> io::Result<()> {
     let connected =
         std::env::var_os(wire::KERNEL_SOCKET_VAR).and_then(|path| UnixStream::connect(path).ok());
     let Some(stream) = connected else {
-        // Nobody shows displays while the library is built; evcxr passes this on.
+        // Nobody shows displays while the library is built.
         return writeln!(io::stderr(), "{}: {}", failure.ename, failure.evalue);
     };
     let mut kernel = Channel::new(stream);
     kernel.send(&CellMessage::Failed(failure))?;
     kernel.receive::<KernelMessage>()?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_library_path_may_hold_spaces() {
-        assert_eq!(
-            parse("LOAD_AND_RUN /a b/lib.so run_user_code_1"),
-            Some(("/a b/lib.so", "run_user_code_1"))
-        );
-        assert_eq!(parse("SOMETHING else"), None);
-    }
 }

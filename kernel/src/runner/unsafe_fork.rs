@@ -4,7 +4,10 @@
 //! no cell runs, and those of the user. A snapshot has only the thread that forked; a lock that
 //! another thread held at that moment stays locked in it.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use rustix::process::{Pid, Signal};
 
@@ -36,12 +39,33 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
-/// Removes evcxr's own variables, which must not reach the user's code and its children.
-pub fn clean_environment() {
-    // SAFETY: no other thread exists that could read the environment meanwhile.
+/// Lets the death of a child end a wait of this process: orphans that it inherits are buried at once.
+pub fn notice_children() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, so that it may run at any time; no flag asks for restarts.
     unsafe {
-        std::env::remove_var("EVCXR_IS_RUNTIME");
-        std::env::remove_var("RUST_BACKTRACE");
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as usize;
+        libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Undoes [`notice_children`], in a child.
+pub fn ignore_children() {
+    // SAFETY: sets the disposition that every process has at first.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Closes what a new process has inherited, but for one descriptor and the standard three: sockets of
+/// the process it was forked from would stay open for as long as it lives. Their owners in this
+/// process must never be dropped: it has to end by `exit`.
+pub fn close_all_but(kept: BorrowedFd<'_>) {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: the values that own the descriptors are not used or dropped in this process.
+            unsafe { libc::close_range(first, last, 0) };
+        }
     }
 }
 

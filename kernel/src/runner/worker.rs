@@ -15,6 +15,7 @@ use wire::cell::CellFailure;
 use super::{
     SNAPSHOT_SOCKET,
     messages::{CellEnd, CellStatus, Channel, Order, Report, SnapshotInfo},
+    unsafe_environment,
     unsafe_fork::{self, Side},
     unsafe_load::VariableStore,
 };
@@ -22,7 +23,9 @@ use crate::evaluate::session::{STDERR_PIPE, STDOUT_PIPE};
 
 /// Serves cells until the supervisor closes its end.
 pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
+    unsafe_fork::ignore_children();
     unsafe_fork::die_with_parent()?;
+    prefer_as_victim(RUNNING);
     redirect_output(session)?;
     let mut worker = Worker {
         supervisor: Channel::new(supervisor),
@@ -30,19 +33,26 @@ pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
         snapshot: None,
     };
     while let Some(order) = worker.supervisor.receive()? {
-        match order {
+        let ended = match order {
             Order::Run { library, function } => {
-                let end = worker.run(&library, &function);
-                let (snapshot, woken) = worker.make_snapshot(session)?;
-                let report = if woken {
-                    Report::Awake { snapshot }
-                } else {
-                    Report::Ended { end, snapshot }
-                };
-                worker.supervisor.send(&report)?;
+                unsafe_environment::take_over(session);
+                Some(worker.run(&library, &function))
             }
+            Order::Snapshot => None,
             // Comes only to a snapshot, which waits for it in `sleep`.
-            Order::Wake => {}
+            Order::Wake => continue,
+        };
+        let before = worker.snapshot.take();
+        let (snapshot, woken) = worker.make_snapshot(session)?;
+        let report = match ended {
+            _ if woken => Report::Awake { snapshot },
+            Some(end) => Report::Ended { end, snapshot },
+            None => Report::Renewed { snapshot },
+        };
+        worker.supervisor.send(&report)?;
+        // Taking down the memory of a large one takes as long as making it: nobody waits for that.
+        if !woken {
+            end(before);
         }
     }
     Ok(())
@@ -77,15 +87,15 @@ impl Worker {
         }
     }
 
-    /// Replaces the snapshot by one of now. The new process sleeps in here; should it be woken, it
-    /// returns as well, with a snapshot of its own, and says so.
+    /// Makes a snapshot of now. The new process sleeps in here; should it be woken, it returns as
+    /// well, with a snapshot of its own, and says so.
     fn make_snapshot(&mut self, session: &Path) -> io::Result<(SnapshotInfo, bool)> {
         let mut woken = false;
         loop {
             let threads = user_threads();
-            let before = self.snapshot.take();
-            let info = match unsafe_fork::fork() {
+            let (process, error) = match self.variables.fork() {
                 Ok(Side::Child) => {
+                    prefer_as_victim(ASLEEP);
                     // Closes this copy of the worker's channel, so that its death is seen.
                     match UnixStream::connect(session.join(SNAPSHOT_SOCKET)) {
                         Ok(stream) => self.supervisor = Channel::new(stream),
@@ -94,24 +104,19 @@ impl Worker {
                     }
                     self.sleep();
                     unsafe_fork::die_with_parent()?;
+                    prefer_as_victim(RUNNING);
                     woken = true;
                     continue;
                 }
-                Ok(Side::Parent(process)) => {
-                    self.snapshot = Some(process);
-                    SnapshotInfo {
-                        process: Some(id(process)),
-                        error: None,
-                        threads,
-                    }
-                }
-                Err(error) => SnapshotInfo {
-                    process: None,
-                    error: Some(error.to_string()),
-                    threads,
-                },
+                Ok(Side::Parent(process)) => (Some(process), None),
+                Err(error) => (None, Some(error.to_string())),
             };
-            end(before);
+            self.snapshot = process;
+            let info = SnapshotInfo {
+                process: process.map(|process| process.as_raw_nonzero().get().unsigned_abs()),
+                error,
+                threads,
+            };
             return Ok((info, woken));
         }
     }
@@ -125,10 +130,6 @@ impl Worker {
     }
 }
 
-fn id(process: Pid) -> u32 {
-    process.as_raw_nonzero().get().unsigned_abs()
-}
-
 /// The snapshot is this process's child: it is this process that buries it.
 fn end(snapshot: Option<Pid>) {
     if let Some(process) = snapshot {
@@ -137,16 +138,43 @@ fn end(snapshot: Option<Pid>) {
     }
 }
 
-/// Threads beside this one that are not the library's own.
-fn user_threads() -> u32 {
+const SCORE: &str = "/proc/self/oom_score_adj";
+const RUNNING: &str = "600";
+const ASLEEP: &str = "300";
+
+/// When the machine's memory runs out, the process of the cells is to be ended rather than the kernel
+/// or the model host, and its snapshot after it. Best effort; a value may be raised by anybody.
+fn prefer_as_victim(score: &str) {
+    let _ = fs::write(SCORE, score);
+}
+
+/// For the model host, which a cell may have started: it inherits the score, and is worth more.
+pub fn stand_back_as_victim() {
+    let score = fs::read_to_string(SCORE).unwrap_or_default();
+    if [RUNNING, ASLEEP].contains(&score.trim()) {
+        prefer_as_victim("0");
+    }
+}
+
+/// Names of the threads beside this one that are not the library's own.
+fn user_threads() -> Vec<String> {
+    let comm = |thread: &Path| fs::read_to_string(thread.join("comm")).ok();
+    // A thread without a name has that of the one that started it.
+    let own = comm(Path::new("/proc/self"));
+    let this = rustix::thread::gettid().as_raw_nonzero().to_string();
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
-        return 0;
+        return Vec::new();
     };
-    let names = tasks
+    tasks
         .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-    let foreign = names.filter(|name| !name.starts_with("warmcell")).count();
-    u32::try_from(foreign).unwrap_or(u32::MAX)
+        .filter(|task| task.file_name() != this.as_str())
+        .filter_map(|task| comm(&task.path()))
+        .filter(|name| !name.starts_with("warmcell-"))
+        .map(|name| match &own {
+            Some(own) if *own == name => "unnamed".to_owned(),
+            _ => name.trim_end().to_owned(),
+        })
+        .collect()
 }
 
 fn not_run(ename: &str, evalue: String) -> CellEnd {

@@ -15,6 +15,7 @@ mod media;
 mod progress;
 mod show;
 mod status;
+mod table;
 mod tokens;
 pub mod units;
 
@@ -24,6 +25,7 @@ pub use compare::{TemplateComparison, TokenizerComparison};
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use progress::{LoadProgress, Loaded};
 pub use show::Show;
+pub use table::Table;
 
 /// A value that has a rich rendering in a notebook.
 #[diagnostic::on_unimplemented(

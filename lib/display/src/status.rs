@@ -1,10 +1,8 @@
 //! What the model host holds, as a table.
 
-use std::fmt::Write;
-
 use wire::{host::HostStatus, mime::Bundle, model::Resident};
 
-use crate::{RichDisplay, html, rendered, units};
+use crate::{RichDisplay, Table, html, rendered, units};
 
 const HEADER: [&str; 7] = [
     "model", "weights", "device", "bytes", "age", "idle", "users",
@@ -20,14 +18,12 @@ impl RichDisplay for HostStatus {
                 format!("<p>{}</p>", html::escape(&summary)),
             );
         }
-        let escaped: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.iter().map(|cell| html::escape(cell)).collect())
-            .collect();
-        rendered(
-            format!("{summary}{}", text_table(&rows)),
-            html::table(&summary, &HEADER, &escaped),
-        )
+        Table {
+            caption: summary,
+            header: HEADER.to_vec(),
+            rows,
+        }
+        .bundle()
     }
 }
 
@@ -56,23 +52,4 @@ fn row(resident: &Resident) -> Vec<String> {
         units::seconds(resident.idle_seconds),
         resident.users.to_string(),
     ]
-}
-
-/// Columns padded to their widest cell.
-fn text_table(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([HEADER[column].len()]).max().unwrap_or(0)
-    };
-    let mut text = String::new();
-    let header: Vec<String> = HEADER.iter().map(|&name| name.to_owned()).collect();
-    for row in std::iter::once(&header).chain(rows) {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let _ = write!(line, "  {cell:0$}", width(column));
-        }
-        text.push('\n');
-        text.push_str(line.trim_end());
-    }
-    text
 }

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use std::time::Duration;
+
 /// Bytes with a decimal unit: `98.4 MB`.
 pub fn bytes(count: u64) -> String {
     scaled(count as f64, &["B", "kB", "MB", "GB", "TB"])
@@ -19,6 +21,25 @@ pub fn seconds(span: f64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// A short span of time in three digits: `7 ns`, `12.3 µs`, `231 ms`; from a second on as
+/// [`seconds`].
+pub fn duration(span: Duration) -> String {
+    let nanos = span.as_nanos() as f64;
+    let (value, unit) = match nanos {
+        _ if nanos < 999.5 => (nanos, "ns"),
+        _ if nanos < 999.5e3 => (nanos / 1e3, "µs"),
+        _ if nanos < 999.5e6 => (nanos / 1e6, "ms"),
+        _ => return seconds(span.as_secs_f64()),
+    };
+    let digits = match value {
+        // Nothing is known below a nanosecond.
+        _ if unit == "ns" || value >= 99.95 => 0,
+        _ if value >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$} {unit}")
 }
 
 /// `1 token`, `2 tokens`.
@@ -67,5 +88,19 @@ mod tests {
         assert_eq!(seconds(59.0), "59.0 s");
         assert_eq!(seconds(245.2), "4 min 5 s");
         assert_eq!(seconds(7380.0), "2 h 3 min");
+    }
+
+    #[test]
+    fn short_times_have_three_digits() {
+        for (nanos, text) in [
+            (7, "7 ns"),
+            (1_234, "1.23 µs"),
+            (99_960, "100 µs"),
+            (999_600, "1.00 ms"),
+            (231_400_000, "231 ms"),
+            (1_240_000_000, "1.24 s"),
+        ] {
+            assert_eq!(duration(Duration::from_nanos(nanos)), text);
+        }
     }
 }

@@ -8,6 +8,7 @@ use wire::{
     Failure,
     generate::{GenerationConfig, Prompt},
     host::{Event, Request, Response},
+    hub::HubVariables,
     model::{Device, EMBEDDED_REPO, ModelSource, ModelSpec},
 };
 
@@ -65,7 +66,8 @@ fn main() -> Result<(), Failure> {
 
 fn ask(service: &Service, request: Request) -> Result<Response, Failure> {
     let mut answer = None;
-    service.handle(request, &Cancel::new(), &mut |event| match event {
+    let hub = HubVariables::collect(|name| std::env::var(name).ok());
+    service.handle(request, &hub, &Cancel::new(), &mut |event| match event {
         Event::Done(response) => answer = Some(Ok(response)),
         Event::Failed(failure) => answer = Some(Err(failure)),
         _ => {}

@@ -1,5 +1,7 @@
 //! Which models are in memory. One table owns them, keyed by what determines the weights; two requests
-//! for one model at once end in one load, and a load that would not fit is refused before it starts.
+//! for one model at once end in one load. Whether a load fits is `room`'s question.
+
+mod room;
 
 use std::{
     collections::HashMap,
@@ -11,7 +13,8 @@ use std::{
 
 use wire::{
     Failure, FailureKind,
-    host::{Event, UnloadTarget},
+    host::{Event, Progress, Stage, UnloadTarget},
+    hub::HubVariables,
     model::{
         DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelInfo, ModelSource,
         ModelSpec, Resident,
@@ -23,16 +26,22 @@ use crate::{
     Cancel, failures,
     families::{self, CausalLm},
     generate::{Defaults, Generator},
-    hub::{self, Wanted},
-    memory,
+    hub::{self, HubConfig, Wanted},
     tokenizer::{Shelf, Tokenizer},
     weights::Weights,
 };
+use room::{Need, Room};
 
 /// How often a waiting request looks at its cancel flag.
 const WAIT: Duration = Duration::from_millis(20);
-/// Main memory that a load must leave free: caches of sequences, and the rest of the machine.
-const HEADROOM: u64 = 64 << 20;
+
+/// On whose behalf something is loaded.
+pub struct Client<'a> {
+    /// Its way to the hub.
+    pub hub: &'a HubVariables,
+    /// Its flag to end the request.
+    pub cancel: &'a Cancel,
+}
 
 /// A model in memory.
 pub struct ResidentModel {
@@ -121,6 +130,7 @@ impl Drop for Turn<'_> {
 pub struct Residency {
     models: Mutex<HashMap<ModelSpec, Slot>>,
     tokenizers: Shelf,
+    room: Room,
 }
 
 enum Slot {
@@ -129,10 +139,18 @@ enum Slot {
 }
 
 /// A load that is under way, watched by every request for its model.
-#[derive(Default)]
 struct Load {
+    /// Where the files may come from.
+    terms: Terms,
     state: Mutex<LoadState>,
     changed: Condvar,
+}
+
+/// How a request may get at a model's files. Two that differ here can end differently.
+#[derive(Clone, PartialEq, Eq)]
+struct Terms {
+    local_files_only: bool,
+    hub: HubVariables,
 }
 
 #[derive(Default)]
@@ -147,22 +165,31 @@ impl Residency {
     pub fn model(
         &self,
         spec: &ModelSpec,
-        cancel: &Cancel,
+        client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(Arc<ResidentModel>, bool), Failure> {
         let key = key(spec)?;
+        let terms = Terms {
+            local_files_only: spec.source.local_files_only,
+            hub: client.hub.clone(),
+        };
         loop {
-            let load = match self.find(&key) {
+            let load = match self.find(&key, &terms) {
                 Found::Ready(model) => return Ok((model, true)),
                 Found::Mine(load) => {
-                    return Ok((self.lead(spec, &key, &load, cancel, sink)?, false));
+                    return Ok((self.lead(spec, &key, (&load, client), sink)?, false));
                 }
                 Found::Theirs(load) => load,
             };
-            match follow(&load, cancel, sink) {
+            match follow(&load, client.cancel, sink) {
+                Ok(model) => return Ok((model, false)),
                 // Whoever started the load gave up; this request still wants the model.
-                Err(failure) if failure.kind == FailureKind::Interrupted => cancel.check()?,
-                outcome => return Ok((outcome?, false)),
+                Err(failure) if failure.kind == FailureKind::Interrupted => {
+                    client.cancel.check()?
+                }
+                // It looked in another cache, or was not allowed what this request is.
+                Err(_) if load.terms != terms => {}
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -171,14 +198,15 @@ impl Residency {
     pub fn tokenizer(
         &self,
         source: &ModelSource,
-        cancel: &Cancel,
+        client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<Tokenizer>, Failure> {
         let key = source_key(source);
         if let Some(tokenizer) = self.tokenizers.get(&key) {
             return Ok(tokenizer);
         }
-        let files = hub::resolve(source, Wanted::Tokenizer, cancel, sink)?;
+        let config = HubConfig::new(client.hub);
+        let files = hub::resolve(&config, source, Wanted::Tokenizer, client.cancel, sink)?;
         self.tokenizers.load(key, &files, sink)
     }
 
@@ -186,10 +214,10 @@ impl Residency {
     pub fn tokenizer_of_handle(
         &self,
         spec: &TokenizerSpec,
-        cancel: &Cancel,
+        client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<Tokenizer>, Failure> {
-        let tokenizer = self.tokenizer(&spec.source, cancel, sink)?;
+        let tokenizer = self.tokenizer(&spec.source, client, sink)?;
         let key = source_key(&spec.source);
         self.tokenizers.of_handle(&key, tokenizer, spec)
     }
@@ -243,13 +271,17 @@ impl Residency {
         });
     }
 
-    fn find(&self, key: &ModelSpec) -> Found {
+    fn find(&self, key: &ModelSpec, terms: &Terms) -> Found {
         let mut models = lock(&self.models);
         match models.get(key) {
             Some(Slot::Ready(model)) => Found::Ready(Arc::clone(model)),
             Some(Slot::Loading(load)) => Found::Theirs(Arc::clone(load)),
             None => {
-                let load = Arc::new(Load::default());
+                let load = Arc::new(Load {
+                    terms: terms.clone(),
+                    state: Mutex::default(),
+                    changed: Condvar::new(),
+                });
                 models.insert(key.clone(), Slot::Loading(Arc::clone(&load)));
                 Found::Mine(load)
             }
@@ -261,8 +293,7 @@ impl Residency {
         &self,
         spec: &ModelSpec,
         key: &ModelSpec,
-        load: &Load,
-        cancel: &Cancel,
+        (load, client): (&Load, &Client<'_>),
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<ResidentModel>, Failure> {
         let mut tell = |event: Event| {
@@ -271,7 +302,7 @@ impl Residency {
             sink(event);
         };
         // A panic must not leave the others waiting for ever.
-        let work = AssertUnwindSafe(|| self.load(spec, key, cancel, &mut tell));
+        let work = AssertUnwindSafe(|| self.load(spec, key, client, &mut tell));
         let outcome = catch_unwind(work).unwrap_or_else(|_| {
             let message = format!("loading `{}` failed inside the engine", spec.source.repo);
             Err(Failure::new(FailureKind::Internal, message))
@@ -292,16 +323,29 @@ impl Residency {
         &self,
         spec: &ModelSpec,
         key: &ModelSpec,
-        cancel: &Cancel,
+        client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<ResidentModel>, Failure> {
         let started = Instant::now();
-        let files = hub::resolve(&spec.source, Wanted::Model, cancel, sink)?;
+        let config = HubConfig::new(client.hub);
+        let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = Weights::open(&files.layout)?;
-        self.check_room(&files.name, weights.bytes())?;
+        let need = Need::of(&files.name, &weights);
+        let promise = self.room.promise(need, || self.residents())?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let defaults = Defaults::read(&files.layout, &weights)?;
-        let model = families::load(&weights, &files.name, cancel, sink)?;
+        let mut tell = |event: Event| {
+            if let Event::Progress(Progress {
+                stage: Stage::Load,
+                done,
+                ..
+            }) = event
+            {
+                promise.taken(done);
+            }
+            sink(event);
+        };
+        let model = families::load(&weights, &files.name, client.cancel, &mut tell)?;
         let sizes = model.sizes();
         let info = ModelInfo {
             name: files.name,
@@ -335,39 +379,6 @@ impl Residency {
                 running: false,
             }),
             turn: Condvar::new(),
-        }))
-    }
-
-    /// Refuses what does not fit in the memory that is left.
-    fn check_room(&self, name: &str, bytes: u64) -> Result<(), Failure> {
-        let Some(available) = memory::available_bytes() else {
-            return Ok(());
-        };
-        if bytes.saturating_add(HEADROOM) <= available {
-            return Ok(());
-        }
-        let resident: Vec<String> = self
-            .ready()
-            .iter()
-            .map(|model| format!("`{}` ({})", model.info.name, megabytes(model.info.bytes)))
-            .collect();
-        let failure = Failure::new(
-            FailureKind::OutOfMemory,
-            format!(
-                "cannot load `{name}`: it takes {} and {} of memory are available; resident: {}",
-                megabytes(bytes),
-                megabytes(available),
-                if resident.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    resident.join(", ")
-                },
-            ),
-        );
-        Err(failure.hint(if resident.is_empty() {
-            "take a smaller model or a stronger quantisation"
-        } else {
-            "unload a model that is not needed, or take a stronger quantisation"
         }))
     }
 
@@ -461,10 +472,6 @@ fn source_key(source: &ModelSource) -> ModelSource {
             .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
     }
     key
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.0} MB", bytes as f64 / 1e6)
 }
 
 /// Locks; a panic elsewhere leaves these tables in a state that is still right, since each change to

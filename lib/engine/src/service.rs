@@ -9,10 +9,14 @@ use std::{
 use wire::{
     Failure, FailureKind,
     host::{Event, HostStatus, Request, Response},
+    hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident},
 };
 
-use crate::{Cancel, generate, memory, residency::Residency};
+use crate::{
+    Cancel, generate, memory,
+    residency::{Client, Residency},
+};
 
 /// The engine behind one door.
 pub struct Service {
@@ -35,10 +39,17 @@ impl Service {
         }
     }
 
-    /// Runs a request on this thread. News go to `sink` as they come; the last is always one
+    /// Runs a request on this thread, for a client with these variables. News go to `sink` as they come; the last is always one
     /// `Event::Done` or `Event::Failed`, also when the engine itself is at fault.
-    pub fn handle(&self, request: Request, cancel: &Cancel, sink: &mut dyn FnMut(Event)) {
-        let work = AssertUnwindSafe(|| self.answer(request, cancel, sink));
+    pub fn handle(
+        &self,
+        request: Request,
+        hub: &HubVariables,
+        cancel: &Cancel,
+        sink: &mut dyn FnMut(Event),
+    ) {
+        let client = Client { hub, cancel };
+        let work = AssertUnwindSafe(|| self.answer(request, &client, sink));
         let outcome = catch_unwind(work).unwrap_or_else(|panic| {
             let what = panic
                 .downcast_ref::<String>()
@@ -65,18 +76,19 @@ impl Service {
     fn answer(
         &self,
         request: Request,
-        cancel: &Cancel,
+        client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Response, Failure> {
+        let cancel = client.cancel;
         cancel.check()?;
         let tokenizer = |source: &ModelSource, sink: &mut dyn FnMut(Event)| {
-            self.residency.tokenizer(source, cancel, sink)
+            self.residency.tokenizer(source, client, sink)
         };
         Ok(match request {
             Request::LoadTokenizer(source) => {
                 Response::Tokenizer(tokenizer(&source, sink)?.info().clone())
             }
-            Request::LoadModel(spec) => Response::Model(self.load_model(&spec, cancel, sink)?),
+            Request::LoadModel(spec) => Response::Model(self.load_model(&spec, client, sink)?),
             Request::Encode {
                 tokenizer: source,
                 texts,
@@ -99,7 +111,7 @@ impl Service {
                 tokenizer: spec,
                 call,
             } => {
-                let tokenizer = self.residency.tokenizer_of_handle(&spec, cancel, sink)?;
+                let tokenizer = self.residency.tokenizer_of_handle(&spec, client, sink)?;
                 Response::Tokenize(tokenizer.answer(call, cancel)?)
             }
             Request::ApplyChatTemplate {
@@ -122,7 +134,7 @@ impl Service {
                 config,
                 stream,
             } => {
-                let (model, _) = self.residency.model(&model, cancel, sink)?;
+                let (model, _) = self.residency.model(&model, client, sink)?;
                 let turn = model.turn(cancel)?;
                 let generator = turn.generator();
                 let task = generate::Task {
@@ -142,10 +154,10 @@ impl Service {
     fn load_model(
         &self,
         spec: &ModelSpec,
-        cancel: &Cancel,
+        client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
-        let (model, was_resident) = self.residency.model(spec, cancel, sink)?;
+        let (model, was_resident) = self.residency.model(spec, client, sink)?;
         Ok(ModelInfo {
             was_resident,
             ..model.info.clone()

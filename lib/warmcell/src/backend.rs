@@ -2,7 +2,8 @@
 //! Both give a [`Call`], from which the events come and which cancels when it is dropped early.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    process,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Instant,
 };
 
@@ -10,14 +11,18 @@ use wire::{
     Failure, FailureKind,
     generate::StreamedToken,
     host::{Event, Request, Response},
+    hub::{self, HubVariables},
 };
 
 #[cfg(not(feature = "local"))]
 use crate::session as provider;
 use crate::{Error, Result, progress::Watch};
 
-/// A request under way.
+/// A request under way. A process that was forked meanwhile has nobody who brings its events, and
+/// must not touch what the lost threads were at.
 pub(crate) struct Call {
+    /// The process that made it.
+    process: u32,
     events: Receiver<Event>,
     /// Ends the request; taken when it has ended by itself.
     cancel: Option<Box<dyn FnOnce() + Send>>,
@@ -39,6 +44,7 @@ impl Call {
         lost: fn() -> Failure,
     ) -> Self {
         Self {
+            process: process::id(),
             events,
             cancel: Some(cancel),
             lost,
@@ -47,6 +53,9 @@ impl Call {
 
     /// Waits for the next event, or until a deadline.
     pub fn next(&mut self, deadline: Option<Instant>) -> Result<Next> {
+        if self.process != process::id() {
+            return Err((self.lost)().into());
+        }
         let event = match deadline {
             None => self
                 .events
@@ -75,15 +84,27 @@ impl Call {
 /// A call that is dropped before its end (an unwinding cell, an abandoned stream) stops its work.
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(cancel) = self.cancel.take() {
+        let cancel = self.cancel.take();
+        if self.process != process::id() {
+            // A receiver whose sender stopped half-way would wait for it for ever.
+            std::mem::forget(std::mem::replace(&mut self.events, mpsc::channel().1));
+            std::mem::forget(cancel);
+        } else if let Some(cancel) = cancel {
             cancel();
         }
     }
 }
 
-/// Ends what a process that is gone has left to this one, its fork.
-pub(crate) fn forget_inherited() {
-    provider::forget_inherited();
+/// The hub's variables as this process has them now, with paths that hold in any folder.
+pub(crate) fn hub_variables() -> HubVariables {
+    HubVariables::collect(|name| {
+        let value = std::env::var(name).ok()?;
+        if hub::PATHS.contains(&name) && !value.is_empty() && !value.starts_with('~') {
+            let path = std::path::absolute(&value).ok()?;
+            return path.into_os_string().into_string().ok();
+        }
+        Some(value)
+    })
 }
 
 /// Starts a request.
@@ -146,12 +167,12 @@ mod provider {
     use engine::{Cancel, Service};
     use wire::{Failure, FailureKind, host::Request};
 
-    use super::Call;
+    use super::{Call, hub_variables};
 
     static SERVICE: OnceLock<Service> = OnceLock::new();
 
     pub fn start(request: &Request) -> Result<Call, Failure> {
-        let request = request.clone();
+        let (request, hub) = (request.clone(), hub_variables());
         let service = SERVICE.get_or_init(Service::new);
         let (sender, events) = mpsc::channel();
         let cancel = Cancel::new();
@@ -160,7 +181,7 @@ mod provider {
             .name("warmcell-request".to_owned())
             .spawn(move || {
                 // A receiver that is gone has cancelled; its last events are for nobody.
-                service.handle(request, &flag, &mut |event| drop(sender.send(event)));
+                service.handle(request, &hub, &flag, &mut |event| drop(sender.send(event)));
             })
             .map_err(|error| {
                 Failure::new(
@@ -170,9 +191,6 @@ mod provider {
             })?;
         Ok(Call::new(events, Box::new(move || cancel.cancel()), lost))
     }
-
-    /// The engine's threads are not in a fork; cells, which are forked, do not use this engine.
-    pub fn forget_inherited() {}
 
     fn lost() -> Failure {
         Failure::new(

@@ -22,6 +22,7 @@ pub mod cell;
 mod chat;
 mod error;
 mod generate;
+mod measure;
 mod model;
 mod models;
 mod pipeline;
@@ -46,6 +47,7 @@ pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
 pub use error::{Error, Result};
 pub use generate::{Generate, Generation, IntoPrompt};
+pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{

@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     name: String,
     started: Instant,
     stage_started: Instant,
+    /// Bytes that were done when the stage began: a resumed download brings some along.
+    stage_from: u64,
     news: Option<Progress>,
     /// When to look again although no event came; `None` once there is nothing to show any more.
     next_frame: Option<Instant>,
@@ -47,6 +49,7 @@ impl Watch {
             name: name.cloned().unwrap_or_default(),
             started: now,
             stage_started: now,
+            stage_from: 0,
             news: None,
             next_frame: matches!(request, Request::LoadModel(_)).then(|| now + PATIENCE),
             is_stale: true,
@@ -64,6 +67,7 @@ impl Watch {
             != Some((news.stage, &news.subject))
         {
             self.stage_started = Instant::now();
+            self.stage_from = news.done;
         }
         self.news = Some(news);
         self.is_stale = true;
@@ -81,7 +85,7 @@ impl Watch {
             .news
             .as_ref()
             .filter(|_| seconds > 0.3)
-            .map(|news| news.done as f64 / seconds);
+            .map(|news| news.done.saturating_sub(self.stage_from) as f64 / seconds);
         self.draw(&LoadProgress {
             news: self.news.clone(),
             name: self.name.clone(),

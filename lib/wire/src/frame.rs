@@ -79,7 +79,14 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+    use crate::{
+        host::{ClientMessage, HostMessage, Request},
+        hub::HubVariables,
+        model::ModelSource,
+    };
 
     #[test]
     fn messages_survive_any_split_of_the_stream() {
@@ -119,5 +126,120 @@ mod tests {
             decoder.next::<String>(),
             Err(FrameError::Decode(_))
         ));
+    }
+
+    /// The messages of a stream cut by these steps, up to the first error.
+    fn decode_all<T: DeserializeOwned>(stream: &[u8], steps: &[usize]) -> Vec<T> {
+        let mut decoder = Decoder::default();
+        let mut received = Vec::new();
+        let mut rest = stream;
+        for step in steps.iter().cycle() {
+            let (chunk, after) = rest.split_at(rest.len().min((*step).max(1)));
+            rest = after;
+            decoder.push(chunk);
+            loop {
+                match decoder.next() {
+                    Ok(Some(message)) => received.push(message),
+                    Ok(None) => break,
+                    Err(_) => return received,
+                }
+            }
+            if rest.is_empty() {
+                return received;
+            }
+        }
+        received
+    }
+
+    /// What a client may send, with texts and numbers of chance.
+    fn requests() -> impl Strategy<Value = ClientMessage> {
+        let source = (".{0,20}", any::<bool>()).prop_map(|(repo, local)| ModelSource {
+            local_files_only: local,
+            ..ModelSource::new(repo)
+        });
+        let request = prop_oneof![
+            source.clone().prop_map(Request::LoadTokenizer),
+            (source.clone(), vec(".{0,30}", 0..4), any::<bool>()).prop_map(
+                |(tokenizer, texts, add_special_tokens)| Request::Encode {
+                    tokenizer,
+                    texts,
+                    add_special_tokens,
+                }
+            ),
+            (source, vec(vec(any::<u32>(), 0..9), 0..4), any::<bool>()).prop_map(
+                |(tokenizer, sequences, skip_special_tokens)| Request::Decode {
+                    tokenizer,
+                    sequences,
+                    skip_special_tokens,
+                }
+            ),
+            Just(Request::Status),
+        ];
+        let hub = prop::option::of("[!-~]{1,20}").prop_map(|value| {
+            HubVariables::collect(|name| value.clone().filter(|_| name == "HF_HOME"))
+        });
+        (any::<u64>(), request, hub).prop_map(|(id, request, hub)| ClientMessage::Request {
+            id,
+            request,
+            hub,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn requests_come_as_they_were_sent(
+            sent in vec(requests(), 1..5), steps in vec(1..50_usize, 1..9)
+        ) {
+            let stream: Vec<u8> = sent.iter().flat_map(|m| encode(m).expect("encodes")).collect();
+            prop_assert_eq!(decode_all::<ClientMessage>(&stream, &steps), sent);
+        }
+
+        /// Neither end may be brought down by what the other sends.
+        #[test]
+        fn altered_streams_never_panic(
+            sent in vec(requests(), 1..4),
+            edits in vec((any::<prop::sample::Index>(), any::<u8>()), 0..10),
+            steps in vec(1..50_usize, 1..9)
+        ) {
+            let mut stream: Vec<u8> =
+                sent.iter().flat_map(|m| encode(m).expect("encodes")).collect();
+            for (place, byte) in edits {
+                let place = place.index(stream.len());
+                stream[place] = byte;
+            }
+            drop(decode_all::<ClientMessage>(&stream, &steps));
+            drop(decode_all::<HostMessage>(&stream, &steps));
+        }
+
+        #[test]
+        fn noise_never_panics(payload in vec(any::<u8>(), 0..200), steps in vec(1..50_usize, 1..5)) {
+            let mut stream = (payload.len() as u32).to_le_bytes().to_vec();
+            stream.extend(payload);
+            drop(decode_all::<ClientMessage>(&stream, &steps));
+            drop(decode_all::<HostMessage>(&stream, &steps));
+        }
+    }
+
+    /// A list that says it has four thousand million items, in a frame of a few bytes.
+    #[test]
+    fn a_list_that_lies_about_its_length_is_an_error() {
+        let payload = [0xdd, 0xff, 0xff, 0xff, 0xff, 1];
+        let mut stream = (payload.len() as u32).to_le_bytes().to_vec();
+        stream.extend(payload);
+        let mut decoder = Decoder::default();
+        decoder.push(&stream);
+        assert!(decoder.next::<Vec<u64>>().is_err());
+    }
+
+    /// A value in a message may be any JSON; its depth must not overflow the reader's stack.
+    #[test]
+    fn a_deeply_nested_value_is_an_error() {
+        let mut payload = vec![0x91; 1 << 20];
+        payload.push(0xc0);
+        let mut stream = (payload.len() as u32).to_le_bytes().to_vec();
+        stream.extend(payload);
+        let mut decoder = Decoder::default();
+        decoder.push(&stream);
+        assert!(decoder.next::<serde_json::Value>().is_err());
     }
 }

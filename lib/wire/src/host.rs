@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Failure,
     generate::{Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
+    hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
     text::{ChatMessage, Encoding, RenderedChat, TemplateOptions},
     tokenize::{TokenizerAnswer, TokenizerCall, TokenizerSpec},
@@ -26,6 +27,8 @@ pub enum ClientMessage {
         id: u64,
         /// What to do.
         request: Request,
+        /// The client's way to the hub, should files be missing here.
+        hub: HubVariables,
     },
     /// Ends the request of this id, if it still runs.
     Cancel {

@@ -7,6 +7,7 @@ pub mod failure;
 pub mod frame;
 pub mod generate;
 pub mod host;
+pub mod hub;
 pub mod mime;
 pub mod model;
 mod packed;
@@ -19,11 +20,12 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 9] = [
+    let sources: [&[u8]; 10] = [
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
         include_bytes!("generate.rs"),
         include_bytes!("host.rs"),
+        include_bytes!("hub.rs"),
         include_bytes!("mime.rs"),
         include_bytes!("model.rs"),
         include_bytes!("packed.rs"),
@@ -56,3 +58,6 @@ pub const BINARY_VAR: &str = "WARMCELL_BIN";
 /// The environment variable that names the kernel a cell belongs to, by which its requests can be
 /// cancelled together.
 pub const SESSION_VAR: &str = "WARMCELL_SESSION";
+
+/// The environment variable that moves the folder of this program's own data.
+pub const DATA_DIR_VAR: &str = "WARMCELL_DATA_DIR";

@@ -1,7 +1,7 @@
 //! Where the two ends meet by default. Pure: the caller says what the environment says.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -24,4 +24,27 @@ pub fn host_socket(variable: Option<&OsStr>, runtime_dir: &Path) -> PathBuf {
         Some(path) => PathBuf::from(path),
         None => runtime_dir.join(SOCKET),
     }
+}
+
+/// The folder of this program's own data: [`crate::DATA_DIR_VAR`], else `$XDG_DATA_HOME/warmcell`,
+/// else `~/.local/share/warmcell`; `None` without a home. `get` looks a variable up.
+pub fn data_dir(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| {
+        let value = get(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    folder(crate::DATA_DIR_VAR).or_else(|| Some(data_home(&get)?.join("warmcell")))
+}
+
+/// The folder that programs keep their data in: `$XDG_DATA_HOME`, else `~/.local/share`.
+pub fn data_home(get: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // The specification asks to ignore relative paths.
+    let absolute = |name: &str| {
+        let value = get(name).filter(|value| Path::new(value).is_absolute());
+        value.map(PathBuf::from)
+    };
+    absolute("XDG_DATA_HOME").or_else(|| {
+        let home = get("HOME").filter(|home| !home.is_empty())?;
+        Some(Path::new(&home).join(".local/share"))
+    })
 }

@@ -1,5 +1,5 @@
 //! Requests and answers of the stand-in, one a connection: the API's `revision`, `resolve` with its
-//! redirect to a store of large files, ranges, 304, and the refusals with the hub's own codes.
+//! redirect to a store of large files, ranges, and the refusals with the hub's own codes.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -20,7 +20,6 @@ struct Request {
     method: String,
     path: String,
     range_from: Option<usize>,
-    if_none_match: Option<String>,
     has_token: bool,
 }
 
@@ -75,6 +74,9 @@ pub(crate) fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
         let counter = if head { &state.heads } else { &state.gets };
         counter.fetch_add(1, Ordering::AcqRel);
     }
+    if hangs_up(path, state) {
+        return Ok(());
+    }
     let (answer, fault) = file(path, store, &request, state);
     let length = answer.body.len();
     // A redirect's HEAD has no length of the file; elsewhere it is that of the body left out.
@@ -94,7 +96,6 @@ fn read_request(stream: &TcpStream) -> io::Result<Request> {
         method: words.next().unwrap_or_default(),
         path: words.next().unwrap_or_default(),
         range_from: None,
-        if_none_match: None,
         has_token: false,
     };
     loop {
@@ -111,7 +112,6 @@ fn read_request(stream: &TcpStream) -> io::Result<Request> {
                 let from = value.trim_start_matches("bytes=").split('-').next();
                 request.range_from = from.and_then(|from| from.parse().ok());
             }
-            "if-none-match" => request.if_none_match = Some(value.trim_matches('"').to_owned()),
             "authorization" => request.has_token = true,
             _ => {}
         }
@@ -202,9 +202,6 @@ fn file(path: &str, store: bool, request: &Request, state: &State) -> (Answer, O
         return (refusal, None);
     };
     let hash = etag(file, contents);
-    if request.if_none_match.as_deref() == Some(&hash) {
-        return (Answer::new("304 Not Modified"), None);
-    }
     if is_large(file, contents) && !store {
         let answer = Answer::new("302 Found")
             .header("Location", format!("/store/{path}"))
@@ -260,6 +257,20 @@ fn body_fault(repository: &mut Repository, request: &Request) -> Option<Fault> {
             })
         }
         fault => fault.clone(),
+    }
+}
+
+/// Whether this request of a file gets no answer; counts it.
+fn hangs_up(path: &str, state: &State) -> bool {
+    let mut repositories = state.repositories();
+    let name = path.split_once("/resolve/").map(|(name, _)| name);
+    let repository = name.and_then(|name| repositories.get_mut(name));
+    match repository.map(|repository| &mut repository.fault) {
+        Some(Some(Fault::HangUp { times })) if *times > 0 => {
+            *times -= 1;
+            true
+        }
+        _ => false,
     }
 }
 

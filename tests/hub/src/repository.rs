@@ -40,6 +40,11 @@ pub enum Fault {
         /// How often; then it works.
         times: u32,
     },
+    /// The connection ends before an answer to what is asked of a file, so many times.
+    HangUp {
+        /// How often; then it works.
+        times: u32,
+    },
     /// A range is answered with the whole file.
     NoRanges,
 }
@@ -66,13 +71,6 @@ impl Repository {
     #[must_use]
     pub fn file(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.to_owned(), contents.into());
-        self
-    }
-
-    /// Lets it fail.
-    #[must_use]
-    pub fn fault(mut self, fault: Fault) -> Self {
-        self.fault = Some(fault);
         self
     }
 

@@ -156,3 +156,57 @@ fn garbage_ends_the_connection_and_not_the_host() {
         host::client::status(&place.socket()).is_ok_and(|status| status.is_some())
     });
 }
+
+#[test]
+fn a_kernels_request_hears_its_events_and_is_cancelled_by_its_session() {
+    let place = Place::new();
+    let _host = place.start_host();
+    let socket = place.socket();
+    let (mut tokens, mut asked) = (0, false);
+    let response =
+        host::client::request(&socket, "this kernel", generate("endless"), &mut |event| {
+            tokens += usize::from(matches!(event, Event::Token(_)));
+            if tokens == 3 && !asked {
+                asked = true;
+                host::client::cancel_session(&socket, "this kernel").expect("the host hears it");
+            }
+        });
+    let Ok(Response::Generated(generated)) = response else {
+        panic!("{response:?}")
+    };
+    assert_eq!(generated.finish_reason, FinishReason::Cancelled);
+    assert!(tokens >= 3);
+}
+
+/// Its connection once stayed open with half a frame in it, in which all that came later was lost.
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let place = Place::new();
+    let _host = place.start_host_with(&[("TOY_WRITE_MS", "200")]);
+    let mut client = Client::greeted(&place.socket(), "");
+    begin_endless(&mut client, 1);
+    // The answer is far longer than a socket takes.
+    client.request(
+        2,
+        Request::Encode {
+            tokenizer: spec("toy").source,
+            texts: vec!["x".repeat(1 << 18)],
+            add_special_tokens: false,
+        },
+    );
+    wait_for("the host gives the client up", || {
+        let status = host::client::status(&place.socket()).expect("answers");
+        // This question comes from a client too.
+        status.expect("runs").clients == 1
+    });
+    // What is left in the socket comes, then the end; and nothing that is no message.
+    while client.receive().is_ok() {}
+    let other = Client::greeted(&place.socket(), "");
+    drop(other);
+    wait_for("its other request ended too", || {
+        let status = host::client::status(&place.socket())
+            .expect("answers")
+            .expect("runs");
+        status.models.iter().all(|model| model.users == 0)
+    });
+}

@@ -10,7 +10,7 @@ use std::{
 
 use wire::{
     PROTOCOL_VERSION,
-    host::{ClientMessage, Event, Request, Response},
+    host::{Event, Request, Response},
 };
 
 use crate::support::{Client, Place, printed, spec, wait_for};
@@ -107,10 +107,7 @@ fn shutdown_ends_what_runs_and_removes_the_socket() {
         },
     );
     let mut other = Client::greeted(&place.socket(), "");
-    other.send(&ClientMessage::Request {
-        id: 1,
-        request: Request::Shutdown,
-    });
+    other.request(1, Request::Shutdown);
     assert_eq!(other.event(1), Event::Done(Response::Stopping));
     assert!(host.ends());
     assert!(!place.socket().exists());

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use wire::{
     PROTOCOL_VERSION, frame,
     host::{ClientMessage, Event, Hello, HostMessage, Request, Welcome},
+    hub::HubVariables,
     model::{Device, ModelSource, ModelSpec},
 };
 
@@ -190,7 +191,11 @@ impl Client {
     }
 
     pub fn request(&mut self, id: u64, request: Request) {
-        self.send(&ClientMessage::Request { id, request });
+        self.send(&ClientMessage::Request {
+            id,
+            request,
+            hub: HubVariables::default(),
+        });
     }
 
     pub fn receive(&mut self) -> io::Result<HostMessage> {

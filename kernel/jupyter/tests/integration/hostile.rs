@@ -1,10 +1,11 @@
 //! Messages that are forged, broken or unknown, and files that a kernel must not start from.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use jupyter::{Error, Settings};
-use jupyter_protocol::messaging::{JupyterMessage, KernelInfoRequest};
+use jupyter_protocol::messaging::{ExecuteRequest, JupyterMessage, KernelInfoRequest};
 use jupyter_zmq_client::{
     create_client_control_connection, create_client_shell_connection_with_identity,
     peer_identity_for_session,
@@ -28,6 +29,13 @@ async fn a_wrong_signature_is_ignored() {
         .await
         .unwrap();
     for _ in 0..3 {
+        shell
+            .send(JupyterMessage::new(
+                ExecuteRequest::new("print forged".to_owned()),
+                None,
+            ))
+            .await
+            .unwrap();
         shell
             .send(JupyterMessage::new(KernelInfoRequest {}, None))
             .await
@@ -121,7 +129,36 @@ fn what_cannot_be_listened_on_is_refused() {
     assert!(error.to_string().contains("0.0.0.0") && error.to_string().contains("hint:"));
 
     info["ip"] = "127.0.0.1".into();
+    info["key"] = "".into();
+    std::fs::write(&path, info.to_string()).unwrap();
+    assert!(matches!(start(&path), Error::NoKey(_)));
+
+    info["key"] = "k".into();
     info["signature_scheme"] = "hmac-md5".into();
     std::fs::write(&path, info.to_string()).unwrap();
+    assert!(matches!(start(&path), Error::SignatureScheme(_)));
+}
+
+/// The key in a file that others can read is theirs to run code with.
+#[test]
+fn a_connection_file_that_others_can_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("connection.json");
+    let info = json!({
+        "ip": "127.0.0.1", "transport": "tcp", "key": "k", "signature_scheme": "hmac-md5",
+        "shell_port": 1, "iopub_port": 1, "stdin_port": 1, "control_port": 1, "hb_port": 1,
+    });
+    std::fs::write(&path, info.to_string()).unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&path, 0o644);
+    // Where nobody else can enter, it may have any mode; the signature is what is refused then.
+    assert!(matches!(start(&path), Error::SignatureScheme(_)));
+    mode(folder.path(), 0o755);
+    let error = start(&path);
+    assert!(matches!(error, Error::OpenConnectionFile(_)), "{error}");
+    assert!(error.to_string().contains("hint: chmod 600"), "{error}");
+    mode(&path, 0o600);
     assert!(matches!(start(&path), Error::SignatureScheme(_)));
 }

@@ -113,7 +113,7 @@ pub(super) fn is_commit(revision: &str) -> bool {
 }
 
 /// A name from the hub that stays inside the folder it is joined to.
-pub(super) fn safe_relative(name: &str) -> Option<&str> {
+pub(crate) fn safe_relative(name: &str) -> Option<&str> {
     let safe = name
         .split('/')
         .all(|part| !part.is_empty() && part != "." && part != ".." && !part.contains('\\'));

@@ -1,5 +1,5 @@
 //! Which files of a repository are needed, from their names: one GGUF, or configuration, tokenizer
-//! and safetensors. The same rules read the hub's listing and a snapshot on disk.
+//! and safetensors, or pickled weights where there are no others. The same rules read the hub's listing and a snapshot on disk.
 
 use std::{
     collections::BTreeSet,
@@ -15,9 +15,13 @@ use super::{
     selection::{missing_file, shown_names},
 };
 
-/// The index of weights that are split over several files.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
-const WEIGHTS: &str = "model.safetensors";
+/// What weights are called, the best first: an index over several files before the one file.
+const WEIGHTS: [&str; 4] = [
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+];
 
 /// Files that carry a vocabulary; without one of them there is no tokenizer.
 const VOCABULARIES: [&str; 10] = [
@@ -50,7 +54,7 @@ const COMPANIONS: [&str; 8] = [
 pub(super) enum Choice {
     /// One file that holds all.
     Gguf(String),
-    /// These files; [`INDEX`] among them names more.
+    /// These files; an index among them ([`index_of`]) names more.
     Folder {
         /// Names in the order of fetching, the small ones first.
         files: Vec<String>,
@@ -83,15 +87,11 @@ pub(super) fn choose(
     let complete = match wanted {
         Wanted::Tokenizer => VOCABULARIES.iter().any(|name| has(name)),
         Wanted::Model if !has("config.json") => false,
-        Wanted::Model if has(INDEX) => {
-            files.push(INDEX.to_owned());
-            true
+        Wanted::Model => {
+            let weights = WEIGHTS.iter().find(|name| has(name));
+            files.extend(weights.map(|name| (*name).to_owned()));
+            weights.is_some()
         }
-        Wanted::Model if has(WEIGHTS) => {
-            files.push(WEIGHTS.to_owned());
-            true
-        }
-        Wanted::Model => false,
     };
     if complete {
         return Ok(Choice::Folder { files });
@@ -100,6 +100,11 @@ pub(super) fn choose(
         Some(name) => Ok(Choice::Gguf(name)),
         None => Err(nothing_to_load(&source.repo, wanted, names)),
     }
+}
+
+/// The index among the files, which names more.
+pub(super) fn index_of(files: &[String]) -> Option<&String> {
+    files.iter().find(|name| name.ends_with(".index.json"))
 }
 
 /// The only GGUF file among the names; several are an error that lists them.
@@ -166,8 +171,8 @@ pub(super) fn complete_in(folder: &Path, source: &ModelSource, wanted: Wanted) -
             certain: source.gguf_file.is_some(),
         }),
         Choice::Folder { files } => {
-            if files.iter().any(|file| file == INDEX) {
-                let shards = shards(&folder.join(INDEX)).ok()?;
+            if let Some(index) = index_of(&files) {
+                let shards = shards(&folder.join(index)).ok()?;
                 if !shards.iter().all(|shard| folder.join(shard).is_file()) {
                     return None;
                 }
@@ -236,12 +241,12 @@ fn nothing_to_load(repo: &str, wanted: Wanted, names: &[String]) -> Failure {
         .hint(format!("its files: {}", shown_names(names))),
         Wanted::Model if pickled => Failure::new(
             FailureKind::Unsupported,
-            format!("`{repo}` has its weights as pickle files only"),
+            format!("`{repo}` has its weights in files of unknown names"),
         )
-        .hint("choose a revision or repository with `model.safetensors` or a GGUF file"),
+        .hint("weights that load: `model.safetensors`, `pytorch_model.bin`, or a GGUF file"),
         Wanted::Model => Failure::new(
             FailureKind::NotFound,
-            format!("`{repo}` has neither `config.json` with safetensors nor a GGUF file"),
+            format!("`{repo}` has neither `config.json` with weights nor a GGUF file"),
         )
         .hint(format!("its files: {}", shown_names(names))),
     }

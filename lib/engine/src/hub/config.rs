@@ -1,9 +1,9 @@
-//! The hub's address, the cache and the token, resolved once from the standard variables of
-//! `huggingface_hub`; and where this program keeps data of its own.
+//! The hub's address, the cache and the token, from the standard variables of `huggingface_hub` as
+//! the client has them; and where this program keeps data of its own.
 
 use std::{env, fmt, fs, path::PathBuf, time::Duration};
 
-use wire::model::EMBEDDED_FILE;
+use wire::{hub::HubVariables, model::EMBEDDED_FILE};
 
 /// How the hub is reached and where files are kept.
 #[derive(Clone)]
@@ -23,15 +23,18 @@ pub struct HubConfig {
 }
 
 impl HubConfig {
-    /// Reads `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_OFFLINE` and `WARMCELL_DATA_DIR`.
-    pub fn from_env() -> Self {
+    /// By a client's variables.
+    pub fn new(variables: &HubVariables) -> Self {
+        let read = Reader(variables);
+        let endpoint = variables.get("HF_ENDPOINT").unwrap_or(PUBLIC);
         Self {
-            endpoint: endpoint(),
-            cache_dir: cache_dir(),
-            token: token(),
-            offline: is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"),
-            data_dir: data_dir(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            cache_dir: read.cache_dir(),
+            token: read.token(),
+            offline: read.is_set("HF_HUB_OFFLINE") || read.is_set("TRANSFORMERS_OFFLINE"),
+            // Not a client's: one host keeps its data in one place.
+            data_dir: wire::place::data_dir(|name| env::var_os(name))
+                .unwrap_or_else(|| PathBuf::from(".")),
             stall_timeout: Duration::from_secs(30),
         }
     }
@@ -62,83 +65,53 @@ impl fmt::Debug for HubConfig {
     }
 }
 
-/// Folder of this program's own data: `$WARMCELL_DATA_DIR`, `$XDG_DATA_HOME/warmcell` or
-/// `~/.local/share/warmcell`.
-pub fn data_dir() -> PathBuf {
-    folder("WARMCELL_DATA_DIR").unwrap_or_else(|| {
-        folder("XDG_DATA_HOME")
-            .unwrap_or_else(|| home().join(".local/share"))
-            .join("warmcell")
-    })
-}
+/// The hub's address where none is set.
+const PUBLIC: &str = "https://huggingface.co";
 
-/// Path of the embedded default model, if it is there.
-pub fn embedded_model_path() -> Option<PathBuf> {
-    let path = data_dir().join("models").join(EMBEDDED_FILE);
-    path.is_file().then_some(path)
-}
+/// What the variables mean, as `huggingface_hub/constants.py` reads them.
+struct Reader<'a>(&'a HubVariables);
 
-/// Address of the hub: `$HF_ENDPOINT`, or the public one. It can carry a password; do not show it.
-pub fn endpoint() -> String {
-    let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-    endpoint.trim_end_matches('/').to_owned()
-}
-
-/// Whether the hub answers within `timeout`; any answer will do. The error is a short reason.
-pub fn reachable(timeout: Duration) -> Result<(), String> {
-    let config = HubConfig {
-        stall_timeout: timeout,
-        ..HubConfig::from_env()
-    };
-    if config.offline {
-        return Err("HF_HUB_OFFLINE forbids using the hub".to_owned());
+impl Reader<'_> {
+    fn cache_dir(&self) -> PathBuf {
+        self.path("HF_HUB_CACHE")
+            .or_else(|| self.path("HUGGINGFACE_HUB_CACHE"))
+            .unwrap_or_else(|| self.hf_home().join("hub"))
     }
-    super::remote::probe(&config, timeout)
-}
 
-fn cache_dir() -> PathBuf {
-    folder("HF_HUB_CACHE")
-        .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
-        .unwrap_or_else(|| hf_home().join("hub"))
-}
-
-fn hf_home() -> PathBuf {
-    folder("HF_HOME").unwrap_or_else(|| {
-        folder("XDG_CACHE_HOME")
-            .unwrap_or_else(|| home().join(".cache"))
-            .join("huggingface")
-    })
-}
-
-fn token() -> Option<String> {
-    if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
-        return None;
-    }
-    text("HF_TOKEN")
-        .or_else(|| text("HUGGING_FACE_HUB_TOKEN"))
-        .or_else(|| {
-            let path = folder("HF_TOKEN_PATH").unwrap_or_else(|| hf_home().join("token"));
-            let token = fs::read_to_string(path).ok()?.trim().to_owned();
-            (!token.is_empty()).then_some(token)
+    fn hf_home(&self) -> PathBuf {
+        self.path("HF_HOME").unwrap_or_else(|| {
+            self.path("XDG_CACHE_HOME")
+                .unwrap_or_else(|| home().join(".cache"))
+                .join("huggingface")
         })
-}
+    }
 
-fn is_set(variable: &str) -> bool {
-    text(variable).is_some_and(|value| {
-        ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str())
-    })
-}
+    fn token(&self) -> Option<String> {
+        if self.is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+            return None;
+        }
+        let token = self.0.get("HF_TOKEN");
+        if let Some(token) = token.or_else(|| self.0.get("HUGGING_FACE_HUB_TOKEN")) {
+            return Some(token.to_owned());
+        }
+        let path = self.path("HF_TOKEN_PATH");
+        let path = path.unwrap_or_else(|| self.hf_home().join("token"));
+        let token = fs::read_to_string(path).ok()?.trim().to_owned();
+        (!token.is_empty()).then_some(token)
+    }
 
-fn text(variable: &str) -> Option<String> {
-    let value = env::var(variable).ok()?.trim().to_owned();
-    (!value.is_empty()).then_some(value)
-}
+    fn is_set(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| {
+            ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str())
+        })
+    }
 
-fn folder(variable: &str) -> Option<PathBuf> {
-    let value = text(variable)?;
-    match value.strip_prefix("~/") {
-        Some(rest) => Some(home().join(rest)),
-        None => Some(PathBuf::from(value)),
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.0.get(name)?;
+        match value.strip_prefix("~/") {
+            Some(rest) => Some(home().join(rest)),
+            None => Some(PathBuf::from(value)),
+        }
     }
 }
 

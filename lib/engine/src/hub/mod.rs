@@ -18,7 +18,8 @@ use wire::{
     model::{EMBEDDED_BYTES, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource},
 };
 
-pub use self::config::{HubConfig, data_dir, embedded_model_path, endpoint, reachable};
+pub(crate) use self::cache::safe_relative;
+pub use self::config::HubConfig;
 use self::{cache::RepoCache, choose::Choice, selection::shown_names};
 use crate::Cancel;
 
@@ -49,19 +50,9 @@ pub struct ModelFiles {
     pub layout: Layout,
 }
 
-/// Finds the files of a model and fetches what is missing, by the process's environment. Errors say
-/// what failed on which repository or file, and the next step.
+/// Finds the files of a model and fetches what is missing. Errors say what failed on which
+/// repository or file, and the next step. `sink` is called on the caller's thread.
 pub fn resolve(
-    source: &ModelSource,
-    wanted: Wanted,
-    cancel: &Cancel,
-    sink: &mut dyn FnMut(Event),
-) -> Result<ModelFiles, Failure> {
-    resolve_with(&HubConfig::from_env(), source, wanted, cancel, sink)
-}
-
-/// As [`resolve`], by an explicit configuration. `sink` is called on the caller's thread.
-pub fn resolve_with(
     config: &HubConfig,
     source: &ModelSource,
     wanted: Wanted,

@@ -21,8 +21,8 @@ use wire::{Failure, FailureKind, host::Event, model::ModelSource};
 use super::{
     HubConfig, Wanted,
     cache::{self, RepoCache, safe_relative},
-    choose::{self, Choice, INDEX},
-    refusal::{Asked, Refusal, transport_reason},
+    choose::{self, Choice},
+    refusal::{Asked, Refusal},
 };
 use crate::Cancel;
 
@@ -77,23 +77,6 @@ pub(super) fn fetch(
             ))
         })
     })
-}
-
-/// Whether the hub answers at all.
-pub(super) fn probe(config: &HubConfig, timeout: Duration) -> Result<(), String> {
-    let address = config.endpoint.clone();
-    let worker = thread::spawn(move || {
-        let runtime = runtime().map_err(|failure| failure.message)?;
-        let answer = runtime.block_on(async {
-            let client = Client::builder().timeout(timeout).build()?;
-            client.head(address).send().await
-        });
-        runtime.shutdown_background();
-        answer.map(drop).map_err(|error| transport_reason(&error))
-    });
-    worker
-        .join()
-        .unwrap_or_else(|_| Err("the check panicked".to_owned()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -165,8 +148,8 @@ impl Visit {
             Choice::Folder { files } => files.clone(),
         };
         self.bring(&commit, &files).await?;
-        if files.iter().any(|file| file == INDEX) {
-            let shards = choose::shards(&folder.join(INDEX))?;
+        if let Some(index) = choose::index_of(&files) {
+            let shards = choose::shards(&folder.join(index))?;
             self.bring(&commit, &shards).await?;
         }
         let revision = self.source.revision.as_deref().unwrap_or("main");
@@ -230,18 +213,22 @@ impl Visit {
         let mut retries = 0;
         loop {
             let request = self.authorised(self.direct.head(url.clone()));
-            let answer = request
-                .send()
-                .await
-                .map_err(|error| self.asked.unreached(&error))?;
-            let status = answer.status();
-            if status.is_success() || status.is_redirection() {
-                return described(name, url, answer.headers())
-                    .ok_or_else(|| self.asked.away("did not say what the file is"));
-            }
-            let refusal = Refusal::of(status, answer.headers());
-            if !refusal.is_passing() || retries == RETRIES {
-                return Err(self.asked.refused(&refusal, Some(name)));
+            match request.send().await {
+                Ok(answer) if answer.status().is_success() || answer.status().is_redirection() => {
+                    return described(name, url, answer.headers())
+                        .ok_or_else(|| self.asked.away("did not say what the file is"));
+                }
+                Ok(answer) => {
+                    let refusal = Refusal::of(answer.status(), answer.headers());
+                    if !refusal.is_passing() || retries == RETRIES {
+                        return Err(self.asked.refused(&refusal, Some(name)));
+                    }
+                }
+                // A hub that is not there stays away; a connection that was lost may come back.
+                Err(error) if error.is_connect() || retries == RETRIES => {
+                    return Err(self.asked.unreached(&error));
+                }
+                Err(_) => {}
             }
             retries += 1;
             tokio::time::sleep(Duration::from_millis(200 << retries)).await;

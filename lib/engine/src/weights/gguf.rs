@@ -1,6 +1,7 @@
 //! Headers of GGUF files (version 2 and 3, little-endian; the specification is ggml's `docs/gguf.md`).
-//! The reader trusts nothing: every count is held against the bytes that are left, so that a damaged
-//! or hostile file ends in an error and not in an allocation of its choosing.
+//! The reader trusts nothing: every count is held against the bytes that are left and against what
+//! any real model has, so that a damaged or hostile file, also a sparse one that claims to be huge,
+//! ends in an error and not in an allocation of its choosing.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,8 +12,20 @@ use std::{
 
 use wire::Failure;
 
-use super::{Description, Format, TensorEntry, Weights, open_file};
+use super::{Description, Format, TensorEntry, Tensors, Weights, check_places, open_file};
 use crate::failures;
+
+/// Longest text, in bytes: a tokenizer as JSON, which some files carry, has about 20 MB.
+const LONGEST_TEXT: u64 = 64 << 20;
+/// Longest name of a key or tensor; the specification says 65,535 and 64 bytes.
+const LONGEST_NAME: u64 = 65_535;
+/// Most bytes that all texts take together.
+const MOST_TEXT: u64 = 256 << 20;
+/// Most values of all lists together; a vocabulary of 262,144 with scores, types and merges has a
+/// little over a million.
+const MOST_VALUES: u64 = 8 << 20;
+/// Most keys and most tensors; the largest models have thousands.
+const MOST_ENTRIES: u64 = 1 << 17;
 
 /// A value of the key-value section.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +95,8 @@ pub fn open(path: &Path) -> Result<Weights, Failure> {
     let mut reader = Reader {
         source: BufReader::with_capacity(1 << 18, file),
         left: length,
+        text_left: MOST_TEXT,
+        values_left: MOST_VALUES,
     };
     let (metadata, tensors) = read_header(&mut reader, length).map_err(|error| match error {
         Fault::Io(error) => failures::io(path, &error),
@@ -119,8 +134,6 @@ fn bad<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Bad(what.into()))
 }
 
-type Tensors = BTreeMap<String, TensorEntry>;
-
 fn read_header(reader: &mut Reader, length: u64) -> Result<(Metadata, Tensors), Fault> {
     if &reader.bytes::<4>()? != b"GGUF" {
         return bad("it does not start with `GGUF`");
@@ -129,13 +142,16 @@ fn read_header(reader: &mut Reader, length: u64) -> Result<(Metadata, Tensors), 
     if !(2..=3).contains(&version) {
         return Err(Fault::Unknown(format!("GGUF version {version}")));
     }
-    let tensor_count = reader.count(24)?;
-    let pair_count = reader.count(13)?;
+    let tensor_count = reader.count(24, MOST_ENTRIES)?;
+    let pair_count = reader.count(13, MOST_ENTRIES)?;
     let mut metadata = HashMap::new();
     for _ in 0..pair_count {
-        let key = reader.text()?;
+        let key = reader.text(LONGEST_NAME)?;
         let kind = reader.u32()?;
-        metadata.insert(key, reader.value(kind, 0)?);
+        let value = reader.value(kind, 0)?;
+        if metadata.insert(key.clone(), value).is_some() {
+            return bad(format!("key `{key}` is there twice"));
+        }
     }
     let metadata = Metadata(metadata);
     let mut tensors = BTreeMap::new();
@@ -145,23 +161,32 @@ fn read_header(reader: &mut Reader, length: u64) -> Result<(Metadata, Tensors), 
             return bad(format!("tensor `{name}` is there twice"));
         }
     }
-    let alignment = metadata.count("general.alignment").unwrap_or(32) as u64;
-    if !alignment.is_power_of_two() {
-        return bad(format!("alignment {alignment} is no power of two"));
-    }
+    let alignment = alignment(&metadata)?;
     let header = reader.source.stream_position()?;
     let start = header.next_multiple_of(alignment);
     for (name, entry) in &mut tensors {
         entry.offset = entry.offset.saturating_add(start);
-        if entry.offset.saturating_add(entry.bytes) > length {
-            return bad(format!("tensor `{name}` reaches past the end of the file"));
+        if !entry.offset.is_multiple_of(alignment) {
+            return bad(format!("tensor `{name}` is not aligned"));
         }
     }
+    check_places(&tensors, length).map_err(Fault::Bad)?;
     Ok((metadata, tensors))
 }
 
+/// Bytes that every tensor begins at a multiple of.
+fn alignment(metadata: &Metadata) -> Result<u64, Fault> {
+    match metadata.0.get("general.alignment") {
+        None => Ok(32),
+        Some(&Value::Integer(bytes @ 1..=0x10_0000)) if bytes.cast_unsigned().is_power_of_two() => {
+            Ok(bytes.cast_unsigned())
+        }
+        Some(_) => bad("its alignment is no power of two below a megabyte"),
+    }
+}
+
 fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
-    let name = reader.text()?;
+    let name = reader.text(LONGEST_NAME)?;
     let dimensions = reader.u32()?;
     if !(1..=4).contains(&dimensions) {
         return bad(format!("tensor `{name}` has {dimensions} dimensions"));
@@ -197,6 +222,7 @@ fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
         bytes,
         format,
         shape,
+        strides: None,
     };
     Ok((name, entry))
 }
@@ -205,6 +231,10 @@ fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
 struct Reader {
     source: BufReader<File>,
     left: u64,
+    /// Bytes that texts may still take.
+    text_left: u64,
+    /// Values that lists may still have.
+    values_left: u64,
 }
 
 impl Reader {
@@ -223,20 +253,31 @@ impl Reader {
         Ok(u64::from_le_bytes(self.bytes()?))
     }
 
-    /// A count of items that take at least `smallest` bytes each.
-    fn count(&mut self, smallest: u64) -> Result<usize, Fault> {
+    /// A count of items that take at least `smallest` bytes each, and of which no more than `most`
+    /// are believed.
+    fn count(&mut self, smallest: u64, most: u64) -> Result<usize, Fault> {
         let count = self.u64()?;
         if count > self.left / smallest {
             return bad(format!("it announces {count} items where they cannot fit"));
         }
+        if count > most {
+            return bad(format!(
+                "it announces {count} items, over the limit of {most}"
+            ));
+        }
         Ok(count as usize)
     }
 
-    fn text(&mut self) -> Result<String, Fault> {
-        let length = self.count(1)?;
-        let mut bytes = vec![0; length];
-        self.source.read_exact(&mut bytes)?;
-        self.left -= length as u64;
+    fn text(&mut self, longest: u64) -> Result<String, Fault> {
+        let length = self.count(1, longest.min(self.text_left))? as u64;
+        self.text_left -= length;
+        let mut bytes = Vec::new();
+        // Grows with what is there: a length that lies costs nothing.
+        let read = self.source.by_ref().take(length).read_to_end(&mut bytes)?;
+        if (read as u64) < length {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+        self.left = self.left.saturating_sub(length);
         // Vocabularies hold pieces that are no UTF-8 by themselves only in damaged files; replacing
         // keeps the count of tokens right.
         Ok(String::from_utf8(bytes)
@@ -253,7 +294,7 @@ impl Reader {
             5 => Value::Integer(i32::from_le_bytes(self.bytes()?).into()),
             6 => Value::Float(f32::from_le_bytes(self.bytes()?).into()),
             7 => Value::Bool(self.bytes::<1>()?[0] != 0),
-            8 => Value::Text(self.text()?),
+            8 => Value::Text(self.text(LONGEST_TEXT)?),
             9 if depth < 4 => self.list(depth)?,
             10 => Value::Integer(self.u64()?.try_into().unwrap_or(i64::MAX)),
             11 => Value::Integer(i64::from_le_bytes(self.bytes()?)),
@@ -272,7 +313,8 @@ impl Reader {
             9 => 12,
             _ => 4,
         };
-        let count = self.count(smallest)?;
+        let count = self.count(smallest, self.values_left)?;
+        self.values_left -= count as u64;
         let mut values = Vec::new();
         for _ in 0..count {
             values.push(self.value(kind, depth + 1)?);

@@ -113,8 +113,25 @@ impl<'a> Loader<'a> {
     }
 
     fn read(&mut self, entry: &TensorEntry) -> Result<Vec<u8>, Failure> {
+        let Some(strides) = &entry.strides else {
+            return self.read_span(entry, entry.bytes as usize);
+        };
+        // A view into a storage: from its first value to its last, then in order.
+        let size = entry.format.block_bytes();
+        let last: usize = entry
+            .shape
+            .iter()
+            .zip(strides)
+            .map(|(&size, &stride)| size.saturating_sub(1) * stride)
+            .sum();
+        let span = self.read_span(entry, (last + 1) * size)?;
+        self.done = (self.done + entry.bytes).saturating_sub(span.len() as u64);
+        Ok(in_order(&span, (&entry.shape, strides), size))
+    }
+
+    fn read_span(&mut self, entry: &TensorEntry, length: usize) -> Result<Vec<u8>, Failure> {
         let (path, file) = &self.weights.files[entry.file];
-        let mut bytes = vec![0; entry.bytes as usize];
+        let mut bytes = vec![0; length];
         let mut offset = entry.offset;
         for piece in bytes.chunks_mut(PIECE) {
             self.cancel.check()?;
@@ -131,4 +148,26 @@ impl<'a> Loader<'a> {
         }
         Ok(bytes)
     }
+}
+
+/// The values of a view, each of `size` bytes, one after the other.
+fn in_order(span: &[u8], (shape, strides): (&[usize], &[usize]), size: usize) -> Vec<u8> {
+    let values: usize = shape.iter().product();
+    let mut bytes = Vec::with_capacity(values * size);
+    let mut index = vec![0; shape.len()];
+    let mut place = 0;
+    for _ in 0..values {
+        bytes.extend_from_slice(&span[place * size..][..size]);
+        // The next index, as an odometer counts.
+        for dimension in (0..shape.len()).rev() {
+            index[dimension] += 1;
+            place += strides[dimension];
+            if index[dimension] < shape[dimension] {
+                break;
+            }
+            place -= index[dimension] * strides[dimension];
+            index[dimension] = 0;
+        }
+    }
+    bytes
 }

@@ -1,18 +1,23 @@
-//! Weights on disk and how they are read: one table of tensors over a GGUF file or a folder of
-//! safetensors, and a [`Loader`] that reads each of them once, with progress, and refuses shapes that
+//! Weights on disk and how they are read: one table of tensors over a GGUF file, or over a
+//! folder of safetensors or pickles, and a [`Loader`] that reads each of them once, with progress, and refuses shapes that
 //! the model does not expect. What a tensor means is the families' matter.
 //!
 //! Files are read, not mapped: a file that shrinks under a map kills the process, and with it every
 //! other resident model; reading costs one copy out of the page cache and gives honest progress.
 
+mod archive;
+mod folder;
 mod format;
 mod gguf;
 mod loader;
+mod pickle;
 mod safetensors;
+mod torch;
 
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -36,6 +41,8 @@ pub struct TensorEntry {
     pub format: Format,
     /// Shape, outermost dimension first, as `PyTorch` has it (GGUF stores it reversed).
     pub shape: Vec<usize>,
+    /// Values between neighbours, for each dimension, where they do not stand one after the other.
+    strides: Option<Vec<usize>>,
 }
 
 impl TensorEntry {
@@ -70,7 +77,7 @@ impl Weights {
     pub fn open(layout: &Layout) -> Result<Self, Failure> {
         match layout {
             Layout::Gguf(path) => gguf::open(path),
-            Layout::Folder(folder) => safetensors::open(folder),
+            Layout::Folder(folder) => folder::open(folder),
         }
     }
 
@@ -106,6 +113,45 @@ impl Weights {
             .max_by_key(|(_, count)| *count)
             .map_or(Format::F32, |(format, _)| format)
     }
+}
+
+/// Tensors by name.
+type Tensors = BTreeMap<String, TensorEntry>;
+
+/// Refuses tensors of one file that reach past its end or into each other: they would take more
+/// memory than the file has bytes. Says what is wrong.
+fn check_places(tensors: &Tensors, length: u64) -> Result<(), String> {
+    let mut places: Vec<(u64, u64, &str)> = tensors
+        .iter()
+        .map(|(name, entry)| (entry.offset, entry.bytes, name.as_str()))
+        .filter(|(_, bytes, _)| *bytes > 0)
+        .collect();
+    places.sort_unstable();
+    let mut last_end = 0;
+    for (offset, bytes, name) in places {
+        let Some(end) = offset.checked_add(bytes).filter(|end| *end <= length) else {
+            return Err(format!("tensor `{name}` reaches past the end of the file"));
+        };
+        if offset < last_end {
+            return Err(format!("tensor `{name}` lies over another"));
+        }
+        last_end = end;
+    }
+    Ok(())
+}
+
+/// A JSON file, if it is no longer than `longest` bytes.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path, longest: u64) -> Result<T, Failure> {
+    let (file, length) = open_file(path)?;
+    if length > longest {
+        let what = format!("it has {length} bytes, over the limit of {longest}");
+        return Err(failures::corrupt(path, what));
+    }
+    let mut text = Vec::new();
+    file.take(longest)
+        .read_to_end(&mut text)
+        .map_err(|error| failures::io(path, &error))?;
+    serde_json::from_slice(&text).map_err(|error| failures::corrupt(path, error))
 }
 
 /// Opens a file and tells its length.

@@ -1,74 +1,40 @@
-//! Headers of a folder of safetensors files: `model.safetensors`, or the shards that
-//! `model.safetensors.index.json` lists, with `config.json` beside them.
+//! Headers of safetensors files. Which files make a model, `folder` decides.
 
 use std::{
-    collections::BTreeMap,
+    fmt,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-use wire::{Failure, FailureKind};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use wire::Failure;
 
-use super::{Description, Format, TensorEntry, Weights, open_file};
+use super::{Format, TensorEntry, Tensors, check_places, open_file};
 use crate::failures;
 
 /// The longest header that is read; the reference implementation has the same limit.
 const LONGEST_HEADER: u64 = 100_000_000;
+/// Most dimensions of a tensor.
+const MOST_DIMENSIONS: usize = 8;
 
-/// Reads the headers of all shards.
-pub fn open(folder: &Path) -> Result<Weights, Failure> {
-    let config = read_json(&folder.join("config.json"))?;
-    let mut files = Vec::new();
-    let mut tensors = BTreeMap::new();
-    for path in shards(folder)? {
+/// Reads the headers of these files.
+pub fn open(paths: Vec<PathBuf>) -> Result<(Tensors, Vec<(PathBuf, File)>), Failure> {
+    let (mut tensors, mut files) = (Tensors::new(), Vec::new());
+    for path in paths {
         let (mut file, length) = open_file(&path)?;
-        read_header(&path, &mut file, length, files.len(), &mut tensors)?;
+        for (name, entry) in read_header(&path, &mut file, length, files.len())? {
+            if tensors.insert(name.clone(), entry).is_some() {
+                let what = format!("tensor `{name}` is in another shard too");
+                return Err(failures::corrupt(&path, what));
+            }
+        }
         files.push((path, file));
     }
-    Ok(Weights {
-        description: Description::Json(config),
-        tensors,
-        files,
-    })
-}
-
-/// The files that hold the weights.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let single = folder.join("model.safetensors");
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let index_path = folder.join("model.safetensors.index.json");
-    if !index_path.is_file() {
-        return Err(Failure::new(
-            FailureKind::NotFound,
-            format!("`{}` holds no safetensors weights", folder.display()),
-        )
-        .hint("a folder needs `config.json` and `model.safetensors`, or pass a `.gguf` file"));
-    }
-    let index = read_json(&index_path)?;
-    let Some(map) = index["weight_map"].as_object() else {
-        return Err(failures::corrupt(&index_path, "it has no `weight_map`"));
-    };
-    let mut names: Vec<&str> = map.values().filter_map(|name| name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.iter().any(|name| name.contains(['/', '\\'])) {
-        return Err(failures::corrupt(
-            &index_path,
-            "a shard lies outside the folder",
-        ));
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
-}
-
-#[derive(Deserialize)]
-struct Header {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: (u64, u64),
+    Ok((tensors, files))
 }
 
 fn read_header(
@@ -76,8 +42,7 @@ fn read_header(
     file: &mut File,
     length: u64,
     number: usize,
-    tensors: &mut BTreeMap<String, TensorEntry>,
-) -> Result<(), Failure> {
+) -> Result<Tensors, Failure> {
     let mut size = [0; 8];
     file.read_exact(&mut size)
         .map_err(|error| failures::io(path, &error))?;
@@ -91,45 +56,110 @@ fn read_header(
     let mut text = vec![0; size as usize];
     file.read_exact(&mut text)
         .map_err(|error| failures::io(path, &error))?;
-    let entries: BTreeMap<String, serde_json::Value> =
+    let header: Header =
         serde_json::from_slice(&text).map_err(|error| failures::corrupt(path, error))?;
-    for (name, value) in entries {
-        if name == "__metadata__" {
-            continue;
-        }
-        let header: Header = serde_json::from_value(value)
-            .map_err(|error| failures::corrupt(path, format!("tensor `{name}`: {error}")))?;
+    let mut tensors = Tensors::new();
+    for (name, tensor) in header.0 {
         // A dtype that no layer takes (token-type ids, masks) must not stop a model that loads none.
-        let Some(format) = Format::from_safetensors(&header.dtype) else {
+        let Some(format) = Format::from_safetensors(&tensor.dtype) else {
             continue;
         };
-        let (begin, end) = header.data_offsets;
-        let values = header
-            .shape
-            .iter()
-            .try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
-        let expected = values.and_then(|values| format.bytes_of(values));
-        let offset = begin.saturating_add(8 + size);
-        if expected != end.checked_sub(begin) || end.saturating_add(8 + size) > length {
-            let what = format!("tensor `{name}` does not fit its place");
-            return Err(failures::corrupt(path, what));
+        let entry = tensor.entry(format, number, 8 + size).ok_or_else(|| {
+            failures::corrupt(path, format!("tensor `{name}` does not fit its place"))
+        })?;
+        if tensors.insert(name.clone(), entry).is_some() {
+            return Err(failures::corrupt(
+                path,
+                format!("tensor `{name}` is there twice"),
+            ));
         }
-        let (bytes, shape) = (end - begin, header.shape);
-        tensors.insert(
-            name,
-            TensorEntry {
-                file: number,
-                offset,
-                bytes,
-                format,
-                shape,
-            },
-        );
     }
-    Ok(())
+    check_places(&tensors, length).map_err(|what| failures::corrupt(path, what))?;
+    Ok(tensors)
 }
 
-fn read_json(path: &Path) -> Result<serde_json::Value, Failure> {
-    let text = std::fs::read(path).map_err(|error| failures::io(path, &error))?;
-    serde_json::from_slice(&text).map_err(|error| failures::corrupt(path, error))
+/// The entries of a header in its order, a name that is there twice included. Not a map of JSON
+/// values: a hundred megabytes of those take gigabytes.
+struct Header(Vec<(String, HeaderTensor)>);
+
+#[derive(Deserialize)]
+struct HeaderTensor {
+    dtype: String,
+    #[serde(deserialize_with = "dimensions")]
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+impl HeaderTensor {
+    /// The tensor's place; `None` when shape and offsets contradict each other.
+    fn entry(self, format: Format, file: usize, start: u64) -> Option<TensorEntry> {
+        let (begin, end) = self.data_offsets;
+        let bytes = end.checked_sub(begin)?;
+        let mut values = 1_u64;
+        for &size in &self.shape {
+            values = values.checked_mul(size as u64)?;
+        }
+        let entry = TensorEntry {
+            file,
+            offset: begin.checked_add(start)?,
+            bytes,
+            format,
+            shape: self.shape,
+            strides: None,
+        };
+        (format.bytes_of(values)? == bytes).then_some(entry)
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                    } else {
+                        let entry = map.next_value().map_err(|error| {
+                            A::Error::custom(format_args!("tensor `{name}`: {error}"))
+                        })?;
+                        entries.push((name, entry));
+                    }
+                }
+                Ok(Header(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// A shape of few dimensions.
+fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    struct Sizes;
+    impl<'de> Visitor<'de> for Sizes {
+        type Value = Vec<usize>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "at most {MOST_DIMENSIONS} dimensions")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Vec<usize>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(size) = sizes.next_element()? {
+                if shape.len() == MOST_DIMENSIONS {
+                    return Err(A::Error::invalid_length(shape.len() + 1, &self));
+                }
+                shape.push(size);
+            }
+            Ok(shape)
+        }
+    }
+    deserializer.deserialize_seq(Sizes)
 }

@@ -12,13 +12,14 @@ use std::{
 
 use engine::{
     Cancel,
-    hub::{HubConfig, Layout, ModelFiles, Wanted, resolve_with},
+    hub::{HubConfig, Layout, ModelFiles, Wanted, resolve},
 };
 use standin_hub::{COMMIT, Fault, Repository, StandinHub};
 use tempfile::TempDir;
 use wire::{
     Failure, FailureKind,
     host::{Event, Stage},
+    hub::HubVariables,
     model::ModelSource,
 };
 
@@ -57,7 +58,7 @@ impl Bench {
     }
 
     fn resolve(&self, source: &ModelSource) -> Result<ModelFiles, Failure> {
-        resolve_with(
+        resolve(
             &self.config,
             source,
             Wanted::Model,
@@ -104,7 +105,7 @@ fn read(files: &ModelFiles) -> Vec<u8> {
 fn fetches_once_in_pythons_layout_with_progress() {
     let bench = Bench::new(None);
     let mut events = Vec::new();
-    let files = resolve_with(
+    let files = resolve(
         &bench.config,
         &tiny(),
         Wanted::Model,
@@ -252,6 +253,42 @@ fn a_passing_refusal_is_tried_again() {
     }
 }
 
+/// The question for a file's size and hash once failed for good when its connection was lost.
+#[test]
+fn a_lost_connection_is_tried_again() {
+    let bench = Bench::new(Some(Fault::HangUp { times: 2 }));
+    assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
+}
+
+#[test]
+fn a_clients_own_variables_say_where_to_go() {
+    let variables = |pairs: &[(&str, &str)]| {
+        HubVariables::collect(|name| {
+            let pair = pairs.iter().find(|(known, _)| *known == name)?;
+            Some(pair.1.to_owned())
+        })
+    };
+    let config = HubConfig::new(&variables(&[
+        ("HF_ENDPOINT", " http://mirror.example/ "),
+        ("HF_HOME", "/h"),
+        ("HF_TOKEN", "hf_secret"),
+        ("HF_HUB_OFFLINE", "1"),
+    ]));
+    assert_eq!(config.endpoint, "http://mirror.example");
+    assert_eq!(config.cache_dir, Path::new("/h/hub"));
+    assert_eq!(config.token.as_deref(), Some("hf_secret"));
+    assert!(config.offline && !format!("{config:?}").contains("secret"));
+
+    let config = HubConfig::new(&variables(&[
+        ("HF_HUB_CACHE", "/c"),
+        ("HF_TOKEN", "hf_secret"),
+        ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "true"),
+    ]));
+    assert_eq!(config.endpoint, "https://huggingface.co");
+    assert_eq!(config.cache_dir, Path::new("/c"));
+    assert!(config.token.is_none() && !config.offline);
+}
+
 #[test]
 fn a_stall_is_interrupted_and_times_out() {
     let bench = Bench::new(Some(Fault::Stall { after: 1000 }));
@@ -262,8 +299,7 @@ fn a_stall_is_interrupted_and_times_out() {
         flag.cancel();
     });
     let start = Instant::now();
-    let failure =
-        resolve_with(&bench.config, &tiny(), Wanted::Model, &cancel, &mut |_| {}).unwrap_err();
+    let failure = resolve(&bench.config, &tiny(), Wanted::Model, &cancel, &mut |_| {}).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Interrupted);
     assert!(start.elapsed() < Duration::from_millis(2500));
     bench.assert_no_blob();
@@ -294,7 +330,7 @@ fn the_cache_serves_offline_and_when_the_hub_is_away() {
     bench.config.offline = false;
     bench.config.endpoint = "http://127.0.0.1:1".to_owned();
     let mut notices = Vec::new();
-    resolve_with(
+    resolve(
         &bench.config,
         &tiny(),
         Wanted::Model,
@@ -341,7 +377,7 @@ fn a_sharded_folder_is_found_as_python_wrote_it_and_fetched_whole() {
     let mut offline = bench.config.clone();
     offline.cache_dir = python;
     offline.offline = true;
-    let found = resolve_with(
+    let found = resolve(
         &offline,
         &tiny(),
         Wanted::Model,

@@ -6,11 +6,15 @@
 mod checkpoints;
 mod damaged;
 mod embedded;
+mod fuzz;
+mod hostile;
 mod hub;
 mod jinja;
+mod pickles;
 mod service;
 mod support;
 mod templates;
 mod tokenizer_files;
 mod tokenizer_kinds;
 mod tokenizers;
+mod unsafe_allocations;

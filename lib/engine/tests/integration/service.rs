@@ -1,12 +1,14 @@
 //! The service as a host drives it: one load for two requests, cancelling, unloading, refusals.
 
-use std::{sync::Barrier, thread};
+use std::{net::TcpListener, path::Path, sync::Barrier, thread, time::Duration};
 
 use engine::{Cancel, Service};
+use standin_hub::{Repository, StandinHub};
 use wire::{
-    FailureKind,
+    Failure, FailureKind,
     generate::{FinishReason, GenerationConfig, Prompt},
     host::{Event, Request, Response, UnloadTarget},
+    hub::HubVariables,
     model::{Device, EMBEDDED_BYTES, EMBEDDED_FILE, ModelInfo, ModelSource, ModelSpec},
     text::ChatMessage,
 };
@@ -238,4 +240,64 @@ fn what_cannot_be_is_refused_by_name() {
         assert_eq!(failure.kind, FailureKind::InvalidArgument, "{failure}");
         assert!(failure.message.contains(expected), "{failure}");
     }
+}
+
+/// A repository with a tiny llama and a vocabulary of two words.
+fn tiny_repository() -> Repository {
+    let folder = crate::support::fixture("tiny_llama/grouped");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let tokenizer = r#"{"version": "1.0", "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1}, "unk_token": "[UNK]"}}"#;
+    Repository::new("acme/tiny")
+        .file("config.json", read("config.json"))
+        .file("model.safetensors", read("model.safetensors"))
+        .file("tokenizer.json", tokenizer)
+}
+
+/// Loads the repository's model as a client with these variables does.
+fn load_from(service: &Service, endpoint: &str, cache: &Path) -> Result<Response, Failure> {
+    let hub = HubVariables::collect(|name| match name {
+        "HF_ENDPOINT" => Some(endpoint.to_owned()),
+        "HF_HOME" => Some(cache.display().to_string()),
+        _ => None,
+    });
+    let mut answer = None;
+    let request = Request::LoadModel(spec(ModelSource::new("acme/tiny")));
+    service.handle(request, &hub, &Cancel::new(), &mut |event| {
+        answer = Some(event);
+    });
+    match answer.unwrap() {
+        Event::Done(response) => Ok(response),
+        Event::Failed(failure) => Err(failure),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The second once got the first's failure, although it had a hub that answers.
+#[test]
+fn a_request_does_not_fail_for_the_reasons_of_another() {
+    let service = Service::new();
+    let cache = tempfile::tempdir().unwrap();
+    let hub = StandinHub::start(vec![tiny_repository()]).unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", silent.local_addr().unwrap());
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| load_from(&service, &nowhere, &cache.path().join("a")));
+        // It is under way once it has asked.
+        let asked = silent.accept().unwrap();
+        let endpoint = hub.endpoint();
+        let (service, cache) = (&service, &cache);
+        let second = scope.spawn(move || load_from(service, &endpoint, &cache.path().join("b")));
+        thread::sleep(Duration::from_millis(300));
+        drop((asked, silent));
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    assert_eq!(first.unwrap_err().kind, FailureKind::Offline);
+    let Ok(Response::Model(info)) = second else {
+        panic!("{second:?}")
+    };
+    assert_eq!(info.name, "acme/tiny");
+    assert!(!cache.path().join("a/hub/models--acme--tiny/blobs").exists());
+    assert!(cache.path().join("b/hub/models--acme--tiny/blobs").exists());
 }

@@ -1,11 +1,14 @@
 //! What the tests share: fixtures, the embedded model, and a service driven to its last event.
 
+pub mod gguf;
+
 use std::path::PathBuf;
 
 use engine::{Cancel, Service};
 use wire::{
     Failure,
     host::{Event, Request, Response},
+    hub::HubVariables,
     model::{Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
 };
 
@@ -34,6 +37,12 @@ pub fn ids(value: &serde_json::Value) -> Vec<u32> {
 
 /// The embedded default, as a source.
 pub fn embedded() -> ModelSource {
+    embedded_file();
+    ModelSource::new(EMBEDDED_REPO)
+}
+
+/// The file of the embedded default.
+pub fn embedded_file() -> PathBuf {
     let base = std::env::var_os("WARMCELL_DATA_DIR").map_or_else(
         || {
             let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
@@ -49,7 +58,7 @@ pub fn embedded() -> ModelSource {
         "the embedded model is not at {}: run the README's first command, which obtains it",
         path.display()
     );
-    ModelSource::new(EMBEDDED_REPO)
+    path
 }
 
 /// A specification with everything left open.
@@ -74,7 +83,7 @@ pub fn ask_until(
     mut look: impl FnMut(&Event, &Cancel),
 ) -> (Result<Response, Failure>, Vec<Event>) {
     let mut events = Vec::new();
-    service.handle(request, cancel, &mut |event| {
+    service.handle(request, &HubVariables::default(), cancel, &mut |event| {
         look(&event, cancel);
         events.push(event);
     });

@@ -1,10 +1,9 @@
 //! The connection to the kernel: one message, one answer, over a Unix socket. Opened at the first
-//! message, and again in a process that was forked, which must not share its parent's.
+//! message; a process that was forked opens its own.
 
 use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
-    process,
     sync::{Mutex, PoisonError},
 };
 
@@ -14,16 +13,15 @@ use wire::{
     frame,
 };
 
+use super::unsafe_fork::{PerProcess, Socket};
 use crate::{Error, Result};
 
 struct Connection {
-    /// The process that opened it.
-    pid: u32,
-    stream: UnixStream,
+    stream: Socket,
     decoder: frame::Decoder,
 }
 
-static CONNECTION: Mutex<Option<Connection>> = Mutex::new(None);
+static CONNECTION: PerProcess<Mutex<Option<Connection>>> = PerProcess::new();
 
 /// Whether this process runs a kernel's cells.
 pub(crate) fn is_connected() -> bool {
@@ -36,7 +34,10 @@ pub(crate) fn is_connected() -> bool {
 /// The kernel is not reached, or its answer is unreadable.
 pub(crate) fn send(message: &CellMessage) -> Result<KernelMessage> {
     super::flush();
-    let mut slot = CONNECTION.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = CONNECTION
+        .get()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     exchange(&mut slot, message).map_err(|error| {
         *slot = None;
         Error::new(
@@ -49,18 +50,17 @@ pub(crate) fn send(message: &CellMessage) -> Result<KernelMessage> {
 
 fn exchange(slot: &mut Option<Connection>, message: &CellMessage) -> io::Result<KernelMessage> {
     let connection = match slot {
-        Some(connection) if connection.pid == process::id() => connection,
-        _ => slot.insert(Connection::open()?),
+        Some(connection) => connection,
+        None => slot.insert(Connection::open()?),
     };
-    connection
-        .stream
-        .write_all(&frame::encode(message).map_err(io::Error::other)?)?;
+    let mut stream: &UnixStream = &connection.stream;
+    stream.write_all(&frame::encode(message).map_err(io::Error::other)?)?;
     let mut buffer = [0; 4096];
     loop {
         if let Some(answer) = connection.decoder.next().map_err(io::Error::other)? {
             return Ok(answer);
         }
-        match connection.stream.read(&mut buffer) {
+        match stream.read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => connection.decoder.push(&buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -78,8 +78,7 @@ impl Connection {
             )
         })?;
         Ok(Self {
-            pid: process::id(),
-            stream: UnixStream::connect(path)?,
+            stream: Socket::new(UnixStream::connect(path)?)?,
             decoder: frame::Decoder::default(),
         })
     }

@@ -5,20 +5,31 @@ mod flusher;
 pub(crate) mod kernel;
 mod panic_hook;
 mod scope;
+mod stdin;
+pub(crate) mod unsafe_fork;
 mod unsafe_hooks;
 pub mod variables;
 
 use std::{
     fmt::Display,
     io::Write,
-    sync::{Mutex, MutexGuard, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::ThreadId,
 };
 
 use serde::Serialize;
+use variables::VariableStore;
 use wire::{cell::CellFailure, mime::Bundle};
 
-pub use unsafe_hooks::{warmcell_cell_begin, warmcell_cell_end};
+pub use crate::measure::timeit;
+use unsafe_fork::PerProcess;
+pub use unsafe_hooks::{
+    warmcell_cell_begin, warmcell_cell_end, warmcell_fork, warmcell_read_stdin,
+};
 
 /// In scope of every cell, for the call that shows its last expression.
 pub mod display_scope {
@@ -43,29 +54,26 @@ struct Report {
     lost_variables: Vec<String>,
 }
 
+#[derive(Default)]
 struct Cell {
     /// The thread the cell runs on, while one runs.
     thread: Option<ThreadId>,
     report: Report,
 }
 
-static CELL: Mutex<Cell> = Mutex::new(Cell {
-    thread: None,
-    report: Report {
-        status: Status::Ok,
-        failure: None,
-        lost_variables: Vec::new(),
-    },
-});
+/// A fork has its own: a panic on another thread may hold this one while a snapshot is made.
+static CELL: PerProcess<Mutex<Cell>> = PerProcess::new();
+
+/// Whether no thread held an output when the last cell ended.
+static OUTPUT_IS_FREE: AtomicBool = AtomicBool::new(true);
 
 fn cell() -> MutexGuard<'static, Cell> {
-    CELL.lock().unwrap_or_else(PoisonError::into_inner)
+    CELL.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A cell starts on this thread.
 fn begin() {
     panic_hook::install();
-    crate::backend::forget_inherited();
     *cell() = Cell {
         thread: Some(std::thread::current().id()),
         report: Report::default(),
@@ -75,8 +83,7 @@ fn begin() {
 
 /// The cell has ended: everything it printed is on its way, and this is how it ended.
 fn end() -> Vec<u8> {
-    flusher::pause();
-    flush();
+    OUTPUT_IS_FREE.store(flusher::finish(), Ordering::Relaxed);
     let mut cell = cell();
     cell.thread = None;
     if cell.report.status == Status::Ok {
@@ -85,6 +92,18 @@ fn end() -> Vec<u8> {
     }
     // A report is plain strings: serialising it cannot fail, and an empty one reads as unreadable.
     serde_json::to_vec(&std::mem::take(&mut cell.report)).unwrap_or_default()
+}
+
+/// Forks while this thread alone holds what a fork would inherit locked.
+fn fork_quietly(fork: impl FnOnce() -> bool) -> bool {
+    if !OUTPUT_IS_FREE.load(Ordering::Relaxed) {
+        return false;
+    }
+    let _outputs = (std::io::stdout().lock(), std::io::stderr().lock());
+    if fork() {
+        unsafe_fork::silence_inherited();
+    }
+    true
 }
 
 /// The cell panicked; the panic hook has recorded with what.
@@ -119,6 +138,37 @@ pub fn question_mark<E: Display>(error: &E) {
     let mut cell = cell();
     cell.report.status = Status::Error;
     cell.report.failure = Some(failure);
+}
+
+/// What a `?` in a cell returns. Any error that can be shown becomes one, and is recorded on the way.
+#[derive(Debug)]
+pub struct CellError(());
+
+impl<E: Display> From<E> for CellError {
+    fn from(error: E) -> Self {
+        question_mark(&error);
+        Self(())
+    }
+}
+
+/// Runs a cell's statements, which may panic.
+pub fn run<F>(store: &mut VariableStore, statements: F)
+where
+    F: FnOnce(&mut VariableStore) -> Result<(), CellError>,
+{
+    let mut statements = Some(statements);
+    // Everything but this call is compiled once, here, and not in every cell.
+    run_caught(&mut || match statements.take() {
+        Some(statements) => statements(store),
+        None => Ok(()),
+    });
+}
+
+fn run_caught(statements: &mut dyn FnMut() -> Result<(), CellError>) {
+    // An error has been recorded where it was converted.
+    if catch_unwind(AssertUnwindSafe(statements)).is_err() {
+        panicked();
+    }
 }
 
 /// A variable's type was redefined, so that its value could not be read any more.

@@ -9,8 +9,9 @@ use std::{
 
 use wire::cell::CellFailure;
 
-/// Where the user's code stands in the generated crate.
-const CELL_FILE: &str = "src/lib.rs";
+/// Where the user's code stands: in the crate that evcxr generates, or in what the compiler read from
+/// its standard input.
+const CELL_FILES: [&str; 2] = ["src/lib.rs", "<anon>"];
 
 /// Takes the place of the standard hook, once a process.
 pub(super) fn install() {
@@ -21,12 +22,14 @@ pub(super) fn install() {
 fn hook(info: &PanicHookInfo<'_>) {
     let message = info.payload_as_str().unwrap_or("a value that is no text");
     // Not `lock`: a panic inside a hook of ours must not wait for itself.
-    if let Ok(mut cell) = super::CELL.try_lock()
+    if let Ok(mut cell) = super::CELL.get().try_lock()
         && cell.thread == Some(std::thread::current().id())
     {
-        let location = info
-            .location()
-            .filter(|location| location.file().ends_with(CELL_FILE));
+        let location = info.location().filter(|location| {
+            CELL_FILES
+                .iter()
+                .any(|file| location.file().ends_with(file))
+        });
         cell.report.failure = Some(CellFailure {
             ename: "panic".to_owned(),
             evalue: message.to_owned(),

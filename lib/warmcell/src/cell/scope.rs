@@ -42,7 +42,7 @@ impl<T: ?Sized> Deref for Ref<'_, T> {
 impl<T: RichDisplay + ?Sized> Ref<'_, T> {
     /// Shows the value as the cell's result.
     pub fn evcxr_display(&self) {
-        show_result(self.0.bundle());
+        show_result(&|| self.0.bundle());
     }
 
     /// The value's rendering.
@@ -61,15 +61,21 @@ pub trait DebugDisplay {
 
 impl<T: Debug + ?Sized> DebugDisplay for T {
     fn evcxr_display(&self) {
-        show_result(self.warmcell_bundle());
+        show_result(&|| debug_bundle(&self));
     }
 
     fn warmcell_bundle(&self) -> Bundle {
-        Bundle::text(format!("{self:?}"))
+        debug_bundle(&self)
     }
 }
 
-fn show_result(bundle: Bundle) {
+/// Not generic, like the next one: what is compiled here is not compiled in every cell.
+fn debug_bundle(value: &dyn Debug) -> Bundle {
+    Bundle::text(format!("{value:?}"))
+}
+
+fn show_result(bundle: &dyn Fn() -> Bundle) {
+    let bundle = bundle();
     if !bundle.data.is_empty() {
         print_unless_sent(CellMessage::Result { bundle });
     }

@@ -2,7 +2,12 @@
 //! to this one instead, so that it is compiled once and not once a cell. Names and signatures are
 //! evcxr's (`evcxr_internal_runtime.rs`).
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    process,
+    sync::Arc,
+};
 
 /// Marker that evcxr's generated code names; nothing prints it.
 pub const USER_ERROR_OCCURRED: &str = "";
@@ -13,15 +18,36 @@ pub struct VariableStore {
     variables: HashMap<String, Box<dyn Any>>,
 }
 
+/// What cells share, and the process that made it.
+struct Shared<T> {
+    process: u32,
+    value: Arc<T>,
+}
+
 /// A store for a process's first cell. It lives as long as the process.
 pub fn create_variable_store() -> *mut VariableStore {
     Box::into_raw(Box::default())
 }
 
+/// What evcxr, which cannot be told to forget a variable, is told that one holds that is gone.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Stands for a value that a cell compiled in another way has put into the store. What calls it is
+/// read by evcxr and never run.
+///
+/// # Panics
+/// Always.
+pub fn elsewhere<T>() -> T {
+    panic!("this code is never run")
+}
+
 impl VariableStore {
     /// Keeps a value for later cells.
     pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
-        self.put(name, Box::new(value));
+        if TypeId::of::<T>() != TypeId::of::<Gone>() {
+            self.put(name, Box::new(value));
+        }
     }
 
     /// Whether a variable still has the type that evcxr recorded. When it does not, because the type
@@ -39,23 +65,62 @@ impl VariableStore {
     /// # Panics
     /// The variable is missing or has another type: [`Self::check_variable`] was not called.
     pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
+        if TypeId::of::<T>() == TypeId::of::<Gone>() {
+            self.put(name, Box::new(Gone));
+        }
         match self.take(name).downcast() {
             Ok(value) => *value,
             Err(_) => changed_type(name),
         }
     }
 
+    /// Keeps the value of a variable that this cell made. The number is for the kernel, which finds
+    /// the type beside it in the compiled form.
+    pub fn put_new<const NUMBER: usize, T: 'static>(&mut self, name: &str, value: T) {
+        self.put(name, Box::new(value));
+    }
+
+    /// Whether all of these variables have the types that the kernel recorded; those that have not
+    /// are reported as lost.
+    pub fn check(&self, expected: &[(&str, TypeId)]) -> bool {
+        let mut fit = true;
+        for &(name, type_id) in expected {
+            if self.get(name).map(|value| value.type_id()) != Some(type_id) {
+                lost(name);
+                fit = false;
+            }
+        }
+        fit
+    }
+
+    /// Lets go of the values of variables that cells cannot name any more.
+    pub fn forget(&mut self, names: &[&str]) {
+        for name in names {
+            self.variables.remove(*name);
+        }
+    }
+
     /// A value that is shared between cells and made when it is first asked for: the asynchronous
-    /// runtime.
+    /// runtime. A process that was forked makes its own, since the threads of the other are not in it.
     ///
     /// # Panics
     /// The name is in use for another type.
     pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
-        if self.get(name).is_none() {
-            self.put(name, Box::new(Arc::new(create())));
+        let process = process::id();
+        let inherited = self
+            .get(name)
+            .and_then(<dyn Any>::downcast_ref::<Shared<T>>)
+            .is_some_and(|shared| shared.process != process);
+        if inherited {
+            // To drop it is to wait for its threads.
+            std::mem::forget(self.variables.remove(name));
         }
-        match self.get(name).and_then(<dyn Any>::downcast_ref::<Arc<T>>) {
-            Some(value) => Arc::clone(value),
+        if self.get(name).is_none() {
+            let value = Arc::new(create());
+            self.put(name, Box::new(Shared { process, value }));
+        }
+        match self.get(name).and_then(<dyn Any>::downcast_ref::<Shared<T>>) {
+            Some(shared) => Arc::clone(&shared.value),
             None => changed_type(name),
         }
     }

@@ -1,6 +1,6 @@
 //! This process's connection to the model host. A thread reads what the host sends and hands each
-//! event to the call it belongs to. A connection that broke, or that a forked process inherited, is
-//! replaced at the next request.
+//! event to the call it belongs to. A connection that broke is replaced at the next request; a process
+//! that was forked has none.
 
 mod place;
 mod start;
@@ -10,7 +10,6 @@ use std::{
     io::{self, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
-    process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -24,12 +23,15 @@ use wire::{
     host::{ClientMessage, Event, HostMessage, Request},
 };
 
-use crate::backend::Call;
+use crate::{
+    backend::{Call, hub_variables},
+    cell::unsafe_fork::{PerProcess, Socket},
+};
 
 struct Connection {
-    /// The process that opened it.
-    pid: u32,
-    writer: Mutex<UnixStream>,
+    stream: Socket,
+    /// Held while a message is written.
+    writing: Mutex<()>,
     calls: Mutex<Calls>,
     next_id: AtomicU64,
 }
@@ -40,7 +42,7 @@ struct Calls {
     is_broken: bool,
 }
 
-static CONNECTION: Mutex<Option<Arc<Connection>>> = Mutex::new(None);
+static CONNECTION: PerProcess<Mutex<Option<Arc<Connection>>>> = PerProcess::new();
 
 /// Sends a request over this process's connection, which is opened, and its host started, if needed.
 pub(crate) fn start(request: &Request) -> Result<Call, Failure> {
@@ -58,18 +60,8 @@ pub(crate) fn start(request: &Request) -> Result<Call, Failure> {
     }
 }
 
-/// Hangs up a connection that this process was forked with. Its owner is dead when a cell begins
-/// here, and the host waits for the last copy of the socket to close before it cancels what the
-/// owner had asked for; a copy that the lost reading thread held would stay open for ever.
-pub(crate) fn forget_inherited() {
-    let mut slot = lock(&CONNECTION);
-    if let Some(inherited) = slot.take_if(|connection| connection.pid != process::id()) {
-        let _ = lock(&inherited.writer).shutdown(Shutdown::Both);
-    }
-}
-
 fn connect() -> Result<Arc<Connection>, Failure> {
-    let mut slot = lock(&CONNECTION);
+    let mut slot = lock(CONNECTION.get());
     if let Some(connection) = slot.as_ref().filter(|connection| connection.is_usable()) {
         return Ok(Arc::clone(connection));
     }
@@ -86,10 +78,9 @@ impl Connection {
                 format!("cannot use the model host's socket: {error}"),
             )
         };
-        let reader = stream.try_clone().map_err(io)?;
         let connection = Arc::new(Self {
-            pid: process::id(),
-            writer: Mutex::new(stream),
+            stream: Socket::new(stream).map_err(io)?,
+            writing: Mutex::default(),
             calls: Mutex::default(),
             next_id: AtomicU64::new(1),
         });
@@ -98,7 +89,7 @@ impl Connection {
             .name("warmcell-host".to_owned())
             .spawn(move || {
                 // Whatever ends the stream, end of file or a broken frame, ends all calls alike.
-                let _ = shared.read(reader, decoder);
+                let _ = shared.read(decoder);
                 shared.break_off();
             })
             .map_err(io)?;
@@ -106,7 +97,7 @@ impl Connection {
     }
 
     fn is_usable(&self) -> bool {
-        self.pid == process::id() && !lock(&self.calls).is_broken
+        !lock(&self.calls).is_broken
     }
 
     fn send(self: &Arc<Self>, request: &Request) -> io::Result<Call> {
@@ -122,6 +113,7 @@ impl Connection {
         self.write(&ClientMessage::Request {
             id,
             request: request.clone(),
+            hub: hub_variables(),
         })
         .inspect_err(|_| self.break_off())?;
         let connection = Arc::clone(self);
@@ -134,10 +126,13 @@ impl Connection {
     }
 
     fn write(&self, message: &ClientMessage) -> io::Result<()> {
-        lock(&self.writer).write_all(&frame::encode(message).map_err(io::Error::other)?)
+        let bytes = frame::encode(message).map_err(io::Error::other)?;
+        let _turn = lock(&self.writing);
+        (&*self.stream).write_all(&bytes)
     }
 
-    fn read(&self, mut stream: UnixStream, mut decoder: frame::Decoder) -> io::Result<()> {
+    fn read(&self, mut decoder: frame::Decoder) -> io::Result<()> {
+        let mut stream: &UnixStream = &self.stream;
         let mut buffer = vec![0; 64 << 10];
         loop {
             while let Some(message) = decoder.next::<HostMessage>().map_err(io::Error::other)? {
@@ -173,7 +168,7 @@ impl Connection {
         let mut calls = lock(&self.calls);
         calls.is_broken = true;
         calls.open.clear();
-        let _ = lock(&self.writer).shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 use wire::{
     BINARY_VAR, Failure, FailureKind, PROTOCOL_VERSION, SESSION_VAR, frame,
     host::{ClientMessage, Hello, HostMessage, Request, Welcome},
+    hub::HubVariables,
 };
 
 use super::place::{self, Place};
@@ -69,6 +70,7 @@ fn greet(mut stream: UnixStream) -> io::Result<Option<(UnixStream, frame::Decode
         &ClientMessage::Request {
             id: 0,
             request: Request::Shutdown,
+            hub: HubVariables::default(),
         },
     );
     Ok(None)

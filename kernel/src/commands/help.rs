@@ -1,0 +1,136 @@
+//! `%help`, `?name` and `name?`: what the commands do, and the documentation of anything in Rust.
+
+use display::{RichDisplay, Table, html};
+use jupyter::{CellError, Publisher};
+use wire::mime::Bundle;
+
+use super::{Call, Command, Commands, Form, TABLE, error, find, language::say, nearest};
+
+pub(super) const COMMAND: Command = Command {
+    name: "help",
+    form: Form::Line,
+    arguments: "[NAME]",
+    summary: "lists the commands, or explains one",
+    details: "`%NAME?` and `?%NAME` explain a command too. `?name` and `name?` show the documentation \
+of anything in Rust: a type, a function, a macro, a variable.
+
+Commands stand at the head of a cell, one a line, and run in order before the Rust code below them. \
+`%%NAME` takes the rest of the cell. `!COMMAND` is the shell's, like `%%bash`; a line such as `!ready` \
+is Rust's negation where the notebook knows the name, and `! ready` is always the shell.
+
+Lines that begin with a colon are the compiler's: `:dep serde = \"1\"` adds a crate, `:opt 2` \
+optimises, `:help` lists them.",
+    run,
+    complete: |_, before| match before {
+        [] => TABLE.iter().map(|command| command.name.to_owned()).collect(),
+        _ => Vec::new(),
+    },
+};
+
+fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
+    if call.arguments.is_empty() {
+        call.out.display(list(), None);
+        return Ok(());
+    }
+    let name = call.arguments.trim_start_matches('%');
+    call.out.display(details(known(name)?), None);
+    Ok(())
+}
+
+fn known(name: &str) -> Result<&'static Command, CellError> {
+    find(name).ok_or_else(|| {
+        let hint = nearest(name).map_or_else(
+            || "`%help` lists all commands".to_owned(),
+            |command| format!("did you mean `%help {}`?", command.name),
+        );
+        error::failed(
+            "UnknownCommand",
+            format!("there is no command `%{name}`"),
+            hint,
+        )
+    })
+}
+
+/// `?name` as a cell: a command's own words, or what the analyser knows of a name.
+pub fn explain(commands: &mut Commands, name: &str, out: &Publisher) -> Result<(), CellError> {
+    let command = name.trim_start_matches('%');
+    if name.starts_with('%') || find(command).is_some() && !commands.knows(command) {
+        out.display(details(known(command)?), None);
+        return Ok(());
+    }
+    if name.is_empty() {
+        out.display(list(), None);
+        return Ok(());
+    }
+    if !commands
+        .notebook
+        .ready()
+        .is_some_and(|notebook| notebook.is_analysed())
+    {
+        say(
+            out,
+            "the analysis of Rust is still coming up; the answer follows",
+        );
+    }
+    let interrupter = std::sync::Arc::clone(&commands.interrupter);
+    let notebook = commands.notebook.wait(&|| interrupter.is_interrupted())?;
+    let end = name.trim_end_matches('!').len();
+    match notebook.inspect(name, end, 0) {
+        Some(found) => {
+            out.display(found, None);
+            Ok(())
+        }
+        None => Err(error::failed(
+            "NotFound",
+            format!("nothing is known about `{name}`"),
+            "write the whole path, such as `std::fs::read`, or bring it into scope with `use`",
+        )),
+    }
+}
+
+/// All commands with what they do.
+fn list() -> Bundle {
+    let rows = TABLE
+        .iter()
+        .map(|command| vec![command.usage(), command.summary.to_owned()])
+        .chain([
+            vec![
+                "!COMMAND".to_owned(),
+                "runs a command of the shell".to_owned(),
+            ],
+            vec!["?NAME, NAME?".to_owned(), "shows documentation".to_owned()],
+            vec![
+                ":help".to_owned(),
+                "lists the compiler's own commands, such as `:dep`".to_owned(),
+            ],
+        ]);
+    let table = Table {
+        caption: "Commands; `%NAME?` says more about one".to_owned(),
+        header: vec!["command", "what it does"],
+        rows: rows.collect(),
+    };
+    table.bundle()
+}
+
+/// Everything about one command.
+pub fn details(command: &Command) -> Bundle {
+    let usage = command.usage();
+    let text = format!("{usage}\n{}\n\n{}", command.summary, command.details);
+    let mut html = format!(
+        "<p><code>{}</code><br>{}</p>",
+        html::escape(&usage),
+        html::escape(command.summary)
+    );
+    for paragraph in command.details.split("\n\n") {
+        let is_example = paragraph.starts_with("    ");
+        let (open, close) = if is_example {
+            ("<pre>", "</pre>")
+        } else {
+            ("<p>", "</p>")
+        };
+        html.push_str(open);
+        html.push_str(&html::escape(paragraph));
+        html.push_str(close);
+    }
+    Bundle::text(text).with("text/html", html)
+}

@@ -1,0 +1,237 @@
+//! A cell with commands: they run in order, then the rest of the cell runs as Rust.
+
+use std::{path::PathBuf, sync::Arc};
+
+use jupyter::{Cell, CellError, Completions, Language, Outcome, Publisher, Stream};
+use wire::mime::Bundle;
+
+use super::{
+    Call, Form, Names, Notebook, Step, bash, complete,
+    env::Environment,
+    error, help,
+    limit::Limit,
+    opening::Opening,
+    parse,
+    script::{self, Written},
+};
+use crate::evaluate::interrupt::Interrupter;
+
+/// Where a kernel works.
+pub struct Place {
+    /// The kernel's id, by which its requests to the model host are cancelled.
+    pub session: String,
+    /// The folder of its pipes and its socket; it is there once Rust is up.
+    pub session_dir: PathBuf,
+    /// The model host's socket.
+    pub host_socket: PathBuf,
+    /// The folder in which cells start.
+    pub working_dir: PathBuf,
+}
+
+/// The language of the cells: commands, and Rust.
+pub struct Commands {
+    pub(super) notebook: Opening,
+    pub(super) place: Place,
+    pub(super) interrupter: Arc<Interrupter>,
+    pub(super) environment: Environment,
+    pub(super) limit: Limit,
+    names: Names,
+}
+
+impl Commands {
+    /// Commands around the notebook that `open` brings up, on a thread of its own.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub fn start(
+        place: Place,
+        interrupter: Arc<Interrupter>,
+        names: Names,
+        open: impl FnOnce() -> Result<Box<dyn Notebook>, CellError> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            notebook: Opening::start(open)?,
+            place,
+            interrupter,
+            environment: Environment::default(),
+            limit: Limit::default(),
+            names,
+        })
+    }
+
+    /// Whether the notebook has defined this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Runs code that may begin with commands.
+    pub(super) fn run(
+        &mut self,
+        code: &str,
+        cell: &Cell,
+        out: &Publisher,
+    ) -> Result<(), CellError> {
+        let names = self.names.clone();
+        let script = parse(code, &|name| names.contains(name));
+        for step in &script.steps {
+            self.interrupter.start_command();
+            let result = self.step(step, cell, out);
+            self.interrupter.end_cell();
+            result?;
+        }
+        match script.rust {
+            Some(rust) => self.rust(rust, cell, out),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs Rust, and tells a command that stands below it from an operator.
+    pub(super) fn rust(
+        &mut self,
+        code: String,
+        cell: &Cell,
+        out: &Publisher,
+    ) -> Result<(), CellError> {
+        let misplaced = script::misplaced(&code, &|name| super::find(name).is_some());
+        let misplaced = misplaced.map(|(number, line)| (number, line.to_owned()));
+        let cell = Cell {
+            code,
+            ..cell.clone()
+        };
+        let names = self.names.clone();
+        let notebook = self.ready_for_rust()?;
+        let outcome = notebook.execute(&cell, out);
+        names.update(notebook);
+        match (outcome, misplaced) {
+            (Outcome::Error(_), Some((number, line))) => Err(error::failed(
+                "UsageError",
+                format!("line {number}, `{line}`: a command stands before a cell's Rust code"),
+                "move it to the top of the cell, or to a cell of its own",
+            )),
+            (Outcome::Error(error), None) => Err(error),
+            (Outcome::Ok | Outcome::Aborted, _) => Ok(()),
+        }
+    }
+
+    /// Forgets what cells have defined. What still comes up has nothing to forget.
+    pub(super) fn forget_all(&mut self) -> Result<(), CellError> {
+        let names = self.names.clone();
+        if let Some(notebook) = self.notebook.ready() {
+            notebook.reset()?;
+            names.update(notebook);
+            // The cells' process is another one now.
+            self.limit.forget_applied();
+        }
+        Ok(())
+    }
+
+    /// The notebook, once it is up and set as the commands before have asked.
+    fn ready_for_rust(&mut self) -> Result<&mut dyn Notebook, CellError> {
+        let Self {
+            notebook,
+            interrupter,
+            environment,
+            limit,
+            place,
+            ..
+        } = self;
+        let ready = notebook.ready().is_some();
+        if !ready {
+            interrupter.start_command();
+            let waited = notebook.wait(&|| interrupter.is_interrupted()).map(drop);
+            interrupter.end_cell();
+            waited?;
+        }
+        let notebook = notebook.wait(&|| false)?;
+        environment.save(&place.session_dir)?;
+        limit.apply(&place.session_dir)?;
+        Ok(notebook)
+    }
+
+    fn step(&mut self, step: &Step<'_>, cell: &Cell, out: &Publisher) -> Result<(), CellError> {
+        match step {
+            Step::Line(written) => self.command(*written, None, cell, out),
+            Step::Cell { written, body } => self.command(*written, Some(body), cell, out),
+            Step::Shell(command) => bash::shell(self, command, out),
+            Step::Help(name) => help::explain(self, name, out),
+        }
+    }
+
+    fn command(
+        &mut self,
+        written: Written<'_>,
+        body: Option<&str>,
+        cell: &Cell,
+        out: &Publisher,
+    ) -> Result<(), CellError> {
+        let Some(command) = super::find(written.name) else {
+            return Err(unknown(written.name));
+        };
+        match (command.form, body) {
+            (Form::Line, Some(_)) => {
+                return Err(error::usage(command, "it has no form with `%%`"));
+            }
+            (Form::Cell, None) => {
+                let complaint = "it takes the rest of the cell, and begins with `%%`";
+                return Err(error::usage(command, complaint));
+            }
+            _ => {}
+        }
+        let call = Call {
+            command,
+            arguments: written.arguments,
+            start: written.start,
+            body,
+            cell,
+            out,
+        };
+        (command.run)(self, &call)
+    }
+}
+
+fn unknown(name: &str) -> CellError {
+    let hint = match super::nearest(name) {
+        Some(nearest) => format!(
+            "did you mean `%{}`? `%help` lists all commands",
+            nearest.name
+        ),
+        None => "`%help` lists all commands".to_owned(),
+    };
+    error::failed(
+        "UnknownCommand",
+        format!("there is no command `%{name}`"),
+        hint,
+    )
+}
+
+impl Language for Commands {
+    fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome {
+        match self.run(&cell.code, cell, out) {
+            Ok(()) => Outcome::Ok,
+            Err(error) => Outcome::Error(error),
+        }
+    }
+
+    fn evaluate(&mut self, expression: &str) -> Result<Bundle, CellError> {
+        self.ready_for_rust()?.evaluate(expression)
+    }
+
+    fn complete(&mut self, code: &str, cursor: usize) -> Completions {
+        complete::complete(self, code, cursor)
+    }
+
+    fn inspect(&mut self, code: &str, cursor: usize, detail: u8) -> Option<Bundle> {
+        let names = self.names.clone();
+        let script = parse(code, &|name| names.contains(name));
+        if let Some(command) = complete::command_at(&script, code, cursor) {
+            return Some(help::details(command));
+        }
+        let rust = script.rust.unwrap_or_else(|| code.to_owned());
+        self.notebook.ready()?.inspect(&rust, cursor, detail)
+    }
+}
+
+/// Prints a line of a command.
+pub(super) fn say(out: &Publisher, line: &str) {
+    out.stream(Stream::Stdout, &format!("{line}\n"));
+}

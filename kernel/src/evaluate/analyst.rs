@@ -1,0 +1,214 @@
+//! evcxr, on a thread of its own: it takes seconds to load, and cells do not wait for that. What
+//! cells compiled by rustc alone define is told to it afterwards, so that completion, `:dep` and the
+//! cells that only evcxr compiles find it.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use evcxr::CommandContext;
+
+use super::{
+    direct::{Cell, Program},
+    unsafe_folder,
+};
+
+/// How long the kernel's first cell has the machine to itself.
+const HEAD_START: Duration = Duration::from_secs(2);
+
+/// Stands in the code of a cell that has run already.
+const HAS_RUN: &str = "let _ = \"warmcell:has-run\";";
+
+/// Whether evcxr is told of this cell alone, and nothing is to be compiled.
+pub fn has_run_already(source: &Path) -> bool {
+    fs::read_to_string(source).is_ok_and(|source| source.lines().any(|line| line == HAS_RUN))
+}
+
+type Task = Box<dyn FnOnce(&mut Evcxr) + Send>;
+
+enum Message {
+    /// Load now.
+    Load,
+    Do(Task),
+    /// When it is open, which is no reason to open it.
+    Later(Task),
+}
+
+/// What runs on the thread.
+struct Evcxr {
+    context: Result<CommandContext>,
+}
+
+/// The kernel's end of the thread. It ends when this does.
+pub struct Analyst {
+    messages: Sender<Message>,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Analyst {
+    /// Starts the thread. evcxr is opened when it is first needed, when [`Self::load`] says so, or
+    /// after a moment.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(open: impl FnOnce() -> Result<CommandContext> + Send + 'static) -> Result<Self> {
+        let (messages, received) = mpsc::channel();
+        let is_open = Arc::new(AtomicBool::new(false));
+        let opened = Arc::clone(&is_open);
+        thread::Builder::new()
+            .name("evcxr".to_owned())
+            .spawn(move || serve(&received, &opened, open))
+            .context("no thread for evcxr")?;
+        Ok(Self { messages, is_open })
+    }
+
+    /// Whether evcxr answers at once, but for what it has been asked before.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::SeqCst)
+    }
+
+    /// The same, for another thread.
+    pub fn opened(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_open)
+    }
+
+    /// Opens evcxr, unless that has been done.
+    pub fn load(&self) {
+        // A thread that is gone tells at the next question.
+        let _ = self.messages.send(Message::Load);
+    }
+
+    /// Has evcxr complete this code at its end, for what it reads on the way. Does not wait.
+    pub fn warm_up(&self, code: &'static str) {
+        let task: Task = Box::new(|evcxr| {
+            if let Ok(context) = &mut evcxr.context {
+                let _ = catch_unwind(AssertUnwindSafe(|| context.completions(code, code.len())));
+            }
+        });
+        let _ = self.messages.send(Message::Later(task));
+    }
+
+    /// Has evcxr do something, and waits for it.
+    ///
+    /// # Errors
+    /// evcxr could not be opened.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = mpsc::channel();
+        let task: Task = Box::new(move |evcxr| {
+            let result = match &mut evcxr.context {
+                Ok(context) => {
+                    // A fault of evcxr must not end the kernel with all that the user has.
+                    catch_unwind(AssertUnwindSafe(|| action(context)))
+                        .map_err(|_| anyhow!("evcxr itself failed"))
+                }
+                Err(error) => Err(anyhow!("{error:#}")),
+            };
+            // Nobody waits for the answer of a kernel that ends.
+            let _ = answer.send(result);
+        });
+        self.messages
+            .send(Message::Do(task))
+            .map_err(|_| anyhow!("evcxr has ended"))?;
+        answered.recv().context("evcxr has ended")?
+    }
+
+    /// Tells evcxr what a cell has defined, and which variables are gone. Does not wait.
+    pub fn tell(&self, cell: &Cell, before: &Program, after: &Program) {
+        let Some(code) = report(cell, before, after) else {
+            return;
+        };
+        let task: Task = Box::new(move |evcxr| {
+            if let Ok(context) = &mut evcxr.context {
+                let told = catch_unwind(AssertUnwindSafe(|| context.execute(&code)));
+                if !matches!(told, Ok(Ok(_))) {
+                    tracing::warn!(%code, "evcxr does not take over what a cell has defined");
+                }
+            }
+        });
+        let _ = self.messages.send(Message::Do(task));
+    }
+}
+
+fn serve(
+    received: &Receiver<Message>,
+    is_open: &AtomicBool,
+    open: impl FnOnce() -> Result<CommandContext>,
+) {
+    if let Err(error) = unsafe_folder::separate() {
+        tracing::warn!(%error, "evcxr shares its current folder with the kernel");
+    }
+    let Some(waiting) = wait(received) else {
+        return;
+    };
+    let context = catch_unwind(AssertUnwindSafe(open))
+        .unwrap_or_else(|_| Err(anyhow!("evcxr itself failed as it started")));
+    is_open.store(true, Ordering::SeqCst);
+    let mut evcxr = Evcxr { context };
+    for message in waiting.into_iter().chain(received.iter()) {
+        match message {
+            Message::Do(task) | Message::Later(task) => task(&mut evcxr),
+            Message::Load => {}
+        }
+    }
+}
+
+/// Waits for a reason to open evcxr, and gives the messages that came meanwhile; `None` when the
+/// kernel ends.
+fn wait(received: &Receiver<Message>) -> Option<Vec<Message>> {
+    let deadline = Instant::now() + HEAD_START;
+    let mut waiting = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match received.recv_timeout(left) {
+            Ok(later @ Message::Later(_)) => waiting.push(later),
+            Ok(message) => {
+                waiting.push(message);
+                return Some(waiting);
+            }
+            Err(RecvTimeoutError::Timeout) => return Some(waiting),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+/// The code that tells it; `None` when there is nothing to tell.
+fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
+    let mut code = format!("{HAS_RUN}\n");
+    for item in &cell.items {
+        code.push_str(&item.text);
+        code.push('\n');
+    }
+    for (name, variable) in &after.variables {
+        let is_new = cell.variables.iter().any(|binding| binding.name == *name);
+        if is_new || before.variables.get(name) != Some(variable) {
+            let mutable = if variable.mutable { "mut " } else { "" };
+            let _ = writeln!(
+                code,
+                "let {mutable}{name}: {} = ::warmcell::cell::variables::elsewhere();",
+                variable.type_name
+            );
+        }
+    }
+    let gone = |name: &&String| !after.variables.contains_key(*name);
+    for name in before.variables.keys().filter(gone) {
+        let _ = writeln!(
+            code,
+            "let {name}: ::warmcell::cell::variables::Gone = ::warmcell::cell::variables::elsewhere();"
+        );
+    }
+    (code.lines().count() > 1).then_some(code)
+}

@@ -1,0 +1,230 @@
+//! A cell, taken apart: what it defines, which variables it makes, what it shows. Read off
+//! rust-analyzer's parser, so that a half-written cell gets as far as the compiler, which says what
+//! is wrong with it.
+
+use std::ops::Range;
+
+use ra_ap_syntax::{
+    AstNode, Edition, SourceFile, SyntaxKind, SyntaxNode,
+    ast::{self, HasName},
+};
+
+use super::items::{self, Item};
+
+const BEFORE: &str = "fn f(){";
+const AFTER: &str = "\n}";
+
+/// What a cell consists of. Ranges are bytes of its code.
+#[derive(Debug, Default)]
+pub struct Cell {
+    /// Definitions, which outlive the cell.
+    pub items: Vec<Item>,
+    /// Statements in their order, but for the last expression.
+    pub statements: Vec<Range<usize>>,
+    /// The expression at the end, whose value is shown.
+    pub value: Option<Range<usize>>,
+    /// Variables that a `let` of the cell makes, in their order.
+    pub variables: Vec<Binding>,
+    /// Why this cell is not for the direct way; `None` when it is.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// A variable that a `let` makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub name: String,
+    pub mutable: bool,
+    /// Where its name stands.
+    pub place: Range<usize>,
+}
+
+/// What only evcxr does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// `#![feature(…)]` and its like.
+    CrateAttribute,
+    /// `extern crate`, which evcxr may have to fetch.
+    ExternCrate,
+    /// `.await` outside of anything asynchronous: evcxr brings the runtime.
+    Await,
+}
+
+impl Cell {
+    /// Takes the code apart. Code that does not parse is one statement.
+    pub fn parse(code: &str) -> Self {
+        let parse = SourceFile::parse(&format!("{BEFORE}{code}{AFTER}"), Edition::Edition2024);
+        let statements = parse
+            .syntax_node()
+            .children()
+            .next()
+            .and_then(ast::Fn::cast)
+            .and_then(|function| function.body())
+            .and_then(|body| body.stmt_list());
+        let Some(statements) = statements.filter(|_| parse.errors().is_empty()) else {
+            return Self {
+                statements: vec![0..code.len()],
+                ..Self::default()
+            };
+        };
+        let mut cell = Self::default();
+        let nodes: Vec<SyntaxNode> = statements.syntax().children().collect();
+        for (index, node) in nodes.iter().enumerate() {
+            cell.take(node, code, index + 1 == nodes.len());
+        }
+        cell
+    }
+
+    fn take(&mut self, node: &SyntaxNode, code: &str, last: bool) {
+        let range = range_of(node);
+        if let Some(item) = ast::Item::cast(node.clone()) {
+            self.take_item(&item, code, range);
+            return;
+        }
+        if ast::Attr::can_cast(node.kind()) {
+            self.obstacle = Some(Obstacle::CrateAttribute);
+            return;
+        }
+        if awaits(node) {
+            self.obstacle = Some(Obstacle::Await);
+        }
+        if let Some(statement) = ast::LetStmt::cast(node.clone()) {
+            if let Some(pattern) = statement.pat() {
+                bindings(pattern.syntax(), &mut self.variables);
+            }
+        } else if last && ast::Expr::can_cast(node.kind()) {
+            self.value = Some(range);
+            return;
+        }
+        self.statements.push(range);
+    }
+
+    fn take_item(&mut self, item: &ast::Item, code: &str, range: Range<usize>) {
+        match item {
+            ast::Item::ExternCrate(_) => self.obstacle = Some(Obstacle::ExternCrate),
+            // It may stand for statements as well as for items.
+            ast::Item::MacroCall(_) => self.statements.push(range),
+            item => self.items.extend(items::read(item, code, range)),
+        }
+    }
+
+    /// Whether there is anything to run or to compile.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.statements.is_empty() && self.value.is_none()
+    }
+}
+
+/// The bytes of the code at which a node stands.
+pub fn range_of(node: &SyntaxNode) -> Range<usize> {
+    let range = node.text_range();
+    let start = usize::from(range.start()).saturating_sub(BEFORE.len());
+    start..usize::from(range.end()).saturating_sub(BEFORE.len())
+}
+
+/// The names that a pattern binds. A capitalised name without more is a constant, as `None` is.
+fn bindings(pattern: &SyntaxNode, found: &mut Vec<Binding>) {
+    for node in pattern.descendants() {
+        let Some(binding) = ast::IdentPat::cast(node) else {
+            continue;
+        };
+        let Some(name) = binding.name() else { continue };
+        let text = name.text().to_string();
+        let is_constant =
+            binding.at_token().is_none() && text.starts_with(|first: char| first.is_uppercase());
+        if is_constant {
+            continue;
+        }
+        // The last `let` of a name is the one that stays.
+        found.retain(|earlier| earlier.name != text);
+        found.push(Binding {
+            name: text,
+            mutable: binding.mut_token().is_some(),
+            place: range_of(name.syntax()),
+        });
+    }
+}
+
+/// Whether something in here waits outside of an asynchronous block or function.
+fn awaits(node: &SyntaxNode) -> bool {
+    let asynchronous = |node: &SyntaxNode| match node.kind() {
+        SyntaxKind::FN | SyntaxKind::CLOSURE_EXPR => true,
+        SyntaxKind::BLOCK_EXPR => {
+            ast::BlockExpr::cast(node.clone()).is_some_and(|block| block.async_token().is_some())
+        }
+        _ => false,
+    };
+    node.descendants()
+        .filter(|inner| inner.kind() == SyntaxKind::AWAIT_EXPR)
+        .any(|inner| {
+            !inner
+                .ancestors()
+                .take_while(|ancestor| ancestor != node)
+                .chain([node.clone()])
+                .any(|ancestor| asynchronous(&ancestor))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(code: &str) -> Vec<(String, bool)> {
+        Cell::parse(code)
+            .variables
+            .into_iter()
+            .map(|binding| (binding.name, binding.mutable))
+            .collect()
+    }
+
+    #[test]
+    fn every_name_of_a_pattern_is_a_variable_and_a_constant_is_none() {
+        let code = "let (mut a, [b, ..], S { c, d: e, .. }) = x;\nlet Some(f) = g else { panic!() };\nlet None = h else { panic!() };\nlet k @ 1..=5 = l else { panic!() };";
+        let expected = [
+            ("a", true),
+            ("b", false),
+            ("c", false),
+            ("e", false),
+            ("f", false),
+            ("k", false),
+        ];
+        let expected: Vec<_> = expected
+            .map(|(name, mutable)| (name.to_owned(), mutable))
+            .into();
+        assert_eq!(names(code), expected);
+    }
+
+    #[test]
+    fn a_name_bound_twice_is_one_variable_of_the_last_kind() {
+        assert_eq!(
+            names("let mut a = 1; let a = a.to_string();"),
+            [("a".to_owned(), false)]
+        );
+    }
+
+    #[test]
+    fn the_last_expression_is_the_value_and_a_statement_is_not() {
+        let value = |code: &str| Cell::parse(code).value.map(|range| code[range].to_owned());
+        assert_eq!(value("let a = 1; a + 1 // why"), Some("a + 1".to_owned()));
+        assert_eq!(value("a;"), None);
+        assert_eq!(value("for x in y {}\nvec![1]"), Some("vec![1]".to_owned()));
+    }
+
+    #[test]
+    fn code_that_does_not_parse_is_one_statement() {
+        let code = "let a = ;";
+        let cell = Cell::parse(code);
+        assert_eq!((cell.statements, cell.variables), (vec![0..9], Vec::new()));
+    }
+
+    #[test]
+    fn what_only_evcxr_does_is_told() {
+        let obstacle = |code: &str| Cell::parse(code).obstacle;
+        assert_eq!(obstacle("go().await"), Some(Obstacle::Await));
+        assert_eq!(obstacle("let f = async { go().await };"), None);
+        assert_eq!(obstacle("async fn f() { go().await }"), None);
+        assert_eq!(
+            obstacle("#![feature(x)]\n1"),
+            Some(Obstacle::CrateAttribute)
+        );
+        assert_eq!(obstacle("extern crate a;"), Some(Obstacle::ExternCrate));
+    }
+}

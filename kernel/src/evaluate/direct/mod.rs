@@ -1,0 +1,194 @@
+//! The direct way of a cell: taken apart, written to one source, compiled by rustc without cargo.
+//! What the compiler finds out on the way (a type, a moved variable) is read off its answers, so no
+//! analyser has to be there first.
+//!
+//! evcxr has the rest: `:dep` and its other commands, completion, and the cells that only it does.
+
+mod cell;
+mod diagnostic;
+mod items;
+mod program;
+mod rustc;
+mod source;
+
+use std::{collections::HashSet, path::PathBuf};
+
+use anyhow::Result;
+
+pub use cell::{Binding, Cell, Obstacle};
+pub use diagnostic::{Diagnostic, Span};
+pub use program::{FUNCTION, Program, Variable};
+pub use rustc::Rustc;
+pub use source::{Generated, Origin, Place};
+
+use program::{Draft, Plan};
+use rustc::Compiled;
+
+/// How often a cell is compiled, at most: each time the compiler names what to leave out.
+const ATTEMPTS: usize = 8;
+
+/// A cell that is ready to run.
+#[derive(Debug)]
+pub struct Ready {
+    /// What is to run; `None` when the cell only defines.
+    pub library: Option<PathBuf>,
+    pub source: Generated,
+    /// What the cells find when this one has run to its end.
+    pub after: Program,
+    /// Variables that it makes: not there when it fails.
+    pub new: HashSet<String>,
+    /// What the user is told of variables that are gone.
+    pub notices: Vec<String>,
+}
+
+/// How compiling a cell ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Ready(Box<Ready>),
+    /// It does not compile.
+    Refused {
+        source: Generated,
+        errors: Vec<Diagnostic>,
+    },
+    /// It would compile, but a variable cannot be kept: the message, the next step, and the place.
+    Unkept {
+        message: String,
+        hint: String,
+        binding: Binding,
+    },
+    /// The compiler was ended.
+    Ended,
+}
+
+/// Compiles a cell against what the cells before it left behind.
+///
+/// # Errors
+/// The compiler cannot be run.
+pub fn compile(rustc: &mut Rustc, program: &Program, cell: &Cell, code: &str) -> Result<Outcome> {
+    let mut plan = Plan::default();
+    for _ in 0..ATTEMPTS {
+        let draft = program.draft(cell, code, &plan);
+        match rustc.compile(&draft.source.text, !Program::runs(cell))? {
+            Compiled::Library { path, mir } => return Ok(ready(Some(path), &mir, draft, &plan)),
+            Compiled::Checked => return Ok(ready(None, "", draft, &plan)),
+            Compiled::Ended => return Ok(Outcome::Ended),
+            Compiled::Refused(errors) => {
+                if let Some(unkept) = unkept(&draft, cell, &errors) {
+                    return Ok(unkept);
+                }
+                if !adjust(&mut plan, &draft, &errors) {
+                    let source = draft.source;
+                    return Ok(Outcome::Refused { source, errors });
+                }
+            }
+        }
+    }
+    anyhow::bail!("the compiler asks for changes to this cell without end")
+}
+
+fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outcome {
+    let types = rustc::variable_types(mir, draft.new.len());
+    let mut after = draft.after;
+    let mut new = HashSet::new();
+    for (binding, type_name) in draft.new.into_iter().zip(types) {
+        let type_name = type_name.unwrap_or_default();
+        if type_name.is_empty() || type_name.contains('{') {
+            return no_name(binding, &type_name);
+        }
+        new.insert(binding.name.clone());
+        let mutable = binding.mutable;
+        after
+            .variables
+            .insert(binding.name, Variable { type_name, mutable });
+    }
+    let outdated = draft.outdated.iter().map(|name| {
+        format!("the type of the variable `{name}` was defined anew: the variable is gone")
+    });
+    let unnameable = plan.unnameable.iter().map(|name| {
+        format!("the type of the variable `{name}` has no name that a cell can use: the variable is gone")
+    });
+    Outcome::Ready(Box::new(Ready {
+        library,
+        source: draft.source,
+        after,
+        new,
+        notices: outdated.chain(unnameable).collect(),
+    }))
+}
+
+/// A closure's type is known to the cell that wrote it alone.
+fn no_name(binding: Binding, type_name: &str) -> Outcome {
+    let what = if type_name.contains("{closure@") {
+        "is a closure or contains one"
+    } else {
+        "has a type without a name"
+    };
+    Outcome::Unkept {
+        message: format!(
+            "the variable `{}` {what}, which no later cell could take over",
+            binding.name
+        ),
+        hint: "box it with a type, as in `let f: Box<dyn Fn(i32) -> i32> = Box::new(…)`, or put the cell into braces to keep it inside".to_owned(),
+        binding,
+    }
+}
+
+/// A reference into the cell cannot outlive it. The compiler says so of a line that no user wrote.
+fn unkept(draft: &Draft, cell: &Cell, errors: &[Diagnostic]) -> Option<Outcome> {
+    errors.iter().find_map(|error| {
+        if !matches!(error.number(), "E0597" | "E0716" | "E0521" | "E0515" | "E0506") {
+            return None;
+        }
+        let name = error
+            .spans
+            .iter()
+            .filter_map(Span::in_source)
+            .find_map(|range| match draft.source.origin(range.start) {
+                Origin::Put(name) => Some(name),
+                _ => None,
+            })?;
+        let binding = cell
+            .variables
+            .iter()
+            .find(|binding| binding.name == *name)?
+            .clone();
+        Some(Outcome::Unkept {
+            message: format!(
+                "the variable `{name}` holds a reference into this cell, and cannot outlive it"
+            ),
+            hint: "keep an owned value (`.to_owned()`, `.clone()`, `.collect::<Vec<_>>()`), or put the cell into braces to keep it inside".to_owned(),
+            binding,
+        })
+    })
+}
+
+/// Leaves out what the compiler stumbles over in the lines that are not the user's. Says whether
+/// that changed anything.
+fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
+    let before = (plan.moved.len(), plan.unnameable.len(), plan.all_items);
+    for error in errors {
+        for range in error.primary() {
+            match (draft.source.origin(range.start), error.number()) {
+                // Moved, never set, or gone out of scope.
+                (Origin::Put(name), "E0382" | "E0381" | "E0425" | "E0505") => {
+                    plan.moved.insert(name.clone());
+                }
+                (Origin::Take(name), _) => {
+                    plan.unnameable.insert(name.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+    let after = (plan.moved.len(), plan.unnameable.len(), plan.all_items);
+    if before == after && draft.is_partial {
+        plan.all_items = true;
+        return true;
+    }
+    before != after
+}
+
+/// Whether code may need the asynchronous runtime that evcxr keeps, without waiting itself.
+pub fn speaks_of_tasks(code: &str) -> bool {
+    items::words(code).any(|word| word == "tokio" || word.starts_with("spawn"))
+}

@@ -1,0 +1,352 @@
+//! What the cells so far have left behind, and the source that a cell becomes: the definitions it
+//! needs, and a function that takes its variables out of the store, runs its statements, and puts
+//! them back.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+    sync::Arc,
+};
+
+use super::{
+    cell::{Binding, Cell},
+    items::{self, Items, Source},
+    source::{Generated, Origin},
+};
+
+/// The function that a cell becomes.
+pub const FUNCTION: &str = "warmcell_cell";
+
+const STORE: &str = "::warmcell::cell::variables::VariableStore";
+
+/// What brings the library into scope.
+const PRELUDE: &str = "#![allow(warnings)]
+use ::warmcell::prelude::*;
+use ::warmcell::cell::display_scope::*;";
+
+/// A variable of an earlier cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its type, in words that the compiler understands in any cell.
+    pub type_name: String,
+    pub mutable: bool,
+}
+
+/// The definitions and variables that cells find.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub items: Items,
+    pub variables: BTreeMap<String, Variable>,
+    /// Variables that are gone, and whose values the next cell that runs lets go.
+    pub forgotten: Vec<String>,
+}
+
+/// What a cell's source is made of beside its own code.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Variables that the cell moved: they are not there any more when it ends.
+    pub moved: HashSet<String>,
+    /// Variables whose type the compiler cannot be told.
+    pub unnameable: HashSet<String>,
+    /// Whether all definitions go in, rather than those the cell names.
+    pub all_items: bool,
+}
+
+/// A cell on its way to the compiler.
+#[derive(Debug)]
+pub struct Draft {
+    pub source: Generated,
+    /// What the cells find after this one, but for the new variables' types.
+    pub after: Program,
+    /// The new variables, by the number under which the compiled form names their types.
+    pub new: Vec<Binding>,
+    /// Variables whose type the cell defines anew, which therefore go.
+    pub outdated: Vec<String>,
+    /// Whether definitions were left out.
+    pub is_partial: bool,
+}
+
+impl Program {
+    /// Writes the source of a cell.
+    pub fn draft(&self, cell: &Cell, code: &str, plan: &Plan) -> Draft {
+        let mut after = self.clone();
+        let changed = after.items.define(&cell.items);
+        let outdated = self.outdated(&changed);
+        let used = self.used_by(code, &outdated, plan);
+        after.forgotten.extend(outdated.iter().cloned());
+        after.forgotten.extend(plan.unnameable.iter().cloned());
+        let (source, is_partial) = write(&Parts {
+            program: self,
+            after: &after,
+            cell,
+            code,
+            plan,
+            used: &used,
+        });
+        let new: Vec<Binding> = cell
+            .variables
+            .iter()
+            .filter(|binding| !plan.moved.contains(&binding.name))
+            .cloned()
+            .collect();
+        let is_gone = |name: &String| {
+            plan.moved.contains(name)
+                || plan.unnameable.contains(name)
+                || outdated.contains(name)
+                || cell.variables.iter().any(|binding| binding.name == *name)
+        };
+        after.variables.retain(|name, _| !is_gone(name));
+        Draft {
+            source,
+            after,
+            new,
+            outdated,
+            is_partial,
+        }
+    }
+
+    /// The variables that the cell may speak of.
+    fn used_by(&self, code: &str, outdated: &[String], plan: &Plan) -> Vec<String> {
+        let words: HashSet<&str> = items::words(code).collect();
+        self.variables
+            .keys()
+            .filter(|name| words.contains(name.trim_start_matches("r#")))
+            .filter(|name| !outdated.contains(name) && !plan.unnameable.contains(*name))
+            .cloned()
+            .collect()
+    }
+
+    /// Variables whose type speaks of a changed one. A value behind `dyn Any` may be of any type.
+    fn outdated(&self, changed: &HashSet<String>) -> Vec<String> {
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        self.variables
+            .iter()
+            .filter(|(_, variable)| {
+                variable.type_name.contains("std::any::Any")
+                    || items::words(&variable.type_name).any(|word| changed.contains(word))
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Takes over what a cell has left behind, when it has run.
+    pub fn settle(&mut self, count: u32, code: &str) {
+        let source = Arc::new(Source {
+            count,
+            code: code.to_owned(),
+        });
+        self.items.settle(&source);
+    }
+
+    /// Whether a cell has to run, or is done when the compiler has accepted it.
+    pub fn runs(cell: &Cell) -> bool {
+        !(cell.statements.is_empty() && cell.value.is_none())
+    }
+}
+
+/// What [`write`] writes from.
+struct Parts<'a> {
+    program: &'a Program,
+    after: &'a Program,
+    cell: &'a Cell,
+    code: &'a str,
+    plan: &'a Plan,
+    used: &'a [String],
+}
+
+fn write(parts: &Parts<'_>) -> (Generated, bool) {
+    let mut source = Generated::default();
+    source.glue(PRELUDE);
+    let is_partial = write_items(&mut source, parts);
+    source.glue(&format!(
+        "#[unsafe(no_mangle)] pub extern \"C\" fn {FUNCTION}(mut __warmcell_store: *mut {STORE}) -> *mut {STORE} {{
+if __warmcell_store.is_null() {{ __warmcell_store = ::warmcell::cell::variables::create_variable_store(); }}
+let __warmcell = unsafe {{ &mut *__warmcell_store }};"
+    ));
+    write_taking(&mut source, parts);
+    source.glue(&format!("::warmcell::cell::run(__warmcell, |__warmcell: &mut {STORE}| -> ::std::result::Result<(), ::warmcell::cell::CellError> {{"));
+    write_statements(&mut source, parts);
+    source.glue("::std::result::Result::Ok(())\n});");
+    for name in parts.used {
+        let replaced = parts.cell.variables.iter().any(|new| new.name == *name);
+        if !replaced && !parts.plan.moved.contains(name) {
+            put(&mut source, name, None);
+        }
+    }
+    source.glue("__warmcell_store }");
+    // Keeps the linker from dropping the library from a cell that uses none of it: the runner calls
+    // its hooks.
+    source.glue(
+        "#[used] static WARMCELL_HOOK: extern \"C\" fn() = ::warmcell::cell::warmcell_cell_begin;",
+    );
+    (source, is_partial)
+}
+
+fn write_items(source: &mut Generated, parts: &Parts<'_>) -> bool {
+    let all = parts.after.items.all();
+    let chosen = if parts.plan.all_items {
+        all.clone()
+    } else {
+        let types = parts
+            .used
+            .iter()
+            .filter_map(|name| parts.program.variables.get(name))
+            .flat_map(|variable| items::words(&variable.type_name));
+        let words = items::words(parts.code).chain(types);
+        parts
+            .after
+            .items
+            .needed_by(&words.map(str::to_owned).collect())
+    };
+    for item in &chosen {
+        let origin = match &item.source {
+            Some(from) => Origin::Earlier {
+                source: Arc::clone(from),
+                start: item.place.start,
+            },
+            None if parts.code.get(item.place.clone()) == Some(&item.text) => Origin::Cell {
+                start: item.place.start,
+            },
+            None => Origin::CellPart(item.place.clone()),
+        };
+        source.add(origin, &item.text);
+    }
+    chosen.len() < all.len()
+}
+
+/// The variables are looked at first, all of them: a value that cannot be read is told, and no other
+/// has left the store by then.
+fn write_taking(source: &mut Generated, parts: &Parts<'_>) {
+    let forgotten = &parts.after.forgotten;
+    if !forgotten.is_empty() {
+        source.glue(&format!("__warmcell.forget(&{forgotten:?});"));
+    }
+    if parts.used.is_empty() {
+        return;
+    }
+    source.glue("if !__warmcell.check(&[");
+    let variables = &parts.program.variables;
+    for name in parts.used {
+        let type_name = &variables[name].type_name;
+        source.add(
+            Origin::Take(name.clone()),
+            &format!("({name:?}, ::std::any::TypeId::of::<{type_name}>()),"),
+        );
+    }
+    source.glue("]) { return __warmcell_store; }");
+    for name in parts.used {
+        let Variable { type_name, mutable } = &variables[name];
+        let mutable = if *mutable { "mut " } else { "" };
+        source.add(
+            Origin::Take(name.clone()),
+            &format!("let {mutable}{name} = __warmcell.take_variable::<{type_name}>({name:?});"),
+        );
+    }
+}
+
+fn write_statements(source: &mut Generated, parts: &Parts<'_>) {
+    let Parts { cell, code, .. } = parts;
+    for statement in &cell.statements {
+        source.add(
+            Origin::Cell {
+                start: statement.start,
+            },
+            &code[statement.clone()],
+        );
+    }
+    if let Some(value) = &cell.value {
+        source.glue("(");
+        source.add(Origin::Cell { start: value.start }, &code[value.clone()]);
+        source.add(
+            Origin::Show(value.clone()),
+            ").__warmcell_ref().evcxr_display();",
+        );
+    }
+    let stays = |binding: &&Binding| !parts.plan.moved.contains(&binding.name);
+    for (index, binding) in cell.variables.iter().filter(stays).enumerate() {
+        put(source, &binding.name, Some(index));
+    }
+}
+
+/// A new variable is put under a number too, by which its type is found in the compiled form.
+fn put(source: &mut Generated, name: &str, new: Option<usize>) {
+    let mut call = String::new();
+    // Writing to a string cannot fail.
+    let _ = match new {
+        Some(index) => write!(call, "__warmcell.put_new::<{index}, _>({name:?}, {name});"),
+        None => write!(call, "__warmcell.put_variable({name:?}, {name});"),
+    };
+    source.add(Origin::Put(name.to_owned()), &call);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)], items: &str) -> Program {
+        let mut program = Program::default();
+        program.items.define(&Cell::parse(items).items);
+        program.settle(1, items);
+        for (name, type_name) in variables {
+            let variable = Variable {
+                type_name: (*type_name).to_owned(),
+                mutable: false,
+            };
+            program.variables.insert((*name).to_owned(), variable);
+        }
+        program
+    }
+
+    fn draft(program: &Program, code: &str, plan: &Plan) -> Draft {
+        program.draft(&Cell::parse(code), code, plan)
+    }
+
+    #[test]
+    fn a_cell_takes_the_variables_it_names_and_puts_them_back() {
+        let program = with(&[("a", "i32"), ("b", "std::string::String")], "");
+        let draft = draft(&program, "println!(\"{b}\");", &Plan::default());
+        let text = &draft.source.text;
+        assert!(text.contains("take_variable::<std::string::String>(\"b\")"));
+        assert!(text.contains("put_variable(\"b\", b)"));
+        assert!(!text.contains("\"a\""), "{text}");
+        assert_eq!(draft.after.variables, program.variables);
+    }
+
+    #[test]
+    fn a_variable_of_a_type_defined_anew_is_let_go() {
+        let program = with(
+            &[
+                ("p", "std::vec::Vec<P>"),
+                ("n", "i32"),
+                ("any", "std::boxed::Box<dyn std::any::Any>"),
+            ],
+            "struct P { x: i32 }",
+        );
+        let draft = draft(&program, "struct P { x: i64 }\nn", &Plan::default());
+        assert_eq!(draft.outdated, ["any", "p"]);
+        assert!(draft.source.text.contains("forget(&[\"any\", \"p\"])"));
+        assert_eq!(draft.after.variables.keys().collect::<Vec<_>>(), ["n"]);
+    }
+
+    #[test]
+    fn a_moved_variable_is_not_put_back_and_gone() {
+        let program = with(&[("a", "std::string::String")], "");
+        let plan = Plan {
+            moved: HashSet::from(["a".to_owned()]),
+            ..Plan::default()
+        };
+        let draft = draft(&program, "drop(a);", &plan);
+        assert!(!draft.source.text.contains("put_variable"));
+        assert!(draft.after.variables.is_empty());
+    }
+
+    #[test]
+    fn a_new_variable_of_an_old_name_takes_its_place() {
+        let program = with(&[("a", "i32")], "");
+        let draft = draft(&program, "let a = a.to_string();", &Plan::default());
+        assert!(draft.source.text.contains("put_new::<0, _>(\"a\", a)"));
+        assert!(!draft.source.text.contains("put_variable"));
+    }
+}

@@ -1,0 +1,509 @@
+//! Running cells. Most go the direct way, by rustc alone; evcxr's commands, and what only it
+//! compiles, go to evcxr. Both ways share the runner, its store of variables, and the record of what
+//! cells have defined, which is kept here.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result};
+use evcxr::CommandContext;
+use jupyter::{CellError, Publisher};
+use wire::{FailureKind, mime::Bundle};
+
+use super::{
+    analyst::Analyst,
+    busy::Busy,
+    context::{self, Surroundings},
+    control::{Control, Runner},
+    direct::{self, Cell, FUNCTION, Outcome, Program, Ready, Rustc, Variable},
+    displays::{Displays, Inbox},
+    errors,
+    inspection::Times,
+    interrupt::Interrupter,
+    outlet::Outlet,
+    output::Pump,
+    session::Session,
+    sink::{Sink, Stream},
+    template::Template,
+};
+use crate::runner::messages::{CellStatus, RunEnd};
+
+/// What evcxr's own commands answer, by its kind.
+pub type Outputs = HashMap<String, String>;
+
+/// How often a cell is tried whose variables turn out to be of another type than recorded.
+const ATTEMPTS: usize = 3;
+
+/// Everything that cells are run with.
+pub struct Evaluation {
+    program: Program,
+    rustc: Rustc,
+    control: Control,
+    analyst: Analyst,
+    /// Whether evcxr runs cells in an asynchronous runtime, which the direct way has not.
+    asynchronous: bool,
+    library: PathBuf,
+    pump: Arc<Pump>,
+    inbox: Arc<Inbox>,
+    outlet: Arc<Outlet>,
+    interrupter: Arc<Interrupter>,
+    /// How long the last cell took.
+    pub(super) times: Times,
+    crate_dir: PathBuf,
+    // Before the session, whose folder it listens in.
+    _runner: Runner,
+    _session: Session,
+}
+
+impl Evaluation {
+    /// Starts the runner, and evcxr beside.
+    ///
+    /// # Errors
+    /// The toolchain, the library for cells, or the session's pipes cannot be used.
+    pub fn open(
+        session: Session,
+        data: &Path,
+        host_socket: PathBuf,
+        interrupter: Arc<Interrupter>,
+    ) -> Result<Self> {
+        let outlet = Arc::new(Outlet::default());
+        let sink: Arc<dyn Sink> = Arc::clone(&outlet) as Arc<dyn Sink>;
+        let pump = Arc::new(Pump::start(session.runtime_dir(), Arc::clone(&sink))?);
+        let inbox = Arc::new(Inbox::default());
+        Displays::start(
+            &session.cell_socket(),
+            Arc::clone(&pump),
+            sink,
+            Arc::clone(&inbox),
+        )?;
+        let surroundings = Surroundings::of(&session, host_socket, data)?;
+        let template = Template::locate(data)?;
+        template.build(|folder| context::compile_template(&template, folder, &surroundings))?;
+        template.copy_to(session.crate_dir())?;
+        let runner = context::start_runner(session.crate_dir(), &surroundings)?;
+        interrupter.set_runner(session.runtime_dir());
+        let mut rustc = Rustc::new(session.crate_dir());
+        rustc.prepare();
+        let (crate_dir, library) = (session.crate_dir().to_owned(), template.library());
+        let analyst = Analyst::start({
+            let library = library.clone();
+            move || context::open_beside(&crate_dir, &library, &surroundings)
+        })?;
+        let control =
+            Control::connect(session.runtime_dir()).context("the cell runner cannot be reached")?;
+        // What the template's compilation printed belongs to no cell.
+        pump.end_cell();
+        Ok(Self {
+            program: Program::default(),
+            rustc,
+            control,
+            analyst,
+            asynchronous: false,
+            library,
+            pump,
+            inbox,
+            outlet,
+            interrupter,
+            times: Times::default(),
+            crate_dir: session.crate_dir().to_owned(),
+            _runner: runner,
+            _session: session,
+        })
+    }
+
+    /// evcxr, for what is no cell.
+    pub fn analyst(&self) -> &Analyst {
+        &self.analyst
+    }
+
+    /// The variables that cells have left, with their types.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.program
+            .variables
+            .iter()
+            .map(|(name, variable)| (name.as_str(), variable.type_name.as_str()))
+    }
+
+    /// Names of what cells have defined.
+    pub fn items(&self) -> impl Iterator<Item = &str> {
+        self.program.items.names()
+    }
+
+    /// What evcxr's `:vars` would show, had it to do with the variables.
+    fn list_of_variables(&self) -> Outputs {
+        let lines: Vec<String> = self
+            .variables()
+            .map(|(name, type_name)| format!("{name}: {type_name}"))
+            .collect();
+        HashMap::from([("text/plain".to_owned(), lines.join("\n"))])
+    }
+
+    /// Sends what comes to the front end of the next cell.
+    pub fn attach(&self, out: &Publisher) {
+        self.outlet.attach(out.clone());
+    }
+
+    /// Runs a cell, and gives what commands in it answered.
+    ///
+    /// # Errors
+    /// The cell does not compile, or fails; or it was interrupted.
+    pub fn run(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
+        self.inbox.start_cell();
+        self.times.start();
+        self.interrupter.start_cell();
+        let result = self.choose(code, count);
+        let interrupted = self.interrupter.end_cell();
+        self.rustc.prepare();
+        if interrupted && result.is_err() {
+            return Err(errors::plain(
+                FailureKind::Interrupted.name(),
+                "the cell was interrupted",
+            ));
+        }
+        result
+    }
+
+    /// The value of an expression, shown nowhere.
+    ///
+    /// # Errors
+    /// As of [`Self::run`].
+    pub fn value_of(&mut self, expression: &str) -> Result<Bundle, CellError> {
+        self.inbox.capture_value();
+        let cell = Cell::parse(expression);
+        self.interrupter.start_cell();
+        let result = self.run_directly(&cell, expression, 0);
+        self.interrupter.end_cell();
+        result?;
+        Ok(self.inbox.captured_value().unwrap_or_default())
+    }
+
+    fn choose(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
+        let is_command =
+            |line: &str| line.trim_start().starts_with(':') && !line.trim_start().starts_with("::");
+        if code.lines().any(is_command) {
+            return self.run_by_evcxr(code, count);
+        }
+        if code.trim() == ":vars" {
+            return Ok(self.list_of_variables());
+        }
+        let cell = Cell::parse(code);
+        if cell.obstacle.is_some() || self.asynchronous && direct::speaks_of_tasks(code) {
+            self.asynchronous |= cell.obstacle == Some(direct::Obstacle::Await);
+            return self.run_by_evcxr(code, count);
+        }
+        if cell.is_empty() {
+            return Ok(Outputs::new());
+        }
+        self.run_directly(&cell, code, count)?;
+        Ok(Outputs::new())
+    }
+}
+
+/// The cell that is run.
+struct This<'a> {
+    cell: &'a Cell,
+    code: &'a str,
+    count: u32,
+}
+
+/// The direct way.
+impl Evaluation {
+    fn run_directly(&mut self, cell: &Cell, code: &str, count: u32) -> Result<(), CellError> {
+        for _ in 0..ATTEMPTS {
+            let ready = self.compile(cell, code, count)?;
+            let lost = match &ready.library {
+                Some(library) => self.carry_out(library, &ready, &This { cell, code, count })?,
+                None => {
+                    self.settle(&ready, &This { cell, code, count });
+                    Vec::new()
+                }
+            };
+            if lost.is_empty() {
+                self.analyst.load();
+                return Ok(());
+            }
+            // The library has told the user; without these variables the cell may still run.
+            self.program
+                .variables
+                .retain(|name, _| !lost.contains(name));
+        }
+        Err(internal(
+            "the cell's variables change their types again and again",
+        ))
+    }
+
+    fn compile(&mut self, cell: &Cell, code: &str, count: u32) -> Result<Box<Ready>, CellError> {
+        let started = Instant::now();
+        let busy = self.outlet.publisher().map(Busy::compiling);
+        let outcome = direct::compile(&mut self.rustc, &self.program, cell, code)
+            .map_err(|error| internal(&format!("{error:#}")))?;
+        drop(busy);
+        self.times.compiled(started);
+        match outcome {
+            Outcome::Ready(ready) => {
+                for notice in &ready.notices {
+                    self.outlet.stream(Stream::Stderr, &format!("{notice}\n"));
+                }
+                Ok(ready)
+            }
+            Outcome::Refused { source, errors } => {
+                Err(errors::from_rustc(code, count, &source, &errors))
+            }
+            Outcome::Unkept {
+                message,
+                hint,
+                binding,
+            } => Err(errors::unkept(code, count, &binding, &message, &hint)),
+            Outcome::Ended => Err(internal("the compiler was ended")),
+        }
+    }
+
+    /// Runs what was compiled. Gives the variables that had another type than recorded, because of
+    /// which it did not run.
+    fn carry_out(
+        &mut self,
+        library: &Path,
+        ready: &Ready,
+        this: &This<'_>,
+    ) -> Result<Vec<String>, CellError> {
+        let started = Instant::now();
+        let run = self.control.run(library, FUNCTION);
+        self.times.ran(started);
+        let printed = self.pump.end_cell();
+        if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
+            self.outlet.result(value);
+        }
+        let RunEnd {
+            end,
+            restored,
+            lost_all,
+        } =
+            run.map_err(|error| internal(&format!("the cell runner cannot be reached: {error}")))?;
+        if !end.lost_variables.is_empty() {
+            return Ok(end.lost_variables);
+        }
+        if lost_all {
+            self.forget_all();
+        } else if !restored {
+            match end.status {
+                CellStatus::Ok => self.settle(ready, this),
+                CellStatus::Panic | CellStatus::Error => {
+                    self.settle_failed(ready, this);
+                }
+                CellStatus::NotRun | CellStatus::Died => {}
+            }
+        }
+        // What is on its way in the socket for displays counts as well.
+        let failure = end.failure.or_else(|| self.inbox.take_failure());
+        match failure {
+            Some(failure) => Err(errors::from_run(
+                this.code,
+                this.count,
+                &ready.source,
+                &failure,
+            )),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn settle(&mut self, ready: &Ready, this: &This<'_>) {
+        let mut after = ready.after.clone();
+        if ready.library.is_some() {
+            after.forgotten.clear();
+        }
+        after.settle(this.count, this.code);
+        self.analyst.tell(this.cell, &self.program, &after);
+        self.program = after;
+    }
+
+    /// A cell that panicked or returned an error has defined its items, and made no variable.
+    fn settle_failed(&mut self, ready: &Ready, this: &This<'_>) {
+        let mut after = ready.after.clone();
+        after.variables.retain(|name, _| !ready.new.contains(name));
+        after.forgotten.clear();
+        after.settle(this.count, this.code);
+        let lost: Vec<&str> = self
+            .program
+            .variables
+            .keys()
+            .filter(|name| !after.variables.contains_key(*name))
+            .map(String::as_str)
+            .collect();
+        if !lost.is_empty() {
+            let line = format!(
+                "the cell had taken over {} before it failed: gone\n",
+                lost.iter()
+                    .map(|name| format!("`{name}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            self.outlet.stream(Stream::Stderr, &line);
+        }
+        self.analyst.tell(this.cell, &self.program, &after);
+        self.program = after;
+    }
+
+    fn forget_all(&mut self) {
+        let after = Program {
+            variables: std::collections::BTreeMap::new(),
+            forgotten: Vec::new(),
+            ..self.program.clone()
+        };
+        self.analyst.tell(&Cell::default(), &self.program, &after);
+        self.program = after;
+    }
+}
+
+/// evcxr's way.
+impl Evaluation {
+    fn run_by_evcxr(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
+        let (code, level) = take_optimisation(code)?;
+        let (library, text) = (self.library.clone(), code.clone());
+        let clears = code.lines().any(|line| line.trim() == ":clear");
+        let busy = self
+            .outlet
+            .publisher()
+            .map(|out| Busy::following_cargo(out, &self.crate_dir, self.analyst.opened()));
+        let evaluated = self.analyst.ask(move |context| {
+            if let Some(level) = level {
+                context.set_opt_level(&context::optimisation(&level, &library))?;
+                // rustc is called for direct cells as cargo last called it.
+                context.execute(NOTHING)?;
+            }
+            let outputs = context.execute(&text);
+            if clears {
+                // It takes the library away along with the user's own.
+                context.execute(context::PRELUDE)?;
+            }
+            let source = context.last_source().unwrap_or_default();
+            Ok::<_, evcxr::Error>((outputs, source, variables(context)))
+        });
+        drop(busy);
+        let printed = self.pump.end_cell();
+        if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
+            self.outlet.result(value);
+        }
+        let failure = self.inbox.take_failure();
+        let (outputs, source, variables) = match evaluated {
+            Ok(Ok(evaluated)) => evaluated,
+            Ok(Err(error)) => return Err(errors::plain("EvaluationError", &error.to_string())),
+            Err(error) => return Err(internal(&format!("{error:#}"))),
+        };
+        if clears {
+            self.program = Program::default();
+        }
+        self.take_over(
+            &code,
+            count,
+            variables,
+            outputs.is_ok() && failure.is_none(),
+        );
+        if let Some(failure) = failure {
+            return Err(errors::from_failure(&code, count, &source, &failure));
+        }
+        match outputs {
+            Ok(outputs) => {
+                self.times.measured(&outputs);
+                Ok(outputs.content_by_mime_type)
+            }
+            Err(evcxr::Error::CompilationErrors(list)) => {
+                Err(errors::from_compiler(&code, count, &list))
+            }
+            Err(error) => Err(errors::plain("EvaluationError", &error.to_string())),
+        }
+    }
+
+    /// Takes over what evcxr knows of the variables after a cell of its own.
+    fn take_over(
+        &mut self,
+        code: &str,
+        count: u32,
+        known: HashMap<String, String>,
+        succeeded: bool,
+    ) {
+        let rust = without_commands(code);
+        let cell = Cell::parse(&rust);
+        if succeeded {
+            self.program.items.define(&cell.items);
+            self.program.settle(count, code);
+        }
+        let mutable: HashSet<&str> = cell
+            .variables
+            .iter()
+            .filter(|binding| binding.mutable)
+            .map(|binding| binding.name.as_str())
+            .collect();
+        let is_new = |name: &str| cell.variables.iter().any(|binding| binding.name == name);
+        self.program
+            .variables
+            .retain(|name, _| known.contains_key(name));
+        for (name, type_name) in known {
+            if !is_new(&name) && self.program.variables.contains_key(&name) {
+                continue;
+            }
+            if succeeded && is_new(&name) {
+                let mutable = mutable.contains(name.as_str());
+                self.program
+                    .variables
+                    .insert(name, Variable { type_name, mutable });
+            }
+        }
+    }
+}
+
+/// A statement that leaves nothing.
+const NOTHING: &str = "let _ = ();";
+
+/// The variables that evcxr knows, but for those it only believes in.
+fn variables(context: &CommandContext) -> HashMap<String, String> {
+    context
+        .variables_and_types()
+        .filter(|(_, type_name)| !type_name.ends_with("variables::Gone"))
+        .map(|(name, type_name)| (name.to_owned(), type_name.to_owned()))
+        .collect()
+}
+
+/// The code with an empty line in the place of each command.
+fn without_commands(code: &str) -> String {
+    let line = |line: &str| {
+        if line.trim_start().starts_with(':') {
+            String::new()
+        } else {
+            line.to_owned()
+        }
+    };
+    code.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Takes `:opt` out of a cell, and gives its level: evcxr's own would put the bare number where
+/// [`context::optimisation`] has more.
+fn take_optimisation(code: &str) -> Result<(String, Option<String>), CellError> {
+    let mut rest = String::with_capacity(code.len());
+    let mut found = None;
+    for line in code.split_inclusive('\n') {
+        let mut words = line.split_whitespace();
+        if words.next() != Some(":opt") {
+            rest.push_str(line);
+            continue;
+        }
+        let level = words.next().unwrap_or("2");
+        if !matches!(level, "0" | "1" | "2" | "3") {
+            return Err(errors::plain(
+                "InvalidArgument",
+                &format!("`:opt {level}`: a level is 0, 1, 2 or 3"),
+            ));
+        }
+        found = Some(level.to_owned());
+        // The lines behind keep their numbers.
+        rest.push('\n');
+    }
+    Ok((rest, found))
+}
+
+fn internal(message: &str) -> CellError {
+    errors::plain("InternalError", message)
+}

@@ -1,0 +1,265 @@
+//! Whether a load fits in main memory, decided before its first byte is read. Loads that are under
+//! way count with what they have still to take, so that two that fit one by one are not both let in.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use wire::{Failure, FailureKind, model::Resident};
+
+use crate::{
+    memory,
+    weights::{Description, Weights},
+};
+
+/// Main memory that a load must leave free for the rest of the machine.
+const HEADROOM: u64 = 64 << 20;
+/// Tokens of conversation whose keys and values must fit beside the weights. A cache grows as it is
+/// used; a model that leaves no room for its first answer is of no use.
+const EXPECTED_TOKENS: u64 = 2048;
+
+/// What a model will take.
+#[derive(Clone, Debug)]
+pub struct Need {
+    /// What a user calls it.
+    pub name: String,
+    /// Bytes of its weights.
+    pub weights: u64,
+    /// Bytes of the keys and values of [`Self::tokens`] tokens.
+    pub cache: u64,
+    /// Tokens that are planned for.
+    pub tokens: u64,
+}
+
+impl Need {
+    /// What these weights will take, from their sizes and their description.
+    pub fn of(name: &str, weights: &Weights) -> Self {
+        let shape = CacheShape::read(&weights.description).unwrap_or_default();
+        let tokens = shape.context.min(EXPECTED_TOKENS);
+        Self {
+            name: name.to_owned(),
+            weights: weights.bytes(),
+            cache: shape.bytes_per_token().saturating_mul(tokens),
+            tokens,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.weights.saturating_add(self.cache)
+    }
+}
+
+/// What determines the size of a cache; zeros where a description does not say.
+#[derive(Default)]
+struct CacheShape {
+    layers: u64,
+    kv_heads: u64,
+    head_dim: u64,
+    context: u64,
+}
+
+impl CacheShape {
+    /// Keys and values, in f32.
+    fn bytes_per_token(&self) -> u64 {
+        [self.layers, self.kv_heads, self.head_dim]
+            .iter()
+            .fold(2 * 4, |product: u64, &size| product.saturating_mul(size))
+    }
+
+    fn read(description: &Description) -> Option<Self> {
+        match description {
+            Description::Gguf(metadata) => {
+                let family = metadata.text("general.architecture")?;
+                let number = |key: &str| {
+                    let count = metadata.count(&format!("{family}.{key}"))?;
+                    Some(count as u64)
+                };
+                let heads = number("attention.head_count")?;
+                Some(Self {
+                    layers: number("block_count")?,
+                    kv_heads: number("attention.head_count_kv").unwrap_or(heads),
+                    head_dim: number("attention.key_length")
+                        .or_else(|| number("embedding_length")?.checked_div(heads))?,
+                    context: number("context_length")?,
+                })
+            }
+            Description::Json(config) => {
+                let number = |key: &str| config[key].as_u64();
+                let heads = number("num_attention_heads")?;
+                Some(Self {
+                    layers: number("num_hidden_layers")?,
+                    kv_heads: number("num_key_value_heads").unwrap_or(heads),
+                    head_dim: number("head_dim")
+                        .or_else(|| number("hidden_size")?.checked_div(heads))?,
+                    context: number("max_position_embeddings").unwrap_or(EXPECTED_TOKENS),
+                })
+            }
+        }
+    }
+}
+
+/// The memory that is promised to loads.
+#[derive(Default)]
+pub struct Room {
+    promised: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+/// Memory for one load, given back when this is dropped. What the load has taken already shows in
+/// the system's own figures and is promised no longer.
+pub struct Promise<'a> {
+    room: &'a Room,
+    need: Need,
+    left: Arc<AtomicU64>,
+}
+
+impl Room {
+    /// Promises a load its memory, or says what is in the way.
+    pub fn promise(
+        &self,
+        need: Need,
+        residents: impl Fn() -> Vec<Resident>,
+    ) -> Result<Promise<'_>, Failure> {
+        self.promise_of(need, memory::available_bytes(), residents)
+    }
+
+    /// The same, with this much available; `None` where the system does not say, and all is let in.
+    fn promise_of(
+        &self,
+        need: Need,
+        available: Option<u64>,
+        residents: impl Fn() -> Vec<Resident>,
+    ) -> Result<Promise<'_>, Failure> {
+        let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = promised
+            .iter()
+            .map(|left| left.load(Ordering::Acquire))
+            .sum();
+        if let Some(available) = available {
+            let wanted = need.bytes().saturating_add(HEADROOM).saturating_add(others);
+            if wanted > available {
+                return Err(refusal(&need, available, others, &residents()));
+            }
+        }
+        let left = Arc::new(AtomicU64::new(need.bytes()));
+        promised.push(Arc::clone(&left));
+        Ok(Promise {
+            room: self,
+            need,
+            left,
+        })
+    }
+}
+
+impl Promise<'_> {
+    /// Tells how many bytes of the weights have been read.
+    pub fn taken(&self, bytes: u64) {
+        let left = self.need.bytes().saturating_sub(bytes);
+        self.left.store(left, Ordering::Release);
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        let promised = self.room.promised.lock();
+        promised
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|left| !Arc::ptr_eq(left, &self.left));
+    }
+}
+
+fn refusal(need: &Need, available: u64, others: u64, residents: &[Resident]) -> Failure {
+    let mut message = format!(
+        "cannot load `{}`: it takes {}",
+        need.name,
+        megabytes(need.weights)
+    );
+    if need.cache > 0 {
+        message = format!(
+            "{message}, and {} for a conversation of {} tokens",
+            megabytes(need.cache),
+            need.tokens
+        );
+    }
+    message = format!(
+        "{message}; {} of memory are available",
+        megabytes(available)
+    );
+    if others > 0 {
+        let others = megabytes(others);
+        message = format!("{message}, of which loads under way will take {others}");
+    }
+    let resident: Vec<String> = residents
+        .iter()
+        .map(|model| format!("`{}` ({})", model.info.name, megabytes(model.info.bytes)))
+        .collect();
+    let (resident, hint) = if resident.is_empty() {
+        (
+            "nothing".to_owned(),
+            "take a smaller model or a stronger quantisation",
+        )
+    } else {
+        (
+            resident.join(", "),
+            "unload a model that is not needed, or take a stronger quantisation",
+        )
+    };
+    Failure::new(
+        FailureKind::OutOfMemory,
+        format!("{message}; resident: {resident}"),
+    )
+    .hint(hint)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1_000_000;
+
+    fn need(weights: u64) -> Need {
+        Need {
+            name: "m".to_owned(),
+            weights,
+            cache: 100 * MB,
+            tokens: 2048,
+        }
+    }
+
+    #[test]
+    fn a_load_under_way_counts_with_what_it_has_still_to_take() {
+        let room = Room::default();
+        let promise =
+            |weights, available| room.promise_of(need(weights), Some(available), Vec::new);
+        let first = promise(500 * MB, 1_000 * MB).ok().expect("fits alone");
+        let refused = promise(500 * MB, 1_000 * MB).err().expect("not both");
+        assert_eq!(refused.kind, FailureKind::OutOfMemory);
+        assert_eq!(
+            refused.message,
+            "cannot load `m`: it takes 500 MB, and 100 MB for a conversation of 2048 tokens; \
+             1000 MB of memory are available, of which loads under way will take 600 MB; \
+             resident: nothing"
+        );
+        // Its weights are read now, and gone from what is available.
+        first.taken(500 * MB);
+        assert!(promise(500 * MB, 700 * MB).is_err(), "its cache is to come");
+        assert!(promise(500 * MB, 900 * MB).is_ok());
+        drop(first);
+        assert!(promise(500 * MB, 700 * MB).is_ok(), "nothing is promised");
+    }
+
+    #[test]
+    fn a_cache_counts_layers_heads_and_tokens() {
+        let config = serde_json::json!({
+            "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+            "hidden_size": 576, "max_position_embeddings": 8192,
+        });
+        let shape = CacheShape::read(&Description::Json(config)).expect("says all");
+        // 30 layers, keys and values, 3 heads of 64 values of 4 bytes.
+        assert_eq!((shape.bytes_per_token(), shape.context), (46_080, 8192));
+    }
+}

@@ -1,0 +1,104 @@
+//! A folder that holds a model: `config.json`, and the weights in one file or in the shards that an
+//! index lists, as safetensors or as `torch.save` wrote them. Safetensors come first, as in
+//! transformers.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use wire::{Failure, FailureKind};
+
+use super::{Description, Weights, read_json, safetensors, torch};
+use crate::{failures, hub::safe_relative};
+
+/// Longest `config.json`; real ones have some kilobytes, or a megabyte with long label lists. As a
+/// tree of values it can take forty times its length.
+const LONGEST_CONFIG: u64 = 8 << 20;
+/// Longest index; one of 100,000 tensors has about 10 MB.
+const LONGEST_INDEX: u64 = 64 << 20;
+
+/// Reads the headers of a folder's weights.
+pub fn open(folder: &Path) -> Result<Weights, Failure> {
+    let config = read_json(&folder.join("config.json"), LONGEST_CONFIG)?;
+    let (tensors, files) = if let Some(paths) = files(folder, "model.safetensors")? {
+        safetensors::open(paths)?
+    } else if let Some(paths) = files(folder, "pytorch_model.bin")? {
+        torch::open(paths)?
+    } else {
+        return Err(Failure::new(
+            FailureKind::NotFound,
+            format!("`{}` holds no weights", folder.display()),
+        )
+        .hint(
+            "a folder needs `config.json` with `model.safetensors` or `pytorch_model.bin`; or pass \
+             a `.gguf` file",
+        ));
+    };
+    Ok(Weights {
+        description: Description::Json(config),
+        tensors,
+        files,
+    })
+}
+
+/// The file of this name, or the shards that its index lists; `None` where there is neither.
+fn files(folder: &Path, name: &str) -> Result<Option<Vec<PathBuf>>, Failure> {
+    let single = folder.join(name);
+    if single.is_file() {
+        return Ok(Some(vec![single]));
+    }
+    let index_path = folder.join(format!("{name}.index.json"));
+    if !index_path.is_file() {
+        return Ok(None);
+    }
+    let index: Index = read_json(&index_path, LONGEST_INDEX)?;
+    let mut names = index.weight_map.0;
+    names.sort_unstable();
+    names.dedup();
+    if names.iter().any(|name| safe_relative(name).is_none()) {
+        return Err(failures::corrupt(
+            &index_path,
+            "a shard lies outside the folder",
+        ));
+    }
+    let paths = names.into_iter().map(|name| folder.join(name));
+    Ok(Some(paths.collect()))
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: ShardNames,
+}
+
+/// The files that an index names, one a tensor; the tensors' own names stand in the shards.
+struct ShardNames(Vec<String>);
+
+impl<'de> Deserialize<'de> for ShardNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = ShardNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("file names by tensor")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ShardNames, A::Error> {
+                let mut names: Vec<String> = Vec::new();
+                while let Some((_, name)) = map.next_entry::<IgnoredAny, String>()? {
+                    // Tensors of one shard stand together, so that this keeps the list short.
+                    if names.last() != Some(&name) {
+                        names.push(name);
+                    }
+                }
+                Ok(ShardNames(names))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}

@@ -1,0 +1,123 @@
+"""Cells that rustc compiles without cargo and without evcxr: what they leave behind, and how the two
+ways share it."""
+
+import time
+
+
+def test_a_type_defined_anew_lets_go_of_the_variables_made_of_the_old_one(kernel):
+    """evcxr reads their memory as the new type: undefined behaviour in safe code."""
+    kernel.run("struct Pair { a: i32, b: i32 }\nstruct Holder(Vec<Pair>);").expect_ok()
+    kernel.run("let pair = Pair { a: 1, b: 2 }; let holder = Holder(vec![]); let beside = 3;").expect_ok()
+    anew = kernel.run("struct Pair { a: u64, b: String }").expect_ok()
+    assert "the type of the variable `pair` was defined anew" in anew.stream("stderr")
+    assert "the type of the variable `holder` was defined anew" in anew.stream("stderr")
+    assert kernel.run("pair.a").reply["content"]["ename"] == "E0425"
+    assert kernel.run("beside").expect_ok().result == "3"
+    kernel.run('let pair = Pair { a: 7, b: "x".to_owned() };').expect_ok()
+    assert kernel.run("pair.a + holder_len()").status == "error"
+    assert kernel.run("(pair.a, pair.b.as_str())").expect_ok().result == '(7, "x")'
+
+
+def test_a_cell_run_again_defines_the_same_type(kernel):
+    kernel.run("struct Same { a: i32 }\nimpl Same { fn a(&self) -> i32 { self.a } }").expect_ok()
+    kernel.run("let same = Same { a: 4 };").expect_ok()
+    again = kernel.run("struct Same { a: i32 } // the same\nimpl Same { fn a(&self) -> i32 { self.a } }").expect_ok()
+    assert again.stream("stderr") == ""
+    assert kernel.run("same.a()").expect_ok().result == "4"
+
+
+def test_types_that_have_only_long_names_are_kept(kernel):
+    kernel.run(
+        "use std::collections::BTreeMap;\n"
+        "let map: BTreeMap<String, Vec<Option<char>>> = BTreeMap::from([(\"k\".to_owned(), vec![Some('v')])]);\n"
+        "let boxed: Box<dyn Fn(&str) -> usize + Send> = Box::new(|text| text.len());\n"
+        "let (channel, receiver) = std::sync::mpsc::channel::<i32>();\n"
+        "let pointer: fn(i32) -> i32 = |x| x + 1;\n"
+        "let chars = vec![1, 2, 3].into_iter();"
+    ).expect_ok()
+    # What a function returns as `impl Iterator` has a type that evcxr cannot name.
+    kernel.run("fn squares() -> impl Iterator<Item = u32> { vec![1, 4].into_iter() }\nlet hidden = squares();").expect_ok()
+    outcome = kernel.run(
+        'channel.send(5)?;\n(map["k"][0], boxed("four"), receiver.recv()?, pointer(1), chars.len(), hidden.sum::<u32>())'
+    ).expect_ok()
+    assert outcome.result == "(Some('v'), 4, 5, 2, 3, 5)"
+
+
+def test_what_cannot_be_kept_is_told_with_the_place_and_the_next_step(kernel):
+    closure = kernel.run("let closure = |x: i32| x + 1;")
+    assert closure.reply["content"]["ename"] == "VariableError"
+    assert "`closure` is a closure" in closure.traceback and "Box<dyn Fn" in closure.traceback
+    kernel.run("let owner = vec![1, 2];").expect_ok()
+    reference = kernel.run("let borrowed = owner.iter();")
+    assert reference.reply["content"]["ename"] == "VariableError"
+    assert "`borrowed` holds a reference" in reference.traceback
+    assert kernel.run("owner.len()").expect_ok().result == "2"
+    kernel.run("{ let closure = |x: i32| x + 1; println!(\"{}\", closure(1)); }").expect_ok()
+
+
+def test_a_moved_variable_is_gone_and_one_moved_by_a_cell_that_fails_is_told(kernel):
+    kernel.run('let text = String::from("moved"); let other = String::from("stays");').expect_ok()
+    kernel.run("let taken = text;").expect_ok()
+    assert kernel.run("text").reply["content"]["ename"] == "E0425"
+    failed = kernel.run('let again = taken; let n: i32 = "x".parse()?;')
+    assert failed.status == "error"
+    assert "`taken`" in failed.stream("stderr")
+    assert kernel.run("other").expect_ok().result == '"stays"'
+
+
+def test_an_error_in_an_earlier_definition_is_shown_there(kernel):
+    first = kernel.run("fn half(x: i64) -> i64 { x / 2 }\nfn quarter(x: i64) -> i64 { half(half(x)) }")
+    count = first.expect_ok().reply["content"]["execution_count"]
+    broken = kernel.run("fn half(x: f32) -> f32 { x / 2.0 }\nquarter(8)")
+    assert broken.status == "error"
+    assert f"In [{count}]" in broken.traceback, broken.traceback
+    assert kernel.run("quarter(8)").expect_ok().result == "2"
+
+
+def test_a_failure_in_a_function_of_an_earlier_cell_points_there(kernel):
+    count = kernel.run('fn fails() {\n    panic!("down here");\n}').expect_ok().reply["content"]["execution_count"]
+    outcome = kernel.run("fails();")
+    assert outcome.reply["content"]["ename"] == "panic"
+    assert f"In [{count}]:2:5" in outcome.traceback, outcome.traceback
+
+
+def test_a_value_that_cannot_be_shown_says_what_to_do(kernel):
+    outcome = kernel.run("struct Plain;\nPlain")
+    assert outcome.reply["content"]["ename"] == "E0599"
+    assert "derive(Debug)" in outcome.traceback and "evcxr" not in outcome.traceback, outcome.traceback
+
+
+def test_both_ways_share_variables_and_definitions(kernel):
+    kernel.run("struct Shared { x: i32 }\nlet shared = Shared { x: 1 }; let mut list = vec![1];").expect_ok()
+    # A command makes evcxr compile this cell.
+    kernel.run(':dep itoa = "1"\nlist.push(shared.x); let more = itoa::Buffer::new().format(42).to_owned();').expect_ok()
+    assert kernel.run("(list.len(), more.as_str(), shared.x)").expect_ok().result == '(2, "42", 1)'
+    kernel.run("let gone = shared;").expect_ok()
+    assert kernel.run(":dep itoa = \"1\"\nshared.x").status == "error"
+    listed = kernel.run(":vars").expect_ok().result
+    assert "gone: Shared" in listed and "shared:" not in listed
+
+
+def test_completion_knows_what_cells_defined_directly(kernel):
+    kernel.run("let directly_made = 5; fn directly_defined() {}").expect_ok()
+    code = "directly_"
+    deadline = time.monotonic() + 60
+    while True:
+        request = kernel.client.complete(code, len(code))
+        reply = kernel.client.get_shell_msg(timeout=60)
+        while reply["parent_header"].get("msg_id") != request:
+            reply = kernel.client.get_shell_msg(timeout=60)
+        matches = set(reply["content"]["matches"])
+        if {"directly_made", "directly_defined"} <= {match.rstrip("()") for match in matches}:
+            return
+        assert time.monotonic() < deadline, matches
+        time.sleep(1)
+
+
+def test_an_interrupted_compilation_leaves_a_kernel_that_compiles(kernel):
+    kernel.run("let kept = 9;").expect_ok()
+    request = kernel.send("let mut sum = 0u64;" + "sum += 1;" * 20000)
+    time.sleep(0.6)
+    kernel.manager.interrupt_kernel()
+    kernel.collect(request, timeout=60)
+    assert kernel.run("kept").expect_ok().result == "9"
