@@ -143,7 +143,8 @@ fn prompt_ids(tokenizer: &Tokenizer, prompt: &Prompt) -> Result<Vec<u32>, Failur
                 .is_some_and(|theirs| theirs != tokenizer.fingerprint())
             {
                 return Err(failures::invalid(format!(
-                    "the prompt's tokens are of another vocabulary than `{}`",
+                    "the prompt's tokens were made by another tokenizer than that of `{}`: an id is a \
+                     place in a vocabulary, and the model has learned what its own ids mean",
                     tokenizer.info().name
                 ))
                 .hint("encode the prompt with the tokenizer of the model that continues it"));

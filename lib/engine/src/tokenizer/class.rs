@@ -102,6 +102,30 @@ impl Class {
         }
     }
 
+    /// The name under which it is saved where the files name none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bert => "BertTokenizer",
+            Self::DistilBert => "DistilBertTokenizer",
+            Self::Gpt2 => "GPT2Tokenizer",
+            Self::Roberta => "RobertaTokenizer",
+            Self::Bart => "BartTokenizer",
+            Self::Qwen2 => "Qwen2Tokenizer",
+            Self::Clip => "CLIPTokenizer",
+            Self::Llama => "LlamaTokenizer",
+            Self::Gemma => "GemmaTokenizer",
+            Self::T5 => "T5Tokenizer",
+            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::Camembert => "CamembertTokenizer",
+            Self::DebertaV2 => "DebertaV2Tokenizer",
+            Self::Albert => "AlbertTokenizer",
+            Self::Pegasus => "PegasusTokenizer",
+            Self::Marian => "MarianTokenizer",
+            Self::SpeechT5 => "SpeechT5Tokenizer",
+            Self::Plain => "PreTrainedTokenizerFast",
+        }
+    }
+
     /// Special tokens that its constructor names when no file does.
     pub fn special_tokens(self) -> &'static [(&'static str, &'static str)] {
         const BERT: &[(&str, &str)] = &[

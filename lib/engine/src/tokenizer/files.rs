@@ -65,7 +65,10 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
         Some(names) => names.iter().any(|name| name == "token_type_ids"),
         None => class.has_token_types() && python.is_none(),
     };
-    let class_name = config["tokenizer_class"].as_str().map(str::to_owned);
+    let class_name = config["tokenizer_class"]
+        .as_str()
+        .unwrap_or(class.name())
+        .to_owned();
     Ok(Parts {
         chat_templates: Templates::read(folder, &config["chat_template"])?,
         clean_up_spaces: flag("clean_up_tokenization_spaces").unwrap_or(cleans),
@@ -78,7 +81,7 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
         split_special_tokens: flag("split_special_tokens").unwrap_or(false),
         has_token_types: has_types,
         replaces_suffix: (class == Class::Clip).then(|| "</w>".to_owned()),
-        class: class_name,
+        class: Some(class_name),
         notice: None,
         files: present(folder, class),
         config,

@@ -72,9 +72,13 @@ impl Tokenizer {
             "clean_up_tokenization_spaces".into(),
             self.parts.clean_up_spaces.into(),
         );
-        config
-            .entry("tokenizer_class")
-            .or_insert_with(|| "PreTrainedTokenizerFast".into());
+        config.entry("tokenizer_class").or_insert_with(|| {
+            self.parts
+                .class
+                .as_deref()
+                .unwrap_or("PreTrainedTokenizerFast")
+                .into()
+        });
         config.into()
     }
 
