@@ -87,6 +87,23 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
         self.start_seconds = time.monotonic() - started
+        # What came for requests that nobody has collected yet: those behind an interrupted cell are
+        # answered before it.
+        self.early = {"iopub": {}, "shell": {}}
+
+    def next_for(self, request, channel, timeout):
+        """The next message of the channel that answers the request; others are kept for theirs."""
+        kept = self.early[channel].get(request)
+        if kept:
+            return kept.pop(0)
+        get = self.client.get_iopub_msg if channel == "iopub" else self.client.get_shell_msg
+        deadline = time.monotonic() + timeout
+        while True:
+            message = get(timeout=max(0.1, deadline - time.monotonic()))
+            parent = message["parent_header"].get("msg_id")
+            if parent == request:
+                return message
+            self.early[channel].setdefault(parent, []).append(message)
 
     def send(self, code, **options):
         return self.client.execute(code, **options)
@@ -101,17 +118,14 @@ class Kernel:
         while True:
             left = started + timeout - time.monotonic()
             assert left > 0, f"the cell did not end in {timeout} s: {outcome.messages}"
-            message = self.client.get_iopub_msg(timeout=left)
-            if message["parent_header"].get("msg_id") != request:
-                continue
+            message = self.next_for(request, "iopub", left)
             outcome.messages.append((time.monotonic() - started, message))
             if on_message:
                 on_message(message)
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
         outcome.seconds = time.monotonic() - started
-        while outcome.reply.get("parent_header", {}).get("msg_id") != request:
-            outcome.reply = self.client.get_shell_msg(timeout=timeout)
+        outcome.reply = self.next_for(request, "shell", timeout)
         return outcome
 
     def restart(self):

@@ -4,14 +4,21 @@
 use std::{
     io::{self, Read, Write},
     net::Shutdown,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use rustix::net::sockopt::socket_peercred;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt::socket_peercred,
+    process::{PidfdFlags, pidfd_open},
+};
 use wire::{
     Failure, FailureKind, PROTOCOL_VERSION, frame,
     host::{ClientMessage, Event, HostMessage, Request, Response, Welcome},
@@ -50,6 +57,7 @@ pub(crate) fn serve<S: Serve>(
     let mut reader = Reader {
         stream: stream.try_clone()?,
         decoder: frame::Decoder::default(),
+        process: pidfd_open(peer.pid, PidfdFlags::empty()).ok(),
     };
     let Some(ClientMessage::Hello(hello)) = reader.next()? else {
         return Err(io::Error::new(
@@ -230,6 +238,8 @@ fn write(writer: &Writer, message: &HostMessage) -> io::Result<()> {
 struct Reader {
     stream: UnixStream,
     decoder: frame::Decoder,
+    /// The process that connected; `None` on a system that cannot watch it.
+    process: Option<OwnedFd>,
 }
 
 impl Reader {
@@ -240,11 +250,37 @@ impl Reader {
             if let Some(message) = self.decoder.next().map_err(io::Error::other)? {
                 return Ok(Some(message));
             }
+            if self.has_died()? {
+                return Ok(None);
+            }
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(None),
                 Ok(length) => self.decoder.push(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for bytes, or for the end of the process that connected. A process that was forked from
+    /// it holds a copy of the socket, which would keep the connection open behind its death.
+    fn has_died(&self) -> io::Result<bool> {
+        let Some(process) = &self.process else {
+            return Ok(false);
+        };
+        // Before the greeting the socket itself has a time-out, which this wait must not pass over.
+        let limit = self.stream.read_timeout()?;
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let mut ready = [
+            PollFd::new(&self.stream, PollFlags::IN),
+            PollFd::new(process, PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut ready, limit.as_ref()) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                // What it sent before its end is read first.
+                Ok(_) => return Ok(ready[0].revents().is_empty() && !ready[1].revents().is_empty()),
             }
         }
     }

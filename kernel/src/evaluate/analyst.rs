@@ -47,7 +47,29 @@ enum Message {
 
 /// What runs on the thread.
 struct Evcxr {
+    open: Box<dyn Fn() -> Result<CommandContext> + Send>,
     context: Result<CommandContext>,
+    /// What it has not been told yet.
+    untold: Vec<String>,
+}
+
+impl Evcxr {
+    /// Opens it again when that failed, as it does when an interrupt ends what it has started.
+    fn open(&mut self) {
+        if self.context.is_err() {
+            self.context = catch_unwind(AssertUnwindSafe(&self.open))
+                .unwrap_or_else(|_| Err(anyhow!("evcxr itself failed as it started")));
+        }
+        let Ok(context) = &mut self.context else {
+            return;
+        };
+        for code in self.untold.drain(..) {
+            let told = catch_unwind(AssertUnwindSafe(|| context.execute(&code)));
+            if !matches!(told, Ok(Ok(_))) {
+                tracing::warn!(%code, "evcxr does not take over what a cell has defined");
+            }
+        }
+    }
 }
 
 /// The kernel's end of the thread. It ends when this does.
@@ -62,13 +84,13 @@ impl Analyst {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(open: impl FnOnce() -> Result<CommandContext> + Send + 'static) -> Result<Self> {
+    pub fn start(open: impl Fn() -> Result<CommandContext> + Send + 'static) -> Result<Self> {
         let (messages, received) = mpsc::channel();
         let is_open = Arc::new(AtomicBool::new(false));
         let opened = Arc::clone(&is_open);
         thread::Builder::new()
             .name("evcxr".to_owned())
-            .spawn(move || serve(&received, &opened, open))
+            .spawn(move || serve(&received, &opened, Box::new(open)))
             .context("no thread for evcxr")?;
         Ok(Self { messages, is_open })
     }
@@ -109,6 +131,7 @@ impl Analyst {
     ) -> Result<T> {
         let (answer, answered) = mpsc::channel();
         let task: Task = Box::new(move |evcxr| {
+            evcxr.open();
             let result = match &mut evcxr.context {
                 Ok(context) => {
                     // A fault of evcxr must not end the kernel with all that the user has.
@@ -132,11 +155,9 @@ impl Analyst {
             return;
         };
         let task: Task = Box::new(move |evcxr| {
-            if let Ok(context) = &mut evcxr.context {
-                let told = catch_unwind(AssertUnwindSafe(|| context.execute(&code)));
-                if !matches!(told, Ok(Ok(_))) {
-                    tracing::warn!(%code, "evcxr does not take over what a cell has defined");
-                }
+            evcxr.untold.push(code);
+            if evcxr.context.is_ok() {
+                evcxr.open();
             }
         });
         let _ = self.messages.send(Message::Do(task));
@@ -146,7 +167,7 @@ impl Analyst {
 fn serve(
     received: &Receiver<Message>,
     is_open: &AtomicBool,
-    open: impl FnOnce() -> Result<CommandContext>,
+    open: Box<dyn Fn() -> Result<CommandContext> + Send>,
 ) {
     if let Err(error) = unsafe_folder::separate() {
         tracing::warn!(%error, "evcxr shares its current folder with the kernel");
@@ -154,10 +175,13 @@ fn serve(
     let Some(waiting) = wait(received) else {
         return;
     };
-    let context = catch_unwind(AssertUnwindSafe(open))
-        .unwrap_or_else(|_| Err(anyhow!("evcxr itself failed as it started")));
+    let mut evcxr = Evcxr {
+        open,
+        context: Err(anyhow!("evcxr has not started")),
+        untold: Vec::new(),
+    };
+    evcxr.open();
     is_open.store(true, Ordering::SeqCst);
-    let mut evcxr = Evcxr { context };
     for message in waiting.into_iter().chain(received.iter()) {
         match message {
             Message::Do(task) | Message::Later(task) => task(&mut evcxr),

@@ -144,10 +144,6 @@ impl Control {
 
     /// Sets the bytes of memory that the cells may take, their snapshot included, or takes the limit
     /// away; gives what they take now. A limit below that is not set.
-    #[expect(
-        dead_code,
-        reason = "the command that sets the limit comes with the commands"
-    )]
     pub fn set_memory_limit(&mut self, bytes: Option<u64>) -> io::Result<Usage> {
         match self.ask(&ControlOrder::Limit { bytes })? {
             ControlReply::Memory(usage) => Ok(usage),

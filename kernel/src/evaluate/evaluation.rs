@@ -23,7 +23,7 @@ use super::{
     displays::{Displays, Inbox},
     errors,
     inspection::Times,
-    interrupt::Interrupter,
+    interrupt::{Interrupter, Phase},
     outlet::Outlet,
     output::Pump,
     session::Session,
@@ -158,7 +158,8 @@ impl Evaluation {
         let result = self.choose(code, count);
         let interrupted = self.interrupter.end_cell();
         self.rustc.prepare();
-        if interrupted && result.is_err() {
+        // A cell that ended by itself meanwhile was to be stopped as well, and so is the queue behind it.
+        if interrupted {
             return Err(errors::plain(
                 FailureKind::Interrupted.name(),
                 "the cell was interrupted",
@@ -182,13 +183,13 @@ impl Evaluation {
     }
 
     fn choose(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
+        if code.trim() == ":vars" {
+            return Ok(self.list_of_variables());
+        }
         let is_command =
             |line: &str| line.trim_start().starts_with(':') && !line.trim_start().starts_with("::");
         if code.lines().any(is_command) {
             return self.run_by_evcxr(code, count);
-        }
-        if code.trim() == ":vars" {
-            return Ok(self.list_of_variables());
         }
         let cell = Cell::parse(code);
         if cell.obstacle.is_some() || self.asynchronous && direct::speaks_of_tasks(code) {
@@ -215,12 +216,12 @@ impl Evaluation {
     fn run_directly(&mut self, cell: &Cell, code: &str, count: u32) -> Result<(), CellError> {
         for _ in 0..ATTEMPTS {
             let ready = self.compile(cell, code, count)?;
-            let lost = match &ready.library {
-                Some(library) => self.carry_out(library, &ready, &This { cell, code, count })?,
-                None => {
-                    self.settle(&ready, &This { cell, code, count });
-                    Vec::new()
-                }
+            let this = This { cell, code, count };
+            let lost = if let Some(library) = &ready.library {
+                self.carry_out(library, &ready, &this)?
+            } else {
+                self.settle(&ready, &this);
+                Vec::new()
             };
             if lost.is_empty() {
                 self.analyst.load();
@@ -238,12 +239,15 @@ impl Evaluation {
 
     fn compile(&mut self, cell: &Cell, code: &str, count: u32) -> Result<Box<Ready>, CellError> {
         let started = Instant::now();
+        self.interrupter.enter(Phase::Compiles);
         let busy = self.outlet.publisher().map(Busy::compiling);
         let outcome = direct::compile(&mut self.rustc, &self.program, cell, code)
             .map_err(|error| internal(&format!("{error:#}")))?;
         drop(busy);
         self.times.compiled(started);
         match outcome {
+            // The press came too late for the compiler, and must not be lost.
+            _ if self.interrupter.is_interrupted() => Err(internal("interrupted")),
             Outcome::Ready(ready) => {
                 for notice in &ready.notices {
                     self.outlet.stream(Stream::Stderr, &format!("{notice}\n"));
@@ -271,6 +275,7 @@ impl Evaluation {
         this: &This<'_>,
     ) -> Result<Vec<String>, CellError> {
         let started = Instant::now();
+        self.interrupter.enter(Phase::Runs);
         let run = self.control.run(library, FUNCTION);
         self.times.ran(started);
         let printed = self.pump.end_cell();
@@ -368,6 +373,7 @@ impl Evaluation {
             .outlet
             .publisher()
             .map(|out| Busy::following_cargo(out, &self.crate_dir, self.analyst.opened()));
+        self.interrupter.enter(Phase::AtEvcxr);
         let evaluated = self.analyst.ask(move |context| {
             if let Some(level) = level {
                 context.set_opt_level(&context::optimisation(&level, &library))?;

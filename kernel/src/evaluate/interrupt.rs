@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::control::Control;
+use super::{control::Control, direct};
 use crate::runner;
 
 /// How long a cell may take to end by itself.
@@ -23,12 +23,36 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const COMMAND: u64 = u64::MAX;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// What a running cell waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// rustc, which this program has called.
+    Compiles,
+    /// Its own code.
+    Runs,
+    /// evcxr, which analyses, compiles and runs.
+    AtEvcxr,
+}
+
+impl From<u8> for Phase {
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Compiles,
+            1 => Self::Runs,
+            _ => Self::AtEvcxr,
+        }
+    }
+}
+
 /// What the thread that runs cells and the one that interrupts them know of each other.
 pub struct Interrupter {
     /// Number of the running cell, and 0 between cells.
     running: AtomicU64,
     started: AtomicU64,
     interrupted: AtomicBool,
+    /// A [`Phase`].
+    phase: AtomicU8,
     /// Whether a cell has been announced that has not ended.
     expected: AtomicBool,
     /// Whether it was interrupted before it began.
@@ -46,6 +70,7 @@ impl Interrupter {
             running: AtomicU64::new(0),
             started: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Compiles as u8),
             expected: AtomicBool::new(false),
             early: AtomicBool::new(false),
             runner: Mutex::new(None),
@@ -107,11 +132,11 @@ impl Interrupter {
         if cell == 0 || self.interrupted.swap(true, Ordering::SeqCst) {
             return;
         }
+        let this = Arc::clone(self);
         if cell == COMMAND {
-            self.ask_host();
+            this.ask_host(cell);
             return;
         }
-        let this = Arc::clone(self);
         let spawned = thread::Builder::new()
             .name("interrupt".to_owned())
             .spawn(move || this.pursue(cell));
@@ -129,7 +154,7 @@ impl Interrupter {
         let mut compiled = Instant::now();
         // Until it is over: analysis may go before the compiler, and the cell after it.
         while self.is_running(cell) {
-            if end_compilers() {
+            if self.end_compilers() {
                 compiled = Instant::now();
             }
             if compiled.elapsed() > PATIENCE {
@@ -143,6 +168,24 @@ impl Interrupter {
             }
             thread::sleep(LOOK_AGAIN);
         }
+    }
+
+    /// Ends what compiles for the cell, and says whether anything did. What evcxr starts while it opens
+    /// beside is let be.
+    fn end_compilers(&self) -> bool {
+        let mut compilers = children(std::process::id());
+        match Phase::from(self.phase.load(Ordering::SeqCst)) {
+            Phase::Runs => return false,
+            Phase::Compiles => compilers.retain(|&child| is_direct_compiler(child)),
+            Phase::AtEvcxr => compilers.retain(|&child| !is_runner_or_dead(child)),
+        }
+        compilers.iter().copied().for_each(end_tree);
+        !compilers.is_empty()
+    }
+
+    /// What the running cell now waits for.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
     }
 
     fn is_running(&self, cell: u64) -> bool {
@@ -177,13 +220,11 @@ impl Interrupter {
     }
 }
 
-/// Ends the kernel's children and theirs, but for the cell runner and its relay: cargo and rustc. Says
-/// whether there were any.
-fn end_compilers() -> bool {
-    let mut compilers = children(std::process::id());
-    compilers.retain(|&child| !is_runner_or_dead(child));
-    compilers.iter().copied().for_each(end_tree);
-    !compilers.is_empty()
+fn is_direct_compiler(process: u32) -> bool {
+    let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    command
+        .split(|&byte| byte == 0)
+        .any(|argument| argument == direct::MARK.as_bytes())
 }
 
 fn is_runner_or_dead(process: u32) -> bool {

@@ -119,12 +119,11 @@ impl Callers {
 
     fn read_evcxr(&mut self, asked: &mut VecDeque<Asked>) {
         let Some(relay) = &mut self.relay else { return };
-        match relay.read() {
-            Ok(orders) => asked.extend(orders.into_iter().map(Asked::Run)),
-            Err(_) => {
-                self.relay = None;
-                asked.push_back(Asked::Forget);
-            }
+        if let Ok(orders) = relay.read() {
+            asked.extend(orders.into_iter().map(Asked::Run));
+        } else {
+            self.relay = None;
+            asked.push_back(Asked::Forget);
         }
     }
 

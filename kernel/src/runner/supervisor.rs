@@ -90,7 +90,7 @@ impl Supervisor {
                 News::Died(status) => self.replace_worker(status)?,
                 News::None => {}
             }
-            self.look_after_snapshot()?;
+            self.look_after_snapshot();
             self.start_next();
         }
         Ok(())
@@ -270,19 +270,18 @@ impl Supervisor {
     }
 
     /// A snapshot that has died is replaced at once, unless a cell runs: only its beginning counts.
-    fn look_after_snapshot(&mut self) -> io::Result<()> {
+    fn look_after_snapshot(&mut self) {
         let Some(snapshot) = &mut self.snapshot else {
-            return Ok(());
+            return;
         };
         if !snapshot.process.has_ended() {
-            return Ok(());
+            return;
         }
         self.snapshot = None;
         if self.running.is_none() {
             // A failing send means that the worker has died as well.
             let _ = self.worker.channel.send(&Order::Snapshot);
         }
-        Ok(())
     }
 
     fn snapshot_pid(&self) -> Option<rustix::process::Pid> {

@@ -185,7 +185,7 @@ impl Residency {
                 Ok(model) => return Ok((model, false)),
                 // Whoever started the load gave up; this request still wants the model.
                 Err(failure) if failure.kind == FailureKind::Interrupted => {
-                    client.cancel.check()?
+                    client.cancel.check()?;
                 }
                 // It looked in another cache, or was not allowed what this request is.
                 Err(_) if load.terms != terms => {}

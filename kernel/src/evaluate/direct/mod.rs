@@ -18,7 +18,7 @@ use anyhow::Result;
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
 pub use program::{FUNCTION, Program, Variable};
-pub use rustc::Rustc;
+pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
 
 use program::{Draft, Plan};
@@ -91,8 +91,9 @@ fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outc
     let mut after = draft.after;
     let mut new = HashSet::new();
     for (binding, type_name) in draft.new.into_iter().zip(types) {
-        let type_name = type_name.unwrap_or_default();
-        if type_name.is_empty() || type_name.contains('{') {
+        // The compiler leaves out what is never reached, as behind `abort()`.
+        let Some(type_name) = type_name else { continue };
+        if type_name.contains('{') {
             return no_name(binding, &type_name);
         }
         new.insert(binding.name.clone());

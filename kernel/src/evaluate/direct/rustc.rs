@@ -16,6 +16,9 @@ use crate::evaluate::compile::{RECORD, Record};
 
 use super::diagnostic::Diagnostic;
 
+/// Refuses features of the language; and no other compiler that a kernel starts has it.
+pub const MARK: &str = "-Zallow-features=";
+
 /// What comes out: a library, and the compiled form as text.
 const LIBRARY: &str = "--emit=link,mir";
 
@@ -115,7 +118,7 @@ impl Rustc {
             .arg(&out_dir)
             // Types are named by their whole paths. That option exists in the stable compiler for
             // those who ask for it in this way; features of the language do not.
-            .args(["-Ztrim-diagnostic-paths=no", "-Zallow-features=", "-"])
+            .args(["-Ztrim-diagnostic-paths=no", MARK, "-"])
             .env("RUSTC_BOOTSTRAP", "1")
             .envs(record.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.crate_dir)

@@ -1,6 +1,7 @@
 //! Renderings as snapshots over a folder of inputs: `inputs/<kind>-<name>.json` is a wire value,
 //! `snapshots/` what it looks like. And what must hold for every one of them.
 
+mod escapes;
 mod media;
 mod rules;
 

@@ -85,7 +85,7 @@ impl VariableStore {
     pub fn check(&self, expected: &[(&str, TypeId)]) -> bool {
         let mut fit = true;
         for &(name, type_id) in expected {
-            if self.get(name).map(|value| value.type_id()) != Some(type_id) {
+            if self.get(name).map(<dyn Any>::type_id) != Some(type_id) {
                 lost(name);
                 fit = false;
             }
@@ -119,7 +119,10 @@ impl VariableStore {
             let value = Arc::new(create());
             self.put(name, Box::new(Shared { process, value }));
         }
-        match self.get(name).and_then(<dyn Any>::downcast_ref::<Shared<T>>) {
+        match self
+            .get(name)
+            .and_then(<dyn Any>::downcast_ref::<Shared<T>>)
+        {
             Some(shared) => Arc::clone(&shared.value),
             None => changed_type(name),
         }
