@@ -19,7 +19,7 @@ use wire::{
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
-    text::{Encoding, RenderedChat, Token},
+    text::{ChatMessage, Encoding, RenderedChat, TemplateOptions, Token},
     tokenize::{TokenizerAnswer, TokenizerCall},
 };
 
@@ -72,35 +72,16 @@ impl Serve for Toy {
         let answer = match request {
             Request::LoadTokenizer(source) => Ok(Response::Tokenizer(tokenizer(&source.repo))),
             Request::LoadModel(spec) => self.load(&spec, sink).map(Response::Model),
-            Request::Encode { texts, .. } => Ok(Response::Encodings(
-                texts.iter().map(|text| encode(text)).collect(),
-            )),
-            Request::Decode { sequences, .. } => Ok(Response::Texts(
-                sequences.iter().map(|ids| decode(ids)).collect(),
-            )),
             Request::Tokenize { call, .. } => tokenize(call).map(Response::Tokenize),
             Request::ApplyChatTemplate {
-                messages, options, ..
+                conversations,
+                options,
+                ..
             } => {
-                let lines = messages.iter().map(|message| {
-                    format!(
-                        "<{}>{}\n",
-                        message.role,
-                        message.content.as_str().unwrap_or_default()
-                    )
-                });
-                let mut text: String = lines.collect();
-                if options.add_generation_prompt {
-                    text.push_str("<assistant>");
-                }
-                let encoding = encode(&text);
-                let add_generation_prompt = options.add_generation_prompt;
-                Ok(Response::Chat(RenderedChat {
-                    messages,
-                    text,
-                    encoding,
-                    add_generation_prompt,
-                }))
+                let chats = conversations
+                    .into_iter()
+                    .map(|messages| chat(messages, &options));
+                Ok(Response::Chats(chats.collect()))
             }
             Request::Generate {
                 model,
@@ -254,6 +235,25 @@ fn generate(
         prompt_text,
         finish_reason,
         timing: Timing::default(),
+    }
+}
+
+/// A line for each message.
+fn chat(messages: Vec<ChatMessage>, options: &TemplateOptions) -> RenderedChat {
+    let lines = messages.iter().map(|message| {
+        let content = message.content.as_str().unwrap_or_default();
+        format!("<{}>{content}\n", message.role)
+    });
+    let mut text: String = lines.collect();
+    if options.add_generation_prompt {
+        text.push_str("<assistant>");
+    }
+    RenderedChat {
+        encoding: encode(&text),
+        add_generation_prompt: options.add_generation_prompt,
+        messages,
+        text,
+        ..RenderedChat::default()
     }
 }
 

@@ -6,7 +6,7 @@ use wire::{
     FailureKind,
     generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     host::{Request, Response},
-    model::{ModelSource, ModelSpec},
+    model::ModelSpec,
 };
 
 use crate::{
@@ -238,11 +238,11 @@ impl fmt::Debug for Generate {
 /// The text comes from the model's own tokenizer; a streamer of another would be ignored silently.
 fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
     // Of one source: nothing has to be asked.
-    if streamer.source == model.source {
+    if streamer.tokenizer().source == model.source {
         return Ok(());
     }
     let own = Tokenizer::load(model.source.clone())?;
-    if own.info().fingerprint == streamer.fingerprint() {
+    if own.own_fingerprint == streamer.tokenizer().own_fingerprint {
         return Ok(());
     }
     let message = format!(

@@ -148,8 +148,8 @@ impl TextStreamer {
         self.options
     }
 
-    pub(crate) fn fingerprint(&self) -> &str {
-        &self.tokenizer.info().fingerprint
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 }
 

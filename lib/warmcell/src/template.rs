@@ -35,15 +35,10 @@ impl Tokenizer {
         messages: &Messages,
         options: TemplateOptions,
     ) -> Result<Chat> {
-        let request = Request::ApplyChatTemplate {
-            tokenizer: self.source.clone(),
-            messages: messages.to_vec(),
-            options,
-        };
-        match run(&request)? {
-            Response::Chat(rendered) => Ok(Chat::new(rendered)),
-            other => Err(unexpected(&other)),
-        }
+        let mut chats = self.apply_chat_template_batch(std::slice::from_ref(messages), options)?;
+        chats
+            .pop()
+            .ok_or_else(|| unexpected(&Response::Chats(Vec::new())))
     }
 
     /// As [`Self::apply_chat_template_with`], for several conversations. With `padding` their
@@ -56,13 +51,17 @@ impl Tokenizer {
         conversations: &[Messages],
         options: TemplateOptions,
     ) -> Result<Vec<Chat>> {
-        let request = Request::ApplyChatTemplates {
-            tokenizer: self.source.clone(),
+        let request = Request::ApplyChatTemplate {
+            tokenizer: self.spec(),
             conversations: conversations
                 .iter()
                 .map(|messages| messages.to_vec())
                 .collect(),
-            options,
+            options: TemplateOptions {
+                padding_side: options.padding_side.or(self.padding_side),
+                pad_token: options.pad_token.or_else(|| self.pad_token.clone()),
+                ..options
+            },
         };
         match run(&request)? {
             Response::Chats(rendered) => Ok(rendered.into_iter().map(Chat::new).collect()),

@@ -296,13 +296,18 @@ impl Tokenizer {
         options
     }
 
+    /// What the model host knows it by.
+    pub(crate) fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec {
+            source: self.source.clone(),
+            added: self.added.clone(),
+            fingerprint: Some(self.own_fingerprint.clone()),
+        }
+    }
+
     pub(crate) fn call(&self, call: TokenizerCall) -> Result<TokenizerAnswer> {
         let request = Request::Tokenize {
-            tokenizer: TokenizerSpec {
-                source: self.source.clone(),
-                added: self.added.clone(),
-                fingerprint: Some(self.own_fingerprint.clone()),
-            },
+            tokenizer: self.spec(),
             call,
         };
         match run(&request)? {

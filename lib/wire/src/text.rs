@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     packed,
-    tokenize::{EncodedRow, Padding, Truncation},
+    tokenize::{EncodedRow, Padding, Side, Truncation},
 };
 
 /// One token of an encoded text.
@@ -172,6 +172,10 @@ pub struct TemplateOptions {
     pub return_assistant_tokens_mask: bool,
     /// How the sequences of several conversations are made equally long.
     pub padding: Padding,
+    /// Where the padding goes; the tokenizer decides when not given.
+    pub padding_side: Option<Side>,
+    /// What to pad with; the tokenizer's own when not given.
+    pub pad_token: Option<String>,
     /// How a sequence that is too long is cut.
     pub truncation: Truncation,
     /// Longest sequence for padding and truncation; that of the model when not given.

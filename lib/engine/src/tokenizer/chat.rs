@@ -25,7 +25,7 @@ impl Tokenizer {
         messages: &[ChatMessage],
         options: &TemplateOptions,
     ) -> Result<RenderedChat, Failure> {
-        let mut chats = self.apply_chat_templates(&[messages.to_vec()], options)?;
+        let mut chats = self.apply_chat_templates(&[messages.to_vec()], options, &Cancel::new())?;
         Ok(chats.remove(0))
     }
 
@@ -35,6 +35,7 @@ impl Tokenizer {
         &self,
         conversations: &[Vec<ChatMessage>],
         options: &TemplateOptions,
+        cancel: &Cancel,
     ) -> Result<Vec<RenderedChat>, Failure> {
         check(options)?;
         let source = self.parts.chat_templates.choose(
@@ -58,11 +59,13 @@ impl Tokenizer {
         let encode = EncodeOptions {
             add_special_tokens: false,
             padding: options.padding,
+            padding_side: options.padding_side,
+            pad_token: options.pad_token.clone(),
             truncation: options.truncation,
             max_length: options.max_length,
             ..EncodeOptions::default()
         };
-        let rows = self.encode_batch(&inputs, &encode, &Cancel::new())?.rows;
+        let rows = self.encode_batch(&inputs, &encode, cancel)?.rows;
         let parts = conversations.iter().zip(rendered).zip(rows);
         parts
             .map(|((messages, Rendered { text, generation }), inputs)| {
@@ -193,7 +196,8 @@ impl Tokenizer {
         );
         let tokens = &self.parts.special;
         for name in special::NAMES {
-            if let Some(token) = tokens.get(name) {
+            let chosen = options.pad_token.as_deref().filter(|_| name == "pad_token");
+            if let Some(token) = chosen.or(tokens.get(name)) {
                 context.insert(name.into(), token.into());
             }
         }
