@@ -10,7 +10,7 @@ use minijinja::{
     syntax::SyntaxConfig,
 };
 
-use super::{operators, tags};
+use super::{depth, operators, tags, values};
 
 /// What runs: the template's own instructions, and those of its blocks.
 pub struct Program<'a> {
@@ -35,6 +35,7 @@ pub fn compile(source: &str) -> Result<Program<'_>, Error> {
         .trim_blocks(true)
         .lstrip_blocks(true)
         .build()?;
+    depth::check(source, &syntax)?;
     let tree = parse(source, "chat_template", syntax)?;
     let mut generator = CodeGenerator::new("chat_template", source);
     generator.compile_stmt(&tree);
@@ -118,6 +119,15 @@ fn replacement<'a>(
                 None => vec![instruction],
             }
         }
+        // The turns of a loop give parts of a value that was looked at.
+        Instruction::StoreLocal(_) if !follows_iteration(all, at) => {
+            vec![call(values::STORE, 1), instruction]
+        }
+        Instruction::SetAttr(_) => vec![
+            call(values::STORE_ATTRIBUTE, 2),
+            Instruction::UnpackList(2),
+            instruction,
+        ],
         Instruction::PushLoop(_) => vec![call(operators::ITERATE, 1), instruction],
         Instruction::GetAttr(name) if operators::is_dict_method(name) => vec![
             Instruction::LoadConst(Value::from(*name)),
@@ -145,6 +155,12 @@ fn replacement<'a>(
         new.splice(0..0, found.prologue());
     }
     new
+}
+
+/// Whether what is stored is an item of a loop.
+fn follows_iteration(all: &[&Instruction<'_>], at: usize) -> bool {
+    at.checked_sub(1)
+        .is_some_and(|before| matches!(all[before], Instruction::Iterate(_)))
 }
 
 /// Whether a subscript is a text that names a dictionary's method.

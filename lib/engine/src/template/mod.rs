@@ -5,6 +5,7 @@
 //! What still differs from Jinja2 is listed in `tests/integration/jinja.rs`.
 
 mod compile;
+mod depth;
 mod errors;
 mod filters;
 mod format;
@@ -14,6 +15,7 @@ mod operators;
 mod python;
 mod tags;
 mod templates;
+mod values;
 
 use std::{
     ops::Range,
@@ -136,6 +138,9 @@ fn environment<'a>(mark: Option<char>) -> Environment<'a> {
         }
     });
     operators::add_to(&mut environment);
+    values::add_to(&mut environment);
+    // Not of Jinja2, and a dictionary that it makes holds those that it is made of.
+    environment.remove_filter("chain");
     filters::add_to(&mut environment);
     environment.add_function("raise_exception", errors::raise);
     environment.add_function("strftime_now", strftime_now);

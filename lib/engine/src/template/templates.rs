@@ -108,6 +108,7 @@ impl Templates {
     ) -> Result<&'a str, Failure> {
         let named = |name: &str| self.0.get(name).map(String::as_str);
         if let Some(asked) = asked {
+            // transformers takes `default` for a template's text where there is only the default.
             return Ok(named(asked).unwrap_or(asked));
         }
         let for_tools = has_tools.then(|| named(TOOL_USE)).flatten();

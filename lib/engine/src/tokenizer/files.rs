@@ -230,21 +230,20 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
         let [bos, eos] = ends.map(|(asked, name, default)| {
             flag(asked, default).then(|| special.get(name)).flatten()
         });
-        json["post_processor"] = bos_and_eos(&json, bos, eos);
+        json["post_processor"] = bos_and_eos(&json, bos, eos, special);
     }
     json
 }
 
 /// The post-processor of the classes of Llama and Gemma (`update_post_processor`).
-fn bos_and_eos(json: &Value, bos: Option<&str>, eos: Option<&str>) -> Value {
-    let id = |token: &str| {
-        let listed = json["added_tokens"].as_array().into_iter().flatten();
-        let mut listed = listed.filter(|entry| entry["content"] == token);
-        listed.next().map_or_else(
-            || json["model"]["vocab"][token].clone(),
-            |entry| entry["id"].clone(),
-        )
-    };
+fn bos_and_eos(
+    json: &Value,
+    bos: Option<&str>,
+    eos: Option<&str>,
+    special: &SpecialTokens,
+) -> Value {
+    let id =
+        |token: &str| id_of(json, token).unwrap_or_else(|| id_when_added(json, token, special));
     let part = |token: Option<&str>, kind: u32| {
         token.map(|token| json!({"SpecialToken": {"id": token, "type_id": kind}}))
     };
@@ -268,6 +267,40 @@ fn bos_and_eos(json: &Value, bos: Option<&str>, eos: Option<&str>) -> Value {
         "pair": pair.flatten().collect::<Vec<_>>(),
         "special_tokens": tokens,
     })
+}
+
+/// A token's id in a `tokenizer.json`, whose vocabulary is a dictionary, or a list of pieces with scores.
+fn id_of(json: &Value, token: &str) -> Option<u64> {
+    let listed = json["added_tokens"].as_array().into_iter().flatten();
+    let mut listed = listed.filter(|entry| entry["content"] == token);
+    if let Some(entry) = listed.next() {
+        return entry["id"].as_u64();
+    }
+    match &json["model"]["vocab"] {
+        Value::Array(pieces) => {
+            let at = pieces.iter().position(|piece| piece[0] == token)?;
+            Some(at as u64)
+        }
+        vocabulary => vocabulary[token].as_u64(),
+    }
+}
+
+/// The id that a special token gets which the vocabulary lacks: they come behind it, in their order.
+fn id_when_added(json: &Value, token: &str, special: &SpecialTokens) -> u64 {
+    let vocabulary = &json["model"]["vocab"];
+    let size = match vocabulary {
+        Value::Array(pieces) => pieces.len(),
+        vocabulary => vocabulary.as_object().map_or(0, serde_json::Map::len),
+    } as u64;
+    let listed = json["added_tokens"].as_array().into_iter().flatten();
+    let beyond = listed.filter_map(|entry| entry["id"].as_u64());
+    let next = beyond.map(|id| id + 1).fold(size, u64::max);
+    let missing = special.to_add(|content| id_of(json, content).is_some());
+    let mut missing = missing
+        .iter()
+        .filter(|added| id_of(json, &added.content).is_none());
+    let place = missing.position(|added| added.content == token);
+    next + place.unwrap_or(0) as u64
 }
 
 /// The files of a folder that matter.

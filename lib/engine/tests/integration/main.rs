@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod chat_calls;
 mod checkpoints;
 mod damaged;
 mod embedded;
@@ -11,8 +12,10 @@ mod hostile;
 mod hub;
 mod jinja;
 mod pickles;
+mod real_tokenizers;
 mod service;
 mod support;
+mod template_limits;
 mod templates;
 mod tokenizer_files;
 mod tokenizer_kinds;

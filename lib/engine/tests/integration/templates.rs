@@ -60,39 +60,6 @@ fn fails(template: &str, context: Value) -> wire::Failure {
     failure
 }
 
-/// Each takes what a faulty or a hostile template may take: steps, time, memory, the stack.
-const HOSTILE: [&str; 18] = [
-    "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}",
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = messages|tojson(indent=4) %}{% endfor %}{% endfor %}",
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = (s * 100).split('x')|length %}{% endfor %}{% endfor %}",
-    "{{ range(10**9)|length }}",
-    "{{ 'x' * 10**9 }}",
-    "{{ ['x'] * 10**9 }}",
-    "{% set n = namespace(s='x') %}{% for i in range(100) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s|length }}",
-    "{% set n = namespace(s='xx') %}{% for i in range(100) %}{% set n.s = n.s|replace('x', 'xxxxxxxxx') %}{% endfor %}",
-    "{% set n = namespace(s=[1]) %}{% for i in range(100) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
-    "{% set n = namespace(s=[1]) %}{% for i in range(100) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s|tojson }}",
-    "{% set n = namespace(s=[1], t=[1]) %}{% for i in range(100) %}{% set n.s = [n.s, n.s] %}{% set n.t = [n.t, n.t] %}{% endfor %}{{ n.s == n.t }}",
-    "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
-    "{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}",
-    "{{ ([s] * 100000)|join(s) }}",
-    "{{ s.replace('', s * 1000) }}",
-    "{{ s.ljust(10**9) }}",
-    "{{ '%999999999d' % 3 }}",
-    "{{ '{:>999999999}'.format(3) }}",
-];
-
-#[test]
-fn a_template_takes_no_more_than_its_share() {
-    let context = json!({"s": "x".repeat(1000), "messages": [{"role": "user", "content": "hi"}]});
-    for template in HOSTILE {
-        let started = std::time::Instant::now();
-        fails(template, context.clone());
-        // The limit is two seconds.
-        assert!(started.elapsed().as_secs() < 20, "{template}");
-    }
-}
-
 #[test]
 fn a_refusal_names_the_message_and_shows_the_line() {
     let template = "{% for message in messages %}\n  {% if loop.index0 == 1 %}\n    {{ raise_exception('roles must alternate') }}\n  {% endif %}\n{% endfor %}";
@@ -122,14 +89,6 @@ fn generation_blocks_are_found_in_bytes() {
     let rendered = engine::template::render_with_generation(template, context).unwrap();
     assert_eq!(rendered.text, "äébcé");
     assert_eq!(rendered.generation, [0..2, 4..6]);
-}
-
-#[test]
-fn a_template_that_does_not_end_is_stopped() {
-    let endless =
-        "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}";
-    let failure = fails(endless, json!({}));
-    assert!(failure.message.contains("does not end"), "{failure}");
 }
 
 #[test]

@@ -57,6 +57,7 @@ kinds![
     json_llama,
     json_gpt2,
     json_roberta,
+    bare_llama,
 ];
 
 fn load(folder: &Path) -> Tokenizer {
@@ -114,6 +115,7 @@ fn check(kind: &str) {
         batch(&tokenizer, case, &mut differences);
     }
     extended(&tokenizer, &cases["extended"], &mut differences);
+    of_target(&tokenizer, &cases["target"], &mut differences);
     for (place, case) in texts["streamed"]
         .as_array()
         .unwrap()
@@ -149,7 +151,7 @@ fn text_of(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -373,6 +375,24 @@ fn options(given: &Value) -> EncodeOptions {
     }
 }
 
+/// Marian's texts of the target language; no other kind has the case.
+fn of_target(tokenizer: &Tokenizer, case: &Value, differences: &mut Differences) {
+    let Some(texts) = case["texts"].as_array() else {
+        return;
+    };
+    let inputs = texts.iter().map(|text| text.as_str().unwrap().into());
+    let options = EncodeOptions {
+        text_target: true,
+        ..EncodeOptions::default()
+    };
+    let batch = tokenizer
+        .encode_batch(&inputs.collect::<Vec<_>>(), &options, &Cancel::new())
+        .unwrap();
+    for (row, wanted) in batch.rows.iter().zip(case["ids"].as_array().unwrap()) {
+        differences.compare("text_target", row.input_ids.clone(), ids(wanted));
+    }
+}
+
 fn extended(tokenizer: &Tokenizer, case: &Value, differences: &mut Differences) {
     let added = [
         NewToken::new("[NEW]"),
@@ -428,7 +448,7 @@ fn streamed(tokenizer: &Tokenizer, skips: bool, case: &Value, differences: &mut 
 }
 
 /// `long_text` of the script.
-fn long_text(texts: &Value) -> String {
+pub fn long_text(texts: &Value) -> String {
     let lists = ["texts", "corpus"].map(|name| texts[name].as_array().unwrap());
     let parts: Vec<&str> = lists
         .into_iter()
