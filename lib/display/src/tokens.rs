@@ -21,7 +21,7 @@ const OPEN_ROWS: usize = 40;
 /// Rows of the table's first part; the others are folded once more.
 const FIRST_ROWS: usize = 300;
 /// Rows of the table at most; a notebook with more is slow to open.
-const MOST_ROWS: usize = 1000;
+const MOST_ROWS: usize = 900;
 /// Tokens drawn in the coloured text at most.
 const MOST_SEGMENTS: usize = 4000;
 

@@ -211,7 +211,11 @@ fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String,
         None => "    ".to_owned(),
         Some(value) => match value.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(value)?.min(10_000)),
+            None => {
+                let width = usize::try_from(value)?;
+                check_size(width)?;
+                " ".repeat(width)
+            }
         },
     };
     let first = argument(1, "first")?.is_some_and(|value| value.is_true());
