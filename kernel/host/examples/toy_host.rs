@@ -70,7 +70,9 @@ impl Serve for Toy {
 
     fn handle(&self, request: Request, _: &HubVariables, cancel: &Self::Cancel, sink: Sink<'_>) {
         let answer = match request {
-            Request::LoadTokenizer(source) => Ok(Response::Tokenizer(tokenizer(&source.repo))),
+            Request::LoadTokenizer(source) => {
+                Ok(Response::Tokenizer(Box::new(tokenizer(&source.repo))))
+            }
             Request::LoadModel(spec) => self.load(&spec, sink).map(Response::Model),
             Request::Tokenize { call, .. } => tokenize(call).map(Response::Tokenize),
             Request::ApplyChatTemplate {

@@ -84,7 +84,7 @@ impl Service {
         Ok(match request {
             Request::LoadTokenizer(source) => {
                 let tokenizer = self.residency.tokenizer(&source, client, sink)?;
-                Response::Tokenizer(tokenizer.info().clone())
+                Response::Tokenizer(Box::new(tokenizer.info().clone()))
             }
             Request::LoadModel(spec) => Response::Model(self.load_model(&spec, client, sink)?),
             Request::Tokenize {

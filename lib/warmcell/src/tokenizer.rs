@@ -113,7 +113,7 @@ impl Tokenizer {
                 added: Vec::new(),
                 pad_token: None,
                 padding_side: None,
-                info,
+                info: *info,
             }),
             other => Err(unexpected(&other)),
         }

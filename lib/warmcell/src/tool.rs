@@ -104,7 +104,7 @@ impl<T: ToolType> ToolType for std::collections::BTreeMap<String, T> {
     }
 }
 
-impl<T: ToolType> ToolType for std::collections::HashMap<String, T> {
+impl<T: ToolType, S> ToolType for std::collections::HashMap<String, T, S> {
     fn schema() -> Value {
         json!({"type": "object", "additionalProperties": T::schema()})
     }

@@ -66,14 +66,18 @@ impl Tokenizer {
         }
     }
 
-    /// Adds tokens that are found in a text before anything is cut, and gives how many were new. A
-    /// model knows nothing of their ids until it is trained with them.
+    /// Adds tokens that are found in a text before anything is cut, and gives how many were new: texts,
+    /// or an [`crate::AddedToken`] that says how it is found. A model knows nothing of their ids until
+    /// it is trained with them.
     ///
     /// # Errors
     /// The model host ended.
-    pub fn add_tokens(&mut self, tokens: impl IntoIterator<Item = NewToken>) -> Result<usize> {
+    pub fn add_tokens<T: Into<NewToken>>(
+        &mut self,
+        tokens: impl IntoIterator<Item = T>,
+    ) -> Result<usize> {
         let mut extended = self.clone();
-        extended.added.extend(tokens);
+        extended.added.extend(tokens.into_iter().map(Into::into));
         match extended.call(TokenizerCall::Info)? {
             TokenizerAnswer::Info(info) => extended.info = *info,
             other => return Err(unexpected(&Response::Tokenize(other))),

@@ -174,7 +174,7 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// A tokenizer is loaded.
-    Tokenizer(TokenizerInfo),
+    Tokenizer(Box<TokenizerInfo>),
     /// A model is resident.
     Model(ModelInfo),
     /// What a tokenizer answered.

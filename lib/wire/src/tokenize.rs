@@ -70,6 +70,18 @@ impl NewToken {
     }
 }
 
+impl From<&str> for NewToken {
+    fn from(content: &str) -> Self {
+        Self::new(content)
+    }
+}
+
+impl From<String> for NewToken {
+    fn from(content: String) -> Self {
+        Self::new(content)
+    }
+}
+
 /// One input: a text, or two that belong together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextInput {
@@ -145,6 +157,10 @@ pub enum Truncation {
 /// What encoding takes beyond the texts: the arguments of calling a tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the arguments of a tokenizer's call, each its own question"
+)]
 pub struct EncodeOptions {
     /// Add what the tokenizer adds around a text (`<s>`, `[CLS]`). On by default.
     pub add_special_tokens: bool,

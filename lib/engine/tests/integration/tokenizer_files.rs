@@ -114,7 +114,7 @@ fn info(service: &Service, source: &ModelSource) -> TokenizerInfo {
         .0
         .unwrap()
     {
-        Response::Tokenizer(info) => info,
+        Response::Tokenizer(info) => *info,
         other => panic!("{other:?}"),
     }
 }
