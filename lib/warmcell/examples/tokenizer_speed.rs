@@ -2,6 +2,8 @@
 //! `tests/bench/tokenizers.py` runs it beside Python's `tokenizers`; alone it takes a tokenizer and
 //! a JSON file with a list of texts, and prints what it measured as JSON.
 
+#![expect(clippy::print_stdout, reason = "an example that prints its figures")]
+
 use std::time::Instant;
 
 use warmcell::prelude::*;

@@ -1,5 +1,6 @@
 //! Which files of a repository are needed, from their names: one GGUF, or configuration, tokenizer
-//! and safetensors, or pickled weights where there are no others. The same rules read the hub's listing and a snapshot on disk.
+//! and safetensors, or pickled weights where there are no others. The same rules read the hub's
+//! listing and a snapshot on disk.
 
 use std::{
     collections::BTreeSet,
@@ -81,8 +82,10 @@ pub(super) fn choose(
         .filter(|name| has(name))
         .map(|name| (*name).to_owned())
         .collect();
-    let named_templates =
-        |name: &&String| name.starts_with("additional_chat_templates/") && name.ends_with(".jinja");
+    let named_templates = |name: &&String| {
+        let path = Path::new(name);
+        path.starts_with("additional_chat_templates") && path.extension() == Some("jinja".as_ref())
+    };
     files.extend(names.iter().filter(named_templates).cloned());
     let complete = match wanted {
         Wanted::Tokenizer => VOCABULARIES.iter().any(|name| has(name)),

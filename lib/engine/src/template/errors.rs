@@ -1,6 +1,11 @@
 //! What a template's failure says: the template's line with a caret, and of which message it is where the
 //! template refuses one.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja calls with values of its own"
+)]
+
 use minijinja::{Error, ErrorKind, State, Value};
 use wire::{Failure, FailureKind};
 
@@ -26,7 +31,7 @@ fn message_index(state: &mut State) -> Option<usize> {
     let names: Vec<String> = state
         .known_variables()
         .into_iter()
-        .map(|name| name.into_owned())
+        .map(std::borrow::Cow::into_owned)
         .collect();
     let place = state
         .lookup("loop")
@@ -103,16 +108,13 @@ fn place(error: &Error, source: &str) -> String {
     let range = error
         .range()
         .filter(|range| source.is_char_boundary(range.start) && range.start < source.len());
-    let (line_start, column) = match &range {
-        Some(range) => {
-            let start = source[..range.start].rfind('\n').map_or(0, |at| at + 1);
-            (start, source[start..range.start].chars().count())
-        }
-        None => {
-            let mut breaks = source.match_indices('\n');
-            let start = number.checked_sub(2).and_then(|before| breaks.nth(before));
-            (start.map_or(0, |(at, _)| at + 1), 0)
-        }
+    let (line_start, column) = if let Some(range) = &range {
+        let start = source[..range.start].rfind('\n').map_or(0, |at| at + 1);
+        (start, source[start..range.start].chars().count())
+    } else {
+        let mut breaks = source.match_indices('\n');
+        let start = number.checked_sub(2).and_then(|before| breaks.nth(before));
+        (start.map_or(0, |(at, _)| at + 1), 0)
     };
     let line = source[line_start..].lines().next().unwrap_or_default();
     let length = range.map_or(1, |range| {

@@ -1,5 +1,10 @@
 //! Filters and tests that differ from minijinja's or that it lacks, as Jinja2 3.1.6 has them.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja calls with values of its own"
+)]
+
 use minijinja::{
     Environment, Error, State, Value,
     value::{Kwargs, Rest, ValueKind},
@@ -209,14 +214,15 @@ fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String,
     };
     let width = match argument(0, "width")? {
         None => "    ".to_owned(),
-        Some(value) => match value.as_str() {
-            Some(text) => text.to_owned(),
-            None => {
+        Some(value) => {
+            if let Some(text) = value.as_str() {
+                text.to_owned()
+            } else {
                 let width = usize::try_from(value)?;
                 check_size(width)?;
                 " ".repeat(width)
             }
-        },
+        }
     };
     let first = argument(1, "first")?.is_some_and(|value| value.is_true());
     let blank = argument(2, "blank")?.is_some_and(|value| value.is_true());
@@ -356,7 +362,7 @@ fn truncated(number: f64) -> Option<i128> {
 }
 
 /// Jinja2's `float(value, default=0.0)`.
-fn float(value: Value, default: Option<f64>) -> Result<f64, Error> {
+fn float(value: Value, default: Option<f64>) -> f64 {
     let parsed = match value.kind() {
         ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
         ValueKind::Number => f64::try_from(value).ok(),
@@ -365,7 +371,7 @@ fn float(value: Value, default: Option<f64>) -> Result<f64, Error> {
             .and_then(|text| text.trim().replace('_', "").parse().ok()),
         _ => None,
     };
-    Ok(parsed.or(default).unwrap_or(0.0))
+    parsed.or(default).unwrap_or(0.0)
 }
 
 /// Jinja2's `round(value, precision=0, method='common')`, half to even as Python's.

@@ -80,7 +80,7 @@ pub fn percent(text: &str, values: &Value) -> Result<String, Error> {
             values.kind(),
             ValueKind::Map | ValueKind::Seq | ValueKind::Iterable
         );
-    if !given.is_empty() && !(is_indexed && used == 0) {
+    if !(given.is_empty() || is_indexed && used == 0) {
         return Err(type_error(
             "not all arguments converted during string formatting",
         ));

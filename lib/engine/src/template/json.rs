@@ -1,6 +1,11 @@
 //! `tojson`: Python's `json.dumps` without HTML escapes, as transformers' environment has it
 //! (`utils/chat_template_utils.py`).
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja calls with values of its own"
+)]
+
 use std::fmt::Write as _;
 
 use minijinja::{

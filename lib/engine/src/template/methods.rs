@@ -101,7 +101,7 @@ fn byte_at(text: &str, character: usize) -> usize {
 }
 
 fn characters_before(text: &str, byte: usize) -> i64 {
-    text[..byte].chars().count() as i64
+    text[..byte].chars().count().cast_signed() as i64
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm a method")]
@@ -362,7 +362,7 @@ pub fn split_lines(text: &str, keep: bool) -> Vec<Value> {
 
 /// The part of the text between the arguments `start` and `end`, in characters, and its byte offset.
 fn window<'a>(text: &'a str, args: &Arguments<'_>) -> Result<Option<(&'a str, usize)>, Error> {
-    let length = text.chars().count() as i64;
+    let length = text.chars().count().cast_signed() as i64;
     let place = |given: Option<i64>, default: i64| {
         let at = given.unwrap_or(default);
         (if at < 0 { at + length } else { at }).max(0)

@@ -156,9 +156,9 @@ fn environment<'a>(mark: Option<char>) -> Environment<'a> {
 }
 
 /// The local time, formatted as Python's `strftime` does.
-fn strftime_now(format: String) -> Result<String, Error> {
+fn strftime_now(format: &str) -> Result<String, Error> {
     use chrono::format::{Item, StrftimeItems};
-    let items: Vec<Item> = StrftimeItems::new(&format).collect();
+    let items: Vec<Item> = StrftimeItems::new(format).collect();
     // chrono panics when it is to display a format it does not know.
     if items.contains(&Item::Error) {
         return Err(python::type_error(format!(

@@ -3,6 +3,11 @@
 //! with `varargs` and `kwargs`. Called by the instructions that [`super::compile`] exchanges; their names
 //! cannot be written in a template.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja calls with values of its own"
+)]
+
 use std::{cmp::Ordering, sync::Arc};
 
 use minijinja::{
@@ -364,7 +369,7 @@ impl Object for Variadic {
         let names: Vec<Value> = self.inner.get_attr("arguments")?.try_iter()?.collect();
         let own = names.len().saturating_sub(2);
         let (given, further) = args.split_at(args.len().min(own));
-        let mut named = Vec::new();
+        let mut of_macro = Vec::new();
         let mut extra = Vec::new();
         for key in kwargs.iter().flat_map(Kwargs::args) {
             let value: Value = kwargs
@@ -372,7 +377,7 @@ impl Object for Variadic {
                 .map_or(Ok(Value::UNDEFINED), |kwargs| kwargs.get(key))?;
             let is_own =
                 key == "caller" || names[..own].iter().any(|name| name.as_str() == Some(key));
-            if is_own { &mut named } else { &mut extra }.push((key.to_owned(), value));
+            if is_own { &mut of_macro } else { &mut extra }.push((key.to_owned(), value));
         }
         if !self.varargs && !further.is_empty() || !self.kwargs && !extra.is_empty() {
             return Err(type_error(format!(
@@ -380,10 +385,10 @@ impl Object for Variadic {
                 self.inner.get_attr("name")?
             )));
         }
-        named.push(("varargs".to_owned(), Value::from(Tuple::from(further))));
-        named.push(("kwargs".to_owned(), Value::from_pairs(extra)));
+        of_macro.push(("varargs".to_owned(), Value::from(Tuple::from(further))));
+        of_macro.push(("kwargs".to_owned(), Value::from_pairs(extra)));
         let mut args = given.to_vec();
-        args.push(named.into_iter().collect::<Kwargs>().into());
+        args.push(of_macro.into_iter().collect::<Kwargs>().into());
         self.inner.call(state, &args)
     }
 

@@ -51,10 +51,9 @@ fn length(tag: &str, end: &str) -> Option<usize> {
             _ if escaped => escaped = false,
             Some(_) if byte == b'\\' => escaped = true,
             Some(open) if byte == open => quote = None,
-            Some(_) => {}
             None if tag.as_bytes()[at..].starts_with(end.as_bytes()) => return Some(at + 2),
             None if byte == b'\'' || byte == b'"' => quote = Some(byte),
-            None => {}
+            Some(_) | None => {}
         }
     }
     None

@@ -122,10 +122,10 @@ impl Templates {
             ))
             .hint("base models have none: take the Instruct version of the model, or pass a template as `chat_template`"));
         }
-        let names: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        let all: Vec<&str> = self.0.keys().map(String::as_str).collect();
         Err(failures::invalid(format!(
             "the tokenizer of `{tokenizer}` has several chat templates and no default: {}",
-            names.join(", ")
+            all.join(", ")
         ))
         .hint("pass one of these names, or a template, as `chat_template`"))
     }

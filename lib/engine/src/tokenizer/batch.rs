@@ -116,7 +116,7 @@ impl Characters {
                 let bytes = text.bytes().map(|byte| {
                     let before = count;
                     // A byte that ends no character counts for none.
-                    let ends = byte < 0x80 || byte >= 0xC0;
+                    let ends = !(0x80..0xC0).contains(&byte);
                     count += u32::from(ends);
                     if ends { before } else { before - 1 }
                 });

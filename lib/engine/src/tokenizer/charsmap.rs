@@ -1,5 +1,5 @@
-//! SentencePiece's own normalisation (`normalizer.cc`), for the classes that transformers runs on
-//! SentencePiece itself. The step of the crate `tokenizers` for converted models goes by graphemes and
+//! `SentencePiece`'s own normalisation (`normalizer.cc`), for the classes that transformers runs on
+//! `SentencePiece` itself. The step of the crate `tokenizers` for converted models goes by graphemes and
 //! gives other pieces for some; theirs is the reference for converted models, this one here.
 
 use super::sentence_model::Model;

@@ -99,9 +99,10 @@ impl Tokenizer {
     ) -> Result<Rendered, Failure> {
         let mut messages = serde_json::to_value(messages)
             .map_err(|error| failures::invalid(format!("messages cannot be rendered: {error}")))?;
-        let open = match options.continue_final_message {
-            true => Some(leave_open(&mut messages)?),
-            false => None,
+        let open = if options.continue_final_message {
+            Some(leave_open(&mut messages)?)
+        } else {
+            None
         };
         let context = self.context(messages, options);
         let mut rendered = if options.return_assistant_tokens_mask {

@@ -1,5 +1,5 @@
 //! What the Python classes look up beside their models: the ids of Marian's dictionary, and how
-//! SentencePiece puts pieces together again.
+//! `SentencePiece` puts pieces together again.
 
 use std::{
     collections::{HashMap, HashSet},

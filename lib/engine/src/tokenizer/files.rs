@@ -36,9 +36,10 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
     let class = class_of(folder, &config)?;
     let json_path = folder.join("tokenizer.json");
     let is_converted = converts(folder, class, &config) || !json_path.is_file();
-    let json = match is_converted {
-        true => Value::Null,
-        false => optional_json(&json_path)?,
+    let json = if is_converted {
+        Value::Null
+    } else {
+        optional_json(&json_path)?
     };
     let sources = Sources {
         map: optional_json(&folder.join("special_tokens_map.json"))?,

@@ -52,13 +52,13 @@ pub fn read(path: &Path) -> Result<Parts, Failure> {
             path.display()
         )
     });
-    let names = [
+    let keys = [
         ("bos_token", "bos"),
         ("eos_token", "eos"),
         ("unk_token", "unknown"),
         ("pad_token", "padding"),
     ];
-    let named = names
+    let named = keys
         .into_iter()
         .filter_map(|(name, key)| Some((name, token(key)?)));
     Ok(Parts {

@@ -1,4 +1,4 @@
-//! SentencePiece models written out as the `tokenizer.json` that transformers converts them to, class
+//! `SentencePiece` models written out as the `tokenizer.json` that transformers converts them to, class
 //! by class (`SpmConverter` and its heirs in `convert_slow_tokenizer.py`), and the merges that scores
 //! imply.
 
@@ -56,7 +56,7 @@ pub(super) fn convert(
         "pre_tokenizer": pre_tokenizer,
         "post_processor": post_processor,
         "decoder": decoder,
-        "model": conversion.model(&vocab, ids, path)?,
+        "model": conversion.model(&vocab, &ids, path)?,
     }))
 }
 
@@ -177,7 +177,7 @@ impl Conversion<'_> {
     fn model(
         &self,
         vocab: &[(String, f64)],
-        ids: Map<String, Json>,
+        ids: &Map<String, Json>,
         path: &Path,
     ) -> Result<Json, Failure> {
         let byte_fallback = matches!(self.class, Class::Llama | Class::Gemma);

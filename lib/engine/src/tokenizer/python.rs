@@ -1,6 +1,6 @@
-//! The tokenizers that transformers has in Python only, over SentencePiece itself: Marian's pair of
-//! models with one dictionary of both, and SpeechT5's characters. Added tokens are cut out of the
-//! text as it is, each stretch between them is a text of its own to SentencePiece, and decoding joins
+//! The tokenizers that transformers has in Python only, over `SentencePiece` itself: Marian's pair of
+//! models with one dictionary of both, and `SpeechT5`'s characters. Added tokens are cut out of the
+//! text as it is, each stretch between them is a text of its own to `SentencePiece`, and decoding joins
 //! stretches as `PreTrainedTokenizer._decode` does.
 
 use std::{
@@ -27,7 +27,7 @@ use crate::failures;
 pub(super) struct Python {
     class: Class,
     charsmap: Charsmap,
-    /// The model that decodes: Marian's of the target language, SpeechT5's only one.
+    /// The model that decodes: Marian's of the target language, `SpeechT5`'s only one.
     decoding: Pieces,
     /// Marian's model of the target language, for `text_target`.
     target: Option<Box<(tokenizers::Tokenizer, Charsmap)>>,
@@ -320,7 +320,7 @@ fn charsmap(model: &Model, path: &Path) -> Result<Charsmap, Failure> {
     charsmap.ok_or_else(|| failures::corrupt(path, "its table of characters is broken"))
 }
 
-/// A SentencePiece model for `tokenizers`, without normalisation. Characters are a unigram model of
+/// A `SentencePiece` model for `tokenizers`, without normalisation. Characters are a unigram model of
 /// single characters.
 fn converted(model: &Model, dictionary: Option<&Dictionary>, path: &Path) -> Result<Json, Failure> {
     let vocab: Vec<Json> = model
@@ -335,17 +335,14 @@ fn converted(model: &Model, dictionary: Option<&Dictionary>, path: &Path) -> Res
             _ => json!([piece.text, piece.score]),
         })
         .collect();
-    let ids: Map<String, Json> = match dictionary {
-        Some(dictionary) => {
-            let ids = dictionary.ids.iter();
-            ids.map(|(token, &id)| (token.clone(), id.into())).collect()
-        }
-        None => {
-            let pieces = model.pieces.iter().enumerate();
-            pieces
-                .map(|(id, piece)| (piece.text.clone(), id.into()))
-                .collect()
-        }
+    let ids: Map<String, Json> = if let Some(dictionary) = dictionary {
+        let ids = dictionary.ids.iter();
+        ids.map(|(token, &id)| (token.clone(), id.into())).collect()
+    } else {
+        let pieces = model.pieces.iter().enumerate();
+        pieces
+            .map(|(id, piece)| (piece.text.clone(), id.into()))
+            .collect()
     };
     let end = || Part::Token("</s>", 0);
     Ok(json!({

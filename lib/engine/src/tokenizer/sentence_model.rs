@@ -1,4 +1,4 @@
-//! A SentencePiece model file: the few fields of `sentencepiece_model.proto` that decide how a text
+//! A `SentencePiece` model file: the few fields of `sentencepiece_model.proto` that decide how a text
 //! is cut. Only the file's form is known here; what transformers makes of it is in `pieces.rs`.
 
 use std::path::Path;

@@ -53,12 +53,12 @@ impl Stamp {
 impl Shelf {
     /// The tokenizer of a source, if it is here and its files are as they were.
     pub fn get(&self, key: &ModelSource) -> Option<Arc<Tokenizer>> {
-        let mut shelf = self.lock();
-        let entry = shelf.get(key)?;
+        let mut entries = self.lock();
+        let entry = entries.get(key)?;
         if entry.stamps.iter().all(Stamp::is_current) {
             return Some(Arc::clone(&entry.tokenizer));
         }
-        shelf.remove(key);
+        entries.remove(key);
         None
     }
 

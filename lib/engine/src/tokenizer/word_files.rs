@@ -1,5 +1,5 @@
 //! Vocabularies in plain files, written out as the `tokenizer.json` that transformers converts them
-//! to (`convert_slow_tokenizer.py`): `vocab.txt` of WordPiece, and `vocab.json` with `merges.txt` of
+//! to (`convert_slow_tokenizer.py`): `vocab.txt` of `WordPiece`, and `vocab.json` with `merges.txt` of
 //! the byte-level BPE family.
 
 use std::path::Path;
@@ -72,14 +72,11 @@ pub(super) fn byte_pairs(
     special: &SpecialTokens,
 ) -> Result<Json, Failure> {
     let path = folder.join("vocab.json");
-    let vocab = match super::files::optional_json(&path)? {
-        Json::Object(vocab) => vocab,
-        _ => {
-            return Err(failures::corrupt(
-                &path,
-                "it is no object of tokens and ids",
-            ));
-        }
+    let Json::Object(vocab) = super::files::optional_json(&path)? else {
+        return Err(failures::corrupt(
+            &path,
+            "it is no object of tokens and ids",
+        ));
     };
     let merges = merges(&folder.join("merges.txt"), class)?;
     let prefix = config["add_prefix_space"].as_bool().unwrap_or(false);

@@ -92,15 +92,14 @@ fn snippets_do_what_they_do_in_jinja2() {
         let reason = KNOWN
             .iter()
             .find(|(_, signs)| signs.iter().any(|sign| template.contains(sign)));
-        match reason {
-            Some((reason, _)) => *known.entry(reason).or_default() += 1,
-            None => {
-                let expected = case.get("expected").unwrap_or(&case["error"]);
-                let _ = writeln!(
-                    unknown,
-                    "{template:?}\n  got  {outcome:?}\n  want {expected}"
-                );
-            }
+        if let Some((reason, _)) = reason {
+            *known.entry(reason).or_default() += 1;
+        } else {
+            let expected = case.get("expected").unwrap_or(&case["error"]);
+            let _ = writeln!(
+                unknown,
+                "{template:?}\n  got  {outcome:?}\n  want {expected}"
+            );
         }
     }
     assert!(

@@ -12,7 +12,7 @@ use wire::{
     Failure, FailureKind,
     host::{Event, Request, Response, UnloadTarget},
     model::{ModelSource, TokenizerInfo},
-    tokenize::{NewToken, TextInput, TokenizerAnswer, TokenizerCall, TokenizerSpec},
+    tokenize::{EncodeOptions, NewToken, TextInput, TokenizerAnswer, TokenizerCall, TokenizerSpec},
 };
 
 use crate::support::{ask, embedded, fixture, ids, json};
@@ -122,7 +122,7 @@ fn info(service: &Service, source: &ModelSource) -> TokenizerInfo {
 fn encode(service: &Service, spec: TokenizerSpec, text: &str) -> Result<Vec<u32>, Failure> {
     let call = TokenizerCall::Tokens {
         inputs: vec![TextInput::from(text)],
-        options: Default::default(),
+        options: EncodeOptions::default(),
     };
     let request = Request::Tokenize {
         tokenizer: spec,
@@ -235,7 +235,7 @@ fn spans_to_look_at_cover_the_text() {
     assert_eq!(shown, text);
     let call = TokenizerCall::Tokens {
         inputs: vec![text.into()],
-        options: Default::default(),
+        options: EncodeOptions::default(),
     };
     let request = Request::Tokenize {
         tokenizer: embedded().into(),

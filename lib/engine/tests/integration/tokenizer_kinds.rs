@@ -2,6 +2,11 @@
 //! masks, offsets, tokens, decoded texts, padding, truncation, windows and added tokens. The files
 //! and what transformers gave are by `fixtures/make_tokenizers.py`.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "what a test compares it makes for the comparison"
+)]
+
 use std::path::Path;
 
 use engine::{
@@ -152,7 +157,9 @@ fn text_of(value: &Value) -> String {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn described(tokenizer: &Tokenizer, cases: &Value, differences: &mut Differences) {
@@ -233,7 +240,7 @@ fn one(tokenizer: &Tokenizer, input: TextInput, case: &Value, differences: &mut 
     let what = format!("{:?} {:?}", input.text, input.pair);
     let options = EncodeOptions::default();
     let rows = tokenizer
-        .encode_batch(&[input.clone()], &options, &Cancel::new())
+        .encode_batch(std::slice::from_ref(&input), &options, &Cancel::new())
         .unwrap()
         .rows;
     row(&what, &rows[0], case, differences);
@@ -360,10 +367,9 @@ fn options(given: &Value) -> EncodeOptions {
             _ => Padding::DoNotPad,
         },
         truncation: match &given["truncation"] {
-            Value::Bool(true) => Truncation::LongestFirst,
             Value::String(name) if name == "only_first" => Truncation::OnlyFirst,
             Value::String(name) if name == "only_second" => Truncation::OnlySecond,
-            Value::String(_) => Truncation::LongestFirst,
+            Value::Bool(true) | Value::String(_) => Truncation::LongestFirst,
             _ => Truncation::DoNotTruncate,
         },
         max_length: number("max_length"),
