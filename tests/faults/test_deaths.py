@@ -87,6 +87,37 @@ def test_a_death_is_told_and_undone(kernel, name):
     assert kernel.run("later()").expect_ok().result == "7"
 
 
+@pytest.mark.parametrize("failure", ['panic!("oh");', '"x".parse::<i32>()?;'])
+def test_a_failed_cell_that_moved_a_variable_is_undone(kernel, failure):
+    kernel.run(BEFORE).expect_ok()
+    outcome = kernel.run(DAMAGE + failure)
+    assert outcome.reply["content"]["ename"] in {"panic", "ParseIntError"}
+    assert "as they were before the cell" in outcome.traceback
+    assert kernel.run(STATE).expect_ok().result == UNCHANGED
+    for undefined in ["unborn()", "Unborn"]:
+        assert kernel.run(undefined).status == "error", f"{undefined} is still defined"
+
+
+def test_what_a_panic_left_half_changed_is_undone(kernel):
+    kernel.run("let mut half = vec![1];").expect_ok()
+    assert kernel.run('half.push(2); panic!("half way");').status == "error"
+    assert kernel.run("half").expect_ok().result == "[1]"
+
+
+def test_an_error_value_keeps_the_work_that_was_done(kernel):
+    """As in Python; and a variable that the cell was to make anew has its old value, not the cell a
+    reason to lose what runs beside it."""
+    kernel.run(
+        'let (beat, beats) = std::sync::mpsc::channel::<u32>(); let mut done = Vec::<u32>::new(); let answer = "old".to_owned();'
+        " std::thread::spawn(move || (0..).try_for_each(|n| {"
+        " std::thread::sleep(std::time::Duration::from_millis(20)); beat.send(n) }));"
+    ).expect_ok()
+    outcome = kernel.run('done.push(beats.recv()?); fn unborn() {} let answer = std::fs::read_to_string("nowhere")?;')
+    assert outcome.status == "error"
+    assert kernel.run("(done.len(), answer, beats.recv().is_ok())").expect_ok().result == '(1, "old", true)'
+    assert kernel.run("unborn()").status == "error"
+
+
 def test_a_panic_in_a_thread_ends_the_thread_alone(kernel):
     kernel.run(BEFORE).expect_ok()
     outcome = kernel.run(
