@@ -43,6 +43,7 @@ impl Tokenizer {
             options.tools.is_some(),
             &self.info.name,
         )?;
+        // transformers warns on its log and gives zeros, with which a training learns nothing.
         if options.return_assistant_tokens_mask && !template::marks_generation(source) {
             return Err(failures::invalid(format!(
                 "the chat template of `{}` does not mark what the assistant writes",
