@@ -90,7 +90,8 @@ pub(crate) fn slice(text: &str, (start, end): (usize, usize)) -> String {
 
 pub(crate) fn summary(encoding: &Encoding) -> String {
     let tokens = encoding.tokens.len();
-    let characters = encoding.text.graphemes(true).count();
+    // As Python counts them, and the table: an emoji with joiners is several.
+    let characters = encoding.text.chars().count();
     let words = encoding.text.split_whitespace().count();
     let special = encoding.tokens.iter().filter(|token| token.special).count();
     let mut summary = format!(

@@ -76,12 +76,8 @@ impl Tokenizer {
 /// There is no tokenizer to compare, or one cannot encode the text.
 pub fn compare_tokenizers(text: &str, tokenizers: &[&Tokenizer]) -> Result<TokenizerComparison> {
     some(tokenizers)?;
-    let encode = |tokenizer: &&Tokenizer| {
-        Ok((
-            tokenizer.info().name.clone(),
-            tokenizer.encode(text)?.into_encoding(),
-        ))
-    };
+    let encode =
+        |tokenizer: &&Tokenizer| Ok((label(tokenizer), tokenizer.encode(text)?.into_encoding()));
     Ok(TokenizerComparison {
         text: text.to_owned(),
         encodings: tokenizers.iter().map(encode).collect::<Result<_>>()?,
@@ -115,11 +111,20 @@ pub fn compare_templates(
             }
             Err(error) => return Err(error),
         };
-        Ok((tokenizer.info().name.clone(), chat))
+        Ok((label(tokenizer), chat))
     };
     Ok(TemplateComparison {
         chats: tokenizers.iter().map(render).collect::<Result<_>>()?,
     })
+}
+
+/// A tokenizer's name, and how it differs from another of that name.
+fn label(tokenizer: &Tokenizer) -> String {
+    let name = &tokenizer.info().name;
+    match tokenizer.added.len() {
+        0 => name.clone(),
+        count => format!("{name} + {count} added"),
+    }
 }
 
 fn some(tokenizers: &[&Tokenizer]) -> Result<()> {
