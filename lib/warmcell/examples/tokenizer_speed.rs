@@ -1,5 +1,5 @@
 //! How fast a cell's calls to a tokenizer are: the client's round trip to the model host included.
-//! `tests/bench/tokenizers.py` runs it beside Python's `tokenizers`; alone it takes a tokenizer and
+//! `tests/bench/encode.py` runs it beside Python's `tokenizers`; alone it takes a tokenizer and
 //! a JSON file with a list of texts, and prints what it measured as JSON.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]

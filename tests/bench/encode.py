@@ -2,7 +2,7 @@
 """Tokenizers as a cell calls them, against Python's `tokenizers`, in one run.
 
     cargo build --release && cargo build --release -p warmcell --example tokenizer_speed
-    PYTHON tests/bench/tokenizers.py [TOKENIZER]
+    PYTHON tests/bench/encode.py [TOKENIZER]
 
 PYTHON needs the package `tokenizers`. Five megabytes of mixed text in pieces of 10 kB; the fastest of
 three rounds; one thread, and a batch on all. The tokenizer is saved by the model host and read by
