@@ -20,7 +20,7 @@ use wire::{
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
     text::{ChatMessage, Encoding, RenderedChat, TemplateOptions, Token},
-    tokenize::{TokenizerAnswer, TokenizerCall},
+    tokenize::{EncodedRow, TokenizerAnswer, TokenizerCall},
 };
 
 /// Milliseconds of idleness after which the toy leaves.
@@ -250,8 +250,15 @@ fn chat(messages: Vec<ChatMessage>, options: &TemplateOptions) -> RenderedChat {
     if options.add_generation_prompt {
         text.push_str("<assistant>");
     }
+    let encoding = encode(&text);
+    let input_ids: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
     RenderedChat {
-        encoding: encode(&text),
+        inputs: EncodedRow {
+            attention_mask: vec![1; input_ids.len()],
+            input_ids,
+            ..EncodedRow::default()
+        },
+        encoding,
         add_generation_prompt: options.add_generation_prompt,
         messages,
         text,
