@@ -1,6 +1,8 @@
 //! Scaled dot-product attention of new tokens over a cache, causal, with grouped heads: the keys of a
 //! group are read where they lie, never copied once a head.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 
@@ -10,13 +12,19 @@ use super::primitives;
 const VALUES_PER_JOB: usize = 1 << 15;
 
 /// Softmax(q·kᵀ·scale)·v, where the last of `tokens` queries sits at the last of `keys` positions and
-/// each query sees the keys up to its own position.
+/// each query sees the keys up to its own position, within the window and past the padding.
 ///
 /// Takes `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)`;
 /// gives `(batch, tokens, heads * head_dim)`.
 pub struct CausalAttention {
     /// Multiplies the scores: `1/√head_dim` in most families.
     pub scale: f32,
+    /// Bends scaled scores into ±cap by `cap·tanh(score/cap)`.
+    pub cap: Option<f32>,
+    /// Keys that a query sees at most, its own included.
+    pub window: Option<usize>,
+    /// Positions of padding before each row's tokens, one a row.
+    pub padding: Arc<[usize]>,
 }
 
 /// Sizes of one call.
@@ -55,7 +63,8 @@ impl CustomOp3 for CausalAttention {
             && v_layout.shape() == k_layout.shape()
             && v_layout.stride() == strides
             && strides[2..] == [head_dim, 1]
-            && q_layout.is_contiguous();
+            && q_layout.is_contiguous()
+            && self.padding.len() == batch;
         if !fits {
             bail!(
                 "attention got q {:?} and k {:?}",
@@ -107,11 +116,25 @@ impl CausalAttention {
         let query = &q[query_at..][..sizes.head_dim];
         let kv_head = head / (sizes.heads / sizes.kv_heads);
         let start = batch * sizes.strides.0 + kv_head * sizes.strides.1;
-        let seen = sizes.keys - sizes.tokens + token + 1;
-        let scores = &mut scores[..seen];
-        (primitives().dots)(query, &k[start..][..seen * sizes.head_dim], scores);
-        softmax(scores, self.scale);
-        (primitives().weighted_sum)(scores, &v[start..][..seen * sizes.head_dim], out);
+        let end = sizes.keys - sizes.tokens + token + 1;
+        let padding = self.padding[batch];
+        let first = end.saturating_sub(self.window.unwrap_or(end)).max(padding);
+        // A query in the padding sees nothing: its row stays zero, and nobody reads it.
+        if first >= end {
+            return;
+        }
+        let scores = &mut scores[..end - first];
+        let seen = start + first * sizes.head_dim..start + end * sizes.head_dim;
+        (primitives().dots)(query, &k[seen.clone()], scores);
+        if let Some(cap) = self.cap {
+            for score in &mut *scores {
+                *score = (*score * self.scale / cap).tanh() * cap;
+            }
+            softmax(scores, 1.0);
+        } else {
+            softmax(scores, self.scale);
+        }
+        (primitives().weighted_sum)(scores, &v[seen], out);
     }
 }
 

@@ -15,7 +15,7 @@ mod unsafe_avx2;
 use std::sync::LazyLock;
 
 pub use attention::CausalAttention;
-pub use gated::SiluMul;
+pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 
 use crate::weights::Format;
