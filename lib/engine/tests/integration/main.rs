@@ -6,6 +6,7 @@
 mod checkpoints;
 mod damaged;
 mod embedded;
+mod families;
 mod fuzz;
 mod hostile;
 mod hub;
