@@ -1,6 +1,6 @@
-//! Tiny random checkpoints of every family against transformers (fixtures by `make_families.py`):
-//! logits, greedy tokens, reading in parts, batches with padding, and a cache that is cut back and
-//! reordered.
+//! Tiny random checkpoints of every family against transformers (fixtures by `make_families.py`, and as
+//! GGUF by `make_families_gguf.py`): logits, greedy tokens, reading in parts, batches with padding, and a
+//! cache that is cut back and reordered.
 
 use engine::{
     Cancel,
@@ -17,17 +17,26 @@ const TOLERANCE: f32 = 1e-4;
 /// The same where transformers computes in bfloat16 and we, from the same weights, in f32.
 const BF16_TOLERANCE: f32 = 2e-2;
 
-fn load(variant: &str) -> Box<dyn CausalLm> {
-    let folder = fixture(&format!("families/{variant}"));
-    let weights = Weights::open(&Layout::Folder(folder)).unwrap();
-    families::load(&weights, variant, &Cancel::new(), &mut |_| {}).unwrap()
+fn load(layout: &Layout) -> Box<dyn CausalLm> {
+    let weights = Weights::open(layout).unwrap();
+    families::load(&weights, "tiny", &Cancel::new(), &mut |_| {}).unwrap()
 }
 
 fn check(variant: &str) {
     let expected = json(&format!("families/{variant}/expected.json"));
-    let model = load(variant);
-    check_numbers(model.as_ref(), &expected, variant);
-    check_cache(model.as_ref(), &ids(&expected["prompt"]), variant);
+    let folder = fixture(&format!("families/{variant}"));
+    check_model(load(&Layout::Folder(folder)).as_ref(), &expected, variant);
+}
+
+fn check_gguf(variant: &str) {
+    let expected = json(&format!("families/gguf/{variant}.json"));
+    let file = fixture(&format!("families/gguf/{variant}.gguf"));
+    check_model(load(&Layout::Gguf(file)).as_ref(), &expected, variant);
+}
+
+fn check_model(model: &dyn CausalLm, expected: &serde_json::Value, variant: &str) {
+    check_numbers(model, expected, variant);
+    check_cache(model, &ids(&expected["prompt"]), variant);
 }
 
 /// Logits and greedy tokens are the reference's.
@@ -139,15 +148,15 @@ fn greedy(model: &dyn CausalLm, prompt: &[u32], count: usize) -> Vec<u32> {
 }
 
 macro_rules! families {
-    ($($name:ident)*) => {
+    ($check:path: $($name:ident)*) => {
         $(#[test]
         fn $name() {
-            check(stringify!($name));
+            $check(stringify!($name));
         })*
     };
 }
 
-families! {
+families! { check:
     llama_linear
     llama_yarn
     llama_long_prompt
@@ -172,4 +181,25 @@ families! {
     smollm3_listed
     gpt2
     starcoder2
+}
+
+mod gguf {
+    families! { super::check_gguf:
+        llama
+        llama_plain
+        llama3
+        mixtral
+        qwen2
+        qwen2_yarn
+        qwen3
+        qwen3_moe
+        phi3
+        phi4
+        gemma
+        gemma2
+        gemma3
+        smollm3
+        gpt2
+        starcoder2
+    }
 }
