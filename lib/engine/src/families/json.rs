@@ -68,8 +68,8 @@ impl<'a> Json<'a> {
         self.0[key].as_array().map(Vec::as_slice)
     }
 
-    /// The first of these keys that has a number.
-    fn any(self, keys: &[&str]) -> Result<usize, Failure> {
+    /// The first of these keys that has a number; one must.
+    pub fn any(self, keys: &[&str]) -> Result<usize, Failure> {
         let found = keys.iter().find_map(|key| self.number(key));
         found.ok_or_else(|| missing(keys[0]))
     }

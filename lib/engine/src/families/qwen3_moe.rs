@@ -19,7 +19,8 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         json.slide(&mut plan, |_| true);
     }
     let experts = ExpertsPlan {
-        count: json.count("num_experts")?,
+        // Transformers 5 writes it under Mixtral's name.
+        count: json.any(&["num_experts", "num_local_experts"])?,
         per_token: json.count("num_experts_per_tok")?,
         intermediate_size: json.count("moe_intermediate_size")?,
         normalize: json.flag("norm_topk_prob").unwrap_or(false),
