@@ -44,6 +44,8 @@ fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
         }
         Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
+        Format::Q2K => &[80, 82],
+        Format::Q3K => &[108],
         Format::Q6K => &[208],
     };
     for (number, block) in bytes.chunks_exact_mut(format.block_bytes()).enumerate() {
@@ -76,6 +78,8 @@ fn unpacking_is_what_candle_reads() {
         (Format::Q5_0, GgmlDType::Q5_0),
         (Format::Q5_1, GgmlDType::Q5_1),
         (Format::Q8_0, GgmlDType::Q8_0),
+        (Format::Q2K, GgmlDType::Q2K),
+        (Format::Q3K, GgmlDType::Q3K),
         (Format::Q4K, GgmlDType::Q4K),
         (Format::Q5K, GgmlDType::Q5K),
         (Format::Q6K, GgmlDType::Q6K),
