@@ -206,6 +206,20 @@ families! { check:
 }
 
 mod gguf {
+    use super::{Layout, check_model, fixture, json, load};
+
+    /// Tensors lie in three files; whichever is named, all are read.
+    #[test]
+    fn a_file_in_parts() {
+        for part in 1..=3 {
+            let file = fixture(&format!(
+                "families/gguf/llama_split-0000{part}-of-00003.gguf"
+            ));
+            let expected = json("families/gguf/llama_split.json");
+            check_model(load(&Layout::Gguf(file)).as_ref(), &expected, "llama_split");
+        }
+    }
+
     families! { super::check_gguf:
         llama
         llama_plain
