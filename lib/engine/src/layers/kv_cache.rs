@@ -28,6 +28,7 @@ impl KvCache {
     pub fn new(layers: usize, kv_heads: usize, head_dim: usize, padding: &[usize]) -> Self {
         let layer = || LayerCache {
             buffers: None,
+            dtype: DType::F32,
             batch: padding.len(),
             kv_heads,
             head_dim,
@@ -39,6 +40,32 @@ impl KvCache {
             padding: padding.into(),
             is_long: false,
         }
+    }
+
+    /// The same, keeping keys and values as f32, f16 or bf16; 16 bits take half the memory and round what
+    /// attention reads. For an empty cache. Fails on other types.
+    pub fn stored_as(mut self, dtype: DType) -> Result<Self> {
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) || !self.is_empty() {
+            candle_core::bail!(
+                "a cache of {} tokens cannot be kept as {dtype:?}",
+                self.len()
+            );
+        }
+        for layer in &mut self.layers {
+            layer.dtype = dtype;
+        }
+        Ok(self)
+    }
+
+    /// Bytes that its buffers take.
+    pub fn bytes(&self) -> usize {
+        let buffers = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.buffers.as_ref());
+        buffers
+            .map(|(keys, _)| 2 * keys.elem_count() * keys.dtype().size_in_bytes())
+            .sum()
     }
 
     /// Number of tokens of a row, padding included.
@@ -118,6 +145,7 @@ impl KvCache {
 pub struct LayerCache {
     /// Each `(batch, kv_heads, capacity, head_dim)`.
     buffers: Option<(Tensor, Tensor)>,
+    dtype: DType,
     batch: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -125,14 +153,14 @@ pub struct LayerCache {
 }
 
 impl LayerCache {
-    /// Appends keys and values `(batch, kv_heads, tokens, head_dim)`, contiguous, and gives all there
-    /// are as views `(batch, kv_heads, length, head_dim)`.
+    /// Appends f32 keys and values `(batch, kv_heads, tokens, head_dim)`, contiguous, and gives all
+    /// there are as views `(batch, kv_heads, length, head_dim)` of the type they are kept in.
     pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
         let tokens = keys.dim(2)?;
         let needed = self.length + tokens;
         let (all_keys, all_values) = self.reserve(needed)?;
-        all_keys.slice_set(keys, 2, self.length)?;
-        all_values.slice_set(values, 2, self.length)?;
+        all_keys.slice_set(&keys.to_dtype(self.dtype)?, 2, self.length)?;
+        all_values.slice_set(&values.to_dtype(self.dtype)?, 2, self.length)?;
         self.length = needed;
         let views = (
             all_keys.narrow(2, 0, needed)?,
@@ -155,8 +183,8 @@ impl LayerCache {
         }
         let capacity = needed.max(capacity + capacity / 2).next_multiple_of(BLOCK);
         let shape = (self.batch, self.kv_heads, capacity, self.head_dim);
-        let keys = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-        let values = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+        let keys = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
+        let values = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
         if let Some((old_keys, old_values)) = old {
             keys.slice_set(&old_keys, 2, 0)?;
             values.slice_set(&old_values, 2, 0)?;

@@ -2,6 +2,7 @@
 //! GGUF by `make_families_gguf.py`): logits, greedy tokens, reading in parts, batches with padding, and a
 //! cache that is cut back and reordered.
 
+use candle_core::DType;
 use engine::{
     Cancel,
     families::{self, CausalLm},
@@ -110,6 +111,26 @@ fn check_cache(model: &dyn CausalLm, prompt: &[u32], variant: &str) {
         "{variant}: after a cut"
     );
     check_batch(model, prompt, variant);
+}
+
+/// Keys and values in 16 bits change logits by their rounding, and take half the memory.
+#[test]
+fn a_cache_in_16_bits() {
+    let expected = json("families/mistral_window/expected.json");
+    let prompt = ids(&expected["prompt"]);
+    let model = load(&Layout::Folder(fixture("families/mistral_window")));
+    let mut exact = model.new_cache();
+    let reference = read(model.as_ref(), &mut exact, &prompt);
+    for (dtype, tolerance) in [(DType::BF16, 2e-2), (DType::F16, 3e-3)] {
+        let mut cache = model.new_cache().stored_as(dtype).unwrap();
+        let logits = read(model.as_ref(), &mut cache, &prompt);
+        let errors = reference.iter().zip(&logits).map(|(a, b)| distance(a, b));
+        let error = errors.fold(0.0, f32::max);
+        assert!(error > 0.0 && error < tolerance, "{dtype:?}: {error}");
+        assert_eq!(2 * cache.bytes(), exact.bytes());
+    }
+    assert!(model.new_cache().stored_as(DType::U8).is_err());
+    assert!(exact.stored_as(DType::F16).is_err(), "it holds tokens");
 }
 
 /// Rows of a batch, one padded on the left, are what each is by itself; also once exchanged.
