@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod checkpoints;
+mod configurations;
 mod damaged;
 mod embedded;
 mod families;
