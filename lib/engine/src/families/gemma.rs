@@ -1,6 +1,7 @@
 //! Gemma: Llama with scaled token vectors, norms whose weights are stored less one, and a gate
 //! through GELU; `modeling_gemma.py` of transformers. The later Gemmas start from it.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -11,6 +12,15 @@ use super::{
     plan::{NormKind, Plan},
 };
 use crate::{layers::Activation, weights::Loader};
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "head_dim": 256,
+        "num_key_value_heads": 16,
+        "max_position_embeddings": 8192,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -3,6 +3,7 @@
 //! Its default attention (`sdpa`) silently leaves the scores uncapped, which the model was not
 //! trained with.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -12,6 +13,18 @@ use super::{
     names::{GGUF, LayerNames, Names, TRANSFORMERS},
 };
 use crate::weights::Loader;
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "head_dim": 256,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 8192,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -1,6 +1,7 @@
 //! Gemma 3's language model: Gemma 2 with norms on each head's query and key, five local layers to a
 //! global one, each kind with a rotary embedding of its own; `modeling_gemma3.py` of transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -20,6 +21,22 @@ use crate::{
 const PATTERN: usize = 6;
 /// Base of the local layers' rotary embedding, where a file does not say.
 const LOCAL_THETA: f64 = 10_000.0;
+
+/// `config.json`'s defaults. The files of the models that also see leave out most.
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 262_208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "head_dim": 256,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 131_072,
+        "rope_theta": 1e6,
+        "sliding_window": 4096,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -22,15 +22,31 @@ const MOST_FACTORS: usize = 1 << 15;
 
 /// A `config.json`, or the part of it that describes the language model.
 #[derive(Clone, Copy)]
-pub struct Json<'a>(&'a Value);
+pub struct Json<'a> {
+    values: &'a Value,
+    /// Values of keys that are not there.
+    defaults: &'a Value,
+}
 
 impl<'a> Json<'a> {
     /// The language model's part.
     pub fn new(json: &'a Value) -> Self {
-        match &json["text_config"] {
-            text @ Value::Object(_) => Self(text),
-            _ => Self(json),
-        }
+        let values = match &json["text_config"] {
+            text @ Value::Object(_) => text,
+            _ => json,
+        };
+        let defaults = &Value::Null;
+        Self { values, defaults }
+    }
+
+    /// The same with a family's own values for keys that are not there. A key that is there as `null`
+    /// stays `null`, as in transformers.
+    pub fn with_defaults(self, defaults: &'a Value) -> Self {
+        Self { defaults, ..self }
+    }
+
+    fn value(self, key: &str) -> &'a Value {
+        self.values.get(key).unwrap_or(&self.defaults[key])
     }
 
     /// What the configuration calls the family.
@@ -40,7 +56,7 @@ impl<'a> Json<'a> {
 
     /// A number that is not negative.
     pub fn number(self, key: &str) -> Option<usize> {
-        self.0[key].as_u64().map(|number| number as usize)
+        self.value(key).as_u64().map(|number| number as usize)
     }
 
     /// A number that must be there.
@@ -50,22 +66,22 @@ impl<'a> Json<'a> {
 
     /// A number.
     pub fn float(self, key: &str) -> Option<f64> {
-        self.0[key].as_f64()
+        self.value(key).as_f64()
     }
 
     /// A truth value.
     pub fn flag(self, key: &str) -> Option<bool> {
-        self.0[key].as_bool()
+        self.value(key).as_bool()
     }
 
     /// A text.
     pub fn text(self, key: &str) -> Option<&'a str> {
-        self.0[key].as_str()
+        self.value(key).as_str()
     }
 
     /// A list.
     pub fn list(self, key: &str) -> Option<&'a [Value]> {
-        self.0[key].as_array().map(Vec::as_slice)
+        self.value(key).as_array().map(Vec::as_slice)
     }
 
     /// The first of these keys that has a number; one must.
@@ -143,7 +159,7 @@ impl<'a> Json<'a> {
 
     /// The object that describes the rotary embedding, of one kind of layers where kinds differ.
     pub fn rope_values(self, layer_type: Option<&str>) -> &'a Value {
-        let (scaling, parameters) = (&self.0["rope_scaling"], &self.0["rope_parameters"]);
+        let (scaling, parameters) = (self.value("rope_scaling"), self.value("rope_parameters"));
         match layer_type.map(|name| &parameters[name]) {
             Some(values) if values.is_object() => values,
             _ if scaling.is_object() => scaling,
@@ -234,9 +250,8 @@ impl<'a> Json<'a> {
         };
         // Transformers 4 keeps the trained length beside the scaling, transformers 5 in it.
         let key = "original_max_position_embeddings";
-        let original = self
-            .number(key)
-            .or(values[key].as_u64().map(|n| n as usize));
+        let inside = values[key].as_u64().map(|n| n as usize);
+        let original = inside.or(self.number(key));
         let factor = match original {
             Some(original) => context_length as f64 / original as f64,
             None => values["factor"].as_f64().unwrap_or(1.0),

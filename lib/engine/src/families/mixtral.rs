@@ -1,5 +1,6 @@
 //! Mixtral: Mistral with experts; `modeling_mixtral.py` of transformers. In GGUF it is a llama.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -8,6 +9,16 @@ use super::{
     names::{ExpertNames, LayerNames, TRANSFORMERS},
     plan::ExpertsPlan,
 };
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1e6,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -28,6 +28,7 @@ use gguf::Gguf;
 use json::Json;
 use names::Names;
 use plan::Plan;
+use serde_json::Value;
 use wire::{Failure, host::Event};
 
 use crate::{
@@ -46,6 +47,8 @@ struct Family {
     /// `general.architecture` of GGUF, where the family has a name of its own there.
     gguf: Option<(&'static str, FromGguf)>,
     from_json: fn(Json) -> std::result::Result<Blueprint, Failure>,
+    /// What the family takes for keys that `config.json` leaves out, where that is not what most do.
+    defaults: fn() -> Value,
 }
 
 type FromGguf = fn(Gguf, &mut Loader) -> std::result::Result<Blueprint, Failure>;
@@ -55,66 +58,79 @@ const FAMILIES: &[Family] = &[
         model_types: &["llama"],
         gguf: Some(("llama", llama::from_gguf)),
         from_json: llama::from_json,
+        defaults: || Value::Null,
     },
     Family {
         model_types: &["mistral"],
         gguf: None,
         from_json: mistral::from_json,
+        defaults: mistral::defaults,
     },
     Family {
         model_types: &["mixtral"],
         gguf: None,
         from_json: mixtral::from_json,
+        defaults: mixtral::defaults,
     },
     Family {
         model_types: &["qwen2"],
         gguf: Some(("qwen2", qwen2::from_gguf)),
         from_json: qwen2::from_json,
+        defaults: || Value::Null,
     },
     Family {
         model_types: &["qwen3"],
         gguf: Some(("qwen3", qwen3::from_gguf)),
         from_json: qwen3::from_json,
+        defaults: qwen3::defaults,
     },
     Family {
         model_types: &["qwen3_moe"],
         gguf: Some(("qwen3moe", qwen3_moe::from_gguf)),
         from_json: qwen3_moe::from_json,
+        defaults: || Value::Null,
     },
     Family {
         model_types: &["phi3"],
         gguf: Some(("phi3", phi3::from_gguf)),
         from_json: phi3::from_json,
+        defaults: phi3::defaults,
     },
     Family {
         model_types: &["gemma"],
         gguf: Some(("gemma", gemma::from_gguf)),
         from_json: gemma::from_json,
+        defaults: gemma::defaults,
     },
     Family {
         model_types: &["gemma2"],
         gguf: Some(("gemma2", gemma2::from_gguf)),
         from_json: gemma2::from_json,
+        defaults: gemma2::defaults,
     },
     Family {
         model_types: &["gemma3_text", "gemma3"],
         gguf: Some(("gemma3", gemma3::from_gguf)),
         from_json: gemma3::from_json,
+        defaults: gemma3::defaults,
     },
     Family {
         model_types: &["smollm3"],
         gguf: Some(("smollm3", smollm3::from_gguf)),
         from_json: smollm3::from_json,
+        defaults: smollm3::defaults,
     },
     Family {
         model_types: &["gpt2"],
         gguf: Some(("gpt2", gpt2::from_gguf)),
         from_json: gpt2::from_json,
+        defaults: || Value::Null,
     },
     Family {
         model_types: &["starcoder2"],
         gguf: Some(("starcoder2", starcoder2::from_gguf)),
         from_json: starcoder2::from_json,
+        defaults: starcoder2::defaults,
     },
 ];
 
@@ -184,7 +200,7 @@ fn by_json(json: Json) -> std::result::Result<Blueprint, Failure> {
         .iter()
         .find(|family| family.model_types.contains(&model_type));
     match family {
-        Some(family) => (family.from_json)(json),
+        Some(family) => (family.from_json)(json.with_defaults(&(family.defaults)())),
         None => Err(unknown(
             model_type,
             FAMILIES.iter().map(|family| family.model_types[0]),

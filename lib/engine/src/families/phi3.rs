@@ -1,6 +1,7 @@
 //! Phi-3, 3.5 and 4-mini: Llama with fused projections, part of each head turned, `LongRoPE`, and a
 //! window where its configuration has one; `modeling_phi3.py` of transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -10,6 +11,15 @@ use super::{
     names::{FeedForwardNames, GGUF, LayerNames, Names, ProjectionNames, TRANSFORMERS},
 };
 use crate::weights::Loader;
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "max_position_embeddings": 4096,
+        "original_max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

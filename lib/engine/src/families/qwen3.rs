@@ -1,6 +1,7 @@
 //! Qwen3: Qwen2 with norms on each head's query and key in place of biases; `modeling_qwen3.py` of
 //! transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -11,6 +12,14 @@ use super::{
     qwen2,
 };
 use crate::weights::Loader;
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "head_dim": 128,
+        "max_position_embeddings": 32768,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -1,7 +1,7 @@
 //! `SmolLM3`: Llama in which every fourth layer knows no positions; `modeling_smollm3.py` of
 //! transformers.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -15,6 +15,15 @@ use crate::{layers::RotaryLayout, weights::Loader};
 
 /// Every so manieth layer is without positions, where a file does not say.
 const INTERVAL: usize = 4;
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "rope_theta": 2e6,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -1,6 +1,7 @@
 //! `StarCoder2`: rotary positions and grouped heads with layer norms, biases and a plain feed-forward
 //! layer; `modeling_starcoder2.py` of transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -11,6 +12,14 @@ use super::{
     plan::NormKind,
 };
 use crate::{layers::Activation, weights::Loader};
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

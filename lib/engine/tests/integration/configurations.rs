@@ -1,5 +1,5 @@
-//! Configurations that no model can be built by: each is refused by name, before weights are read and
-//! without memory of its choosing.
+//! Configurations that are out of the ordinary: those that no model can be built by are refused by
+//! name, before weights are read and without memory of their choosing.
 
 use engine::{
     Cancel,
@@ -125,6 +125,53 @@ fn what_cannot_be_is_refused() {
             "{changes}: {failure}"
         );
     }
+}
+
+/// Checkpoints of models that also see keep the language model under a prefix, and its configuration in
+/// a part of the file; older and newer versions of transformers write it in different places.
+#[test]
+fn a_language_model_within_a_larger_one() {
+    let source = fixture("families/gemma3");
+    let text = std::fs::read(source.join("config.json")).unwrap();
+    let inner: Value = serde_json::from_slice(&text).unwrap();
+    let outer = json!({"model_type": "gemma3", "text_config": inner, "vision_config": {}});
+    let file = std::fs::read(source.join("model.safetensors")).unwrap();
+    let plain = last_logits(load("gemma3", &json!({})).unwrap().as_ref());
+    for prefix in ["language_model.model.", "model.language_model."] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), outer.to_string()).unwrap();
+        let renamed = with_prefix(&file, "model.", prefix);
+        std::fs::write(folder.path().join("model.safetensors"), renamed).unwrap();
+        let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
+        let model = families::load(&weights, "tiny", &Cancel::new(), &mut |_| {}).unwrap();
+        assert_eq!(last_logits(model.as_ref()), plain, "{prefix}");
+    }
+}
+
+/// A safetensors file whose tensors' names start otherwise.
+fn with_prefix(file: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    let renamed = header.as_object().unwrap().iter().map(|(name, entry)| {
+        let rest = name.strip_prefix(old);
+        (
+            rest.map_or(name.clone(), |rest| format!("{new}{rest}")),
+            entry.clone(),
+        )
+    });
+    let header = Value::Object(renamed.collect()).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(&file[8 + length..]);
+    bytes
+}
+
+fn last_logits(model: &dyn CausalLm) -> Vec<f32> {
+    let hidden = model
+        .hidden_states(&[5, 6, 7], &mut model.new_cache())
+        .unwrap();
+    let logits = model.logits(&hidden).unwrap().flatten_all().unwrap();
+    logits.to_vec1().unwrap()
 }
 
 /// Values that change what is computed, however absurd, end in numbers or an error and not in a panic.
