@@ -11,6 +11,8 @@ mod matrix;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_floats;
 
 use std::sync::LazyLock;
 

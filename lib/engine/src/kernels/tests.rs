@@ -69,6 +69,26 @@ fn unpacking_is_the_same_bit_for_bit() {
     }
 }
 
+/// Rows of floats need not fill registers.
+#[test]
+fn floats_of_any_number_are_multiplied() {
+    for format in [Format::F32, Format::F16, Format::BF16] {
+        for columns in [1, 7, 8, 31, 33, 95, 100] {
+            let (bytes, input) = (packed(format, columns, 13), floats(columns, 17));
+            let (mut plain, mut got) = (vec![0.0; columns], vec![0.0; columns]);
+            format.unpack(&bytes, &mut plain);
+            (primitives().unpack)(format, &bytes, &mut got);
+            assert_eq!(got, plain, "{format:?}, {columns}");
+            let product = (primitives().packed_dot)(format, &bytes, &input, &mut got);
+            let expected: f32 = plain.iter().zip(&input).map(|(a, b)| a * b).sum();
+            assert!(
+                (product - expected).abs() < 1e-4,
+                "{format:?}, {columns}: {product} {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn unpacking_is_what_candle_reads() {
     use candle_core::quantized::{GgmlDType, QStorage, QTensor};

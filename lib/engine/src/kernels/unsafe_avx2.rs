@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm256_sub_ps,
 };
 
-use super::{Primitives, TILE};
+use super::{Primitives, TILE, unsafe_avx2_floats as floats};
 use crate::weights::Format;
 
 /// The set, where the processor can run it.
@@ -40,6 +40,9 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
     // Loops, not closures handed to iterators: those are compiled without the instructions, and what
     // is then not inlined passes registers through memory.
     match format {
+        Format::F32 => floats::unpack::<floats::F32>(bytes, values),
+        Format::F16 => floats::unpack::<floats::F16>(bytes, values),
+        Format::BF16 => floats::unpack::<floats::BF16>(bytes, values),
         Format::Q4_0 => {
             for (block, values) in pairs {
                 store(q4_0(block), values);
@@ -65,7 +68,11 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
         .chunks_exact(format.block_bytes())
         .zip(input.chunks_exact(format.block_values()));
     let mut sums = [_mm256_setzero_ps(); 4];
+    let mut rest = 0.0;
     match format {
+        Format::F32 => (sums, rest) = floats::dot::<floats::F32>(row, input),
+        Format::F16 => (sums, rest) = floats::dot::<floats::F16>(row, input),
+        Format::BF16 => (sums, rest) = floats::dot::<floats::BF16>(row, input),
         Format::Q4_0 => {
             for (block, input) in pairs {
                 sums = multiply_add(q4_0(block), input, sums);
@@ -86,7 +93,7 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
             return dot(scratch, input);
         }
     }
-    total(sums)
+    total(sums) + rest
 }
 
 /// Unpacked block of 32 values.
