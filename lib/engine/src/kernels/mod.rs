@@ -6,6 +6,8 @@
 //! run time, so that one binary is right everywhere and fast where it can be.
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2_blocks;
 mod gated;
 mod matrix;
 mod portable;

@@ -161,7 +161,7 @@ fn the_product_with_a_packed_matrix_is_the_plain_product() {
 fn products_are_the_portable_ones() {
     let columns = 512;
     let inputs = floats(4 * columns, 5);
-    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0, Format::Q6K] {
+    for format in Format::ALL {
         let bytes = packed(format, 2 * columns / format.block_values(), 3);
         let mut plain = vec![0.0; 2 * columns];
         format.unpack(&bytes, &mut plain);

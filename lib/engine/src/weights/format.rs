@@ -244,7 +244,7 @@ fn unpack_q3_k(block: &[u8], values: &mut [f32]) {
 }
 
 /// The `index`-th of eight 6-bit (scale, minimum) pairs of `Q4_K` and `Q5_K` (`get_scale_min_k4`).
-fn scale_and_minimum(scales: &[u8], index: usize) -> (f32, f32) {
+pub(crate) fn scale_and_minimum(scales: &[u8], index: usize) -> (f32, f32) {
     let (scale, minimum) = if index < 4 {
         (scales[index] & 63, scales[index + 4] & 63)
     } else {
