@@ -39,6 +39,7 @@ pub fn from_gguf(gguf: Gguf, loader: &mut Loader) -> Result<Blueprint, Failure> 
 pub fn base_of_json(json: Json, architecture: &'static str) -> Result<Plan, Failure> {
     let mut plan = json.plan(architecture)?;
     plan.norm = NormKind::RmsPlusOne;
+    // The exact root: transformers rounds it to the model's type, and ours computes in f32.
     plan.embedding_scale = Some((plan.sizes.hidden_size as f64).sqrt());
     plan.tied = json.flag("tie_word_embeddings").unwrap_or(true);
     plan.activation = json.activation(&["hidden_activation"], "gelu_pytorch_tanh")?;
