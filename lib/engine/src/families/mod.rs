@@ -1,9 +1,34 @@
-//! Model families, one file each: its configuration, its layers in the order data flows, and the
-//! names of its weights. [`load`] picks the family that a file says it is of.
+//! Model families, one file each: what its configuration means, and the names of its weights. All
+//! are decoders of the same parts: a family gives a [`Plan`] and [`Names`], `assemble` reads the
+//! weights, `decoder` runs. [`load`] picks the family that a file says it is of.
 
+mod assemble;
+mod decoder;
+mod gguf;
+mod json;
+mod names;
+mod plan;
+
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod gpt2;
 mod llama;
+mod mistral;
+mod mixtral;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod qwen3_moe;
+mod smollm3;
+mod starcoder2;
 
 use candle_core::{Result, Tensor};
+use gguf::Gguf;
+use json::Json;
+use names::Names;
+use plan::Plan;
+use serde_json::Value;
 use wire::{Failure, host::Event};
 
 use crate::{
@@ -12,8 +37,102 @@ use crate::{
     weights::{Description, Loader, Weights},
 };
 
-/// Architectures that load, by the names that files use.
-const SUPPORTED: &[&str] = &["llama"];
+/// What is known of a model before its weights are read.
+type Blueprint = (Plan, Names);
+
+/// How files name a family, and what reads its configuration.
+struct Family {
+    /// `model_type` of `config.json`.
+    model_types: &'static [&'static str],
+    /// `general.architecture` of GGUF, where the family has a name of its own there.
+    gguf: Option<(&'static str, FromGguf)>,
+    from_json: fn(Json) -> std::result::Result<Blueprint, Failure>,
+    /// What the family takes for keys that `config.json` leaves out, where that is not what most do.
+    defaults: fn() -> Value,
+}
+
+type FromGguf = fn(Gguf, &mut Loader) -> std::result::Result<Blueprint, Failure>;
+
+const FAMILIES: &[Family] = &[
+    Family {
+        model_types: &["llama"],
+        gguf: Some(("llama", llama::from_gguf)),
+        from_json: llama::from_json,
+        defaults: || Value::Null,
+    },
+    Family {
+        model_types: &["mistral"],
+        gguf: None,
+        from_json: mistral::from_json,
+        defaults: mistral::defaults,
+    },
+    Family {
+        model_types: &["mixtral"],
+        gguf: None,
+        from_json: mixtral::from_json,
+        defaults: mixtral::defaults,
+    },
+    Family {
+        model_types: &["qwen2"],
+        gguf: Some(("qwen2", qwen2::from_gguf)),
+        from_json: qwen2::from_json,
+        defaults: || Value::Null,
+    },
+    Family {
+        model_types: &["qwen3"],
+        gguf: Some(("qwen3", qwen3::from_gguf)),
+        from_json: qwen3::from_json,
+        defaults: qwen3::defaults,
+    },
+    Family {
+        model_types: &["qwen3_moe"],
+        gguf: Some(("qwen3moe", qwen3_moe::from_gguf)),
+        from_json: qwen3_moe::from_json,
+        defaults: || Value::Null,
+    },
+    Family {
+        model_types: &["phi3"],
+        gguf: Some(("phi3", phi3::from_gguf)),
+        from_json: phi3::from_json,
+        defaults: phi3::defaults,
+    },
+    Family {
+        model_types: &["gemma"],
+        gguf: Some(("gemma", gemma::from_gguf)),
+        from_json: gemma::from_json,
+        defaults: gemma::defaults,
+    },
+    Family {
+        model_types: &["gemma2"],
+        gguf: Some(("gemma2", gemma2::from_gguf)),
+        from_json: gemma2::from_json,
+        defaults: gemma2::defaults,
+    },
+    Family {
+        model_types: &["gemma3_text", "gemma3"],
+        gguf: Some(("gemma3", gemma3::from_gguf)),
+        from_json: gemma3::from_json,
+        defaults: gemma3::defaults,
+    },
+    Family {
+        model_types: &["smollm3"],
+        gguf: Some(("smollm3", smollm3::from_gguf)),
+        from_json: smollm3::from_json,
+        defaults: smollm3::defaults,
+    },
+    Family {
+        model_types: &["gpt2"],
+        gguf: Some(("gpt2", gpt2::from_gguf)),
+        from_json: gpt2::from_json,
+        defaults: || Value::Null,
+    },
+    Family {
+        model_types: &["starcoder2"],
+        gguf: Some(("starcoder2", starcoder2::from_gguf)),
+        from_json: starcoder2::from_json,
+        defaults: starcoder2::defaults,
+    },
+];
 
 /// Sizes of a loaded model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +159,20 @@ pub trait CausalLm: Send + Sync {
     /// Bytes that the weights take.
     fn bytes(&self) -> u64;
 
-    /// An empty cache that fits it.
-    fn new_cache(&self) -> KvCache;
+    /// An empty cache that fits it, for one sequence.
+    fn new_cache(&self) -> KvCache {
+        self.new_batch_cache(&[0])
+    }
 
-    /// Reads `ids` after what `cache` holds; gives their last hidden states `(1, tokens, hidden)`.
+    /// An empty cache for several sequences of one length, padded on the left; `padding` has the
+    /// number of padding tokens of each, which no token will look at.
+    fn new_batch_cache(&self, padding: &[usize]) -> KvCache;
+
+    /// Reads `ids` after what `cache` holds, `(batch, tokens)` row by row; gives their last hidden
+    /// states `(batch, tokens, hidden)`. Those of padding mean nothing.
     fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor>;
 
-    /// From hidden states `(1, tokens, hidden)` to logits `(1, tokens, vocabulary)`.
+    /// From hidden states `(batch, tokens, hidden)` to logits `(batch, tokens, vocabulary)`.
     fn logits(&self, hidden_states: &Tensor) -> Result<Tensor>;
 }
 
@@ -57,22 +183,60 @@ pub fn load(
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
 ) -> std::result::Result<Box<dyn CausalLm>, Failure> {
-    let architecture = architecture(weights).ok_or_else(|| {
-        failures::invalid(format!("cannot load `{name}`: it names no architecture"))
-    })?;
-    let loader = Loader::new(weights, name, cancel, sink);
-    match architecture {
-        "llama" => Ok(Box::new(llama::load(weights, loader, name)?)),
-        other => Err(failures::unsupported(format!(
-            "cannot load `{name}`: architecture `{other}` is not supported"
-        ))
-        .hint(format!("architectures that load: {}", SUPPORTED.join(", ")))),
+    let mut loader = Loader::new(weights, name, cancel, sink);
+    let blueprint = match &weights.description {
+        Description::Json(json) => by_json(Json::new(json)),
+        Description::Gguf(metadata) => by_gguf(Gguf::new(metadata, weights), &mut loader),
+    };
+    let blueprint = blueprint.and_then(|(plan, names)| Ok((plan.checked()?, names)));
+    let (plan, names) = blueprint.map_err(|failure| named(failure, name))?;
+    let model = assemble::assemble(plan, &names, &mut loader, weights.bytes())?;
+    Ok(Box::new(model))
+}
+
+fn by_json(json: Json) -> std::result::Result<Blueprint, Failure> {
+    let model_type = json.model_type().ok_or_else(nameless)?;
+    let family = FAMILIES
+        .iter()
+        .find(|family| family.model_types.contains(&model_type));
+    match family {
+        Some(family) => (family.from_json)(json.with_defaults(&(family.defaults)())),
+        None => Err(unknown(
+            model_type,
+            FAMILIES.iter().map(|family| family.model_types[0]),
+        )),
     }
 }
 
-fn architecture(weights: &Weights) -> Option<&str> {
-    match &weights.description {
-        Description::Gguf(metadata) => metadata.text("general.architecture"),
-        Description::Json(config) => config["model_type"].as_str(),
+fn by_gguf(gguf: Gguf, loader: &mut Loader) -> std::result::Result<Blueprint, Failure> {
+    let known = || FAMILIES.iter().filter_map(|family| family.gguf);
+    match gguf.architecture() {
+        "" => Err(nameless()),
+        name => match known().find(|(known, _)| *known == name) {
+            Some((_, from_gguf)) => from_gguf(gguf, loader),
+            None => Err(unknown(name, known().map(|(name, _)| name))),
+        },
+    }
+}
+
+fn nameless() -> Failure {
+    failures::invalid("it names no architecture")
+}
+
+fn unknown(architecture: &str, known: impl Iterator<Item = &'static str>) -> Failure {
+    let known: Vec<&str> = known.collect();
+    failures::unsupported(format!("architecture `{architecture}` is not supported"))
+        .hint(format!("architectures that load: {}", known.join(", ")))
+}
+
+/// The failure with the model's name, which failures of the loader have already.
+fn named(failure: Failure, name: &str) -> Failure {
+    let start = format!("cannot load `{name}`: ");
+    if failure.message.starts_with(&start) {
+        return failure;
+    }
+    Failure {
+        message: format!("{start}{}", failure.message),
+        ..failure
     }
 }

@@ -13,6 +13,7 @@ use wire::{Failure, FailureKind, model::ModelSource};
 use super::{
     Layout, Wanted,
     cache::safe_relative,
+    parts::parts_of,
     selection::{missing_file, shown_names},
 };
 
@@ -53,7 +54,7 @@ const COMPANIONS: [&str; 8] = [
 /// What to take from a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// One file that holds all.
+    /// One file that holds all, or the first of its parts.
     Gguf(String),
     /// These files; an index among them ([`index_of`]) names more.
     Folder {
@@ -70,7 +71,7 @@ pub(super) fn choose(
 ) -> Result<Choice, Failure> {
     if let Some(file) = &source.gguf_file {
         return if names.contains(file) {
-            whole_gguf(&source.repo, file).map(Choice::Gguf)
+            whole_gguf(&source.repo, file, names).map(Choice::Gguf)
         } else {
             Err(missing_file(&source.repo, file, names))
         };
@@ -119,7 +120,9 @@ pub(super) fn only_gguf(repo: &str, names: &[String]) -> Result<Option<String>, 
         .collect();
     match files.as_slice() {
         [] => Ok(None),
-        [file] => whole_gguf(repo, file).map(Some),
+        [file, ..] if files.len() == 1 || parts_of(file).is_some_and(|parts| parts == files) => {
+            whole_gguf(repo, file, names).map(Some)
+        }
         _ => {
             let message = format!(
                 "`{repo}` has {} GGUF files and none was chosen",
@@ -216,20 +219,15 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A GGUF file by name, unless it is one part of several.
-fn whole_gguf(repo: &str, file: &str) -> Result<String, Failure> {
-    let stem = file.strip_suffix(".gguf").unwrap_or(file);
-    let parts: Vec<&str> = stem.rsplitn(4, '-').collect();
-    if let [count, "of", number, _] = parts[..]
-        && [count, number]
-            .iter()
-            .all(|part| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit()))
-    {
-        let message = format!("`{file}` of `{repo}` is one part of a GGUF split in {count}");
-        return Err(Failure::new(FailureKind::Unsupported, message)
-            .hint("choose a quantisation that is one file"));
+/// A GGUF file by name, or the first of its parts, if the others are there too.
+fn whole_gguf(repo: &str, file: &str, names: &[String]) -> Result<String, Failure> {
+    let Some(parts) = parts_of(file) else {
+        return Ok(file.to_owned());
+    };
+    match parts.iter().find(|part| !names.contains(part)) {
+        Some(part) => Err(missing_file(repo, part, names)),
+        None => Ok(parts[0].clone()),
     }
-    Ok(file.to_owned())
 }
 
 fn nothing_to_load(repo: &str, wanted: Wanted, names: &[String]) -> Failure {

@@ -6,6 +6,7 @@ mod cache;
 mod choose;
 mod config;
 mod download;
+mod parts;
 mod refusal;
 mod remote;
 mod selection;
@@ -18,9 +19,9 @@ use wire::{
     model::{EMBEDDED_BYTES, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource},
 };
 
-pub(crate) use self::cache::safe_relative;
 pub use self::config::HubConfig;
 use self::{cache::RepoCache, choose::Choice, selection::shown_names};
+pub(crate) use self::{cache::safe_relative, parts::parts_of};
 use crate::Cancel;
 
 /// Which files are needed.
@@ -78,7 +79,7 @@ fn local(source: &ModelSource) -> Result<Option<Layout>, Failure> {
     let path = Path::new(&source.repo);
     // The library makes paths absolute: this process's own folder is nobody's.
     if path.is_absolute() && path.is_file() {
-        return Ok(Some(Layout::Gguf(path.to_owned())));
+        return Ok(Some(Layout::Gguf(first_part(path))));
     }
     if path.is_absolute() && path.is_dir() {
         return local_folder(path, source).map(Some);
@@ -97,6 +98,15 @@ fn local(source: &ModelSource) -> Result<Option<Layout>, Failure> {
     Ok(None)
 }
 
+/// The first part of a file that is one part of several, else the file itself.
+fn first_part(path: &Path) -> PathBuf {
+    let parts = path.file_name().and_then(|name| parts_of(name.to_str()?));
+    match parts {
+        Some(parts) => path.with_file_name(&parts[0]),
+        None => path.to_owned(),
+    }
+}
+
 fn local_folder(folder: &Path, source: &ModelSource) -> Result<Layout, Failure> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .map_err(|error| cache::write_failure("read", folder, &error))?
@@ -106,7 +116,7 @@ fn local_folder(folder: &Path, source: &ModelSource) -> Result<Layout, Failure> 
     if let Some(file) = &source.gguf_file {
         let path = folder.join(file);
         return if path.is_file() {
-            Ok(Layout::Gguf(path))
+            Ok(Layout::Gguf(first_part(&path)))
         } else {
             Err(selection::missing_file(&source.repo, file, &names))
         };

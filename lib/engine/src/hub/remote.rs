@@ -22,6 +22,7 @@ use super::{
     HubConfig, Wanted,
     cache::{self, RepoCache, safe_relative},
     choose::{self, Choice},
+    parts::parts_of,
     refusal::{Asked, Refusal},
 };
 use crate::Cancel;
@@ -144,7 +145,7 @@ impl Visit {
         let choice = choose::choose(&self.source, wanted, &names)?;
         let folder = self.cache.snapshot_folder(&commit);
         let files = match &choice {
-            Choice::Gguf(file) => vec![file.clone()],
+            Choice::Gguf(file) => parts_of(file).unwrap_or_else(|| vec![file.clone()]),
             Choice::Folder { files } => files.clone(),
         };
         self.bring(&commit, &files).await?;

@@ -1,22 +1,81 @@
 //! Scaled dot-product attention of new tokens over a cache, causal, with grouped heads: the keys of a
 //! group are read where they lie, never copied once a head.
 
+use std::{ops::Range, sync::Arc};
+
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use super::primitives;
 
 /// Values that one job should at least touch: below it, handing out costs more than it brings.
 const VALUES_PER_JOB: usize = 1 << 15;
+/// Rows of 16-bit keys or values that are widened at once: with heads of a hundred values they stay in
+/// the first-level cache until they are used.
+const ROWS_WIDENED: usize = 64;
 
 /// Softmax(q·kᵀ·scale)·v, where the last of `tokens` queries sits at the last of `keys` positions and
-/// each query sees the keys up to its own position.
+/// each query sees the keys up to its own position, within the window and past the padding.
 ///
-/// Takes `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)`;
-/// gives `(batch, tokens, heads * head_dim)`.
+/// Takes f32 `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)` in
+/// f32, f16 or bf16, which are widened as they are read; gives f32 `(batch, tokens, heads * head_dim)`.
 pub struct CausalAttention {
     /// Multiplies the scores: `1/√head_dim` in most families.
     pub scale: f32,
+    /// Bends scaled scores into ±cap by `cap·tanh(score/cap)`.
+    pub cap: Option<f32>,
+    /// Keys that a query sees at most, its own included.
+    pub window: Option<usize>,
+    /// Positions of padding before each row's tokens, one a row.
+    pub padding: Arc<[usize]>,
+}
+
+/// What one job needs beside its output.
+struct Scratch {
+    scores: Vec<f32>,
+    /// Room for [`ROWS_WIDENED`] rows.
+    rows: Vec<f32>,
+}
+
+/// Keys or values of a cache.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+}
+
+impl<'a> Rows<'a> {
+    fn of(storage: &'a CpuStorage, start: usize) -> Result<Self> {
+        Ok(match storage {
+            CpuStorage::F32(values) => Self::F32(&values[start..]),
+            CpuStorage::F16(values) => Self::F16(&values[start..]),
+            CpuStorage::BF16(values) => Self::BF16(&values[start..]),
+            _ => bail!("attention takes keys and values in f32, f16 or bf16"),
+        })
+    }
+
+    /// Hands out a range as f32: whole, or in pieces of `scratch`'s length, each with its place in the
+    /// range.
+    fn each(self, range: Range<usize>, scratch: &mut [f32], mut take: impl FnMut(usize, &[f32])) {
+        let length = scratch.len();
+        match self {
+            Self::F32(values) => take(0, &values[range]),
+            Self::F16(values) => {
+                for (index, piece) in values[range].chunks(length).enumerate() {
+                    piece.convert_to_f32_slice(&mut scratch[..piece.len()]);
+                    take(index * length, &scratch[..piece.len()]);
+                }
+            }
+            Self::BF16(values) => {
+                for (index, piece) in values[range].chunks(length).enumerate() {
+                    piece.convert_to_f32_slice(&mut scratch[..piece.len()]);
+                    take(index * length, &scratch[..piece.len()]);
+                }
+            }
+        }
+    }
 }
 
 /// Sizes of one call.
@@ -55,7 +114,8 @@ impl CustomOp3 for CausalAttention {
             && v_layout.shape() == k_layout.shape()
             && v_layout.stride() == strides
             && strides[2..] == [head_dim, 1]
-            && q_layout.is_contiguous();
+            && q_layout.is_contiguous()
+            && self.padding.len() == batch;
         if !fits {
             bail!(
                 "attention got q {:?} and k {:?}",
@@ -72,16 +132,19 @@ impl CustomOp3 for CausalAttention {
             strides: (strides[0], strides[1]),
         };
         let q = &q.as_slice::<f32>()?[q_layout.start_offset()..];
-        let k = &k.as_slice::<f32>()?[k_layout.start_offset()..];
-        let v = &v.as_slice::<f32>()?[v_layout.start_offset()..];
+        let k = Rows::of(k, k_layout.start_offset())?;
+        let v = Rows::of(v, v_layout.start_offset())?;
         // (batch, tokens, heads, head_dim)
         let mut out = vec![0.0; batch * tokens * heads * head_dim];
         out.par_chunks_mut(head_dim)
             .with_min_len((VALUES_PER_JOB / (keys * head_dim)).max(1))
             .enumerate()
             .for_each_init(
-                || vec![0.0; keys],
-                |scores, (index, out)| self.attend(&sizes, index, (q, k, v), scores, out),
+                || Scratch {
+                    scores: vec![0.0; keys],
+                    rows: vec![0.0; ROWS_WIDENED * head_dim],
+                },
+                |scratch, (index, out)| self.attend(&sizes, index, (q, k, v), scratch, out),
             );
         Ok((
             CpuStorage::F32(out),
@@ -96,8 +159,8 @@ impl CausalAttention {
         &self,
         sizes: &Sizes,
         index: usize,
-        (q, k, v): (&[f32], &[f32], &[f32]),
-        scores: &mut [f32],
+        (q, k, v): (&[f32], Rows, Rows),
+        scratch: &mut Scratch,
         out: &mut [f32],
     ) {
         let head = index % sizes.heads;
@@ -107,11 +170,30 @@ impl CausalAttention {
         let query = &q[query_at..][..sizes.head_dim];
         let kv_head = head / (sizes.heads / sizes.kv_heads);
         let start = batch * sizes.strides.0 + kv_head * sizes.strides.1;
-        let seen = sizes.keys - sizes.tokens + token + 1;
-        let scores = &mut scores[..seen];
-        (primitives().dots)(query, &k[start..][..seen * sizes.head_dim], scores);
-        softmax(scores, self.scale);
-        (primitives().weighted_sum)(scores, &v[start..][..seen * sizes.head_dim], out);
+        let end = sizes.keys - sizes.tokens + token + 1;
+        let padding = self.padding[batch];
+        let first = end.saturating_sub(self.window.unwrap_or(end)).max(padding);
+        // A query in the padding sees nothing: its row stays zero, and nobody reads it.
+        if first >= end {
+            return;
+        }
+        let scores = &mut scratch.scores[..end - first];
+        let seen = start + first * sizes.head_dim..start + end * sizes.head_dim;
+        let dim = sizes.head_dim;
+        k.each(seen.clone(), &mut scratch.rows, |at, rows| {
+            (primitives().dots)(query, rows, &mut scores[at / dim..][..rows.len() / dim]);
+        });
+        if let Some(cap) = self.cap {
+            for score in &mut *scores {
+                *score = (*score * self.scale / cap).tanh() * cap;
+            }
+            softmax(scores, 1.0);
+        } else {
+            softmax(scores, self.scale);
+        }
+        v.each(seen, &mut scratch.rows, |at, rows| {
+            (primitives().weighted_sum)(&scores[at / dim..][..rows.len() / dim], rows, out);
+        });
     }
 }
 

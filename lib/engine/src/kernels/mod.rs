@@ -6,16 +6,20 @@
 //! run time, so that one binary is right everywhere and fast where it can be.
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2_blocks;
 mod gated;
 mod matrix;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_floats;
 
 use std::sync::LazyLock;
 
 pub use attention::CausalAttention;
-pub use gated::SiluMul;
+pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 
 use crate::weights::Format;

@@ -44,6 +44,8 @@ fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
         }
         Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
+        Format::Q2K => &[80, 82],
+        Format::Q3K => &[108],
         Format::Q6K => &[208],
     };
     for (number, block) in bytes.chunks_exact_mut(format.block_bytes()).enumerate() {
@@ -67,6 +69,26 @@ fn unpacking_is_the_same_bit_for_bit() {
     }
 }
 
+/// Rows of floats need not fill registers.
+#[test]
+fn floats_of_any_number_are_multiplied() {
+    for format in [Format::F32, Format::F16, Format::BF16] {
+        for columns in [1, 7, 8, 31, 33, 95, 100] {
+            let (bytes, input) = (packed(format, columns, 13), floats(columns, 17));
+            let (mut plain, mut got) = (vec![0.0; columns], vec![0.0; columns]);
+            format.unpack(&bytes, &mut plain);
+            (primitives().unpack)(format, &bytes, &mut got);
+            assert_eq!(got, plain, "{format:?}, {columns}");
+            let product = (primitives().packed_dot)(format, &bytes, &input, &mut got);
+            let expected: f32 = plain.iter().zip(&input).map(|(a, b)| a * b).sum();
+            assert!(
+                (product - expected).abs() < 1e-4,
+                "{format:?}, {columns}: {product} {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn unpacking_is_what_candle_reads() {
     use candle_core::quantized::{GgmlDType, QStorage, QTensor};
@@ -76,6 +98,8 @@ fn unpacking_is_what_candle_reads() {
         (Format::Q5_0, GgmlDType::Q5_0),
         (Format::Q5_1, GgmlDType::Q5_1),
         (Format::Q8_0, GgmlDType::Q8_0),
+        (Format::Q2K, GgmlDType::Q2K),
+        (Format::Q3K, GgmlDType::Q3K),
         (Format::Q4K, GgmlDType::Q4K),
         (Format::Q5K, GgmlDType::Q5K),
         (Format::Q6K, GgmlDType::Q6K),
@@ -137,7 +161,7 @@ fn the_product_with_a_packed_matrix_is_the_plain_product() {
 fn products_are_the_portable_ones() {
     let columns = 512;
     let inputs = floats(4 * columns, 5);
-    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0, Format::Q6K] {
+    for format in Format::ALL {
         let bytes = packed(format, 2 * columns / format.block_values(), 3);
         let mut plain = vec![0.0; 2 * columns];
         format.unpack(&bytes, &mut plain);

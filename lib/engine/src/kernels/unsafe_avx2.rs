@@ -11,7 +11,10 @@ use std::arch::x86_64::{
     _mm256_sub_ps,
 };
 
-use super::{Primitives, TILE};
+use super::{
+    Primitives, TILE, avx2_blocks as blocks,
+    unsafe_avx2_floats::{self, BF16, F16, F32},
+};
 use crate::weights::Format;
 
 /// The set, where the processor can run it.
@@ -40,6 +43,9 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
     // Loops, not closures handed to iterators: those are compiled without the instructions, and what
     // is then not inlined passes registers through memory.
     match format {
+        Format::F32 => unsafe_avx2_floats::unpack::<F32>(bytes, values),
+        Format::F16 => unsafe_avx2_floats::unpack::<F16>(bytes, values),
+        Format::BF16 => unsafe_avx2_floats::unpack::<BF16>(bytes, values),
         Format::Q4_0 => {
             for (block, values) in pairs {
                 store(q4_0(block), values);
@@ -55,7 +61,38 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
                 store(q8_0(block), values);
             }
         }
-        _ => format.unpack(bytes, values),
+        Format::Q5_0 => {
+            for (block, values) in pairs {
+                store(blocks::q5_0(block), values);
+            }
+        }
+        Format::Q5_1 => {
+            for (block, values) in pairs {
+                store(blocks::q5_1(block), values);
+            }
+        }
+        Format::Q4K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q4_k(block, part), values);
+                }
+            }
+        }
+        Format::Q5K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q5_k(block, part), values);
+                }
+            }
+        }
+        Format::Q6K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q6_k(block, part), values);
+                }
+            }
+        }
+        Format::Q2K | Format::Q3K => format.unpack(bytes, values),
     }
 }
 
@@ -65,7 +102,11 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
         .chunks_exact(format.block_bytes())
         .zip(input.chunks_exact(format.block_values()));
     let mut sums = [_mm256_setzero_ps(); 4];
+    let mut rest = 0.0;
     match format {
+        Format::F32 => (sums, rest) = unsafe_avx2_floats::dot::<F32>(row, input),
+        Format::F16 => (sums, rest) = unsafe_avx2_floats::dot::<F16>(row, input),
+        Format::BF16 => (sums, rest) = unsafe_avx2_floats::dot::<BF16>(row, input),
         Format::Q4_0 => {
             for (block, input) in pairs {
                 sums = multiply_add(q4_0(block), input, sums);
@@ -81,16 +122,47 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
                 sums = multiply_add(q8_0(block), input, sums);
             }
         }
-        _ => {
+        Format::Q5_0 => {
+            for (block, input) in pairs {
+                sums = multiply_add(blocks::q5_0(block), input, sums);
+            }
+        }
+        Format::Q5_1 => {
+            for (block, input) in pairs {
+                sums = multiply_add(blocks::q5_1(block), input, sums);
+            }
+        }
+        Format::Q4K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q4_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Q5K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q5_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Q6K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q6_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Q2K | Format::Q3K => {
             format.unpack(row, scratch);
             return dot(scratch, input);
         }
     }
-    total(sums)
+    total(sums) + rest
 }
 
 /// Unpacked block of 32 values.
-type Block = [__m256; 4];
+pub(super) type Block = [__m256; 4];
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -124,14 +196,14 @@ fn load(values: &[f32]) -> __m256 {
 /// A 16-bit float of a block in all lanes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn half(block: &[u8], at: usize) -> __m256 {
+pub(super) fn half(block: &[u8], at: usize) -> __m256 {
     let bits = u16::from_le_bytes([block[at], block[at + 1]]);
     _mm256_set1_ps(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into()))))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn sixteen(bytes: &[u8]) -> __m128i {
+pub(super) fn sixteen(bytes: &[u8]) -> __m128i {
     assert!(bytes.len() >= 16, "a register needs sixteen bytes");
     // SAFETY: sixteen bytes are there, and the load has no alignment to keep.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }

@@ -1,8 +1,11 @@
-//! Self-attention with grouped heads and rotary positions, as in the llama line.
+//! Self-attention with grouped heads: rotary positions or none, norms on queries and keys, a window,
+//! capped scores, each where the family has it.
+
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{LayerCache, Linear, Positions, Rotary};
+use super::{LayerCache, Linear, Positions, RmsNorm, Rotary};
 use crate::kernels::CausalAttention;
 
 /// Heads of an attention layer.
@@ -19,51 +22,101 @@ pub struct AttentionShape {
 /// One attention layer.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    /// `(hidden)` to `(heads * head_dim)`.
-    pub q_proj: Linear,
-    /// `(hidden)` to `(kv_heads * head_dim)`.
-    pub k_proj: Linear,
-    /// `(hidden)` to `(kv_heads * head_dim)`.
-    pub v_proj: Linear,
+    /// What makes queries, keys and values.
+    pub projections: Projections,
     /// `(heads * head_dim)` to `(hidden)`.
-    pub o_proj: Linear,
+    pub output: Linear,
+    /// Over each head's query.
+    pub q_norm: Option<RmsNorm>,
+    /// Over each head's key.
+    pub k_norm: Option<RmsNorm>,
     /// Heads.
     pub shape: AttentionShape,
+    /// Which of the model's rotary embeddings turns queries and keys; `None` leaves them unturned.
+    pub rotary: Option<usize>,
+    /// Keys that a query sees at most, its own included.
+    pub window: Option<usize>,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Bends scaled scores into ±cap.
+    pub cap: Option<f32>,
+}
+
+/// Linear layers of queries, keys and values.
+#[derive(Clone, Debug)]
+pub enum Projections {
+    /// From `(hidden)` to `(heads * head_dim)`, and twice to `(kv_heads * head_dim)`.
+    Separate([Linear; 3]),
+    /// All three in one, in that order.
+    Fused(Linear),
+}
+
+/// What all layers of one step share.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The model's rotary embeddings with the angles of this step.
+    pub rotaries: Vec<(&'a Rotary, Positions)>,
+    /// Positions of padding before each row's tokens.
+    pub padding: Arc<[usize]>,
 }
 
 impl Attention {
-    /// From `(1, tokens, hidden)` to the same shape; the tokens' keys and values go into `cache`.
-    pub fn forward(
-        &self,
-        x: &Tensor,
-        rotary: &Rotary,
-        positions: &Positions,
-        cache: &mut LayerCache,
-    ) -> Result<Tensor> {
+    /// From `(batch, tokens, hidden)` to the same shape; the tokens' keys and values go into `cache`.
+    pub fn forward(&self, x: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
         let AttentionShape {
-            heads,
-            kv_heads,
-            head_dim,
+            heads, kv_heads, ..
         } = self.shape;
-        // (1, heads, tokens, head_dim), and the same with kv_heads
-        let q = split_heads(&self.q_proj.forward(x)?, heads)?;
-        let k = split_heads(&self.k_proj.forward(x)?, kv_heads)?;
-        let v = split_heads(&self.v_proj.forward(x)?, kv_heads)?;
-        let q = rotary.apply(&q, positions)?;
-        let k = rotary.apply(&k, positions)?;
-        // (1, kv_heads, keys, head_dim)
+        let [q, k, v] = self.projections.forward(x, self.shape)?;
+        // (batch, heads, tokens, head_dim), and the same with kv_heads
+        let mut q = split_heads(&q, heads, self.q_norm.as_ref())?;
+        let mut k = split_heads(&k, kv_heads, self.k_norm.as_ref())?;
+        let v = split_heads(&v, kv_heads, None)?;
+        if let Some((rotary, positions)) = self.rotary.map(|index| &step.rotaries[index]) {
+            q = rotary.apply(&q, positions)?;
+            k = rotary.apply(&k, positions)?;
+        }
+        // (batch, kv_heads, keys, head_dim)
         let (keys, values) = cache.append(&k, &v)?;
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        // (1, tokens, heads * head_dim)
-        let mixed = q.apply_op3_no_bwd(&keys, &values, &CausalAttention { scale })?;
-        self.o_proj.forward(&mixed)
+        let attention = CausalAttention {
+            scale: self.scale,
+            cap: self.cap,
+            window: self.window,
+            padding: Arc::clone(&step.padding),
+        };
+        // (batch, tokens, heads * head_dim)
+        let mixed = q.apply_op3_no_bwd(&keys, &values, &attention)?;
+        self.output.forward(&mixed)
     }
 }
 
-/// From `(batch, tokens, heads * head_dim)` to `(batch, heads, tokens, head_dim)`, contiguous.
-fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
+impl Projections {
+    /// From `(batch, tokens, hidden)` to queries, keys and values, each `(batch, tokens, …)`.
+    fn forward(&self, x: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
+        match self {
+            Self::Separate([q, k, v]) => Ok([q.forward(x)?, k.forward(x)?, v.forward(x)?]),
+            Self::Fused(qkv) => {
+                let qkv = qkv.forward(x)?;
+                let (queries, keys) = (
+                    shape.heads * shape.head_dim,
+                    shape.kv_heads * shape.head_dim,
+                );
+                Ok([
+                    qkv.narrow(2, 0, queries)?,
+                    qkv.narrow(2, queries, keys)?,
+                    qkv.narrow(2, queries + keys, keys)?,
+                ])
+            }
+        }
+    }
+}
+
+/// From `(batch, tokens, heads * head_dim)` to `(batch, heads, tokens, head_dim)`, contiguous, each
+/// head normalised where there is a norm.
+fn split_heads(x: &Tensor, heads: usize, norm: Option<&RmsNorm>) -> Result<Tensor> {
     let (batch, tokens, width) = x.dims3()?;
-    x.reshape((batch, tokens, heads, width / heads))?
-        .transpose(1, 2)?
-        .contiguous()
+    let mut x = x.reshape((batch, tokens, heads, width / heads))?;
+    if let Some(norm) = norm {
+        x = norm.forward(&x)?;
+    }
+    x.transpose(1, 2)?.contiguous()
 }

@@ -29,7 +29,7 @@ impl Embedding {
 
     /// The output layer of a model whose head is tied to this table.
     pub fn tied_head(&self) -> Linear {
-        Linear::new(Arc::clone(&self.0), None)
+        Linear::new(Arc::<Matrix>::clone(&self.0), None)
     }
 
     /// Bytes that the table takes.

@@ -1,62 +1,166 @@
-//! Keys and values of the tokens a model has read. They are written in place and the buffers grow by
-//! blocks, so that a token costs its own bytes and not those of all before it.
+//! Keys and values of the tokens a model has read, for one sequence or several side by side. They are
+//! written in place and the buffers grow by blocks, so that a token costs its own bytes and not those
+//! of all before it.
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
 /// Positions by which buffers grow at least.
 const BLOCK: usize = 256;
 
-/// The cache of one sequence: one [`LayerCache`] a decoder layer.
+/// The cache of one sequence, or of a batch of them padded on the left to one length: one
+/// [`LayerCache`] a decoder layer, and the ids that were read.
 #[derive(Debug)]
 pub struct KvCache {
     /// One a layer, in order.
     pub layers: Vec<LayerCache>,
+    /// Tokens read, one list a row; padding included.
+    rows: Vec<Vec<u32>>,
+    padding: Arc<[usize]>,
+    /// Its keys are turned by the frequencies of long sequences, where a model has such.
+    pub(crate) is_long: bool,
 }
 
 impl KvCache {
-    /// An empty cache for keys and values of shape `(1, kv_heads, tokens, head_dim)`.
-    pub fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Self {
+    /// An empty cache for keys and values of shape `(batch, kv_heads, tokens, head_dim)`; `padding`
+    /// has, for each row of the batch, the number of its first ids that are padding.
+    pub fn new(layers: usize, kv_heads: usize, head_dim: usize, padding: &[usize]) -> Self {
         let layer = || LayerCache {
             buffers: None,
+            dtype: DType::F32,
+            batch: padding.len(),
             kv_heads,
             head_dim,
             length: 0,
         };
         Self {
             layers: (0..layers).map(|_| layer()).collect(),
+            rows: vec![Vec::new(); padding.len()],
+            padding: padding.into(),
+            is_long: false,
         }
     }
 
-    /// Number of tokens it holds.
+    /// The same, keeping keys and values as f32, f16 or bf16; 16 bits take half the memory and round what
+    /// attention reads. For an empty cache. Fails on other types.
+    pub fn stored_as(mut self, dtype: DType) -> Result<Self> {
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) || !self.is_empty() {
+            candle_core::bail!(
+                "a cache of {} tokens cannot be kept as {dtype:?}",
+                self.len()
+            );
+        }
+        for layer in &mut self.layers {
+            layer.dtype = dtype;
+        }
+        Ok(self)
+    }
+
+    /// Bytes that its buffers take.
+    pub fn bytes(&self) -> usize {
+        let buffers = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.buffers.as_ref());
+        buffers
+            .map(|(keys, _)| 2 * keys.elem_count() * keys.dtype().size_in_bytes())
+            .sum()
+    }
+
+    /// Number of tokens of a row, padding included.
     pub fn len(&self) -> usize {
-        self.layers.first().map_or(0, |layer| layer.length)
+        self.rows.first().map_or(0, Vec::len)
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Number of sequences.
+    pub fn batch(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Padding before each row's tokens.
+    pub fn padding(&self) -> &Arc<[usize]> {
+        &self.padding
+    }
+
+    /// The tokens of each row.
+    pub fn rows(&self) -> &[Vec<u32>] {
+        &self.rows
+    }
+
+    /// Number of first ids of a single sequence that are the same in `ids`: what a new prompt need
+    /// not read again after a [`Self::truncate`] to it.
+    pub fn shared_prefix(&self, ids: &[u32]) -> usize {
+        let [row] = self.rows.as_slice() else {
+            return 0;
+        };
+        row.iter().zip(ids).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Forgets all after the first `length` tokens. The buffers stay.
+    pub fn truncate(&mut self, length: usize) {
+        for row in &mut self.rows {
+            row.truncate(length);
+        }
+        for layer in &mut self.layers {
+            layer.length = layer.length.min(length);
+        }
+    }
+
+    /// Makes row `i` what row `order[i]` was, as beams need it; the batch becomes as long as `order`.
+    /// Fails on a row that is not there.
+    pub fn reorder(&mut self, order: &[usize]) -> Result<()> {
+        if let Some(row) = order.iter().find(|&&row| row >= self.batch()) {
+            candle_core::bail!("row {row} of a cache with {} rows", self.batch());
+        }
+        if order.iter().enumerate().all(|(i, &row)| i == row) && order.len() == self.batch() {
+            return Ok(());
+        }
+        let index: Vec<u32> = order.iter().map(|&row| row as u32).collect();
+        let index = Tensor::from_vec(index, order.len(), &Device::Cpu)?;
+        for layer in &mut self.layers {
+            layer.reorder(&index)?;
+        }
+        self.rows = order.iter().map(|&row| self.rows[row].clone()).collect();
+        self.padding = order.iter().map(|&row| self.padding[row]).collect();
+        Ok(())
+    }
+
+    /// Notes the ids `(batch, tokens)` of a step, once its keys and values are in.
+    pub(crate) fn note(&mut self, ids: &[u32]) {
+        let tokens = ids.len() / self.batch().max(1);
+        for (row, ids) in self.rows.iter_mut().zip(ids.chunks_exact(tokens.max(1))) {
+            row.extend_from_slice(ids);
+        }
+    }
 }
 
 /// Keys and values of one layer.
 #[derive(Debug)]
 pub struct LayerCache {
-    /// Each `(1, kv_heads, capacity, head_dim)`.
+    /// Each `(batch, kv_heads, capacity, head_dim)`.
     buffers: Option<(Tensor, Tensor)>,
+    dtype: DType,
+    batch: usize,
     kv_heads: usize,
     head_dim: usize,
     length: usize,
 }
 
 impl LayerCache {
-    /// Appends keys and values `(1, kv_heads, tokens, head_dim)`, contiguous, and gives all there are
-    /// as views `(1, kv_heads, length, head_dim)`.
+    /// Appends f32 keys and values `(batch, kv_heads, tokens, head_dim)`, contiguous, and gives all
+    /// there are as views `(batch, kv_heads, length, head_dim)` of the type they are kept in.
     pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
         let tokens = keys.dim(2)?;
         let needed = self.length + tokens;
         let (all_keys, all_values) = self.reserve(needed)?;
-        all_keys.slice_set(keys, 2, self.length)?;
-        all_values.slice_set(values, 2, self.length)?;
+        all_keys.slice_set(&keys.to_dtype(self.dtype)?, 2, self.length)?;
+        all_values.slice_set(&values.to_dtype(self.dtype)?, 2, self.length)?;
         self.length = needed;
         let views = (
             all_keys.narrow(2, 0, needed)?,
@@ -78,13 +182,21 @@ impl LayerCache {
             return Ok(buffers);
         }
         let capacity = needed.max(capacity + capacity / 2).next_multiple_of(BLOCK);
-        let shape = (1, self.kv_heads, capacity, self.head_dim);
-        let keys = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-        let values = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+        let shape = (self.batch, self.kv_heads, capacity, self.head_dim);
+        let keys = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
+        let values = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
         if let Some((old_keys, old_values)) = old {
             keys.slice_set(&old_keys, 2, 0)?;
             values.slice_set(&old_values, 2, 0)?;
         }
         Ok((keys, values))
+    }
+
+    fn reorder(&mut self, rows: &Tensor) -> Result<()> {
+        self.batch = rows.elem_count();
+        if let Some((keys, values)) = self.buffers.take() {
+            self.buffers = Some((keys.index_select(rows, 0)?, values.index_select(rows, 0)?));
+        }
+        Ok(())
     }
 }

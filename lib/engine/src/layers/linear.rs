@@ -1,25 +1,42 @@
 //! A linear layer over weights in whatever format they are stored in.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use candle_core::{Result, Tensor};
 
 use crate::kernels::Matrix;
 
+/// Weights `(out_features, in_features)` that can be multiplied with, however they are stored. A new
+/// quantisation implements this and hands itself to [`Linear::new`].
+pub(crate) trait Weight: Debug + Send + Sync {
+    /// `x · Wᵀ`: from f32 `(…, in_features)` to f32 `(…, out_features)`.
+    fn multiply(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Bytes that the values take.
+    fn bytes(&self) -> usize;
+}
+
+impl Weight for Matrix {
+    fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+        self.multiply(x)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
 /// `y = x·Wᵀ + b`, with activations in f32.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Arc<Matrix>,
+    weight: Arc<dyn Weight>,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    /// A layer of a matrix `(out_features, in_features)` and a bias `(out_features)`.
-    pub(crate) fn new(weight: impl Into<Arc<Matrix>>, bias: Option<Tensor>) -> Self {
-        Self {
-            weight: weight.into(),
-            bias,
-        }
+    /// A layer of weights `(out_features, in_features)` and a bias `(out_features)`.
+    pub(crate) fn new(weight: Arc<dyn Weight>, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
     }
 
     /// From `(…, in_features)` to `(…, out_features)`.

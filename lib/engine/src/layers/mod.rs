@@ -3,16 +3,22 @@
 
 mod attention;
 mod embedding;
+mod experts;
+mod feed_forward;
 mod kv_cache;
 mod linear;
-mod mlp;
 mod norm;
+mod rope_scaling;
 mod rotary;
 
-pub use attention::{Attention, AttentionShape};
+pub use attention::{Attention, AttentionShape, Projections, Step};
 pub use embedding::Embedding;
+pub use experts::Experts;
+pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
-pub use mlp::GatedMlp;
-pub use norm::RmsNorm;
-pub use rotary::{Llama3Scaling, Positions, RopeConfig, RopeScaling, Rotary, RotaryLayout};
+pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use rope_scaling::{Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
+pub use rotary::{Positions, RopeConfig, Rotary, RotaryLayout, Span};
+
+pub use crate::kernels::Activation;

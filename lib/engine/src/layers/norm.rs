@@ -1,6 +1,26 @@
-//! Root mean square normalisation (Zhang and Sennrich, 2019).
+//! Normalisation over the last dimension: by the root mean square (Zhang and Sennrich, 2019) and by
+//! mean and variance (Ba et al., 2016).
 
 use candle_core::{Result, Tensor};
+
+/// A norm of either kind.
+#[derive(Clone, Debug)]
+pub enum Norm {
+    /// By the root mean square.
+    Rms(RmsNorm),
+    /// By mean and variance.
+    Layer(LayerNorm),
+}
+
+impl Norm {
+    /// From `(…, hidden)` to the same shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Rms(norm) => norm.forward(x),
+            Self::Layer(norm) => norm.forward(x),
+        }
+    }
+}
 
 /// `x / √(mean(x²) + ε) · w` over the last dimension.
 #[derive(Clone, Debug)]
@@ -18,8 +38,32 @@ impl RmsNorm {
         }
     }
 
-    /// From `(…, hidden)` to the same shape.
+    /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         candle_nn::ops::rms_norm(x, &self.weight, self.epsilon)
+    }
+}
+
+/// `(x - mean(x)) / √(var(x) + ε) · w + b` over the last dimension.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// A norm of a weight and a bias, each `(hidden)`.
+    pub fn new(weight: Tensor, bias: Tensor, epsilon: f64) -> Self {
+        Self {
+            weight,
+            bias,
+            epsilon: epsilon as f32,
+        }
+    }
+
+    /// From `(…, hidden)`, contiguous, to the same shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        candle_nn::ops::layer_norm(x, &self.weight, &self.bias, self.epsilon)
     }
 }

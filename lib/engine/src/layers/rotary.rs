@@ -1,8 +1,10 @@
-//! Rotary position embeddings (Su et al., 2021), with the frequencies that transformers'
-//! `modeling_rope_utils.py` computes. Angles are f32 whatever the model's type: in 16 bits positions
-//! past a few hundred run together. They are computed a step, not kept as a table of the context.
+//! Rotary position embeddings (Su et al., 2021). Angles are f32 whatever the model's type: in 16 bits
+//! positions past a few hundred run together. They are computed a step, not kept as a table of the
+//! context. How frequencies are stretched is `rope_scaling`'s matter.
 
 use candle_core::{Device, Result, Tensor};
+
+use super::{KvCache, RopeScaling};
 
 /// Which values of a head turn together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,89 +20,124 @@ pub enum RotaryLayout {
 pub struct RopeConfig {
     /// The base.
     pub theta: f64,
+    /// Values of a head that turn; the rest stay as they are.
+    pub dim: usize,
     /// How a longer context than the trained one is fitted.
     pub scaling: RopeScaling,
-}
-
-/// Ways to stretch the frequencies.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// None.
-    Plain,
-    /// All divided by this.
-    Linear(f64),
-    /// Llama 3's: low frequencies divided, high ones kept, a ramp between.
-    Llama3(Llama3Scaling),
-}
-
-/// Parameters of Llama 3's scaling, named as in `config.json`.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the names are config.json's own")]
-pub struct Llama3Scaling {
-    pub factor: f32,
-    pub low_freq_factor: f32,
-    pub high_freq_factor: f32,
-    pub original_max_position_embeddings: f32,
 }
 
 /// Turns queries and keys by their positions.
 #[derive(Clone, Debug)]
 pub struct Rotary {
     inverse_frequencies: Vec<f32>,
+    /// Frequencies of sequences longer than a number of tokens.
+    long: Option<(usize, Vec<f32>)>,
+    /// Multiplies cosine and sine.
+    attention_factor: f32,
     layout: RotaryLayout,
 }
 
 /// Angles of a run of positions, for all layers of one step.
 #[derive(Clone, Debug)]
 pub struct Positions {
-    /// `(tokens, head_dim / 2)`.
+    /// `(tokens, dim / 2)`, or `(batch, tokens, dim / 2)` where rows differ.
     cos: Tensor,
-    /// `(tokens, head_dim / 2)`.
+    /// As `cos`.
     sin: Tensor,
 }
 
-impl Rotary {
-    /// Frequencies for heads of `head_dim` values.
-    pub fn new(head_dim: usize, config: &RopeConfig, layout: RotaryLayout) -> Self {
-        let theta = config.theta as f32;
-        let scale = |frequency: f32| match &config.scaling {
-            RopeScaling::Plain => frequency,
-            RopeScaling::Linear(factor) => frequency / *factor as f32,
-            RopeScaling::Llama3(scaling) => scaling.apply(frequency),
-        };
-        let exponents = (0..head_dim).step_by(2).map(|i| i as f32 / head_dim as f32);
-        let inverse_frequencies = exponents.map(|e| scale(1.0 / theta.powf(e))).collect();
+/// Which positions a step reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'a> {
+    /// Place of the first in the cache.
+    pub start: usize,
+    /// How many.
+    pub tokens: usize,
+    /// Places before the first token of each row, which do not count as positions.
+    pub padding: &'a [usize],
+}
+
+impl<'a> Span<'a> {
+    /// The next `tokens` of a cache.
+    pub fn after(cache: &'a KvCache, tokens: usize) -> Self {
         Self {
-            inverse_frequencies,
+            start: cache.len(),
+            tokens,
+            padding: cache.padding(),
+        }
+    }
+
+    /// Positions of each row's tokens: one row where all are the same. A token in the padding, which
+    /// nobody looks at, takes position 0.
+    pub fn rows(&self) -> Vec<Vec<usize>> {
+        let padding = match self.padding {
+            [first, rest @ ..] if rest.iter().any(|other| other != first) => self.padding,
+            [first, ..] => std::slice::from_ref(first),
+            [] => &[0],
+        };
+        let places = self.start..self.start + self.tokens;
+        let row = |&padding: &usize| {
+            places
+                .clone()
+                .map(|at| at.saturating_sub(padding))
+                .collect()
+        };
+        padding.iter().map(row).collect()
+    }
+
+    /// Tokens of the longest row, once the step is done.
+    pub fn longest(&self) -> usize {
+        self.start + self.tokens - self.padding.iter().min().copied().unwrap_or(0)
+    }
+}
+
+impl Rotary {
+    /// Frequencies by a configuration.
+    pub fn new(config: &RopeConfig, layout: RotaryLayout) -> Self {
+        let (dim, theta) = (config.dim, config.theta as f32);
+        let periods: Vec<f32> = (0..dim)
+            .step_by(2)
+            .map(|i| theta.powf(i as f32 / dim as f32))
+            .collect();
+        let frequencies = config.scaling.frequencies(&periods, config.theta);
+        Self {
+            inverse_frequencies: frequencies.short,
+            long: frequencies.long,
+            attention_factor: frequencies.attention_factor,
             layout,
         }
     }
 
-    /// Divides each frequency by its factor, as a GGUF file lists them in `rope_freqs.weight`.
-    #[must_use]
-    pub fn with_factors(mut self, factors: &[f32]) -> Self {
-        for (frequency, factor) in self.inverse_frequencies.iter_mut().zip(factors) {
-            *frequency /= factor;
-        }
-        self
+    /// Whether a sequence of this many tokens takes the frequencies of long ones. Keys turned by the
+    /// ones are of no use among keys turned by the others.
+    pub fn is_long(&self, tokens: usize) -> bool {
+        self.long.as_ref().is_some_and(|(above, _)| tokens > *above)
     }
 
-    /// The angles of `tokens` positions from `start` on.
-    pub fn positions(&self, start: usize, tokens: usize) -> Result<Positions> {
-        let angles: Vec<f32> = (start..start + tokens)
-            .flat_map(|position| {
-                self.inverse_frequencies
-                    .iter()
-                    .map(move |f| position as f32 * f)
-            })
+    /// The angles of a step, by the frequencies of long sequences or of others.
+    pub fn positions(&self, span: Span, long: bool) -> Result<Positions> {
+        let frequencies = match &self.long {
+            Some((_, frequencies)) if long => frequencies,
+            _ => &self.inverse_frequencies,
+        };
+        let rows = span.rows();
+        let angles: Vec<f32> = rows
+            .iter()
+            .flatten()
+            .flat_map(|&position| frequencies.iter().map(move |f| position as f32 * f))
             .collect();
-        let shape = (tokens, self.inverse_frequencies.len());
         let table = |function: fn(f32) -> f32| {
-            Tensor::from_vec(
-                angles.iter().map(|&a| function(a)).collect(),
-                shape,
-                &Device::Cpu,
-            )
+            let values: Vec<f32> = angles
+                .iter()
+                .map(|&angle| function(angle) * self.attention_factor)
+                .collect();
+            match rows.len() {
+                1 => Tensor::from_vec(values, (span.tokens, frequencies.len()), &Device::Cpu),
+                batch => {
+                    let shape = (batch, span.tokens, frequencies.len());
+                    Tensor::from_vec(values, shape, &Device::Cpu)
+                }
+            }
         };
         Ok(Positions {
             cos: table(f32::cos)?,
@@ -110,28 +147,21 @@ impl Rotary {
 
     /// Turns `x` `(batch, heads, tokens, head_dim)`, contiguous.
     pub fn apply(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let (head_dim, dim) = (x.dim(3)?, 2 * self.inverse_frequencies.len());
+        if head_dim == dim {
+            return self.turn(x, positions);
+        }
+        let turned = self.turn(&x.narrow(3, 0, dim)?.contiguous()?, positions)?;
+        let rest = x.narrow(3, dim, head_dim - dim)?.contiguous()?;
+        Tensor::cat(&[turned, rest], 3)?.contiguous()
+    }
+
+    fn turn(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
         match self.layout {
             RotaryLayout::Halves => candle_nn::rotary_emb::rope(x, &positions.cos, &positions.sin),
             RotaryLayout::Interleaved => {
                 candle_nn::rotary_emb::rope_i(x, &positions.cos, &positions.sin)
             }
-        }
-    }
-}
-
-impl Llama3Scaling {
-    /// `_compute_llama3_parameters` of transformers.
-    fn apply(&self, frequency: f32) -> f32 {
-        let wavelength = 2.0 * std::f32::consts::PI / frequency;
-        let original = self.original_max_position_embeddings;
-        if wavelength < original / self.high_freq_factor {
-            frequency
-        } else if wavelength > original / self.low_freq_factor {
-            frequency / self.factor
-        } else {
-            let smooth = (original / wavelength - self.low_freq_factor)
-                / (self.high_freq_factor - self.low_freq_factor);
-            (1.0 - smooth) * frequency / self.factor + smooth * frequency
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum Format {
     Q5_0,
     Q5_1,
     Q8_0,
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
@@ -23,7 +25,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -32,6 +34,8 @@ impl Format {
         Self::Q5_0,
         Self::Q5_1,
         Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
@@ -47,6 +51,8 @@ impl Format {
             6 => Self::Q5_0,
             7 => Self::Q5_1,
             8 => Self::Q8_0,
+            10 => Self::Q2K,
+            11 => Self::Q3K,
             12 => Self::Q4K,
             13 => Self::Q5K,
             14 => Self::Q6K,
@@ -76,6 +82,8 @@ impl Format {
             Self::Q5_0 => "Q5_0",
             Self::Q5_1 => "Q5_1",
             Self::Q8_0 => "Q8_0",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
@@ -87,7 +95,7 @@ impl Format {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
 
@@ -101,6 +109,8 @@ impl Format {
             Self::Q5_0 => 22,
             Self::Q5_1 => 24,
             Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
@@ -135,6 +145,8 @@ impl Format {
             Self::Q5_0 => pairs.for_each(|(b, v)| unpack_q5(b, v, false)),
             Self::Q5_1 => pairs.for_each(|(b, v)| unpack_q5(b, v, true)),
             Self::Q8_0 => pairs.for_each(|(b, v)| unpack_q8_0(b, v)),
+            Self::Q2K => pairs.for_each(|(b, v)| unpack_q2_k(b, v)),
+            Self::Q3K => pairs.for_each(|(b, v)| unpack_q3_k(b, v)),
             Self::Q4K => pairs.for_each(|(b, v)| unpack_q4_k(b, v)),
             Self::Q5K => pairs.for_each(|(b, v)| unpack_q5_k(b, v)),
             Self::Q6K => pairs.for_each(|(b, v)| unpack_q6_k(b, v)),
@@ -193,8 +205,46 @@ fn unpack_q8_0(block: &[u8], values: &mut [f32]) {
     }
 }
 
+fn unpack_q2_k(block: &[u8], values: &mut [f32]) {
+    let (scales, codes) = (&block[..16], &block[16..80]);
+    let (scale, minimum) = (half_at(block, 80), half_at(block, 82));
+    // Sixteen values of each scale; eight scales take two bits each of the same 32 bytes.
+    for (index, values) in values.chunks_mut(16).enumerate() {
+        let step = scale * f32::from(scales[index] & 15);
+        let offset = minimum * f32::from(scales[index] >> 4);
+        let codes = &codes[32 * (index / 8) + 16 * (index % 2)..];
+        let shift = 2 * (index % 8 / 2);
+        for (value, byte) in values.iter_mut().zip(codes) {
+            *value = step * f32::from((byte >> shift) & 3) - offset;
+        }
+    }
+}
+
+fn unpack_q3_k(block: &[u8], values: &mut [f32]) {
+    let (high_bits, codes, scales) = (&block[..32], &block[32..96], &block[96..108]);
+    let scale = half_at(block, 108);
+    for (index, values) in values.chunks_mut(16).enumerate() {
+        // Six bits a scale: four in the nibbles of eight bytes, two in the four bytes after them.
+        let low = if index < 8 {
+            scales[index] & 15
+        } else {
+            scales[index - 8] >> 4
+        };
+        let high = (scales[8 + index % 4] >> (2 * (index / 4))) & 3;
+        let step = scale * (f32::from(low | (high << 4)) - 32.0);
+        let (half, pair) = (index / 8, index % 8 / 2);
+        let start = 16 * (index % 2);
+        let codes = &codes[32 * half + start..];
+        for ((value, byte), bits) in values.iter_mut().zip(codes).zip(&high_bits[start..]) {
+            let third = (bits >> (4 * half + pair)) & 1;
+            let code = f32::from(((byte >> (2 * pair)) & 3) | (third << 2));
+            *value = step * (code - 4.0);
+        }
+    }
+}
+
 /// The `index`-th of eight 6-bit (scale, minimum) pairs of `Q4_K` and `Q5_K` (`get_scale_min_k4`).
-fn scale_and_minimum(scales: &[u8], index: usize) -> (f32, f32) {
+pub(crate) fn scale_and_minimum(scales: &[u8], index: usize) -> (f32, f32) {
     let (scale, minimum) = if index < 4 {
         (scales[index] & 63, scales[index + 4] & 63)
     } else {

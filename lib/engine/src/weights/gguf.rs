@@ -13,7 +13,7 @@ use std::{
 use wire::Failure;
 
 use super::{Description, Format, TensorEntry, Tensors, Weights, check_places, open_file};
-use crate::failures;
+use crate::{failures, hub::parts_of};
 
 /// Longest text, in bytes: a tokenizer as JSON, which some files carry, has about 20 MB.
 const LONGEST_TEXT: u64 = 64 << 20;
@@ -89,8 +89,29 @@ impl Metadata {
     }
 }
 
-/// Reads the header of a file.
+/// Reads the header of a file, and those of its siblings when it is one part of several.
 pub fn open(path: &Path) -> Result<Weights, Failure> {
+    let parts = path.file_name().and_then(|name| parts_of(name.to_str()?));
+    let Some(parts) = parts else {
+        return open_one(path);
+    };
+    let mut weights = open_one(&path.with_file_name(&parts[0]))?;
+    for part in &parts[1..] {
+        let path = path.with_file_name(part);
+        let more = open_one(&path)?;
+        for (name, mut entry) in more.tensors {
+            entry.file = weights.files.len();
+            if weights.tensors.insert(name.clone(), entry).is_some() {
+                let what = format!("tensor `{name}` is in another part too");
+                return Err(failures::corrupt(&path, what));
+            }
+        }
+        weights.files.extend(more.files);
+    }
+    Ok(weights)
+}
+
+fn open_one(path: &Path) -> Result<Weights, Failure> {
     let (file, length) = open_file(path)?;
     let mut reader = Reader {
         source: BufReader::with_capacity(1 << 18, file),
@@ -101,11 +122,14 @@ pub fn open(path: &Path) -> Result<Weights, Failure> {
     let (metadata, tensors) = read_header(&mut reader, length).map_err(|error| match error {
         Fault::Io(error) => failures::io(path, &error),
         Fault::Bad(what) => failures::corrupt(path, what),
-        Fault::Unknown(what) => {
-            failures::unsupported(format!("cannot load `{}`: {what}", path.display())).hint(
-                "formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K",
-            )
-        }
+        Fault::Unknown(what) => failures::unsupported(format!(
+            "cannot load `{}`: {what}",
+            path.display()
+        ))
+        .hint(
+            "formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, \
+                 Q5_K, Q6_K",
+        ),
     })?;
     Ok(Weights {
         description: Description::Gguf(metadata),

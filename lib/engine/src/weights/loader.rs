@@ -1,7 +1,7 @@
 //! Reads tensors into memory, each once, with progress and a look at the cancel flag between pieces;
 //! hands them out as the layers that models are built of.
 
-use std::os::unix::fs::FileExt;
+use std::{os::unix::fs::FileExt, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use wire::{
@@ -13,7 +13,7 @@ use super::{TensorEntry, Weights};
 use crate::{
     Cancel, failures,
     kernels::Matrix,
-    layers::{Embedding, Linear, RmsNorm},
+    layers::{Embedding, LayerNorm, Linear, RmsNorm},
 };
 
 /// Bytes read between two looks at the cancel flag.
@@ -57,25 +57,88 @@ impl<'a> Loader<'a> {
         Matrix::new(entry.format, shape.0, shape.1, bytes).map_err(failures::internal)
     }
 
-    /// A vector of `size` values, as f32.
-    pub fn vector(&mut self, name: &str, size: usize) -> Result<Tensor, Failure> {
+    /// A matrix of `shape` that the file holds the other way round, `(in_features, out_features)`, as
+    /// GPT-2's `Conv1D` does. Fails on formats that pack several values of a row.
+    fn turned_matrix(&mut self, name: &str, shape: (usize, usize)) -> Result<Matrix, Failure> {
+        let entry = self.entry(name, &[shape.1, shape.0])?;
+        if entry.format.block_values() != 1 {
+            return Err(failures::unsupported(format!(
+                "cannot load `{}`: tensor `{name}` is {} and would have to be transposed",
+                self.subject,
+                entry.format.name()
+            )));
+        }
+        let bytes = self.read(entry)?;
+        let turned = in_order(
+            &bytes,
+            (&[shape.0, shape.1], &[1, shape.0]),
+            entry.format.block_bytes(),
+        );
+        Matrix::new(entry.format, shape.0, shape.1, turned).map_err(failures::internal)
+    }
+
+    /// Values of `size`, as f32.
+    pub fn values(&mut self, name: &str, size: usize) -> Result<Vec<f32>, Failure> {
         let entry = self.entry(name, &[size])?;
         let bytes = self.read(entry)?;
         let mut values = vec![0.0; size];
         entry.format.unpack(&bytes, &mut values);
+        Ok(values)
+    }
+
+    /// A vector of `size` values, as f32.
+    pub fn vector(&mut self, name: &str, size: usize) -> Result<Tensor, Failure> {
+        let values = self.values(name, size)?;
         Tensor::from_vec(values, size, &Device::Cpu).map_err(failures::internal)
     }
 
     /// A linear layer from `{name}.weight` and, where the file has one, `{name}.bias`.
     pub fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
         let weight = self.matrix(&format!("{name}.weight"), shape)?;
-        let bias_name = format!("{name}.bias");
-        let bias = if self.has(&bias_name) {
-            Some(self.vector(&bias_name, shape.0)?)
-        } else {
-            None
-        };
-        Ok(Linear::new(weight, bias))
+        let bias = self.bias(name, shape.0)?;
+        Ok(Linear::new(Arc::new(weight), bias))
+    }
+
+    /// The same from a weight that the file holds as `(in_features, out_features)`.
+    pub fn turned_linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
+        let weight = self.turned_matrix(&format!("{name}.weight"), shape)?;
+        let bias = self.bias(name, shape.0)?;
+        Ok(Linear::new(Arc::new(weight), bias))
+    }
+
+    /// `count` linear layers that lie in one tensor `{name}.weight` `(count, out_features,
+    /// in_features)`, as GGUF keeps experts.
+    pub fn stacked_linears(
+        &mut self,
+        name: &str,
+        count: usize,
+        shape: (usize, usize),
+    ) -> Result<Vec<Linear>, Failure> {
+        let whole = self.entry(&format!("{name}.weight"), &[count, shape.0, shape.1])?;
+        let bytes = whole.bytes / count.max(1) as u64;
+        (0..count as u64)
+            .map(|index| {
+                let part = TensorEntry {
+                    offset: whole.offset + index * bytes,
+                    bytes,
+                    shape: vec![shape.0, shape.1],
+                    ..whole.clone()
+                };
+                let bytes = self.read(&part)?;
+                let matrix = Matrix::new(part.format, shape.0, shape.1, bytes);
+                Ok(Linear::new(
+                    Arc::new(matrix.map_err(failures::internal)?),
+                    None,
+                ))
+            })
+            .collect()
+    }
+
+    fn bias(&mut self, name: &str, size: usize) -> Result<Option<Tensor>, Failure> {
+        let name = format!("{name}.bias");
+        self.has(&name)
+            .then(|| self.vector(&name, size))
+            .transpose()
     }
 
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.
@@ -89,6 +152,30 @@ impl<'a> Loader<'a> {
     pub fn rms_norm(&mut self, name: &str, size: usize, epsilon: f64) -> Result<RmsNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
         Ok(RmsNorm::new(weight, epsilon))
+    }
+
+    /// An RMS norm whose file holds the weight less one, as Gemma's checkpoints do.
+    pub fn rms_norm_plus_one(
+        &mut self,
+        name: &str,
+        size: usize,
+        epsilon: f64,
+    ) -> Result<RmsNorm, Failure> {
+        let weight = self.vector(&format!("{name}.weight"), size)?;
+        let weight = (weight + 1.0).map_err(failures::internal)?;
+        Ok(RmsNorm::new(weight, epsilon))
+    }
+
+    /// A layer norm from `{name}.weight` and `{name}.bias`.
+    pub fn layer_norm(
+        &mut self,
+        name: &str,
+        size: usize,
+        epsilon: f64,
+    ) -> Result<LayerNorm, Failure> {
+        let weight = self.vector(&format!("{name}.weight"), size)?;
+        let bias = self.vector(&format!("{name}.bias"), size)?;
+        Ok(LayerNorm::new(weight, bias, epsilon))
     }
 
     fn entry(&self, name: &str, shape: &[usize]) -> Result<&'a TensorEntry, Failure> {

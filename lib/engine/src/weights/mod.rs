@@ -22,6 +22,7 @@ use std::{
 };
 
 pub use format::Format;
+pub(crate) use format::scale_and_minimum;
 pub use gguf::{Metadata, Value};
 pub use loader::Loader;
 use wire::Failure;

@@ -196,6 +196,32 @@ fn several_gguf_files_are_listed() {
 }
 
 #[test]
+fn a_gguf_in_parts_comes_whole_or_not_at_all() {
+    let part = |number| format!("big-0000{number}-of-00002.gguf");
+    let whole = Repository::new(REPO)
+        .file(&part(1), "first")
+        .file(&part(2), "second");
+    let bench = Bench::serving(whole, None);
+    let mut source = tiny();
+    for file in [None, Some(part(2)), Some(part(1))] {
+        source.gguf_file = file;
+        let files = bench.resolve(&source).unwrap();
+        assert_eq!(read(&files), b"first");
+        let Layout::Gguf(path) = &files.layout else {
+            panic!("a folder");
+        };
+        assert_eq!(fs::read(path.with_file_name(part(2))).unwrap(), b"second");
+    }
+    assert_eq!(bench.hub.served().bytes, 11);
+    let half = Repository::new(REPO).file(&part(1), "first");
+    let failure = Bench::serving(half, None).failure(&tiny());
+    assert!(
+        failure.starts_with("NotFound: `acme/tiny` has no file `big-00002-of-00002.gguf`"),
+        "{failure}"
+    );
+}
+
+#[test]
 fn a_cut_download_resumes_within_a_call_and_across_calls() {
     let cut = |times| Fault::Cut {
         after: 100_000,

@@ -5,8 +5,10 @@
 
 mod chat_calls;
 mod checkpoints;
+mod configurations;
 mod damaged;
 mod embedded;
+mod families;
 mod fuzz;
 mod hostile;
 mod hub;

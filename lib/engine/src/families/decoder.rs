@@ -1,0 +1,163 @@
+//! The decoder that all families are: token vectors, layers of attention and feed-forward with norms
+//! around them, a last norm, a head. What is absent in a family is `None` here.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::{CausalLm, ModelSizes};
+use crate::layers::{
+    Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm, Rotary,
+    Span, Step,
+};
+
+/// Tokens that are read at once when a sequence is read again.
+const REREAD_CHUNK: usize = 256;
+
+/// A loaded model.
+pub struct Decoder {
+    pub architecture: &'static str,
+    pub sizes: ModelSizes,
+    pub shape: AttentionShape,
+    pub embed_tokens: Embedding,
+    pub embedding_scale: Option<f64>,
+    pub embed_positions: Option<Embedding>,
+    pub layers: Vec<DecoderLayer>,
+    pub norm: Norm,
+    pub lm_head: Linear,
+    pub logit_cap: Option<f64>,
+    pub rotaries: Vec<Rotary>,
+    pub bytes: u64,
+}
+
+/// One layer.
+pub struct DecoderLayer {
+    pub input_norm: Norm,
+    pub attention: Attention,
+    pub post_attention_norm: Option<Norm>,
+    pub feed_forward_norm: Norm,
+    pub feed_forward: FeedForward,
+    pub post_feed_forward_norm: Option<Norm>,
+}
+
+impl CausalLm for Decoder {
+    fn architecture(&self) -> &'static str {
+        self.architecture
+    }
+
+    fn sizes(&self) -> &ModelSizes {
+        &self.sizes
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn new_batch_cache(&self, padding: &[usize]) -> KvCache {
+        let AttentionShape {
+            kv_heads, head_dim, ..
+        } = self.shape;
+        KvCache::new(self.layers.len(), kv_heads, head_dim, padding)
+    }
+
+    fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        let tokens = ids.len() / cache.batch().max(1);
+        if tokens == 0 || tokens * cache.batch() != ids.len() {
+            candle_core::bail!("{} ids for {} rows", ids.len(), cache.batch());
+        }
+        let longest = Span::after(cache, tokens).longest();
+        let long = self.rotaries.iter().any(|rotary| rotary.is_long(longest));
+        if cache.is_long != long {
+            cache.is_long = long;
+            self.read_again(cache)?;
+        }
+        self.read(ids, cache)
+    }
+
+    fn logits(&self, hidden_states: &Tensor) -> Result<Tensor> {
+        let logits = self.lm_head.forward(hidden_states)?;
+        match self.logit_cap {
+            Some(cap) => (logits / cap)?.tanh()? * cap,
+            None => Ok(logits),
+        }
+    }
+}
+
+impl Decoder {
+    /// Reads ids `(batch, tokens)`; a failure leaves the cache as it was.
+    fn read(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        let before = cache.len();
+        let read = self.try_read(ids, cache);
+        match read {
+            Ok(_) => cache.note(ids),
+            Err(_) => cache.truncate(before),
+        }
+        read
+    }
+
+    fn try_read(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        let batch = cache.batch();
+        let span = Span::after(cache, ids.len() / batch);
+        // (batch, tokens, hidden)
+        let mut x = self.embed_tokens.forward(ids)?;
+        x = x.reshape((batch, span.tokens, self.sizes.hidden_size))?;
+        if let Some(scale) = self.embedding_scale {
+            x = (x * scale)?;
+        }
+        if let Some(table) = &self.embed_positions {
+            let rows = span.rows().into_iter().map(|row| {
+                let ids: Vec<u32> = row.into_iter().map(|position| position as u32).collect();
+                table.forward(&ids)
+            });
+            x = x.broadcast_add(&Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?)?;
+        }
+        let rotaries = self
+            .rotaries
+            .iter()
+            .map(|rotary| Ok((rotary, rotary.positions(span, cache.is_long)?)))
+            .collect::<Result<_>>()?;
+        let step = Step {
+            rotaries,
+            padding: Arc::clone(cache.padding()),
+        };
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            x = layer.forward(&x, &step, cache)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// Reads what the cache holds anew, after the frequencies of its positions have changed: what
+    /// `Phi3ForCausalLM.prepare_inputs_for_generation` does at the same place.
+    fn read_again(&self, cache: &mut KvCache) -> Result<()> {
+        let (rows, length) = (cache.rows().to_vec(), cache.len());
+        cache.truncate(0);
+        for start in (0..length).step_by(REREAD_CHUNK) {
+            let end = length.min(start + REREAD_CHUNK);
+            let ids: Vec<u32> = rows
+                .iter()
+                .flat_map(|row| &row[start..end])
+                .copied()
+                .collect();
+            self.read(&ids, cache)?;
+        }
+        Ok(())
+    }
+}
+
+impl DecoderLayer {
+    /// From `(batch, tokens, hidden)` to the same shape.
+    fn forward(&self, x: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
+        let normed = self.input_norm.forward(x)?;
+        let mut y = self.attention.forward(&normed, step, cache)?;
+        if let Some(norm) = &self.post_attention_norm {
+            y = norm.forward(&y)?;
+        }
+        let x = (x + y)?;
+        let normed = self.feed_forward_norm.forward(&x)?;
+        let mut y = self.feed_forward.forward(&normed)?;
+        if let Some(norm) = &self.post_feed_forward_norm {
+            y = norm.forward(&y)?;
+        }
+        x + y
+    }
+}

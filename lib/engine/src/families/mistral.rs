@@ -1,0 +1,23 @@
+//! Mistral: Llama with a window on every layer, where its configuration has one;
+//! `modeling_mistral.py` of transformers. In GGUF it is a llama.
+
+use serde_json::{Value, json};
+use wire::Failure;
+
+use super::{Blueprint, json::Json, names::TRANSFORMERS};
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+    })
+}
+
+/// By `config.json`.
+pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
+    let mut plan = json.plan("mistral")?;
+    json.slide(&mut plan, |_| true);
+    Ok((plan, TRANSFORMERS))
+}

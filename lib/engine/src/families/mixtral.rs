@@ -1,0 +1,45 @@
+//! Mixtral: Mistral with experts; `modeling_mixtral.py` of transformers. In GGUF it is a llama.
+
+use serde_json::{Value, json};
+use wire::Failure;
+
+use super::{
+    Blueprint,
+    json::Json,
+    names::{ExpertNames, LayerNames, TRANSFORMERS},
+    plan::ExpertsPlan,
+};
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1e6,
+    })
+}
+
+/// By `config.json`.
+pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
+    let mut plan = json.plan("mixtral")?;
+    json.slide(&mut plan, |_| true);
+    let experts = ExpertsPlan {
+        count: json.count("num_local_experts")?,
+        per_token: json.count("num_experts_per_tok")?,
+        intermediate_size: plan.intermediate_size,
+        normalize: true,
+    };
+    for layer in &mut plan.layers {
+        layer.experts = Some(experts);
+    }
+    let names = TRANSFORMERS.with_layer(&LayerNames {
+        experts: Some(ExpertNames {
+            router: "block_sparse_moe.gate",
+            each: Some("block_sparse_moe.experts"),
+            parts: ["w1", "w3", "w2"],
+        }),
+        ..TRANSFORMERS.layer
+    });
+    Ok((plan, names))
+}

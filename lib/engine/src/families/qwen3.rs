@@ -1,0 +1,46 @@
+//! Qwen3: Qwen2 with norms on each head's query and key in place of biases; `modeling_qwen3.py` of
+//! transformers.
+
+use serde_json::{Value, json};
+use wire::Failure;
+
+use super::{
+    Blueprint,
+    gguf::Gguf,
+    json::Json,
+    names::{GGUF, LayerNames, Names, TRANSFORMERS},
+    qwen2,
+};
+use crate::weights::Loader;
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "head_dim": 128,
+        "max_position_embeddings": 32768,
+    })
+}
+
+/// By `config.json`.
+pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
+    let mut plan = json.plan("qwen3")?;
+    qwen2::slide_later_layers(json, &mut plan);
+    Ok((plan, NAMES))
+}
+
+/// By GGUF metadata.
+pub fn from_gguf(gguf: Gguf, loader: &mut Loader) -> Result<Blueprint, Failure> {
+    Ok((gguf.plan("qwen3", loader)?, GGUF_NAMES))
+}
+
+/// Names in checkpoints.
+pub const NAMES: Names = TRANSFORMERS.with_layer(&LayerNames {
+    head_norms: Some(["self_attn.q_norm", "self_attn.k_norm"]),
+    ..TRANSFORMERS.layer
+});
+
+/// Names in GGUF.
+pub const GGUF_NAMES: Names = GGUF.with_layer(&LayerNames {
+    head_norms: Some(["attn_q_norm", "attn_k_norm"]),
+    ..GGUF.layer
+});

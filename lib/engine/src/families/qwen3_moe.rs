@@ -1,0 +1,57 @@
+//! Qwen3 with experts; `modeling_qwen3_moe.py` of transformers.
+
+use wire::Failure;
+
+use super::{
+    Blueprint,
+    gguf::Gguf,
+    json::Json,
+    names::{ExpertNames, LayerNames},
+    plan::ExpertsPlan,
+    qwen3,
+};
+use crate::weights::Loader;
+
+/// By `config.json`.
+pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
+    let mut plan = json.plan("qwen3_moe")?;
+    if json.flag("use_sliding_window") == Some(true) {
+        json.slide(&mut plan, |_| true);
+    }
+    let experts = ExpertsPlan {
+        // Transformers 5 writes it under Mixtral's name.
+        count: json.any(&["num_experts", "num_local_experts"])?,
+        per_token: json.count("num_experts_per_tok")?,
+        intermediate_size: json.count("moe_intermediate_size")?,
+        normalize: json.flag("norm_topk_prob").unwrap_or(false),
+    };
+    let step = json.number("decoder_sparse_step").unwrap_or(1).max(1);
+    let dense = json.list("mlp_only_layers").unwrap_or_default();
+    for (index, layer) in plan.layers.iter_mut().enumerate() {
+        let is_dense = dense
+            .iter()
+            .any(|value| value.as_u64() == Some(index as u64));
+        if !is_dense && (index + 1).is_multiple_of(step) {
+            layer.experts = Some(experts);
+        }
+    }
+    let names = qwen3::NAMES.with_layer(&LayerNames {
+        experts: Some(ExpertNames {
+            router: "mlp.gate",
+            each: Some("mlp.experts"),
+            parts: ["gate_proj", "up_proj", "down_proj"],
+        }),
+        ..qwen3::NAMES.layer
+    });
+    Ok((plan, names))
+}
+
+/// By GGUF metadata; llama.cpp, too, takes the weights of a token's experts to add up to one.
+pub fn from_gguf(gguf: Gguf, loader: &mut Loader) -> Result<Blueprint, Failure> {
+    let mut plan = gguf.plan("qwen3_moe", loader)?;
+    let experts = gguf.experts(true)?;
+    for layer in &mut plan.layers {
+        layer.experts = experts;
+    }
+    Ok((plan, qwen3::GGUF_NAMES))
+}
