@@ -88,8 +88,8 @@ async function main() {
 
 async function runNotebook(page) {
   await page.locator(".jp-Notebook .jp-CodeCell").first().waitFor({ timeout: 120_000 });
-  await until(page, "the kernel is idle", () => document.querySelector('.jp-NotebookPanel-toolbar [data-status="idle"]') !== null
-    || document.querySelector(".jp-Notebook-ExecutionIndicator[data-status='idle']") !== null, 120_000);
+  // The status bar's words come with the session; to run before is to be asked for a kernel.
+  await until(page, "the kernel is idle", () => document.body.innerText.includes("Rust (Warmcell) | Idle"), 120_000);
   await page.locator(".jp-MainAreaWidget.jp-NotebookPanel").click({ position: { x: 5, y: 300 } });
   await page.getByRole("menuitem", { name: "Run", exact: true }).click();
   await page.getByText("Run All Cells", { exact: true }).click();

@@ -67,6 +67,7 @@ def test_all_that_a_kernel_makes_is_its_users_alone(kernel, surroundings):
     for path in kinds["socket"] + kinds["pipe"]:
         # What counts is the folder; a socket's own mode is the second lock.
         assert path.parent.stat().st_mode & 0o077 == 0, f"{path.parent} is open to others"
+        assert path.stat().st_mode & 0o077 == 0, f"{path} is open to others"
     assert (folder / "host.sock").stat().st_mode & 0o077 == 0
     connection = Path(kernel.manager.connection_file)
     assert connection.stat().st_mode & 0o077 == 0

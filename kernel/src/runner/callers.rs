@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs, io,
+    io,
     io::{Read, Write},
     os::{
         fd::AsFd,
@@ -242,9 +242,7 @@ fn read_kernel(number: u64, channel: &mut Channel, asked: &mut Vec<Asked>) -> bo
 }
 
 fn listen(socket: &Path) -> io::Result<UnixListener> {
-    // A supervisor before this one may have left its socket.
-    let _ = fs::remove_file(socket);
-    let listener = UnixListener::bind(socket)?;
+    let listener = super::bind(socket)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

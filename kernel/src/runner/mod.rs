@@ -26,7 +26,13 @@ mod worker;
 pub use memory::Usage;
 pub use worker::stand_back_as_victim;
 
-use std::{env, io, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    env, fs, io,
+    io::Write,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// The command by which this program becomes the supervisor; none of the user's.
 pub const COMMAND: &str = "runner";
@@ -50,6 +56,14 @@ const EVCXR_SOCKET: &str = "evcxr.sock";
 
 /// Name of the socket on which snapshots report to the supervisor.
 const SNAPSHOT_SOCKET: &str = "snapshots.sock";
+
+/// Binds a socket for this user alone, in the place of one that a process before this one left.
+fn bind(socket: &Path) -> io::Result<UnixListener> {
+    let _ = fs::remove_file(socket);
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
 
 /// Becomes the supervisor or the relay. Must be called before this process starts a thread.
 pub fn run() -> ExitCode {

@@ -2,7 +2,7 @@
 //! it is the one which the worker has announced.
 
 use std::{
-    fs, io,
+    io,
     os::{
         fd::OwnedFd,
         unix::net::{UnixListener, UnixStream},
@@ -34,10 +34,7 @@ pub struct Dormitory(UnixListener);
 impl Dormitory {
     /// Binds the socket in the session's folder, which only the user enters.
     pub fn open(session: &Path) -> io::Result<Self> {
-        let socket = session.join(SNAPSHOT_SOCKET);
-        // A supervisor before this one may have left its socket.
-        let _ = fs::remove_file(&socket);
-        Ok(Self(UnixListener::bind(&socket)?))
+        super::bind(&session.join(SNAPSHOT_SOCKET)).map(Self)
     }
 
     /// Takes the connection of the snapshot that the worker has announced; `Err` says for the user why
