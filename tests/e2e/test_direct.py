@@ -55,6 +55,35 @@ def test_what_cannot_be_kept_is_told_with_the_place_and_the_next_step(kernel):
     kernel.run("{ let closure = |x: i32| x + 1; println!(\"{}\", closure(1)); }").expect_ok()
 
 
+def test_a_variable_that_is_moved_and_set_again_stays(kernel):
+    kernel.run('let mut chain = String::from("a"); let mut list = vec![1, 2];').expect_ok()
+    kernel.run('chain = chain + "b"; list = list.into_iter().map(|x| x * 2).collect();').expect_ok()
+    assert kernel.run("(chain, list)").expect_ok().result == '("ab", [2, 4])'
+
+
+def test_variables_may_have_capital_names(kernel):
+    kernel.run("let X = vec![1.0, 2.0]; let (Q, mut W) = (1, 0.5);").expect_ok()
+    assert kernel.run("W += 1.0; (X.len(), Q, W)").expect_ok().result == "(2, 1, 1.5)"
+    kernel.run("let Some(first) = X.first().copied() else { panic!() };").expect_ok()
+    assert kernel.run("first").expect_ok().result == "1.0"
+
+
+def test_a_type_in_a_module_that_is_defined_anew_lets_go_of_its_variables(kernel):
+    kernel.run("mod inner { pub struct S { pub x: i32 } }").expect_ok()
+    kernel.run("let of_inner = inner::S { x: 1 };").expect_ok()
+    anew = kernel.run("mod inner { pub struct S { pub x: String } }\n1")
+    assert "`of_inner` was defined anew" in anew.expect_ok().stream("stderr")
+    assert kernel.run("of_inner.x").reply["content"]["ename"] == "E0425"
+
+
+def test_a_type_defined_anew_in_evcxrs_way_lets_go_of_its_variables(kernel):
+    kernel.run(":help\nstruct Config { a: i32 }", timeout=60).expect_ok()
+    kernel.run("let config = Config { a: 1 };").expect_ok()
+    anew = kernel.run(":help\nstruct Config { name: String, a: i32 }", timeout=60).expect_ok()
+    assert "`config` was defined anew" in anew.stream("stderr")
+    assert kernel.run("config.a").reply["content"]["ename"] == "E0425"
+
+
 def test_a_moved_variable_is_gone_unless_its_cell_failed(kernel):
     kernel.run('let text = String::from("moved"); let other = String::from("stays");').expect_ok()
     kernel.run("let taken = text;").expect_ok()

@@ -218,7 +218,10 @@ struct This<'a> {
 impl Evaluation {
     fn run_directly(&mut self, cell: &Cell, code: &str, count: u32) -> Result<(), CellError> {
         for _ in 0..ATTEMPTS {
-            let ready = self.compile(cell, code, count)?;
+            let Some(ready) = self.compile(cell, code, count)? else {
+                self.asynchronous = true;
+                return self.run_by_evcxr(code, count).map(drop);
+            };
             let this = This { cell, code, count };
             let lost = if let Some(library) = &ready.library {
                 self.carry_out(library, &ready, &this)?
@@ -240,7 +243,14 @@ impl Evaluation {
         ))
     }
 
-    fn compile(&mut self, cell: &Cell, code: &str, count: u32) -> Result<Box<Ready>, CellError> {
+    /// Compiles a cell; `None` when it waits for something, which only evcxr brings a runtime for. A
+    /// macro may hide that until then.
+    fn compile(
+        &mut self,
+        cell: &Cell,
+        code: &str,
+        count: u32,
+    ) -> Result<Option<Box<Ready>>, CellError> {
         let started = Instant::now();
         self.interrupter.enter(Phase::Compiles);
         let busy = self.outlet.publisher().map(Busy::compiling);
@@ -255,7 +265,12 @@ impl Evaluation {
                 for notice in &ready.notices {
                     self.outlet.stream(Stream::Stderr, &format!("{notice}\n"));
                 }
-                Ok(ready)
+                Ok(Some(ready))
+            }
+            Outcome::Refused { errors, .. }
+                if errors.iter().any(|error| error.number() == "E0728") =>
+            {
+                Ok(None)
             }
             Outcome::Refused { source, errors } => {
                 Err(errors::from_rustc(code, count, &source, &errors))
@@ -369,6 +384,7 @@ impl Evaluation {
         let (code, level) = take_optimisation(code)?;
         let (library, text) = (self.library.clone(), code.clone());
         let clears = code.lines().any(|line| line.trim() == ":clear");
+        self.let_go_of_outdated(&Cell::parse(&without_commands(&code)));
         let busy = self
             .outlet
             .publisher()
@@ -424,6 +440,25 @@ impl Evaluation {
             }
             Err(error) => Err(errors::plain("EvaluationError", &error.to_string())),
         }
+    }
+
+    /// Lets go of the variables whose types a cell is about to define anew: evcxr would read their
+    /// memory as the new type.
+    fn let_go_of_outdated(&mut self, cell: &Cell) {
+        let changed = self.program.items.clone().define(&cell.items);
+        let outdated = self.program.outdated(&changed);
+        if outdated.is_empty() {
+            return;
+        }
+        let mut after = self.program.clone();
+        for name in outdated {
+            let line = format!("{}\n", direct::outdated(&name));
+            self.outlet.stream(Stream::Stderr, &line);
+            after.variables.remove(&name);
+            after.forgotten.push(name);
+        }
+        self.analyst.tell(&Cell::default(), &self.program, &after);
+        self.program = after;
     }
 
     /// Takes over what evcxr knows of the variables after a cell of its own.

@@ -93,7 +93,7 @@ impl Cell {
         }
         if let Some(statement) = ast::LetStmt::cast(node.clone()) {
             if let Some(pattern) = statement.pat() {
-                for binding in bindings(pattern.syntax()) {
+                for binding in bindings(pattern.syntax(), statement.let_else().is_some()) {
                     self.first_binding
                         .entry(binding.name.clone())
                         .or_insert(binding.place.start);
@@ -146,14 +146,17 @@ pub fn range_of(node: &SyntaxNode) -> Range<usize> {
     start..usize::from(range.end()).saturating_sub(BEFORE.len())
 }
 
-/// The names that a pattern binds. A capitalised name without more is a constant, as `None` is.
-fn bindings(pattern: &SyntaxNode) -> impl Iterator<Item = Binding> {
-    pattern.descendants().filter_map(|node| {
+/// The names that a pattern binds. In one that may fail, a capitalised name without more is a
+/// constant, as `None` is.
+fn bindings(pattern: &SyntaxNode, may_fail: bool) -> impl Iterator<Item = Binding> {
+    pattern.descendants().filter_map(move |node| {
         let binding = ast::IdentPat::cast(node)?;
         let name = binding.name()?;
         let text = name.text().to_string();
-        let is_constant =
-            binding.at_token().is_none() && text.starts_with(|first: char| first.is_uppercase());
+        let is_constant = may_fail
+            && binding.at_token().is_none()
+            && binding.mut_token().is_none()
+            && text.starts_with(|first: char| first.is_uppercase());
         (!is_constant).then(|| Binding {
             name: text,
             mutable: binding.mut_token().is_some(),

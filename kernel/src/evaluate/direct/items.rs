@@ -42,7 +42,11 @@ pub enum Kind {
     Type { name: String },
     /// A trait, with the names by which its methods are called.
     Trait { name: String, methods: Vec<String> },
-    /// A function, constant, static or module.
+    /// A module: types in it are named through it.
+    Module { name: String },
+    /// A constant, which an array's length may be.
+    Constant { name: String },
+    /// A function or static.
     Value { name: String },
     /// A macro.
     Macro { name: String },
@@ -73,9 +77,23 @@ impl Item {
             Kind::Import { name }
             | Kind::Type { name }
             | Kind::Trait { name, .. }
+            | Kind::Module { name }
+            | Kind::Constant { name }
             | Kind::Value { name } => Some(name),
             _ => None,
         }
+    }
+
+    /// Whether a type's layout, or what a trait object is called by, may follow from it.
+    fn shapes_types(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Import { .. }
+                | Kind::Type { .. }
+                | Kind::Trait { .. }
+                | Kind::Module { .. }
+                | Kind::Constant { .. }
+        )
     }
 
     fn is_replaced_by(&self, new: &Self) -> bool {
@@ -107,9 +125,11 @@ impl Item {
     fn is_wanted(&self, words: &HashSet<String>, local: &HashSet<&str>) -> bool {
         match &self.kind {
             Kind::Import { .. } | Kind::Glob | Kind::Other => true,
-            Kind::Type { name } | Kind::Value { name } | Kind::Macro { name } => {
-                words.contains(name)
-            }
+            Kind::Type { name }
+            | Kind::Module { name }
+            | Kind::Constant { name }
+            | Kind::Value { name }
+            | Kind::Macro { name } => words.contains(name),
             Kind::Trait { name, methods } => {
                 words.contains(name) || methods.iter().any(|method| words.contains(method))
             }
@@ -154,13 +174,13 @@ pub fn read(item: &ast::Item, code: &str, range: Range<usize>) -> Vec<Item> {
         ast::Item::Fn(it) => Kind::Value {
             name: name(it.name()),
         },
-        ast::Item::Const(it) if it.name().is_some() => Kind::Value {
+        ast::Item::Const(it) if it.name().is_some() => Kind::Constant {
             name: name(it.name()),
         },
         ast::Item::Static(it) => Kind::Value {
             name: name(it.name()),
         },
-        ast::Item::Module(it) => Kind::Value {
+        ast::Item::Module(it) => Kind::Module {
             name: name(it.name()),
         },
         ast::Item::MacroRules(it) => Kind::Macro {
@@ -255,29 +275,48 @@ pub struct Items {
 
 impl Items {
     /// Adds a cell's definitions, which replace those of the same names. Gives the names of types
-    /// that are not what they were.
+    /// that are not what they were, and of modules with such types.
     pub fn define(&mut self, new: &[Item]) -> HashSet<String> {
-        let mut changed = HashSet::new();
         let before: Vec<Item> = self.all.clone();
-        for item in new {
-            if let (Kind::Type { name } | Kind::Trait { name, .. }, Some(old)) = (
-                &item.kind,
-                before.iter().find(|old| old.is_replaced_by(item)),
-            ) && !same_tokens(&old.text, &item.text)
-            {
-                changed.insert(name.clone());
-            }
-        }
+        let is_new = |item: &&Item| {
+            let old = before.iter().find(|old| old.is_replaced_by(item));
+            item.shapes_types() && old.is_some_and(|old| !same_tokens(&old.text, &item.text))
+        };
+        let mut changed: HashSet<String> = new
+            .iter()
+            .filter(is_new)
+            .filter_map(Item::name)
+            .map(str::to_owned)
+            .collect();
         self.all
             .retain(|old| !new.iter().any(|item| old.is_replaced_by(item)));
-        self.drop_impls_of(&changed, &before);
         self.all.extend(new.iter().cloned());
+        self.drop_impls_of(&self.types_among(&changed), &before, new.len());
         self.spread(&mut changed);
-        changed
+        self.types_among(&changed)
+    }
+
+    /// Those of the names by which a variable's type is spelt.
+    fn types_among(&self, names: &HashSet<String>) -> HashSet<String> {
+        let is_spelt = |kind: &Kind| {
+            matches!(
+                kind,
+                Kind::Type { .. } | Kind::Trait { .. } | Kind::Module { .. }
+            )
+        };
+        self.all
+            .iter()
+            .filter(|item| is_spelt(&item.kind))
+            .filter_map(Item::name)
+            .filter(|name| names.contains(*name))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// What a cell implemented for a type goes when another cell defines the type in another way.
-    fn drop_impls_of(&mut self, changed: &HashSet<String>, before: &[Item]) {
+    fn drop_impls_of(&mut self, changed: &HashSet<String>, before: &[Item], new: usize) {
+        let kept = self.all.len() - new;
+        let new = self.all.split_off(kept);
         for name in changed {
             let cells: Vec<u32> = before
                 .iter()
@@ -295,6 +334,7 @@ impl Items {
                 !(same_cell && words(header).any(|word| word == name))
             });
         }
+        self.all.extend(new);
     }
 
     /// A type that contains a changed one has changed.
@@ -306,12 +346,11 @@ impl Items {
             let more: Vec<String> = self
                 .all
                 .iter()
-                .filter_map(|item| match &item.kind {
-                    Kind::Type { name } if !changed.contains(name) => Some((name, item)),
-                    _ => None,
-                })
+                .filter(|item| item.shapes_types())
+                .filter_map(|item| Some((item.name()?, item)))
+                .filter(|(name, _)| !changed.contains(*name))
                 .filter(|(_, item)| changed.iter().any(|word| item.words.contains(word)))
-                .map(|(name, _)| name.clone())
+                .map(|(name, _)| name.to_owned())
                 .collect();
             if more.is_empty() {
                 return;
@@ -354,6 +393,8 @@ impl Items {
             Kind::Import { name }
             | Kind::Type { name }
             | Kind::Trait { name, .. }
+            | Kind::Module { name }
+            | Kind::Constant { name }
             | Kind::Value { name }
             | Kind::Macro { name } => Some(name.as_str()),
             Kind::Glob | Kind::Impl { .. } | Kind::Other => None,

@@ -103,9 +103,7 @@ fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outc
             .variables
             .insert(binding.name, Variable { type_name, mutable });
     }
-    let outdated = draft.outdated.iter().map(|name| {
-        format!("the type of the variable `{name}` was defined anew: the variable is gone")
-    });
+    let outdated = draft.outdated.iter().map(|name| outdated(name));
     let unnameable = plan.unnameable.iter().map(|name| {
         format!("the type of the variable `{name}` has no name that a cell can use: the variable is gone")
     });
@@ -121,6 +119,11 @@ fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outc
         consumed: draft.consumed,
         notices: outdated.chain(unnameable).collect(),
     }))
+}
+
+/// What the user is told of a variable whose type is not what it was.
+pub fn outdated(name: &str) -> String {
+    format!("the type of the variable `{name}` was defined anew: the variable is gone")
 }
 
 /// A closure's type is known to the cell that wrote it alone.
@@ -172,10 +175,18 @@ fn unkept(draft: &Draft, cell: &Cell, errors: &[Diagnostic]) -> Option<Outcome> 
 /// Leaves out what the compiler stumbles over in the lines that are not the user's. Says whether
 /// that changed anything.
 fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
-    let before = (plan.moved.len(), plan.unnameable.len(), plan.all_items);
+    let size = |plan: &Plan| {
+        let names = plan.moved.len() + plan.unnameable.len() + plan.inside.len();
+        (names, plan.all_items)
+    };
+    let before = size(plan);
     for error in errors {
         for range in error.primary() {
             match (draft.source.origin(range.start), error.number()) {
+                // Moved, and perhaps set again, which the cell's own code sees.
+                (Origin::Put(name), "E0382")
+                    if draft.new.iter().all(|new| new.name != *name)
+                        && plan.inside.insert(name.clone()) => {}
                 // Moved, never set, or gone out of scope.
                 (Origin::Put(name), "E0382" | "E0381" | "E0425" | "E0505") => {
                     plan.moved.insert(name.clone());
@@ -187,7 +198,7 @@ fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
             }
         }
     }
-    let after = (plan.moved.len(), plan.unnameable.len(), plan.all_items);
+    let after = size(plan);
     if before == after && draft.is_partial {
         plan.all_items = true;
         return true;

@@ -46,6 +46,8 @@ pub struct Program {
 pub struct Plan {
     /// Variables that the cell moved: they are not there any more when it ends.
     pub moved: HashSet<String>,
+    /// Variables that the cell moved and set again: they are put back by its own code.
+    pub inside: HashSet<String>,
     /// Variables whose type the compiler cannot be told.
     pub unnameable: HashSet<String>,
     /// Whether all definitions go in, rather than those the cell names.
@@ -100,7 +102,7 @@ impl Program {
                 || cell.variables.iter().any(|binding| binding.name == *name)
         };
         after.variables.retain(|name, _| !is_gone(name));
-        let consumed = |name: &&String| is_gone(name);
+        let consumed = |name: &&String| is_gone(name) || plan.inside.contains(*name);
         Draft {
             source,
             after,
@@ -132,7 +134,7 @@ impl Program {
     }
 
     /// Variables whose type speaks of a changed one. A value behind `dyn Any` may be of any type.
-    fn outdated(&self, changed: &HashSet<String>) -> Vec<String> {
+    pub fn outdated(&self, changed: &HashSet<String>) -> Vec<String> {
         if changed.is_empty() {
             return Vec::new();
         }
@@ -186,7 +188,7 @@ let __warmcell = unsafe {{ &mut *__warmcell_store }};"
     source.glue("::std::result::Result::Ok(())\n});");
     for name in parts.used {
         let replaced = parts.cell.variables.iter().any(|new| new.name == *name);
-        if !replaced && !parts.plan.moved.contains(name) {
+        if !replaced && !parts.plan.moved.contains(name) && !parts.plan.inside.contains(name) {
             put(&mut source, name, None);
         }
     }
@@ -279,6 +281,11 @@ fn write_statements(source: &mut Generated, parts: &Parts<'_>) {
             ").__warmcell_ref().evcxr_display();",
         );
     }
+    for name in parts.used {
+        if parts.plan.inside.contains(name) && !parts.plan.moved.contains(name) {
+            put(source, name, None);
+        }
+    }
     let stays = |binding: &&Binding| !parts.plan.moved.contains(&binding.name);
     for (index, binding) in cell.variables.iter().filter(stays).enumerate() {
         put(source, &binding.name, Some(index));
@@ -368,6 +375,27 @@ mod tests {
         let anew = draft(&program, "let b = f()?; b", &Plan::default());
         assert!(anew.consumed.is_empty() && !anew.uses_variables);
         assert!(!anew.source.text.contains("take_variable"));
+    }
+
+    #[test]
+    fn a_variable_goes_when_what_its_type_is_made_of_changes() {
+        let items = "mod m { pub struct S; }\nconst N: usize = 2;\nstruct A([u8; N]);\n\
+                     use std::collections::HashMap as Map;\nstruct G { map: Map<i32, i32> }\n\
+                     trait T { fn a(&self) -> A; }\nfn f() {}";
+        let variables = [
+            ("s", "m::S"),
+            ("a", "A"),
+            ("g", "std::vec::Vec<G>"),
+            ("t", "std::boxed::Box<dyn T>"),
+            ("map", "std::collections::HashMap<i32, i32>"),
+        ];
+        let program = with(&variables, items);
+        let outdated = |code| draft(&program, code, &Plan::default()).outdated;
+        assert_eq!(outdated("mod m { pub struct S { x: i32 } }"), ["s"]);
+        assert_eq!(outdated("const N: usize = 3;"), ["a", "t"]);
+        assert_eq!(outdated("use std::collections::BTreeMap as Map;"), ["g"]);
+        assert!(outdated(items).is_empty());
+        assert!(outdated("fn f() -> i32 { 1 }").is_empty());
     }
 
     #[test]
