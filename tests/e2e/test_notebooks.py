@@ -33,6 +33,15 @@ def printed(cell):
     return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout")
 
 
+@pytest.fixture(scope="module")
+def tokenizer_cells():
+    """The executed code cells of the notebook on tokenizers and templates."""
+    folder = ROOT / "notebooks"
+    notebook = nbformat.read(folder / "tokenizers.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def test_no_cell_fails(cells):
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
@@ -72,7 +81,7 @@ def test_the_joke_is_a_value(cells):
     assert "tokens/s" in data(joke, "text/plain")[0]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", [*NOTEBOOKS, "tokenizers.ipynb"])
 def test_a_notebook_is_stored_without_outputs(name):
     notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     nbformat.validate(copy.deepcopy(notebook))
@@ -109,3 +118,29 @@ def test_run_shows_the_failing_cell_and_exits_with_one(tmp_path):
     assert "deliberate" in run.stdout and "cell 2 failed: panic" in run.stderr
     assert "never" not in run.stdout
     assert (tmp_path / ".warmcell/fails.executed.ipynb").exists()
+
+
+def test_tokens_and_comparisons_show_as_tables(tokenizer_cells):
+    for code in ["let text =", "compare_tokenizers"]:
+        [html] = data(find(tokenizer_cells, code), "text/html")
+        assert "<table" in html and "<script" not in html
+    [card] = data(tokenizer_cells[0], "text/plain")
+    assert "49152 tokens" in card
+
+
+def test_a_stream_holds_back_what_is_no_character_yet(tokenizer_cells):
+    [text] = data(find(tokenizer_cells, "decode_stream"), "text/plain")
+    assert '""' in text and "🧑" in text and "�" not in text
+
+
+def test_an_added_token_is_one_and_foreign_to_the_other_tokenizer(tokenizer_cells):
+    [text] = data(find(tokenizer_cells, "compare_tokenizers"), "text/plain")
+    assert "Warmcell" in text
+    assert "another tokenizer" in printed(find(tokenizer_cells, "unwrap_err()"))
+
+
+def test_a_template_writes_refuses_and_describes_functions(tokenizer_cells):
+    assert "[user] And of Korea?\n" in printed(find(tokenizer_cells, "[{{ message.role }}]"))
+    refusal = printed(find(tokenizer_cells, "let picky"))
+    assert "refuses message 0: no system message, please" in refusal and "^^^" in refusal
+    assert '"enum": [\n' in printed(find(tokenizer_cells, "tool! {"))

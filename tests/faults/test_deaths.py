@@ -87,6 +87,37 @@ def test_a_death_is_told_and_undone(kernel, name):
     assert kernel.run("later()").expect_ok().result == "7"
 
 
+@pytest.mark.parametrize("failure", ['panic!("oh");', '"x".parse::<i32>()?;'])
+def test_a_failed_cell_that_moved_a_variable_is_undone(kernel, failure):
+    kernel.run(BEFORE).expect_ok()
+    outcome = kernel.run(DAMAGE + failure)
+    assert outcome.reply["content"]["ename"] in {"panic", "ParseIntError"}
+    assert "as they were before the cell" in outcome.traceback
+    assert kernel.run(STATE).expect_ok().result == UNCHANGED
+    for undefined in ["unborn()", "Unborn"]:
+        assert kernel.run(undefined).status == "error", f"{undefined} is still defined"
+
+
+def test_what_a_panic_left_half_changed_is_undone(kernel):
+    kernel.run("let mut half = vec![1];").expect_ok()
+    assert kernel.run('half.push(2); panic!("half way");').status == "error"
+    assert kernel.run("half").expect_ok().result == "[1]"
+
+
+def test_an_error_value_keeps_the_work_that_was_done(kernel):
+    """As in Python; and a variable that the cell was to make anew has its old value, not the cell a
+    reason to lose what runs beside it."""
+    kernel.run(
+        'let (beat, beats) = std::sync::mpsc::channel::<u32>(); let mut done = Vec::<u32>::new(); let answer = "old".to_owned();'
+        " std::thread::spawn(move || (0..).try_for_each(|n| {"
+        " std::thread::sleep(std::time::Duration::from_millis(20)); beat.send(n) }));"
+    ).expect_ok()
+    outcome = kernel.run('done.push(beats.recv()?); fn unborn() {} let answer = std::fs::read_to_string("nowhere")?;')
+    assert outcome.status == "error"
+    assert kernel.run("(done.len(), answer, beats.recv().is_ok())").expect_ok().result == '(1, "old", true)'
+    assert kernel.run("unborn()").status == "error"
+
+
 def test_a_panic_in_a_thread_ends_the_thread_alone(kernel):
     kernel.run(BEFORE).expect_ok()
     outcome = kernel.run(
@@ -142,6 +173,20 @@ def test_the_user_is_told_which_threads_are_lost(kernel):
     assert kernel.run("ticker.is_finished()", timeout=30).status in {"ok", "error"}
     kernel.run("ticker.join().is_ok()", timeout=30)
     assert kernel.run(STATE).expect_ok().result == UNCHANGED
+
+
+def test_asynchronous_cells_work_after_their_runtime_was_lost(kernel):
+    pause = "tokio::time::sleep(std::time::Duration::from_millis(5)).await;"
+    kernel.run(BEFORE).expect_ok()
+    kernel.run(
+        ':dep tokio = { version = "1", features = ["rt-multi-thread", "time", "macros"] }\n' + pause, timeout=300
+    ).expect_ok()
+    kernel.run("let task = tokio::spawn(async { loop { " + pause + " } });", timeout=60).expect_ok()
+    assert "`tokio-rt-worker`" in kernel.run("std::process::abort();", timeout=60).traceback
+    assert kernel.run(pause + ' "slept"', timeout=60).expect_ok().result == '"slept"'
+    # The task is gone with its runtime: its handle errs or ends, and takes nothing along.
+    kernel.run("task.abort();", timeout=60)
+    assert kernel.run(STATE, timeout=60).expect_ok().result == UNCHANGED
 
 
 def test_output_works_after_a_thread_that_held_it_was_lost(kernel):

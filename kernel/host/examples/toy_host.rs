@@ -19,7 +19,8 @@ use wire::{
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
-    text::{Encoding, RenderedChat, Token},
+    text::{ChatMessage, Encoding, RenderedChat, TemplateOptions, Token},
+    tokenize::{EncodedRow, TokenizerAnswer, TokenizerCall},
 };
 
 /// Milliseconds of idleness after which the toy leaves.
@@ -69,36 +70,20 @@ impl Serve for Toy {
 
     fn handle(&self, request: Request, _: &HubVariables, cancel: &Self::Cancel, sink: Sink<'_>) {
         let answer = match request {
-            Request::LoadTokenizer(source) => Ok(Response::Tokenizer(tokenizer(&source.repo))),
+            Request::LoadTokenizer(source) => {
+                Ok(Response::Tokenizer(Box::new(tokenizer(&source.repo))))
+            }
             Request::LoadModel(spec) => self.load(&spec, sink).map(Response::Model),
-            Request::Encode { texts, .. } => Ok(Response::Encodings(
-                texts.iter().map(|text| encode(text)).collect(),
-            )),
-            Request::Decode { sequences, .. } => Ok(Response::Texts(
-                sequences.iter().map(|ids| decode(ids)).collect(),
-            )),
+            Request::Tokenize { call, .. } => tokenize(call).map(Response::Tokenize),
             Request::ApplyChatTemplate {
-                messages, options, ..
+                conversations,
+                options,
+                ..
             } => {
-                let lines = messages.iter().map(|message| {
-                    format!(
-                        "<{}>{}\n",
-                        message.role,
-                        message.content.as_str().unwrap_or_default()
-                    )
-                });
-                let mut text: String = lines.collect();
-                if options.add_generation_prompt {
-                    text.push_str("<assistant>");
-                }
-                let encoding = encode(&text);
-                let add_generation_prompt = options.add_generation_prompt;
-                Ok(Response::Chat(RenderedChat {
-                    messages,
-                    text,
-                    encoding,
-                    add_generation_prompt,
-                }))
+                let chats = conversations
+                    .into_iter()
+                    .map(|messages| chat(messages, &options));
+                Ok(Response::Chats(chats.collect()))
             }
             Request::Generate {
                 model,
@@ -255,6 +240,49 @@ fn generate(
     }
 }
 
+/// A line for each message.
+fn chat(messages: Vec<ChatMessage>, options: &TemplateOptions) -> RenderedChat {
+    let lines = messages.iter().map(|message| {
+        let content = message.content.as_str().unwrap_or_default();
+        format!("<{}>{content}\n", message.role)
+    });
+    let mut text: String = lines.collect();
+    if options.add_generation_prompt {
+        text.push_str("<assistant>");
+    }
+    let encoding = encode(&text);
+    let input_ids: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
+    RenderedChat {
+        inputs: EncodedRow {
+            attention_mask: vec![1; input_ids.len()],
+            input_ids,
+            ..EncodedRow::default()
+        },
+        encoding,
+        add_generation_prompt: options.add_generation_prompt,
+        messages,
+        text,
+        ..RenderedChat::default()
+    }
+}
+
+fn tokenize(call: TokenizerCall) -> Result<TokenizerAnswer, Failure> {
+    match call {
+        TokenizerCall::Tokens { inputs, .. } => {
+            let encodings = inputs.iter().map(|input| encode(&input.text));
+            Ok(TokenizerAnswer::Encodings(encodings.collect()))
+        }
+        TokenizerCall::Decode { sequences, .. } => {
+            let texts = sequences.iter().map(|ids| decode(&ids.0));
+            Ok(TokenizerAnswer::Texts(texts.collect()))
+        }
+        other => Err(Failure::new(
+            FailureKind::Unsupported,
+            format!("the toy cannot do this: {other:?}"),
+        )),
+    }
+}
+
 fn encode(text: &str) -> Encoding {
     let tokens = text.char_indices().map(|(start, character)| {
         let bytes = (start as u32, (start + character.len_utf8()) as u32);
@@ -281,12 +309,9 @@ fn tokenizer(name: &str) -> TokenizerInfo {
         name: name.to_owned(),
         model: "characters".to_owned(),
         vocab_size: 0x11_0000,
-        bos_token: None,
-        eos_token: None,
-        pad_token: None,
-        unk_token: None,
         has_chat_template: true,
         fingerprint: if name == "other" { "other" } else { "toy" }.to_owned(),
+        ..Default::default()
     }
 }
 

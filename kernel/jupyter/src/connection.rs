@@ -50,7 +50,8 @@ pub(crate) fn read(path: &Path) -> Result<ConnectionInfo, Error> {
 /// Whether nobody else can read the key in a file: it is closed to others, or its folder is.
 fn is_private(path: &Path) -> io::Result<bool> {
     let path = fs::canonicalize(path)?;
-    let is_closed = |path: &Path| Ok(fs::metadata(path)?.mode() & 0o077 == 0);
+    let of_others = |mode: u32| mode & 0o077;
+    let is_closed = |path: &Path| Ok(of_others(fs::metadata(path)?.mode()) == 0);
     match path.parent() {
         Some(folder) => Ok(is_closed(&path)? || is_closed(folder)?),
         None => is_closed(&path),

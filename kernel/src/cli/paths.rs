@@ -29,13 +29,11 @@ pub fn embedded_model(data: &Path) -> PathBuf {
 
 /// Jupyter's own folder for this user, as `jupyter_core` finds it on Linux.
 pub fn jupyter_data_dir() -> Result<PathBuf> {
-    match non_empty("JUPYTER_DATA_DIR") {
-        Some(folder) => Ok(folder),
-        None => {
-            let data_home = place::data_home(|name| env::var_os(name)).ok_or_else(no_home)?;
-            Ok(data_home.join("jupyter"))
-        }
+    if let Some(folder) = non_empty("JUPYTER_DATA_DIR") {
+        return Ok(folder);
     }
+    let data_home = place::data_home(|name| env::var_os(name)).ok_or_else(no_home)?;
+    Ok(data_home.join("jupyter"))
 }
 
 /// The first executable of this name on the `PATH`.

@@ -3,7 +3,7 @@
 use display::{RichDisplay, Table};
 use jupyter::CellError;
 
-use super::{Call, Command, Commands, Form, error, nothing};
+use super::{Call, Command, Commands, Form, Notebook, error, nothing};
 
 pub(super) const COMMAND: Command = Command {
     name: "deps",
@@ -24,7 +24,7 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let added = commands
         .notebook
         .ready()
-        .map(|notebook| notebook.dependencies())
+        .map(Notebook::dependencies)
         .unwrap_or_default();
     let own = (
         "warmcell".to_owned(),

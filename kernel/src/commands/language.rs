@@ -164,28 +164,28 @@ impl Commands {
         cell: &Cell,
         out: &Publisher,
     ) -> Result<(), CellError> {
-        let Some(command) = super::find(written.name) else {
+        let Some(asked) = super::find(written.name) else {
             return Err(unknown(written.name));
         };
-        match (command.form, body) {
+        match (asked.form, body) {
             (Form::Line, Some(_)) => {
-                return Err(error::usage(command, "it has no form with `%%`"));
+                return Err(error::usage(asked, "it has no form with `%%`"));
             }
             (Form::Cell, None) => {
                 let complaint = "it takes the rest of the cell, and begins with `%%`";
-                return Err(error::usage(command, complaint));
+                return Err(error::usage(asked, complaint));
             }
             _ => {}
         }
-        let call = Call {
-            command,
+        let this = Call {
+            command: asked,
             arguments: written.arguments,
             start: written.start,
             body,
             cell,
             out,
         };
-        (command.run)(self, &call)
+        (asked.run)(self, &this)
     }
 }
 

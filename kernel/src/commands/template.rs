@@ -48,8 +48,10 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         other => other?,
     };
     match response {
-        Response::Chat(chat) => {
-            call.out.display(chat.bundle(), None);
+        Response::Chats(chats) => {
+            for chat in chats {
+                call.out.display(chat.bundle(), None);
+            }
             Ok(())
         }
         _ => Err(host::unexpected()),
@@ -62,8 +64,8 @@ fn render(
     messages: &[ChatMessage],
 ) -> Result<Response, CellError> {
     let request = Request::ApplyChatTemplate {
-        tokenizer: ModelSource::new(model),
-        messages: messages.to_vec(),
+        tokenizer: ModelSource::new(model).into(),
+        conversations: vec![messages.to_vec()],
         options: TemplateOptions {
             add_generation_prompt: true,
             ..TemplateOptions::default()

@@ -5,6 +5,7 @@ use jupyter::CellError;
 use wire::{
     host::{Request, Response},
     model::ModelSource,
+    tokenize::{EncodeOptions, TokenizerAnswer, TokenizerCall},
 };
 
 use super::{Call, Command, Commands, Form, error, host};
@@ -34,13 +35,15 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         }
         _ => return Err(error::usage(call.command, "it needs a model and a text")),
     };
-    let request = Request::Encode {
-        tokenizer: ModelSource::new(model),
-        texts: vec![text.to_owned()],
-        add_special_tokens: true,
+    let request = Request::Tokenize {
+        tokenizer: ModelSource::new(model).into(),
+        call: TokenizerCall::Tokens {
+            inputs: vec![text.into()],
+            options: EncodeOptions::default(),
+        },
     };
     match host::ask(commands, request, &mut |_| {})? {
-        Response::Encodings(encodings) => {
+        Response::Tokenize(TokenizerAnswer::Encodings(encodings)) => {
             for encoding in encodings {
                 call.out.display(encoding.bundle(), None);
             }

@@ -50,8 +50,18 @@ struct Evcxr {
     open: Box<dyn Fn() -> Result<CommandContext> + Send>,
     context: Result<CommandContext>,
     /// What it has not been told yet.
-    untold: Vec<String>,
+    untold: Vec<Report>,
 }
+
+/// What a cell has defined, for evcxr.
+struct Report {
+    code: String,
+    /// How often it has not been taken over: an interrupt may have ended the compiler.
+    failures: u32,
+}
+
+/// A report that evcxr does not take over this often, it does not understand.
+const ATTEMPTS: u32 = 3;
 
 impl Evcxr {
     /// Opens it again when that failed, as it does when an interrupt ends what it has started.
@@ -63,9 +73,16 @@ impl Evcxr {
         let Ok(context) = &mut self.context else {
             return;
         };
-        for code in self.untold.drain(..) {
-            let told = catch_unwind(AssertUnwindSafe(|| context.execute(&code)));
-            if !matches!(told, Ok(Ok(_))) {
+        for mut report in std::mem::take(&mut self.untold) {
+            let told = catch_unwind(AssertUnwindSafe(|| context.execute(&report.code)));
+            if matches!(told, Ok(Ok(_))) {
+                continue;
+            }
+            report.failures += 1;
+            if report.failures < ATTEMPTS {
+                self.untold.push(report);
+            } else {
+                let code = report.code;
                 tracing::warn!(%code, "evcxr does not take over what a cell has defined");
             }
         }
@@ -155,7 +172,7 @@ impl Analyst {
             return;
         };
         let task: Task = Box::new(move |evcxr| {
-            evcxr.untold.push(code);
+            evcxr.untold.push(Report { code, failures: 0 });
             if evcxr.context.is_ok() {
                 evcxr.open();
             }

@@ -15,7 +15,7 @@ use wire::cell::CellFailure;
 
 use crate::runner::{
     CONTROL_SOCKET, Usage,
-    messages::{CellEnd, CellStatus, Channel, ControlOrder, ControlReply, RunEnd},
+    messages::{CellEnd, CellStatus, Channel, ControlOrder, ControlReply, RollBack, RunEnd},
 };
 
 /// The supervisor binds its socket within milliseconds; a loaded machine may take longer.
@@ -114,11 +114,17 @@ impl Control {
     ///
     /// # Errors
     /// There is no supervisor any more.
-    pub fn run(&mut self, library: &Path, function: &str) -> io::Result<RunEnd> {
+    pub fn run(
+        &mut self,
+        library: &Path,
+        function: &str,
+        roll_back: RollBack,
+    ) -> io::Result<RunEnd> {
         let library = library.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
         let order = ControlOrder::Run {
             library: library.to_owned(),
             function: function.to_owned(),
+            roll_back,
         };
         match self.ask(&order) {
             Ok(ControlReply::Ended(end)) => Ok(end),
@@ -140,6 +146,11 @@ impl Control {
     /// nothing when none runs.
     pub fn end_cell(&mut self) -> io::Result<()> {
         self.ask(&ControlOrder::EndCell).map(drop)
+    }
+
+    /// Forgets all variables.
+    pub fn forget(&mut self) -> io::Result<()> {
+        self.ask(&ControlOrder::Forget).map(drop)
     }
 
     /// Sets the bytes of memory that the cells may take, their snapshot included, or takes the limit

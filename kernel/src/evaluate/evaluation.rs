@@ -188,12 +188,15 @@ impl Evaluation {
         }
         let is_command =
             |line: &str| line.trim_start().starts_with(':') && !line.trim_start().starts_with("::");
-        if code.lines().any(is_command) {
-            return self.run_by_evcxr(code, count);
-        }
-        let cell = Cell::parse(code);
-        if cell.obstacle.is_some() || self.asynchronous && direct::speaks_of_tasks(code) {
-            self.asynchronous |= cell.obstacle == Some(direct::Obstacle::Await);
+        let has_commands = code.lines().any(is_command);
+        let cell = if has_commands {
+            Cell::parse(&without_commands(code))
+        } else {
+            Cell::parse(code)
+        };
+        self.asynchronous |= cell.obstacle == Some(direct::Obstacle::Await);
+        let has_tasks = self.asynchronous && direct::speaks_of_tasks(code);
+        if has_commands || cell.obstacle.is_some() || has_tasks {
             return self.run_by_evcxr(code, count);
         }
         if cell.is_empty() {
@@ -216,12 +219,12 @@ impl Evaluation {
     fn run_directly(&mut self, cell: &Cell, code: &str, count: u32) -> Result<(), CellError> {
         for _ in 0..ATTEMPTS {
             let ready = self.compile(cell, code, count)?;
-            let lost = match &ready.library {
-                Some(library) => self.carry_out(library, &ready, &This { cell, code, count })?,
-                None => {
-                    self.settle(&ready, &This { cell, code, count });
-                    Vec::new()
-                }
+            let this = This { cell, code, count };
+            let lost = if let Some(library) = &ready.library {
+                self.carry_out(library, &ready, &this)?
+            } else {
+                self.settle(&ready, &this);
+                Vec::new()
             };
             if lost.is_empty() {
                 self.analyst.load();
@@ -276,7 +279,7 @@ impl Evaluation {
     ) -> Result<Vec<String>, CellError> {
         let started = Instant::now();
         self.interrupter.enter(Phase::Runs);
-        let run = self.control.run(library, FUNCTION);
+        let run = self.control.run(library, FUNCTION, ready.roll_back);
         self.times.ran(started);
         let printed = self.pump.end_cell();
         if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
@@ -297,7 +300,7 @@ impl Evaluation {
             match end.status {
                 CellStatus::Ok => self.settle(ready, this),
                 CellStatus::Panic | CellStatus::Error => {
-                    self.settle_failed(ready, this);
+                    self.settle_failed(ready);
                 }
                 CellStatus::NotRun | CellStatus::Died => {}
             }
@@ -325,30 +328,27 @@ impl Evaluation {
         self.program = after;
     }
 
-    /// A cell that panicked or returned an error has defined its items, and made no variable.
-    fn settle_failed(&mut self, ready: &Ready, this: &This<'_>) {
-        let mut after = ready.after.clone();
-        after.variables.retain(|name, _| !ready.new.contains(name));
+    /// A cell that failed has defined nothing. What it had taken over is gone, where there was no
+    /// snapshot to roll it back to.
+    fn settle_failed(&mut self, ready: &Ready) {
+        let mut after = self.program.clone();
         after.forgotten.clear();
-        after.settle(this.count, this.code);
-        let lost: Vec<&str> = self
-            .program
+        after
             .variables
-            .keys()
-            .filter(|name| !after.variables.contains_key(*name))
-            .map(String::as_str)
-            .collect();
-        if !lost.is_empty() {
+            .retain(|name, _| !ready.consumed.contains(name));
+        if !ready.consumed.is_empty() {
+            let names: Vec<String> = ready
+                .consumed
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
             let line = format!(
                 "the cell had taken over {} before it failed: gone\n",
-                lost.iter()
-                    .map(|name| format!("`{name}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                names.join(", ")
             );
             self.outlet.stream(Stream::Stderr, &line);
         }
-        self.analyst.tell(this.cell, &self.program, &after);
+        self.analyst.tell(&Cell::default(), &self.program, &after);
         self.program = after;
     }
 
@@ -374,19 +374,30 @@ impl Evaluation {
             .publisher()
             .map(|out| Busy::following_cargo(out, &self.crate_dir, self.analyst.opened()));
         self.interrupter.enter(Phase::AtEvcxr);
+        if clears {
+            self.control.forget().map_err(|error| {
+                internal(&format!("the cell runner cannot be reached: {error}"))
+            })?;
+            self.program = Program::default();
+        }
         let evaluated = self.analyst.ask(move |context| {
             if let Some(level) = level {
                 context.set_opt_level(&context::optimisation(&level, &library))?;
                 // rustc is called for direct cells as cargo last called it.
                 context.execute(NOTHING)?;
             }
+            let before = variables(context);
             let outputs = context.execute(&text);
             if clears {
                 // It takes the library away along with the user's own.
                 context.execute(context::PRELUDE)?;
             }
             let source = context.last_source().unwrap_or_default();
-            Ok::<_, evcxr::Error>((outputs, source, variables(context)))
+            let known = Known {
+                before,
+                after: variables(context),
+            };
+            Ok::<_, evcxr::Error>((outputs, source, known))
         });
         drop(busy);
         let printed = self.pump.end_cell();
@@ -394,20 +405,12 @@ impl Evaluation {
             self.outlet.result(value);
         }
         let failure = self.inbox.take_failure();
-        let (outputs, source, variables) = match evaluated {
+        let (outputs, source, known) = match evaluated {
             Ok(Ok(evaluated)) => evaluated,
             Ok(Err(error)) => return Err(errors::plain("EvaluationError", &error.to_string())),
             Err(error) => return Err(internal(&format!("{error:#}"))),
         };
-        if clears {
-            self.program = Program::default();
-        }
-        self.take_over(
-            &code,
-            count,
-            variables,
-            outputs.is_ok() && failure.is_none(),
-        );
+        self.take_over(&code, count, known, outputs.is_ok() && failure.is_none());
         if let Some(failure) = failure {
             return Err(errors::from_failure(&code, count, &source, &failure));
         }
@@ -424,13 +427,7 @@ impl Evaluation {
     }
 
     /// Takes over what evcxr knows of the variables after a cell of its own.
-    fn take_over(
-        &mut self,
-        code: &str,
-        count: u32,
-        known: HashMap<String, String>,
-        succeeded: bool,
-    ) {
+    fn take_over(&mut self, code: &str, count: u32, known: Known, succeeded: bool) {
         let rust = without_commands(code);
         let cell = Cell::parse(&rust);
         if succeeded {
@@ -444,10 +441,11 @@ impl Evaluation {
             .map(|binding| binding.name.as_str())
             .collect();
         let is_new = |name: &str| cell.variables.iter().any(|binding| binding.name == name);
+        // What it never knew, it has not taken either.
         self.program
             .variables
-            .retain(|name, _| known.contains_key(name));
-        for (name, type_name) in known {
+            .retain(|name, _| known.after.contains_key(name) || !known.before.contains_key(name));
+        for (name, type_name) in known.after {
             if !is_new(&name) && self.program.variables.contains_key(&name) {
                 continue;
             }
@@ -459,6 +457,12 @@ impl Evaluation {
             }
         }
     }
+}
+
+/// The variables that evcxr knows around a cell of its own, with their types.
+struct Known {
+    before: HashMap<String, String>,
+    after: HashMap<String, String>,
 }
 
 /// A statement that leaves nothing.

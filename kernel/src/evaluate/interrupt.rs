@@ -148,12 +148,13 @@ impl Interrupter {
     fn pursue(self: Arc<Self>, cell: u64) {
         Arc::clone(&self).ask_host(cell);
         let mut control = self.control();
-        if let Some(control) = &mut control {
-            let _ = control.interrupt();
-        }
         let mut compiled = Instant::now();
         // Until it is over: analysis may go before the compiler, and the cell after it.
         while self.is_running(cell) {
+            // Again each time: the cell may be about to start one.
+            if let Some(control) = &mut control {
+                let _ = control.interrupt();
+            }
             if self.end_compilers() {
                 compiled = Instant::now();
             }

@@ -255,7 +255,7 @@ mod tests {
         let template = |key: &str| Template {
             root: data.path().join("cells").join(key),
         };
-        let old = SystemTime::now() - KEPT - Duration::from_secs(60);
+        let old = SystemTime::now() - KEPT - Duration::from_mins(1);
         let entered = |key: &str| template(key).enter().expect("a lock");
         drop(entered("recent"));
         let used = entered("used");

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::{
     CONTROL_SOCKET, EVCXR_SOCKET,
-    messages::{Arrived, CellStatus, Channel, ControlOrder, ControlReply, RunEnd},
+    messages::{Arrived, CellStatus, Channel, ControlOrder, ControlReply, RollBack, RunEnd},
 };
 
 const EXECUTION_COMPLETE: &str = "EVCXR_EXECUTION_COMPLETE";
@@ -33,6 +33,7 @@ pub struct Cell {
     pub caller: Caller,
     pub library: String,
     pub function: String,
+    pub roll_back: RollBack,
 }
 
 /// Who asked for it, and gets the answer.
@@ -52,8 +53,10 @@ pub enum Asked {
     EndCell,
     /// Set the limit of memory, and answer to this connection.
     Limit(u64, Option<u64>),
-    /// evcxr has ended its child, and believes that all variables are gone.
+    /// Forget all variables.
     Forget,
+    /// evcxr has ended its child: nobody waits for its cells any more. The variables are the kernel's.
+    Abandon,
 }
 
 /// The two sockets and the connections on them.
@@ -105,7 +108,7 @@ impl Callers {
         self.read_evcxr(&mut asked);
         while let Some(stream) = accept(&self.evcxr) {
             if self.relay.is_some() {
-                asked.push_back(Asked::Forget);
+                asked.push_back(Asked::Abandon);
             }
             self.relay = Some(Relay {
                 stream,
@@ -119,12 +122,11 @@ impl Callers {
 
     fn read_evcxr(&mut self, asked: &mut VecDeque<Asked>) {
         let Some(relay) = &mut self.relay else { return };
-        match relay.read() {
-            Ok(orders) => asked.extend(orders.into_iter().map(Asked::Run)),
-            Err(_) => {
-                self.relay = None;
-                asked.push_back(Asked::Forget);
-            }
+        if let Ok(orders) = relay.read() {
+            asked.extend(orders.into_iter().map(Asked::Run));
+        } else {
+            self.relay = None;
+            asked.push_back(Asked::Abandon);
         }
     }
 
@@ -184,11 +186,14 @@ fn parse(line: &str) -> Option<Cell> {
         caller: Caller::Evcxr,
         library: library.to_owned(),
         function: function.to_owned(),
+        // Which variables it takes over is not known here.
+        roll_back: RollBack::AfterFailure,
     })
 }
 
 fn in_evcxrs_words(ended: &RunEnd) -> Vec<u8> {
     let first = match ended.end.status {
+        _ if ended.restored => return ROLL_BACK.to_vec(),
         CellStatus::Died | CellStatus::NotRun => return ROLL_BACK.to_vec(),
         CellStatus::Panic => Some(PANIC_NOTIFICATION.to_owned()),
         CellStatus::Error => Some(ERROR_OCCURRED.to_owned()),
@@ -211,15 +216,21 @@ fn read_kernel(number: u64, channel: &mut Channel, asked: &mut Vec<Asked>) -> bo
             Ok(Arrived::Closed) | Err(_) => return false,
         };
         let (order, is_done) = match order {
-            ControlOrder::Run { library, function } => {
+            ControlOrder::Run {
+                library,
+                function,
+                roll_back,
+            } => {
                 let cell = Cell {
                     caller: Caller::Control(number),
                     library,
                     function,
+                    roll_back,
                 };
                 (Asked::Run(cell), false)
             }
             ControlOrder::Limit { bytes } => (Asked::Limit(number, bytes), false),
+            ControlOrder::Forget => (Asked::Forget, true),
             ControlOrder::Interrupt => (Asked::Interrupt, true),
             ControlOrder::EndCell => (Asked::EndCell, true),
         };

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rustix::process::{Signal, WaitStatus};
 use wire::cell::CellFailure;
 
-use super::memory::{Bytes, Usage};
+use super::{
+    memory::{Bytes, Usage},
+    messages::CellEnd,
+};
 
 /// Error name, cause and its usual meaning, by signal.
 const SIGNALS: [(Signal, &str, &str); 8] = [
@@ -119,6 +122,17 @@ pub fn over_limit(limit: u64, usage: Usage, fate: &Fate) -> CellFailure {
         location: None,
         hint: Some(fate.hint()),
     }
+}
+
+/// The end of a cell that failed by itself and was rolled back, with what became of the variables.
+pub fn rolled_back(mut end: CellEnd, fate: &Fate) -> CellEnd {
+    if let Some(failure) = &mut end.failure {
+        failure.hint = Some(match failure.hint.take() {
+            Some(hint) => format!("{hint}; {}", fate.hint()),
+            None => fate.hint(),
+        });
+    }
+    end
 }
 
 #[cfg(test)]

@@ -15,11 +15,18 @@ use super::memory::Usage;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ControlOrder {
     /// Run this function of this library: `Ended`, when it has.
-    Run { library: String, function: String },
+    Run {
+        library: String,
+        function: String,
+        #[serde(default)]
+        roll_back: RollBack,
+    },
     /// Interrupt the programs that the running cell has started: `Done`.
     Interrupt,
     /// End the running cell, whatever it does; nothing when none runs: `Done`.
     EndCell,
+    /// Forget all variables, and what runs: `Done`.
+    Forget,
     /// Bytes of memory that the cells may take, `None` for no limit: `Memory`. A limit below what
     /// they take already is not set.
     Limit { bytes: Option<u64> },
@@ -36,12 +43,36 @@ pub enum ControlReply {
     Memory(Usage),
 }
 
+/// When a failed cell's variables go back to what they were before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RollBack {
+    /// Only when the cell has taken its process along.
+    #[default]
+    Never,
+    /// When it has panicked: what it was changing may be half changed.
+    AfterPanic,
+    /// When it has failed in any way: it has taken over variables, which are gone without this.
+    AfterFailure,
+}
+
+impl RollBack {
+    /// Whether a cell that ended like this is rolled back.
+    pub fn applies(self, status: CellStatus) -> bool {
+        match status {
+            CellStatus::Panic => self != Self::Never,
+            CellStatus::Error => self == Self::AfterFailure,
+            CellStatus::Ok | CellStatus::NotRun | CellStatus::Died => false,
+        }
+    }
+}
+
 /// How a cell ended, and what became of the variables.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunEnd {
     /// How it ended. A cell that took its process along has a failure.
     pub end: CellEnd,
-    /// The worker died and its snapshot took over: all is as it was before the cell.
+    /// The snapshot took over, since the worker died or its cell was to be rolled back: all is as it
+    /// was before the cell.
     pub restored: bool,
     /// The worker died without a snapshot: all variables are gone, and an empty worker waits.
     pub lost_all: bool,
@@ -51,7 +82,11 @@ pub struct RunEnd {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Run this function of this library.
-    Run { library: String, function: String },
+    Run {
+        library: String,
+        function: String,
+        roll_back: RollBack,
+    },
     /// The worker has died: take its place.
     Wake,
     /// The snapshot has died: make another.
@@ -66,6 +101,8 @@ pub enum Report {
         end: CellEnd,
         snapshot: SnapshotInfo,
     },
+    /// The cell has failed, and the snapshot from before it is to take this worker's place.
+    Failed { end: CellEnd },
     /// The snapshot is the worker now, and has made one of its own.
     Awake { snapshot: SnapshotInfo },
     /// Another snapshot has been made.

@@ -3,23 +3,26 @@
 
 use std::{fs, time::Duration};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 /// A second in the unit of `/proc`, on every architecture that there is a kernel for.
 const TICKS: u64 = 100;
 
-/// Sends a signal to the descendants of `worker` that are at most as old as `age`.
-pub fn signal(worker: Pid, snapshot: Option<Pid>, age: Duration, signal: Signal) {
-    let Some(now) = uptime() else { return };
+/// The descendants of `worker` that are at most as old as `age`, but for its snapshot.
+pub fn of_cell(worker: Pid, snapshot: Option<Pid>, age: Duration) -> Vec<Pid> {
+    let Some(now) = uptime() else {
+        return Vec::new();
+    };
     let since = now.saturating_sub(age);
     let session = rustix::process::getsid(Some(worker)).ok();
-    for process in descendants(worker) {
-        let in_session = rustix::process::getsid(Some(process)).ok() == session;
-        let started = started(process);
-        if Some(process) != snapshot && in_session && started.is_some_and(|start| start >= since) {
-            let _ = rustix::process::kill_process(process, signal);
-        }
-    }
+    let is_ours = |process: &Pid| {
+        Some(*process) != snapshot
+            && rustix::process::getsid(Some(*process)).ok() == session
+            && started(*process).is_some_and(|start| start >= since)
+    };
+    let mut found = descendants(worker);
+    found.retain(is_ours);
+    found
 }
 
 fn descendants(process: Pid) -> Vec<Pid> {

@@ -2,7 +2,7 @@
 //! own beyond the worker and its snapshot, so that it survives whatever a cell does.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fs, io,
     io::Write,
     os::unix::net::UnixStream,
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, WaitOptions, WaitStatus},
+    process::{Pid, Signal, WaitOptions, WaitStatus},
 };
 use wire::cell::{CellFailure, CellMessage, KernelMessage};
 
@@ -74,6 +74,10 @@ struct Running {
     since: Instant,
     /// What it took when it was ended for taking too much.
     over_limit: Option<Usage>,
+    /// How it failed, while its snapshot takes over.
+    failed: Option<CellEnd>,
+    /// The programs that an interrupt has reached.
+    interrupted: HashSet<Pid>,
 }
 
 impl Supervisor {
@@ -90,7 +94,7 @@ impl Supervisor {
                 News::Died(status) => self.replace_worker(status)?,
                 News::None => {}
             }
-            self.look_after_snapshot()?;
+            self.look_after_snapshot();
             self.start_next();
         }
         Ok(())
@@ -117,9 +121,9 @@ impl Supervisor {
     fn carry_out(&mut self, asked: Asked) -> io::Result<()> {
         match asked {
             Asked::Run(cell) => self.waiting.push_back(cell),
-            Asked::Interrupt => self.signal_offspring(Signal::INT),
+            Asked::Interrupt => self.interrupt_offspring(),
             Asked::EndCell => {
-                self.signal_offspring(Signal::KILL);
+                self.kill_offspring();
                 if self.running.is_some() {
                     self.worker.kill();
                 }
@@ -131,9 +135,14 @@ impl Supervisor {
                 }
                 self.callers.reply(connection, &ControlReply::Memory(usage));
             }
-            Asked::Forget => {
+            Asked::Forget => self.start_afresh()?,
+            Asked::Abandon => {
                 self.waiting.retain(|cell| cell.caller != Caller::Evcxr);
-                self.start_afresh()?;
+                if let Some(running) = &self.running
+                    && running.caller == Caller::Evcxr
+                {
+                    self.worker.kill();
+                }
             }
         }
         Ok(())
@@ -153,11 +162,14 @@ impl Supervisor {
                 caller: cell.caller,
                 since: Instant::now(),
                 over_limit: None,
+                failed: None,
+                interrupted: HashSet::new(),
             });
             // A failing send means that the worker has just died, which the next look shows.
             let _ = self.worker.channel.send(&Order::Run {
                 library: cell.library,
                 function: cell.function,
+                roll_back: cell.roll_back,
             });
         }
     }
@@ -177,8 +189,30 @@ impl Supervisor {
                 self.answer(running.caller, ended)
             }
             Report::Renewed { snapshot } => self.take_snapshot(snapshot),
+            Report::Failed { end } => self.roll_back(end),
             Report::Awake { .. } => Err(io::Error::other("a worker says that it woke up")),
         }
+    }
+
+    /// Has the snapshot take over from a worker whose cell has failed. Without one, what is left of the
+    /// variables stays.
+    fn roll_back(&mut self, end: CellEnd) -> io::Result<()> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        if self.snapshot.is_some() {
+            running.failed = Some(end);
+            self.worker.kill();
+            return Ok(());
+        }
+        let ended = RunEnd {
+            end,
+            ..RunEnd::default()
+        };
+        let caller = running.caller;
+        self.running = None;
+        let _ = self.worker.channel.send(&Order::Snapshot);
+        self.answer(caller, ended)
     }
 
     /// Tells who waits for a cell that it is over.
@@ -210,17 +244,23 @@ impl Supervisor {
                 fate.hint()
             ));
         };
-        let failure = match (&self.memory, running.over_limit) {
-            (Some(watch), Some(usage)) => death::over_limit(watch.limit, usage, &fate),
-            _ => death::failure(status, &fate),
-        };
         let is_lost = matches!(fate, Fate::Lost);
-        let ended = RunEnd {
-            end: CellEnd {
-                status: CellStatus::Died,
-                failure: Some(failure),
-                lost_variables: Vec::new(),
+        let end = running.failed.map_or_else(
+            || {
+                let failure = match (&self.memory, running.over_limit) {
+                    (Some(watch), Some(usage)) => death::over_limit(watch.limit, usage, &fate),
+                    _ => death::failure(status, &fate),
+                };
+                CellEnd {
+                    status: CellStatus::Died,
+                    failure: Some(failure),
+                    lost_variables: Vec::new(),
+                }
             },
+            |end| death::rolled_back(end, &fate),
+        );
+        let ended = RunEnd {
+            end,
             restored: !is_lost,
             lost_all: is_lost,
         };
@@ -270,30 +310,42 @@ impl Supervisor {
     }
 
     /// A snapshot that has died is replaced at once, unless a cell runs: only its beginning counts.
-    fn look_after_snapshot(&mut self) -> io::Result<()> {
+    fn look_after_snapshot(&mut self) {
         let Some(snapshot) = &mut self.snapshot else {
-            return Ok(());
+            return;
         };
         if !snapshot.process.has_ended() {
-            return Ok(());
+            return;
         }
         self.snapshot = None;
         if self.running.is_none() {
             // A failing send means that the worker has died as well.
             let _ = self.worker.channel.send(&Order::Snapshot);
         }
-        Ok(())
     }
 
-    fn snapshot_pid(&self) -> Option<rustix::process::Pid> {
+    fn snapshot_pid(&self) -> Option<Pid> {
         self.snapshot.as_ref().map(|snapshot| snapshot.process.pid)
     }
 
-    /// Signals what the running cell has started.
-    fn signal_offspring(&self, signal: Signal) {
+    /// Interrupts the programs that the running cell has started, each once.
+    fn interrupt_offspring(&mut self) {
+        let snapshot = self.snapshot_pid();
+        if let Some(running) = &mut self.running {
+            for process in offspring::of_cell(self.worker.pid, snapshot, running.since.elapsed()) {
+                if running.interrupted.insert(process) {
+                    let _ = rustix::process::kill_process(process, Signal::INT);
+                }
+            }
+        }
+    }
+
+    fn kill_offspring(&self) {
         if let Some(running) = &self.running {
             let age = running.since.elapsed();
-            offspring::signal(self.worker.pid, self.snapshot_pid(), age, signal);
+            for process in offspring::of_cell(self.worker.pid, self.snapshot_pid(), age) {
+                let _ = rustix::process::kill_process(process, Signal::KILL);
+            }
         }
     }
 

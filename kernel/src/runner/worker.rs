@@ -34,9 +34,18 @@ pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
     };
     while let Some(order) = worker.supervisor.receive()? {
         let ended = match order {
-            Order::Run { library, function } => {
+            Order::Run {
+                library,
+                function,
+                roll_back,
+            } => {
                 unsafe_environment::take_over(session);
-                Some(worker.run(&library, &function))
+                let end = worker.run(&library, &function);
+                if roll_back.applies(end.status) {
+                    worker.supervisor.send(&Report::Failed { end })?;
+                    continue;
+                }
+                Some(end)
             }
             Order::Snapshot => None,
             // Comes only to a snapshot, which waits for it in `sleep`.
@@ -92,7 +101,6 @@ impl Worker {
     fn make_snapshot(&mut self, session: &Path) -> io::Result<(SnapshotInfo, bool)> {
         let mut woken = false;
         loop {
-            let threads = user_threads();
             let (process, error) = match self.variables.fork() {
                 Ok(Side::Child) => {
                     prefer_as_victim(ASLEEP);
@@ -112,6 +120,8 @@ impl Worker {
                 Err(error) => (None, Some(error.to_string())),
             };
             self.snapshot = process;
+            // A thread names itself when it begins to run: those of this cell have had the fork's time.
+            let threads = user_threads();
             let info = SnapshotInfo {
                 process: process.map(|process| process.as_raw_nonzero().get().unsigned_abs()),
                 error,

@@ -59,7 +59,7 @@ fn an_endless_cell_is_ended_on_request() {
 }
 
 #[test]
-fn evcxrs_end_of_its_child_forgets_the_variables_and_keeps_the_supervisor() {
+fn evcxrs_end_of_its_child_leaves_the_variables_alone() {
     let mut runner = Runner::start();
     let mut control = runner.control();
     control.run("up");
@@ -68,8 +68,19 @@ fn evcxrs_end_of_its_child_forgets_the_variables_and_keeps_the_supervisor() {
     evcxr.relay.kill().expect("is killed");
     drop(evcxr);
     control.run("tell");
-    assert_eq!(runner.line(), "0");
+    assert_eq!(runner.line(), "2");
     assert_eq!(runner.evcxr().run("up"), COMPLETE);
+}
+
+#[test]
+fn the_variables_are_forgotten_on_request() {
+    let mut runner = Runner::start();
+    let mut control = runner.control();
+    control.run("up");
+    control.send(&json!("Forget"));
+    assert_eq!(control.receive(), "Done");
+    control.run("tell");
+    assert_eq!(runner.line(), "0");
 }
 
 #[test]

@@ -7,13 +7,17 @@ use std::fmt::Write;
 pub(crate) const BLUE: &str = "rgba(66, 133, 244, 0.22)";
 /// Background of every second segment; apart from [`BLUE`] for colour-blind readers too.
 pub(crate) const ORANGE: &str = "rgba(244, 160, 0, 0.25)";
+/// Background of what an assistant wrote.
+pub(crate) const GREEN: &str = "rgba(52, 168, 83, 0.22)";
+/// Background of what a system message says.
+pub(crate) const VIOLET: &str = "rgba(156, 90, 220, 0.22)";
 /// Background of what a template or a tokenizer added.
 pub(crate) const GREY: &str = "rgba(128, 128, 128, 0.18)";
 /// Text that keeps its spaces and line breaks.
 pub(crate) const PRE: &str =
     "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; line-height: 1.7;";
-const FRAME: &str = "border: 1px solid rgba(128, 128, 128, 0.8); border-radius: 3px; padding: 0 3px; font-size: 90%;";
-const CELL: &str = "text-align: left; padding: 2px 8px;";
+const FRAME: &str = "border: 1px solid rgba(128, 128, 128, 0.8); border-radius: 3px; padding: 0 3px; font-size: 90%; white-space: nowrap;";
+const CELL: &str = "text-align: left; vertical-align: top; padding: 2px 8px;";
 
 /// Makes text safe inside elements and inside double- or single-quoted attributes. Control
 /// characters that HTML cannot hold become U+FFFD.
@@ -99,6 +103,15 @@ pub(crate) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> Str
 
 /// A table of names and values, neither escaped yet.
 pub(crate) fn facts(caption: &str, facts: &[(&str, String)]) -> String {
+    let escaped: Vec<(&str, String)> = facts
+        .iter()
+        .map(|(name, value)| (*name, escape(value)))
+        .collect();
+    facts_of_html(caption, &escaped)
+}
+
+/// As [`facts`], of values that are HTML already.
+pub(crate) fn facts_of_html(caption: &str, facts: &[(&str, String)]) -> String {
     let mut html = format!(
         "<table><caption style=\"text-align: left;\">{}</caption><tbody>",
         escape(caption)
@@ -108,7 +121,7 @@ pub(crate) fn facts(caption: &str, facts: &[(&str, String)]) -> String {
             html,
             "<tr><th scope=\"row\" style=\"{CELL}\">{}</th><td style=\"{CELL}\">{}</td></tr>",
             escape(name),
-            escape(value)
+            value
         );
     }
     html.push_str("</tbody></table>");

@@ -7,6 +7,7 @@
 mod base64;
 mod cards;
 mod chat;
+mod compare;
 mod failure;
 mod generation;
 pub mod html;
@@ -20,6 +21,7 @@ pub mod units;
 
 use wire::mime::Bundle;
 
+pub use compare::{TemplateComparison, TokenizerComparison};
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use progress::{LoadProgress, Loaded};
 pub use show::Show;

@@ -18,8 +18,10 @@ use crate::{
 
 /// Tokens whose table is shown unfolded.
 const OPEN_ROWS: usize = 40;
+/// Rows of the table's first part; the others are folded once more.
+const FIRST_ROWS: usize = 300;
 /// Rows of the table at most; a notebook with more is slow to open.
-const MOST_ROWS: usize = 1000;
+const MOST_ROWS: usize = 900;
 /// Tokens drawn in the coloured text at most.
 const MOST_SEGMENTS: usize = 4000;
 
@@ -82,13 +84,14 @@ fn span(token: &Token, length: usize) -> (usize, usize) {
 }
 
 /// The text of a range; a range that splits a character is widened by replacement characters.
-fn slice(text: &str, (start, end): (usize, usize)) -> String {
+pub(crate) fn slice(text: &str, (start, end): (usize, usize)) -> String {
     String::from_utf8_lossy(&text.as_bytes()[start..end]).into_owned()
 }
 
-fn summary(encoding: &Encoding) -> String {
+pub(crate) fn summary(encoding: &Encoding) -> String {
     let tokens = encoding.tokens.len();
-    let characters = encoding.text.graphemes(true).count();
+    // As Python counts them, and the table: an emoji with joiners is several.
+    let characters = encoding.text.chars().count();
     let words = encoding.text.split_whitespace().count();
     let special = encoding.tokens.iter().filter(|token| token.special).count();
     let mut summary = format!(
@@ -123,6 +126,7 @@ struct Row {
 
 fn rows(encoding: &Encoding) -> Vec<Row> {
     let mut rows = Vec::new();
+    let mut characters = Characters::default();
     for segment in segments(encoding) {
         let own_bytes = piece_bytes(encoding, &segment);
         for (offset, token) in segment.tokens.iter().enumerate() {
@@ -139,9 +143,10 @@ fn rows(encoding: &Encoding) -> Vec<Row> {
                 span: if range.0 == range.1 {
                     "–".to_owned()
                 } else {
-                    format!("{}–{}", range.0, range.1)
+                    let start = characters.before(&encoding.text, range.0);
+                    format!("{start}–{}", characters.before(&encoding.text, range.1))
                 },
-                kind: kind(token, &segment),
+                kind: kind(&encoding.text, token, &segment),
             });
             if rows.len() == MOST_ROWS {
                 return rows;
@@ -151,16 +156,49 @@ fn rows(encoding: &Encoding) -> Vec<Row> {
     rows
 }
 
-fn kind(token: &Token, segment: &Segment<'_>) -> &'static str {
+/// Counts characters, as Python does, up to byte offsets that mostly grow.
+#[derive(Default)]
+struct Characters {
+    byte: usize,
+    count: usize,
+}
+
+impl Characters {
+    fn before(&mut self, text: &str, byte: usize) -> usize {
+        let starts = |range: &[u8]| range.iter().filter(|&&byte| byte & 0xC0 != 0x80).count();
+        let bytes = text.as_bytes();
+        if byte >= self.byte {
+            self.count += starts(&bytes[self.byte..byte]);
+        } else {
+            self.count -= starts(&bytes[byte..self.byte]);
+        }
+        self.byte = byte;
+        self.count
+    }
+}
+
+fn kind(text: &str, token: &Token, segment: &Segment<'_>) -> &'static str {
     let is_byte =
         token.piece.len() == 6 && token.piece.starts_with("<0x") && token.piece.ends_with('>');
     match () {
         () if token.special => "special",
-        () if is_byte => "byte",
+        () if is_byte => "byte fallback",
         () if segment.tokens.len() > 1 => "part of a character",
         () if token.bytes.0 == token.bytes.1 => "added",
-        () => "text",
+        () if starts_word(text, span(token, text.len())) => "word start",
+        () => "",
     }
+}
+
+/// Whether a word of the text begins in a range, at its start or after its blanks.
+fn starts_word(text: &str, (start, end): (usize, usize)) -> bool {
+    let Some(own) = text.get(start..end) else {
+        return false;
+    };
+    let has_blank = own.starts_with(char::is_whitespace);
+    let begins = own.trim_start().starts_with(char::is_alphanumeric);
+    let follows_word = text[..start].ends_with(char::is_alphanumeric);
+    begins && (has_blank || !follows_word)
 }
 
 /// The bytes that each token of a segment stands for, when its vocabulary spells bytes as GPT-2's
@@ -248,44 +286,58 @@ fn html(encoding: &Encoding) -> String {
         coloured(encoding)
     );
     let rows = rows(encoding);
+    let (first, rest) = rows.split_at(rows.len().min(FIRST_ROWS));
+    let mut tables = table(first);
+    if !rest.is_empty() {
+        let name = format!("Tokens {} to {}", first.len(), rows.len() - 1);
+        tables.push_str(&html::details(&name, false, &table(rest)));
+    }
+    if rows.len() < encoding.tokens.len() {
+        let more = encoding.tokens.len() - rows.len();
+        let _ = write!(tables, "<p>… and {more} more</p>");
+    }
+    let ids: Vec<String> = encoding
+        .tokens
+        .iter()
+        .take(MOST_SEGMENTS)
+        .map(|token| token.id.to_string())
+        .collect();
+    let ids = format!(
+        "<pre style=\"white-space: pre-wrap;\">[{}]</pre>",
+        ids.join(", ")
+    );
+    let is_short = encoding.tokens.len() <= OPEN_ROWS;
+    html.push_str(&html::details("Ids", is_short, &ids));
+    html.push_str(&html::details("Tokens", is_short, &tables));
+    html.push_str("</div>");
+    html
+}
+
+fn table(rows: &[Row]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let piece = format!(
-                "<code>{}</code>",
-                html::escape(&html::visible_inline(&row.piece))
-            );
-            let bytes = format!("<code>{}</code>", row.bytes);
+            let piece = html::escape(&html::visible_inline(&row.piece));
             vec![
                 row.index.to_string(),
                 row.id.to_string(),
-                piece,
-                bytes,
+                format!("<code>{piece}</code>"),
+                format!("<code>{}</code>", row.bytes),
                 row.span.clone(),
                 row.kind.to_owned(),
             ]
         })
         .collect();
-    let mut table = html::table("", &["#", "id", "piece", "bytes", "span", "kind"], &cells);
-    if rows.len() < encoding.tokens.len() {
-        let _ = write!(
-            table,
-            "<p>… and {} more</p>",
-            encoding.tokens.len() - rows.len()
-        );
-    }
-    html.push_str(&html::details(
-        "Tokens",
-        encoding.tokens.len() <= OPEN_ROWS,
-        &table,
-    ));
-    html.push_str("</div>");
-    html
+    html::table(
+        "",
+        &["#", "id", "piece", "bytes", "characters", "kind"],
+        &cells,
+    )
 }
 
 /// The text with its segments on alternating backgrounds and a bar between them, which is what is
 /// left of the cuts where styles are stripped.
-fn coloured(encoding: &Encoding) -> String {
+pub(crate) fn coloured(encoding: &Encoding) -> String {
     let mut html = String::new();
     let mut covered = 0;
     for (index, segment) in segments(encoding).iter().take(MOST_SEGMENTS).enumerate() {

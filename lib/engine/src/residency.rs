@@ -19,14 +19,15 @@ use wire::{
         DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelInfo, ModelSource,
         ModelSpec, Resident,
     },
+    tokenize::TokenizerSpec,
 };
 
 use crate::{
     Cancel, failures,
     families::{self, CausalLm},
     generate::{Defaults, Generator},
-    hub::{self, HubConfig, ModelFiles, Wanted},
-    tokenizer::Tokenizer,
+    hub::{self, HubConfig, Wanted},
+    tokenizer::{Shelf, Tokenizer},
     weights::Weights,
 };
 use room::{Need, Room};
@@ -128,7 +129,7 @@ impl Drop for Turn<'_> {
 #[derive(Default)]
 pub struct Residency {
     models: Mutex<HashMap<ModelSpec, Slot>>,
-    tokenizers: Mutex<HashMap<ModelSource, Arc<Tokenizer>>>,
+    tokenizers: Shelf,
     room: Room,
 }
 
@@ -184,7 +185,7 @@ impl Residency {
                 Ok(model) => return Ok((model, false)),
                 // Whoever started the load gave up; this request still wants the model.
                 Err(failure) if failure.kind == FailureKind::Interrupted => {
-                    client.cancel.check()?
+                    client.cancel.check()?;
                 }
                 // It looked in another cache, or was not allowed what this request is.
                 Err(_) if load.terms != terms => {}
@@ -201,12 +202,24 @@ impl Residency {
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<Tokenizer>, Failure> {
         let key = source_key(source);
-        if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
-            return Ok(Arc::clone(tokenizer));
+        if let Some(tokenizer) = self.tokenizers.get(&key) {
+            return Ok(tokenizer);
         }
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, source, Wanted::Tokenizer, client.cancel, sink)?;
-        self.tokenizer_of(key, &files)
+        self.tokenizers.load(key, &files, sink)
+    }
+
+    /// The tokenizer that a handle stands for, with what its owner added.
+    pub fn tokenizer_of_handle(
+        &self,
+        spec: &TokenizerSpec,
+        client: &Client<'_>,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Arc<Tokenizer>, Failure> {
+        let tokenizer = self.tokenizer(&spec.source, client, sink)?;
+        let key = source_key(&spec.source);
+        self.tokenizers.of_handle(&key, tokenizer, spec)
     }
 
     /// What is resident, the longest loaded first.
@@ -238,7 +251,24 @@ impl Residency {
             }
             !wanted
         });
+        self.release_tokenizers(target, wanted_key.as_ref());
         Ok(removed)
+    }
+
+    /// Lets the tokenizers go that were asked for, except those of models that stay.
+    fn release_tokenizers(&self, target: &UnloadTarget, key: Option<&ModelSpec>) {
+        let staying: Vec<ModelSource> = lock(&self.models)
+            .keys()
+            .map(|key| key.source.clone())
+            .collect();
+        self.tokenizers.retain(|source| {
+            let named = match target {
+                UnloadTarget::Spec(_) => key.is_some_and(|key| key.source == *source),
+                UnloadTarget::Name(name) => source.repo == *name,
+                UnloadTarget::All => true,
+            };
+            !named || staying.contains(source)
+        });
     }
 
     fn find(&self, key: &ModelSpec, terms: &Terms) -> Found {
@@ -302,7 +332,7 @@ impl Residency {
         let weights = Weights::open(&files.layout)?;
         let need = Need::of(&files.name, &weights);
         let promise = self.room.promise(need, || self.residents())?;
-        let tokenizer = self.tokenizer_of(key.source.clone(), &files)?;
+        let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let defaults = Defaults::read(&files.layout, &weights)?;
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
@@ -350,21 +380,6 @@ impl Residency {
             }),
             turn: Condvar::new(),
         }))
-    }
-
-    fn tokenizer_of(
-        &self,
-        key: ModelSource,
-        files: &ModelFiles,
-    ) -> Result<Arc<Tokenizer>, Failure> {
-        if let Some(tokenizer) = lock(&self.tokenizers).get(&key) {
-            return Ok(Arc::clone(tokenizer));
-        }
-        // Two that come at once may both read it; the first to finish is kept.
-        let tokenizer = Arc::new(Tokenizer::load(files)?);
-        Ok(Arc::clone(
-            lock(&self.tokenizers).entry(key).or_insert(tokenizer),
-        ))
     }
 
     fn ready(&self) -> Vec<Arc<ResidentModel>> {

@@ -10,7 +10,7 @@ use wire::{
     Failure, FailureKind,
     host::{Event, HostStatus, Request, Response},
     hub::HubVariables,
-    model::{ModelInfo, ModelSource, ModelSpec, Resident},
+    model::{ModelInfo, ModelSpec, Resident},
 };
 
 use crate::{
@@ -39,8 +39,8 @@ impl Service {
         }
     }
 
-    /// Runs a request on this thread, for a client with these variables. News go to `sink` as they come; the last is always one
-    /// `Event::Done` or `Event::Failed`, also when the engine itself is at fault.
+    /// Runs a request on this thread, for a client with these variables. News go to `sink` as they come;
+    /// the last is always one `Event::Done` or `Event::Failed`, also when the engine itself is at fault.
     pub fn handle(
         &self,
         request: Request,
@@ -81,38 +81,26 @@ impl Service {
     ) -> Result<Response, Failure> {
         let cancel = client.cancel;
         cancel.check()?;
-        let tokenizer = |source: &ModelSource, sink: &mut dyn FnMut(Event)| {
-            self.residency.tokenizer(source, client, sink)
-        };
         Ok(match request {
             Request::LoadTokenizer(source) => {
-                Response::Tokenizer(tokenizer(&source, sink)?.info().clone())
+                let tokenizer = self.residency.tokenizer(&source, client, sink)?;
+                Response::Tokenizer(Box::new(tokenizer.info().clone()))
             }
             Request::LoadModel(spec) => Response::Model(self.load_model(&spec, client, sink)?),
-            Request::Encode {
-                tokenizer: source,
-                texts,
-                add_special_tokens,
+            Request::Tokenize {
+                tokenizer: spec,
+                call,
             } => {
-                let tokenizer = tokenizer(&source, sink)?;
-                let encode = |text: &String| tokenizer.encode(text, add_special_tokens);
-                Response::Encodings(texts.iter().map(encode).collect::<Result<_, _>>()?)
-            }
-            Request::Decode {
-                tokenizer: source,
-                sequences,
-                skip_special_tokens,
-            } => {
-                let tokenizer = tokenizer(&source, sink)?;
-                let decode = |ids: &Vec<u32>| tokenizer.decode(ids, skip_special_tokens);
-                Response::Texts(sequences.iter().map(decode).collect::<Result<_, _>>()?)
+                let tokenizer = self.residency.tokenizer_of_handle(&spec, client, sink)?;
+                Response::Tokenize(tokenizer.answer(call, cancel)?)
             }
             Request::ApplyChatTemplate {
-                tokenizer: source,
-                messages,
+                tokenizer: spec,
+                conversations,
                 options,
             } => {
-                Response::Chat(tokenizer(&source, sink)?.apply_chat_template(&messages, &options)?)
+                let tokenizer = self.residency.tokenizer_of_handle(&spec, client, sink)?;
+                Response::Chats(tokenizer.apply_chat_templates(&conversations, &options, cancel)?)
             }
             Request::Generate {
                 model,

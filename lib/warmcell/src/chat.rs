@@ -12,7 +12,7 @@ use wire::{
     text::{ChatMessage, RenderedChat},
 };
 
-use crate::{Tokens, rich::shows_as};
+use crate::{IntoDevice, Result, Tokens, rich::shows_as};
 
 /// Writes a conversation: `messages![system: "Be brief.", user: "Hello!"]`. The role is a bare word,
 /// or an expression in parentheses.
@@ -115,6 +115,41 @@ impl Chat {
     /// The text's tokens. The template has written the special tokens, none are added.
     pub fn tokens(&self) -> Tokens {
         Tokens::new(self.rendered.encoding.clone())
+    }
+
+    pub(crate) fn into_rendered(self) -> RenderedChat {
+        self.rendered
+    }
+
+    /// The ids that a model is given: those of [`Self::tokens`] after truncation and padding. With
+    /// [`Self::attention_mask`] it is what `return_dict=True` gives.
+    pub fn input_ids(&self) -> &[u32] {
+        &self.rendered.inputs.input_ids
+    }
+
+    /// 1 for each of [`Self::input_ids`] that is to be read, 0 for padding.
+    pub fn attention_mask(&self) -> &[u32] {
+        &self.rendered.inputs.attention_mask
+    }
+
+    /// 1 for each of [`Self::input_ids`] that the assistant wrote; with `return_assistant_tokens_mask`.
+    pub fn assistant_masks(&self) -> Option<&[u32]> {
+        self.rendered.assistant_mask.as_deref()
+    }
+
+    /// The same inputs. Ids are a few kilobytes that go to the model's device with each request, so
+    /// nothing moves here; a cell of the course reads as it does in Python.
+    ///
+    /// # Errors
+    /// There is no device of this name.
+    pub fn to(self, device: impl IntoDevice) -> Result<Self> {
+        device.into_device()?;
+        Ok(self)
+    }
+
+    /// Identity of the vocabulary of its ids.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.rendered.encoding.fingerprint
     }
 
     /// The messages it was made from.

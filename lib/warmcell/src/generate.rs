@@ -1,16 +1,17 @@
 //! `model.generate(prompt)`: the options of transformers' `generate`, a streamer, and the result.
 
-use std::{fmt, io::Write};
+use std::fmt;
 
 use wire::{
     FailureKind,
     generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     host::{Request, Response},
-    model::{ModelSource, ModelSpec},
+    model::ModelSpec,
 };
 
 use crate::{
-    Chat, Error, Messages, Result, TokenIds, Tokenizer, Tokens,
+    Chat, Error, Messages, Result, TextIteratorStreamer, TextStream, TextStreamer, TokenIds,
+    Tokenizer, Tokens,
     backend::{run_with, unexpected},
     rich::shows_as,
 };
@@ -49,43 +50,18 @@ impl IntoPrompt for &Tokens {
     }
 }
 
-/// A rendered conversation goes as it is: its special tokens are not added a second time.
+/// A rendered conversation goes as it is, without its padding: its special tokens are not added a second
+/// time.
 impl IntoPrompt for &Chat {
     fn into_prompt(self) -> Prompt {
-        (&self.tokens()).into_prompt()
-    }
-}
-
-/// Prints a generation as it comes, at the pace of whole words: transformers' `TextStreamer`.
-#[derive(Clone, Debug)]
-pub struct TextStreamer {
-    source: ModelSource,
-    fingerprint: String,
-    options: StreamOptions,
-}
-
-impl TextStreamer {
-    /// A streamer that prints everything, the prompt and special tokens included.
-    pub fn new(tokenizer: &Tokenizer) -> Self {
-        Self {
-            source: tokenizer.source.clone(),
-            fingerprint: tokenizer.info().fingerprint.clone(),
-            options: StreamOptions::default(),
+        let pairs = self.input_ids().iter().zip(self.attention_mask());
+        Prompt::Ids {
+            ids: pairs
+                .filter(|(_, mask)| **mask == 1)
+                .map(|(&id, _)| id)
+                .collect(),
+            fingerprint: Some(self.fingerprint().to_owned()),
         }
-    }
-
-    /// Whether to leave the prompt out.
-    #[must_use]
-    pub fn skip_prompt(mut self, skip: bool) -> Self {
-        self.options.skip_prompt = skip;
-        self
-    }
-
-    /// Whether to leave special tokens out.
-    #[must_use]
-    pub fn skip_special_tokens(mut self, skip: bool) -> Self {
-        self.options.skip_special_tokens = skip;
-        self
     }
 }
 
@@ -172,6 +148,23 @@ impl Generate {
         self
     }
 
+    /// Generates, and gives the text as it comes. The model is loaded first when it is not resident
+    /// any more.
+    ///
+    /// # Errors
+    /// The streamer's tokenizer is not the model's, or the model host cannot be reached. What fails
+    /// later is an item of the iterator.
+    pub fn stream(self, streamer: TextIteratorStreamer) -> Result<TextStream> {
+        check_streamer(&streamer.streamer, &self.model)?;
+        let request = Request::Generate {
+            model: self.model,
+            prompt: self.prompt,
+            config: self.config,
+            stream: Some(streamer.streamer.options()),
+        };
+        streamer.start(&request)
+    }
+
     pub(crate) fn config(mut self, config: GenerationConfig) -> Self {
         self.config = config;
         self
@@ -191,10 +184,11 @@ impl Generate {
             mut on_token,
         } = self;
         let stream = match (&streamer, &on_token) {
-            (Some(streamer), _) => Some(streamer.options),
+            (Some(streamer), _) => Some(streamer.options()),
             (None, Some(_)) => Some(StreamOptions {
                 skip_prompt: true,
                 skip_special_tokens: true,
+                clean_up_tokenization_spaces: None,
             }),
             (None, None) => None,
         };
@@ -208,15 +202,15 @@ impl Generate {
             stream,
         };
         let response = run_with(&request, |token| {
-            if streamer.is_some() {
-                print(&token.text);
+            if let Some(streamer) = &streamer {
+                streamer.finalized(&token.text, false);
             }
             if let Some(on_token) = &mut on_token {
                 on_token(token);
             }
         });
-        if streamer.is_some() {
-            print("\n");
+        if let Some(streamer) = &streamer {
+            streamer.finalized("", true);
         }
         match response? {
             // Nobody here cancels and waits on: it was the user.
@@ -244,11 +238,11 @@ impl fmt::Debug for Generate {
 /// The text comes from the model's own tokenizer; a streamer of another would be ignored silently.
 fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
     // Of one source: nothing has to be asked.
-    if streamer.source == model.source {
+    if streamer.tokenizer().source == model.source {
         return Ok(());
     }
     let own = Tokenizer::load(model.source.clone())?;
-    if own.info().fingerprint == streamer.fingerprint {
+    if own.own_fingerprint == streamer.tokenizer().own_fingerprint {
         return Ok(());
     }
     let message = format!(
@@ -257,12 +251,6 @@ fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
     );
     Err(Error::new(FailureKind::InvalidArgument, message)
         .with_hint("make it with `TextStreamer::new(&model.tokenizer()?)`"))
-}
-
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // Output that nobody reads any more is no reason to fail.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// What a model added to a prompt. `Display` is the text.
@@ -274,6 +262,10 @@ pub struct Generation {
 shows_as!(Generation, generated);
 
 impl Generation {
+    pub(crate) fn new(generated: Generated) -> Self {
+        Self { generated }
+    }
+
     /// The added text, without special tokens.
     pub fn text(&self) -> &str {
         &self.generated.text

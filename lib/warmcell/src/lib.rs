@@ -16,6 +16,7 @@
 //! ```
 
 mod backend;
+mod batch;
 #[doc(hidden)]
 pub mod cell;
 mod chat;
@@ -31,14 +32,21 @@ mod rich;
 #[cfg(not(feature = "local"))]
 mod session;
 mod show;
+mod streamer;
+mod template;
 mod tokenizer;
+mod tokens;
+mod tool;
+mod vocabulary;
 
 pub use ::display::{
-    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, Vega, html,
+    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, TemplateComparison,
+    TokenizerComparison, Vega, html,
 };
+pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
 pub use error::{Error, Result};
-pub use generate::{Generate, Generation, IntoPrompt, TextStreamer};
+pub use generate::{Generate, Generation, IntoPrompt};
 pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
 pub use models::{Models, models, unload};
@@ -46,13 +54,18 @@ pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
 };
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
-pub use tokenizer::{
-    AutoTokenizer, DecodeOptions, EncodeOptions, TokenIds, Tokenizer, TokenizerBuilder, Tokens,
-};
+pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
+pub use template::{compare_templates, compare_tokenizers};
+pub use tokenizer::{AutoTokenizer, Tokenizer, TokenizerBuilder};
+pub use tokens::{TokenIds, Tokens};
+pub use tool::{__describe_tool, ToolType};
 pub use wire::{
     FailureKind,
     generate::{FinishReason, StreamedToken},
     mime::Bundle,
     model::{DType, Device},
     text::{ChatMessage, TemplateOptions},
+    tokenize::{
+        DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,
+    },
 };

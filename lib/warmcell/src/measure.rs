@@ -11,7 +11,7 @@ use ::display::{RichDisplay, Table, units::duration};
 use serde::Serialize;
 use wire::mime::Bundle;
 
-/// As IPython: seven samples.
+/// As `IPython`: seven samples.
 const SAMPLES: u32 = 7;
 /// A sample takes at least this long, unless one run does.
 const SAMPLE: Duration = Duration::from_millis(100);

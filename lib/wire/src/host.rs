@@ -8,7 +8,8 @@ use crate::{
     generate::{Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
-    text::{ChatMessage, Encoding, RenderedChat, TemplateOptions},
+    text::{ChatMessage, RenderedChat, TemplateOptions},
+    tokenize::{TokenizerAnswer, TokenizerCall, TokenizerSpec},
 };
 
 /// What a client sends.
@@ -57,30 +58,20 @@ pub enum Request {
     LoadTokenizer(ModelSource),
     /// Load a model, or find it resident. Answered by [`Response::Model`].
     LoadModel(ModelSpec),
-    /// Encode texts. Answered by [`Response::Encodings`].
-    Encode {
+    /// Anything of a tokenizer but its template. Answered by [`Response::Tokenize`].
+    Tokenize {
         /// The tokenizer; loaded when it is not.
-        tokenizer: ModelSource,
-        /// The texts.
-        texts: Vec<String>,
-        /// Add what the tokenizer's post-processor adds.
-        add_special_tokens: bool,
+        tokenizer: TokenizerSpec,
+        /// What it is to do.
+        call: TokenizerCall,
     },
-    /// Decode ids. Answered by [`Response::Texts`].
-    Decode {
-        /// The tokenizer; loaded when it is not.
-        tokenizer: ModelSource,
-        /// Sequences of ids.
-        sequences: Vec<Vec<u32>>,
-        /// Leave special tokens out.
-        skip_special_tokens: bool,
-    },
-    /// Render a conversation. Answered by [`Response::Chat`].
+    /// Render conversations, to sequences of one length where padding is asked for. Answered by
+    /// [`Response::Chats`].
     ApplyChatTemplate {
         /// The tokenizer whose template it is; loaded when it is not.
-        tokenizer: ModelSource,
-        /// The conversation.
-        messages: Vec<ChatMessage>,
+        tokenizer: TokenizerSpec,
+        /// The conversations.
+        conversations: Vec<Vec<ChatMessage>>,
         /// Options.
         options: TemplateOptions,
     },
@@ -183,15 +174,13 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// A tokenizer is loaded.
-    Tokenizer(TokenizerInfo),
+    Tokenizer(Box<TokenizerInfo>),
     /// A model is resident.
     Model(ModelInfo),
-    /// The encoded texts, in order.
-    Encodings(Vec<Encoding>),
-    /// The decoded texts, in order.
-    Texts(Vec<String>),
-    /// The rendered conversation.
-    Chat(RenderedChat),
+    /// What a tokenizer answered.
+    Tokenize(TokenizerAnswer),
+    /// The rendered conversations, in order.
+    Chats(Vec<RenderedChat>),
     /// The finished generation. A cancelled one comes here too, with what it had.
     Generated(Generated),
     /// What the host holds.

@@ -10,15 +10,17 @@ pub mod host;
 pub mod hub;
 pub mod mime;
 pub mod model;
+mod packed;
 pub mod place;
 pub mod text;
+pub mod tokenize;
 
 pub use failure::{Failure, FailureKind};
 
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 8] = [
+    let sources: [&[u8]; 10] = [
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
         include_bytes!("generate.rs"),
@@ -26,7 +28,9 @@ pub const PROTOCOL_VERSION: u32 = {
         include_bytes!("hub.rs"),
         include_bytes!("mime.rs"),
         include_bytes!("model.rs"),
+        include_bytes!("packed.rs"),
         include_bytes!("text.rs"),
+        include_bytes!("tokenize.rs"),
     ];
     // FNV-1a: short enough for a constant, and nobody attacks it.
     let mut hash = 0x811c_9dc5_u32;

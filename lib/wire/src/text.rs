@@ -1,7 +1,12 @@
 //! Tokens and chat messages.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use crate::{
+    packed,
+    tokenize::{EncodedRow, Padding, Side, Truncation},
+};
 
 /// One token of an encoded text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +22,7 @@ pub struct Token {
 }
 
 /// An encoded text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoding {
     /// The text that was encoded.
     pub text: String,
@@ -25,6 +30,104 @@ pub struct Encoding {
     pub tokens: Vec<Token>,
     /// Identity of the vocabulary the ids belong to.
     pub fingerprint: String,
+}
+
+/// An encoding where a person may read it.
+#[derive(Serialize, Deserialize)]
+struct Readable<T, E> {
+    text: E,
+    tokens: T,
+    fingerprint: E,
+}
+
+/// An encoding between programs: columns, of which a long text has a few large instead of many small.
+#[derive(Serialize, Deserialize)]
+struct Columns {
+    text: String,
+    fingerprint: String,
+    #[serde(with = "packed")]
+    ids: Vec<u32>,
+    #[serde(with = "packed")]
+    starts: Vec<u32>,
+    #[serde(with = "packed")]
+    ends: Vec<u32>,
+    /// Indices of the special ones.
+    #[serde(with = "packed")]
+    special: Vec<u32>,
+    /// All spellings in a row, and where each ends.
+    pieces: String,
+    #[serde(with = "packed")]
+    piece_ends: Vec<u32>,
+}
+
+impl Serialize for Encoding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return Readable {
+                text: &self.text,
+                tokens: &self.tokens,
+                fingerprint: &self.fingerprint,
+            }
+            .serialize(serializer);
+        }
+        let mut pieces = String::new();
+        let mut piece_ends = Vec::with_capacity(self.tokens.len());
+        for token in &self.tokens {
+            pieces += &token.piece;
+            piece_ends.push(pieces.len() as u32);
+        }
+        let tokens = || self.tokens.iter();
+        let special = tokens().enumerate().filter(|(_, token)| token.special);
+        Columns {
+            text: self.text.clone(),
+            fingerprint: self.fingerprint.clone(),
+            ids: tokens().map(|token| token.id).collect(),
+            starts: tokens().map(|token| token.bytes.0).collect(),
+            ends: tokens().map(|token| token.bytes.1).collect(),
+            special: special.map(|(index, _)| index as u32).collect(),
+            pieces,
+            piece_ends,
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let readable: Readable<Vec<Token>, String> = Readable::deserialize(deserializer)?;
+            return Ok(Self {
+                text: readable.text,
+                tokens: readable.tokens,
+                fingerprint: readable.fingerprint,
+            });
+        }
+        let columns = Columns::deserialize(deserializer)?;
+        let spans = columns.starts.into_iter().zip(columns.ends);
+        let mut start = 0;
+        let mut tokens = Vec::with_capacity(columns.ids.len());
+        for ((id, end), bytes) in columns.ids.into_iter().zip(columns.piece_ends).zip(spans) {
+            let piece = columns.pieces.get(start..end as usize);
+            let piece = piece.ok_or_else(|| serde::de::Error::custom("pieces are cut wrongly"))?;
+            start = end as usize;
+            tokens.push(Token {
+                id,
+                piece: piece.to_owned(),
+                bytes,
+                special: false,
+            });
+        }
+        for index in columns.special {
+            if let Some(token) = tokens.get_mut(index as usize) {
+                token.special = true;
+            }
+        }
+        Ok(Self {
+            text: columns.text,
+            tokens,
+            fingerprint: columns.fingerprint,
+        })
+    }
 }
 
 /// One message of a conversation. What a template may read beyond role and content (`name`,
@@ -51,19 +154,48 @@ impl ChatMessage {
     }
 }
 
-/// What `apply_chat_template` takes beyond the messages.
+/// What `apply_chat_template` takes beyond the messages, under transformers' names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TemplateOptions {
     /// End with the header of the answer, so that the model answers rather than continues.
     pub add_generation_prompt: bool,
-    /// A template to use instead of the tokenizer's own.
+    /// Leave the last message open, so that the model continues it.
+    pub continue_final_message: bool,
+    /// Which template: the name of one of the tokenizer's, or a template's text.
     pub chat_template: Option<String>,
+    /// Functions that the model may call, as JSON schemas.
+    pub tools: Option<Vec<Value>>,
+    /// Texts that the model may quote, objects with `title` and `text`.
+    pub documents: Option<Vec<Value>>,
+    /// Say which tokens the assistant wrote, by the template's `{% generation %}` blocks.
+    pub return_assistant_tokens_mask: bool,
+    /// How the sequences of several conversations are made equally long.
+    pub padding: Padding,
+    /// Where the padding goes; the tokenizer decides when not given.
+    pub padding_side: Option<Side>,
+    /// What to pad with; the tokenizer's own when not given.
+    pub pad_token: Option<String>,
+    /// How a sequence that is too long is cut.
+    pub truncation: Truncation,
+    /// Longest sequence for padding and truncation; that of the model when not given.
+    pub max_length: Option<u32>,
     /// Further variables for the template.
     pub variables: Map<String, Value>,
 }
 
+/// What a message contributed to a rendered text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentSpan {
+    /// Index of the message.
+    pub message: u32,
+    /// Byte range in the text.
+    pub bytes: (u32, u32),
+}
+
 /// A conversation as the model reads it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RenderedChat {
     /// The messages it was made from.
     pub messages: Vec<ChatMessage>,
@@ -73,4 +205,50 @@ pub struct RenderedChat {
     pub encoding: Encoding,
     /// Whether it ends with the header of the answer.
     pub add_generation_prompt: bool,
+    /// Whether its last message was left open.
+    pub continue_final_message: bool,
+    /// Where the messages' contents are in the text; empty where the template rewrites them.
+    pub contents: Vec<ContentSpan>,
+    /// Bytes of the header of the answer, if there is one.
+    pub header: Option<(u32, u32)>,
+    /// Bytes of the text that `{% generation %}` blocks wrote; `None` when not asked for.
+    pub generation: Option<Vec<(u32, u32)>>,
+    /// What the model is given: the tokens after truncation and padding.
+    pub inputs: EncodedRow,
+    /// Which tokens of `inputs` the assistant wrote; `None` when not asked for.
+    pub assistant_mask: Option<Vec<u32>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame;
+
+    #[test]
+    fn an_encoding_is_the_same_after_either_form() {
+        let token = |id, piece: &str, bytes, special| Token {
+            id,
+            piece: piece.to_owned(),
+            bytes,
+            special,
+        };
+        let encoding = Encoding {
+            text: "한 a".to_owned(),
+            tokens: vec![
+                token(1, "<s>", (0, 0), true),
+                token(70_000, "한", (0, 3), false),
+                token(2, "", (3, 3), false),
+                token(3, "Ġa", (3, 5), false),
+            ],
+            fingerprint: "f".to_owned(),
+        };
+        let mut decoder = frame::Decoder::default();
+        decoder.push(&frame::encode(&encoding).expect("encodes"));
+        let packed: Option<Encoding> = decoder.next().expect("decodes");
+        assert_eq!(packed.as_ref(), Some(&encoding));
+        let json = serde_json::to_value(&encoding).expect("encodes");
+        assert_eq!(json["tokens"][1]["id"], 70_000);
+        let readable: Encoding = serde_json::from_value(json).expect("decodes");
+        assert_eq!(readable, encoding);
+    }
 }

@@ -6,6 +6,7 @@ use wire::{
     FailureKind,
     generate::{FinishReason, GenerationConfig, Prompt, StreamOptions},
     host::{ClientMessage, Event, Request, Response},
+    tokenize::{EncodeOptions, TokenizerCall},
 };
 
 use crate::support::{Client, Place, spec, wait_for};
@@ -188,10 +189,12 @@ fn a_client_that_does_not_read_is_let_go() {
     // The answer is far longer than a socket takes.
     client.request(
         2,
-        Request::Encode {
-            tokenizer: spec("toy").source,
-            texts: vec!["x".repeat(1 << 18)],
-            add_special_tokens: false,
+        Request::Tokenize {
+            tokenizer: spec("toy").source.into(),
+            call: TokenizerCall::Tokens {
+                inputs: vec!["x".repeat(1 << 18).into()],
+                options: EncodeOptions::default(),
+            },
         },
     );
     wait_for("the host gives the client up", || {

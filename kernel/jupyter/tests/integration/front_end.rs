@@ -2,6 +2,7 @@
 //! every message that the test did not claim: `finish` shuts the kernel down and finds what is
 //! left on any channel.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -98,6 +99,8 @@ impl Start {
         let info = connection_info(&self.transport, &folder);
         let connection_file = folder.path().join("connection.json");
         std::fs::write(&connection_file, serde_json::to_string(&info).unwrap()).unwrap();
+        // As Jupyter writes it, whatever the umask.
+        std::fs::set_permissions(&connection_file, std::fs::Permissions::from_mode(0o600)).unwrap();
 
         let settings = Settings {
             connection_file,

@@ -110,9 +110,14 @@ fn start(path: &Path) -> Error {
     jupyter::run(&settings, control, move |_| Ok(Box::new(language))).unwrap_err()
 }
 
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
 fn what_cannot_be_listened_on_is_refused() {
     let folder = tempfile::tempdir().unwrap();
+    set_mode(folder.path(), 0o700);
     let path = folder.path().join("connection.json");
     assert!(matches!(start(&path), Error::ConnectionFile { .. }));
 
@@ -149,16 +154,14 @@ fn a_connection_file_that_others_can_read_is_refused() {
         "shell_port": 1, "iopub_port": 1, "stdin_port": 1, "control_port": 1, "hb_port": 1,
     });
     std::fs::write(&path, info.to_string()).unwrap();
-    let mode = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    };
-    mode(&path, 0o644);
+    set_mode(&path, 0o644);
+    set_mode(folder.path(), 0o700);
     // Where nobody else can enter, it may have any mode; the signature is what is refused then.
     assert!(matches!(start(&path), Error::SignatureScheme(_)));
-    mode(folder.path(), 0o755);
+    set_mode(folder.path(), 0o755);
     let error = start(&path);
     assert!(matches!(error, Error::OpenConnectionFile(_)), "{error}");
     assert!(error.to_string().contains("hint: chmod 600"), "{error}");
-    mode(&path, 0o600);
+    set_mode(&path, 0o600);
     assert!(matches!(start(&path), Error::SignatureScheme(_)));
 }

@@ -2,6 +2,8 @@
 //! rust-analyzer's parser, so that a half-written cell gets as far as the compiler, which says what
 //! is wrong with it.
 
+use std::collections::HashMap;
+use std::iter;
 use std::ops::Range;
 
 use ra_ap_syntax::{
@@ -25,6 +27,8 @@ pub struct Cell {
     pub value: Option<Range<usize>>,
     /// Variables that a `let` of the cell makes, in their order.
     pub variables: Vec<Binding>,
+    /// Where the first `let` of a name has it.
+    first_binding: HashMap<String, usize>,
     /// Why this cell is not for the direct way; `None` when it is.
     pub obstacle: Option<Obstacle>,
 }
@@ -62,7 +66,7 @@ impl Cell {
             .and_then(|body| body.stmt_list());
         let Some(statements) = statements.filter(|_| parse.errors().is_empty()) else {
             return Self {
-                statements: vec![0..code.len()],
+                statements: iter::once(0..code.len()).collect(),
                 ..Self::default()
             };
         };
@@ -89,7 +93,15 @@ impl Cell {
         }
         if let Some(statement) = ast::LetStmt::cast(node.clone()) {
             if let Some(pattern) = statement.pat() {
-                bindings(pattern.syntax(), &mut self.variables);
+                for binding in bindings(pattern.syntax()) {
+                    self.first_binding
+                        .entry(binding.name.clone())
+                        .or_insert(binding.place.start);
+                    // The last `let` of a name is the one that stays.
+                    self.variables
+                        .retain(|earlier| earlier.name != binding.name);
+                    self.variables.push(binding);
+                }
             }
         } else if last && ast::Expr::can_cast(node.kind()) {
             self.value = Some(range);
@@ -107,6 +119,20 @@ impl Cell {
         }
     }
 
+    /// Whether the first that the cell says of this name is a `let` that makes it.
+    pub fn makes_first(&self, code: &str, name: &str) -> bool {
+        let Some(first) = self.first_binding.get(name) else {
+            return false;
+        };
+        let mentions = |range: &Range<usize>| {
+            let word = name.trim_start_matches("r#");
+            let words = items::words(&code[range.clone()]);
+            words.filter(|other| *other == word).count()
+        };
+        let statement = self.statements.iter().find(|range| mentions(range) > 0);
+        statement.is_some_and(|range| range.contains(first) && mentions(range) == 1)
+    }
+
     /// Whether there is anything to run or to compile.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty() && self.statements.is_empty() && self.value.is_none()
@@ -121,26 +147,19 @@ pub fn range_of(node: &SyntaxNode) -> Range<usize> {
 }
 
 /// The names that a pattern binds. A capitalised name without more is a constant, as `None` is.
-fn bindings(pattern: &SyntaxNode, found: &mut Vec<Binding>) {
-    for node in pattern.descendants() {
-        let Some(binding) = ast::IdentPat::cast(node) else {
-            continue;
-        };
-        let Some(name) = binding.name() else { continue };
+fn bindings(pattern: &SyntaxNode) -> impl Iterator<Item = Binding> {
+    pattern.descendants().filter_map(|node| {
+        let binding = ast::IdentPat::cast(node)?;
+        let name = binding.name()?;
         let text = name.text().to_string();
         let is_constant =
             binding.at_token().is_none() && text.starts_with(|first: char| first.is_uppercase());
-        if is_constant {
-            continue;
-        }
-        // The last `let` of a name is the one that stays.
-        found.retain(|earlier| earlier.name != text);
-        found.push(Binding {
+        (!is_constant).then(|| Binding {
             name: text,
             mutable: binding.mut_token().is_some(),
             place: range_of(name.syntax()),
-        });
-    }
+        })
+    })
 }
 
 /// Whether something in here waits outside of an asynchronous block or function.
@@ -212,7 +231,9 @@ mod tests {
     fn code_that_does_not_parse_is_one_statement() {
         let code = "let a = ;";
         let cell = Cell::parse(code);
-        assert_eq!((cell.statements, cell.variables), (vec![0..9], Vec::new()));
+        let whole: Vec<_> = iter::once(0..code.len()).collect();
+        assert_eq!(cell.statements, whole);
+        assert_eq!(cell.variables, Vec::new());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod program;
 mod rustc;
 mod source;
 
-use std::{collections::HashSet, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -21,6 +21,7 @@ pub use program::{FUNCTION, Program, Variable};
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
 
+use crate::runner::messages::RollBack;
 use program::{Draft, Plan};
 use rustc::Compiled;
 
@@ -35,8 +36,10 @@ pub struct Ready {
     pub source: Generated,
     /// What the cells find when this one has run to its end.
     pub after: Program,
-    /// Variables that it makes: not there when it fails.
-    pub new: HashSet<String>,
+    /// Variables that a failed cell leaves gone, unless it is rolled back.
+    pub consumed: Vec<String>,
+    /// When it is rolled back.
+    pub roll_back: RollBack,
     /// What the user is told of variables that are gone.
     pub notices: Vec<String>,
 }
@@ -89,14 +92,12 @@ pub fn compile(rustc: &mut Rustc, program: &Program, cell: &Cell, code: &str) ->
 fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outcome {
     let types = rustc::variable_types(mir, draft.new.len());
     let mut after = draft.after;
-    let mut new = HashSet::new();
     for (binding, type_name) in draft.new.into_iter().zip(types) {
         // The compiler leaves out what is never reached, as behind `abort()`.
         let Some(type_name) = type_name else { continue };
         if type_name.contains('{') {
             return no_name(binding, &type_name);
         }
-        new.insert(binding.name.clone());
         let mutable = binding.mutable;
         after
             .variables
@@ -112,7 +113,12 @@ fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outc
         library,
         source: draft.source,
         after,
-        new,
+        roll_back: match (draft.consumed.is_empty(), draft.uses_variables) {
+            (false, _) => RollBack::AfterFailure,
+            (true, true) => RollBack::AfterPanic,
+            (true, false) => RollBack::Never,
+        },
+        consumed: draft.consumed,
         notices: outdated.chain(unnameable).collect(),
     }))
 }

@@ -62,6 +62,10 @@ pub struct Draft {
     pub new: Vec<Binding>,
     /// Variables whose type the cell defines anew, which therefore go.
     pub outdated: Vec<String>,
+    /// Variables whose values do not outlive the cell, whether it fails or not.
+    pub consumed: Vec<String>,
+    /// Whether it has variables of earlier cells in its hands.
+    pub uses_variables: bool,
     /// Whether definitions were left out.
     pub is_partial: bool,
 }
@@ -72,7 +76,7 @@ impl Program {
         let mut after = self.clone();
         let changed = after.items.define(&cell.items);
         let outdated = self.outdated(&changed);
-        let used = self.used_by(code, &outdated, plan);
+        let used = self.used_by(cell, code, &outdated, plan);
         after.forgotten.extend(outdated.iter().cloned());
         after.forgotten.extend(plan.unnameable.iter().cloned());
         let (source, is_partial) = write(&Parts {
@@ -96,21 +100,32 @@ impl Program {
                 || cell.variables.iter().any(|binding| binding.name == *name)
         };
         after.variables.retain(|name, _| !is_gone(name));
+        let consumed = |name: &&String| is_gone(name);
         Draft {
             source,
             after,
             new,
+            consumed: used
+                .iter()
+                .filter(consumed)
+                .chain(&outdated)
+                .chain(&plan.unnameable)
+                .cloned()
+                .collect(),
             outdated,
+            uses_variables: !used.is_empty(),
             is_partial,
         }
     }
 
-    /// The variables that the cell may speak of.
-    fn used_by(&self, code: &str, outdated: &[String], plan: &Plan) -> Vec<String> {
+    /// The variables that the cell may speak of. One that it makes anew before it looks at it stays
+    /// where it is until then.
+    fn used_by(&self, cell: &Cell, code: &str, outdated: &[String], plan: &Plan) -> Vec<String> {
         let words: HashSet<&str> = items::words(code).collect();
         self.variables
             .keys()
             .filter(|name| words.contains(name.trim_start_matches("r#")))
+            .filter(|name| !cell.makes_first(code, name))
             .filter(|name| !outdated.contains(name) && !plan.unnameable.contains(*name))
             .cloned()
             .collect()
@@ -340,6 +355,19 @@ mod tests {
         let draft = draft(&program, "drop(a);", &plan);
         assert!(!draft.source.text.contains("put_variable"));
         assert!(draft.after.variables.is_empty());
+    }
+
+    #[test]
+    fn what_would_be_gone_is_known_before_the_cell_runs() {
+        let program = with(&[("a", "i32"), ("b", "std::string::String")], "");
+        let consumed = |code| draft(&program, code, &Plan::default()).consumed;
+        assert_eq!(consumed("let b = b.len();"), ["b"]);
+        assert_eq!(consumed("println!(\"{b}\"); let b = 1;"), ["b"]);
+        assert!(consumed("b.len() + a").is_empty());
+        // The old value is not touched before the new one is there.
+        let anew = draft(&program, "let b = f()?; b", &Plan::default());
+        assert!(anew.consumed.is_empty() && !anew.uses_variables);
+        assert!(!anew.source.text.contains("take_variable"));
     }
 
     #[test]

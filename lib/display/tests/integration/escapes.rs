@@ -12,9 +12,9 @@ use crate::render;
 /// Fields whose texts are choices of the program and not of anybody else.
 const CHOICES: [&str; 5] = ["kind", "finish_reason", "stage", "type", "Cuda"];
 /// Elements that renderings are made of.
-const ELEMENTS: [&str; 22] = [
-    "b", "br", "caption", "code", "details", "div", "em", "i", "kbd", "p", "pre", "progress",
-    "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr",
+const ELEMENTS: [&str; 23] = [
+    "b", "br", "caption", "code", "details", "div", "em", "i", "ins", "kbd", "p", "pre",
+    "progress", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr",
 ];
 /// Their attributes.
 const ATTRIBUTES: [&str; 8] = [

@@ -7,7 +7,7 @@ mod rules;
 
 use std::{fs, path::Path};
 
-use display::{LoadProgress, Loaded, RichDisplay};
+use display::{LoadProgress, Loaded, RichDisplay, TemplateComparison, TokenizerComparison};
 use serde_json::Value;
 use wire::{
     Failure,
@@ -53,6 +53,8 @@ fn render(name: &str, value: Value) -> Bundle {
             seconds: 1.5,
         }
         .bundle(),
+        Some("tokenizers") => parse::<TokenizerComparison>(value).bundle(),
+        Some("templates") => parse::<TemplateComparison>(value).bundle(),
         Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
         Some("generation") => parse::<Generated>(value).bundle(),
         Some("status") => parse::<HostStatus>(value).bundle(),

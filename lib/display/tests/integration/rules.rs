@@ -90,7 +90,7 @@ fn a_long_input_is_folded_and_its_table_bounded() {
     let bundle = display::RichDisplay::bundle(&encoding);
     let html = bundle.get("text/html").expect("has HTML");
     assert!(html.contains("<details><summary>Tokens"), "folded");
-    assert!(html.contains("… and 4000 more"), "bounded");
+    assert!(html.contains("… and 4100 more"), "bounded");
     assert!(html.len() < 1_000_000, "{} bytes", html.len());
 }
 
@@ -121,7 +121,10 @@ fn wrong_offsets_do_not_panic() {
             messages: vec![wire::text::ChatMessage::new("user", "글")],
             text: encoding.text.clone(),
             encoding,
-            add_generation_prompt: false,
+            contents: vec![wire::text::ContentSpan { message: 0, bytes }],
+            header: Some(bytes),
+            generation: Some(vec![bytes]),
+            ..Default::default()
         };
         assert!(
             display::RichDisplay::bundle(&chat)

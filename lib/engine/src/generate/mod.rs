@@ -61,6 +61,9 @@ pub fn run(
     } = generator;
     let started = Instant::now();
     let prompt_ids = prompt_ids(tokenizer, task.prompt)?;
+    if is_bare(tokenizer, task.prompt, &prompt_ids) {
+        sink(Event::Notice(BARE_PROMPT.to_owned()));
+    }
     let settings = Settings::resolve(task.config, defaults, prompt_ids.len(), model.sizes())?;
     let mut streamer = task
         .stream
@@ -110,6 +113,20 @@ pub fn run(
     })
 }
 
+/// What a plain text to a chat model is told.
+const BARE_PROMPT: &str = "this model was trained on conversations and continues a plain text rather than \
+    answering it; for an answer, generate from `&messages![user: \"…\"]`, which its chat template writes out";
+
+/// Whether a prompt is a text without any of the template's marks, for a model that has a template.
+fn is_bare(tokenizer: &Tokenizer, prompt: &Prompt, ids: &[u32]) -> bool {
+    let info = tokenizer.info();
+    let begins = |id: &u32| info.special_token_ids.get("bos_token") == Some(id);
+    let is_special = |id: &u32| info.all_special_ids.contains(id);
+    matches!(prompt, Prompt::Text(_))
+        && info.has_chat_template
+        && !ids.iter().skip_while(|id| begins(id)).any(is_special)
+}
+
 fn prompt_ids(tokenizer: &Tokenizer, prompt: &Prompt) -> Result<Vec<u32>, Failure> {
     let encoding = match prompt {
         Prompt::Text(text) => tokenizer.encode(text, true)?,
@@ -126,7 +143,8 @@ fn prompt_ids(tokenizer: &Tokenizer, prompt: &Prompt) -> Result<Vec<u32>, Failur
                 .is_some_and(|theirs| theirs != tokenizer.fingerprint())
             {
                 return Err(failures::invalid(format!(
-                    "the prompt's tokens are of another vocabulary than `{}`",
+                    "the prompt's tokens were made by another tokenizer than that of `{}`: an id is a \
+                     place in a vocabulary, and the model has learned what its own ids mean",
                     tokenizer.info().name
                 ))
                 .hint("encode the prompt with the tokenizer of the model that continues it"));

@@ -1,5 +1,6 @@
 //! Which files of a repository are needed, from their names: one GGUF, or configuration, tokenizer
-//! and safetensors, or pickled weights where there are no others. The same rules read the hub's listing and a snapshot on disk.
+//! and safetensors, or pickled weights where there are no others. The same rules read the hub's
+//! listing and a snapshot on disk.
 
 use std::{
     collections::BTreeSet,
@@ -25,13 +26,17 @@ const WEIGHTS: [&str; 4] = [
 ];
 
 /// Files that carry a vocabulary; without one of them there is no tokenizer.
-const VOCABULARIES: [&str; 6] = [
+const VOCABULARIES: [&str; 10] = [
     "tokenizer.json",
     "vocab.json",
     "vocab.txt",
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "spm.model",
+    "spm_char.model",
+    "source.spm",
+    "target.spm",
 ];
 
 /// Small files that go with a tokenizer or a model, taken when they are there.
@@ -78,6 +83,11 @@ pub(super) fn choose(
         .filter(|name| has(name))
         .map(|name| (*name).to_owned())
         .collect();
+    let named_templates = |name: &&String| {
+        let path = Path::new(name);
+        path.starts_with("additional_chat_templates") && path.extension() == Some("jinja".as_ref())
+    };
+    files.extend(names.iter().filter(named_templates).cloned());
     let complete = match wanted {
         Wanted::Tokenizer => VOCABULARIES.iter().any(|name| has(name)),
         Wanted::Model if !has("config.json") => false,

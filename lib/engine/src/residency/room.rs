@@ -235,7 +235,7 @@ mod tests {
         let room = Room::default();
         let promise =
             |weights, available| room.promise_of(need(weights), Some(available), Vec::new);
-        let first = promise(500 * MB, 1_000 * MB).ok().expect("fits alone");
+        let first = promise(500 * MB, 1_000 * MB).unwrap_or_else(|refused| panic!("{refused:?}"));
         let refused = promise(500 * MB, 1_000 * MB).err().expect("not both");
         assert_eq!(refused.kind, FailureKind::OutOfMemory);
         assert_eq!(

@@ -9,11 +9,12 @@ use std::{
 };
 
 use serde_json::{Value as Json, json};
-use wire::Failure;
+use wire::{Failure, tokenize::Side};
 
-use super::{Parts, SpecialTokens};
+use super::{Parts, pieces::merges, special::SpecialTokens, word_files::QWEN2};
 use crate::{
     failures,
+    template::Templates,
     weights::{Description, Metadata, Value, Weights},
 };
 
@@ -43,16 +44,39 @@ pub fn read(path: &Path) -> Result<Parts, Failure> {
         let id = metadata.count(&format!("tokenizer.ggml.{name}_token_id"))?;
         vocabulary.tokens.get(id).map(|token| (*token).to_owned())
     };
+    let is_byte_level = metadata.text("tokenizer.ggml.model") == Some("gpt2");
+    let notice = (is_byte_level && is_unnamed(metadata)).then(|| {
+        format!(
+            "`{}` does not say how its tokenizer cuts a text: it is cut by llama.cpp's default rules, \
+             and its ids may differ from the original's",
+            path.display()
+        )
+    });
+    let keys = [
+        ("bos_token", "bos"),
+        ("eos_token", "eos"),
+        ("unk_token", "unknown"),
+        ("pad_token", "padding"),
+    ];
+    let named = keys
+        .into_iter()
+        .filter_map(|(name, key)| Some((name, token(key)?)));
     Ok(Parts {
-        json: json.to_string().into_bytes(),
-        special: SpecialTokens {
-            bos: token("bos"),
-            eos: token("eos"),
-            pad: token("padding"),
-            unk: token("unknown"),
-        },
-        chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
+        json,
+        config: Json::Null,
+        class: None,
+        special: SpecialTokens::of_names(named),
+        python: None,
+        chat_templates: Templates::of_gguf(metadata),
         clean_up_spaces: false,
+        padding_side: Side::Right,
+        truncation_side: Side::Right,
+        max_length: None,
+        split_special_tokens: false,
+        has_token_types: false,
+        replaces_suffix: None,
+        notice,
+        files: vec![path.to_owned()],
     })
 }
 
@@ -115,6 +139,16 @@ impl<'a> Vocabulary<'a> {
             .collect()
     }
 
+    /// The merges that scores imply.
+    fn merges_of_scores(&self) -> Vec<Json> {
+        let ids = self.tokens.iter().enumerate();
+        let ids: HashMap<&str, usize> = ids.map(|(id, token)| (*token, id)).collect();
+        merges(
+            self.tokens.iter().copied().zip(self.scores.iter().copied()),
+            &ids,
+        )
+    }
+
     /// Tokens that are found in a text as they are, before anything is cut.
     fn added(&self) -> Vec<Json> {
         let kinds = self.kinds.iter().enumerate();
@@ -159,7 +193,7 @@ fn byte_level(vocabulary: &Vocabulary, metadata: &Metadata) -> Result<Json, Fail
         "added_tokens": vocabulary.added(),
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": cut.steps},
-        "post_processor": adding_bos(vocabulary, metadata, false)
+        "post_processor": adding_bos(vocabulary, metadata, cut.adds_bos)
             .unwrap_or_else(|| byte_level_step(false)),
         "decoder": byte_level_step(true),
         "model": {
@@ -169,49 +203,64 @@ fn byte_level(vocabulary: &Vocabulary, metadata: &Metadata) -> Result<Json, Fail
     }))
 }
 
+/// Whether the file leaves open how a text is cut before merging.
+fn is_unnamed(metadata: &Metadata) -> bool {
+    matches!(metadata.text("tokenizer.ggml.pre"), None | Some("default"))
+}
+
 /// How a text is cut before merging.
 struct Cut {
     steps: Vec<Json>,
     nfc: bool,
     /// Whether a piece that is a token by itself is taken without merging.
     ignore_merges: bool,
+    /// Whether a text begins with the beginning-of-sequence token where the file does not say: what
+    /// llama.cpp (`llama_vocab::impl::load`) does for the kind.
+    adds_bos: bool,
 }
 
 impl Cut {
     /// The pre-tokenizer of a kind. An unknown one is refused: a guess would give other ids, silently.
     fn of(kind: &str) -> Result<Self, Failure> {
+        // `LLAMA_VOCAB_PRE_TYPE_DEFAULT`: each pattern cuts what the one before left.
+        const DEFAULT: [&str; 4] = [
+            r"[\p{P}\$\+<=>\^~\|]+",
+            r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+            r"\p{N}+",
+            r"[0-9][0-9][0-9]",
+        ];
         const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-        const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-        let split = |pattern: &str| {
-            vec![
-                json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}),
-                byte_level_step(false),
-            ]
+        let split = |patterns: &[&str]| -> Vec<Json> {
+            let steps = patterns.iter().map(|pattern| {
+                json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
+            });
+            steps.chain([byte_level_step(false)]).collect()
+        };
+        let plain = |steps: Vec<Json>| Self {
+            steps,
+            nfc: false,
+            ignore_merges: false,
+            adds_bos: false,
         };
         Ok(match kind {
-            "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => Self {
-                steps: vec![
-                    json!({"type": "Digits", "individual_digits": true}),
-                    byte_level_step(true),
-                ],
-                nfc: false,
-                ignore_merges: false,
-            },
-            "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => Self {
-                steps: split(LLAMA3),
-                nfc: false,
+            "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => plain(vec![
+                json!({"type": "Digits", "individual_digits": true}),
+                byte_level_step(true),
+            ]),
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "lfm2" => Self {
                 ignore_merges: true,
+                adds_bos: true,
+                ..plain(split(&[LLAMA3]))
             },
+            "smaug-bpe" => plain(split(&[LLAMA3])),
             "qwen2" | "deepseek-r1-qwen" => Self {
-                steps: split(QWEN2),
                 nfc: true,
-                ignore_merges: false,
+                ..plain(split(&[QWEN2]))
             },
-            "default" | "gpt-2" | "gpt2" | "olmo" | "phi-2" | "jina-es" | "jina-de" => Self {
-                steps: vec![byte_level_step(true)],
-                nfc: false,
-                ignore_merges: false,
-            },
+            "default" => plain(split(&DEFAULT)),
+            "gpt-2" | "gpt2" | "olmo" | "phi-2" | "jina-es" | "jina-de" => {
+                plain(vec![byte_level_step(true)])
+            }
             other => {
                 return Err(failures::unsupported(format!(
                     "the GGUF file's pre-tokenizer `{other}` is not supported"
@@ -224,7 +273,7 @@ impl Cut {
     }
 }
 
-fn byte_level_step(use_regex: bool) -> Json {
+pub(super) fn byte_level_step(use_regex: bool) -> Json {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
 }
 
@@ -278,37 +327,8 @@ fn sentence_piece(vocabulary: &Vocabulary, metadata: &Metadata) -> Json {
         "post_processor": adding_bos(vocabulary, metadata, true),
         "decoder": {"type": "Sequence", "decoders": decoders},
         "model": {
-            "type": "BPE", "vocab": vocabulary.ids(), "merges": merges_from_scores(vocabulary),
+            "type": "BPE", "vocab": vocabulary.ids(), "merges": vocabulary.merges_of_scores(),
             "unk_token": vocabulary.tokens.get(unknown), "fuse_unk": true, "byte_fallback": true,
         },
     })
-}
-
-/// The merges that a `SentencePiece` vocabulary implies: each way to cut a token into two others, the
-/// likelier tokens first (`generate_merges` in transformers' `convert_slow_tokenizer.py`).
-fn merges_from_scores(vocabulary: &Vocabulary) -> Vec<Json> {
-    let ids: HashMap<&str, usize> = vocabulary
-        .tokens
-        .iter()
-        .enumerate()
-        .map(|(id, token)| (*token, id))
-        .collect();
-    let mut merges = Vec::new();
-    for (token, score) in vocabulary.tokens.iter().zip(&vocabulary.scores) {
-        let mut ways: Vec<(&str, &str)> = token
-            .char_indices()
-            .skip(1)
-            .map(|(at, _)| token.split_at(at))
-            .filter(|(a, b)| ids.contains_key(a) && ids.contains_key(b))
-            .collect();
-        ways.sort_by_key(|(a, b)| (ids[a], ids[b]));
-        merges.extend(ways.into_iter().map(|(a, b)| (*score, a, b)));
-    }
-    let sizes = |a: &str, b: &str| (a.chars().count(), b.chars().count());
-    merges.sort_by(|(score, a, b), (score2, a2, b2)| {
-        score2
-            .total_cmp(score)
-            .then_with(|| sizes(a2, b2).cmp(&sizes(a, b)))
-    });
-    merges.into_iter().map(|(_, a, b)| json!([a, b])).collect()
 }

@@ -1,53 +1,94 @@
-//! Text to token ids and back, by the crate `tokenizers`: from a repository's `tokenizer.json` or
-//! from the vocabulary inside a GGUF file. Both become the same object, with the special tokens, the
+//! Text to token ids and back, by the crate `tokenizers`: from whatever files a repository has, or
+//! from the vocabulary inside a GGUF file. All become the same object, with the special tokens, the
 //! chat template and the identity of the vocabulary beside it.
 
+mod answer;
+mod batch;
+mod charsmap;
+mod chat;
+mod class;
+mod decode;
+mod dictionary;
+mod encode;
 mod files;
 mod gguf;
+mod pieces;
+mod python;
+mod save;
+mod sentence_model;
+mod shelf;
+mod special;
 mod streamer;
+mod vocabulary;
+mod word_files;
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
-pub use streamer::TextStreamer;
+use serde_json::Value;
+use tokenizers::PostProcessorWrapper;
 use wire::{
     Failure, FailureKind,
     model::TokenizerInfo,
-    text::{ChatMessage, Encoding, RenderedChat, TemplateOptions, Token},
+    tokenize::{NewToken, Side},
 };
 
+use self::{python::Python, special::SpecialTokens};
+pub use self::{shelf::Shelf, streamer::TextStreamer};
 use crate::{
     failures,
     hub::{Layout, ModelFiles},
-    template,
+    template::Templates,
 };
 
 /// A loaded tokenizer.
 pub struct Tokenizer {
+    /// Without its post-processor, which is applied after truncation.
     inner: tokenizers::Tokenizer,
+    /// The same, cutting the text of special tokens too; made when it is first asked for.
+    splitting: OnceLock<tokenizers::Tokenizer>,
+    post_processor: Option<PostProcessorWrapper>,
+    /// The same with whole offsets: what a token table shows, blanks before words included.
+    whole_offsets: Option<PostProcessorWrapper>,
     special_ids: HashSet<u32>,
+    /// The added tokens as they were written, and whether they are special. `tokenizers` itself would
+    /// give the normalised spelling.
+    added: HashMap<u32, (String, bool)>,
     parts: Parts,
     info: TokenizerInfo,
 }
 
-/// What a file says of its tokenizer, whatever the file.
+/// What the files say of a tokenizer, whatever the files.
+#[derive(Clone)]
 struct Parts {
-    /// The text of a `tokenizer.json`.
-    json: Vec<u8>,
+    /// As in a `tokenizer.json`.
+    json: Value,
+    /// `tokenizer_config.json`.
+    config: Value,
+    /// Name of the class there.
+    class: Option<String>,
     special: SpecialTokens,
-    chat_template: Option<String>,
-    /// Whether decoding takes the blanks before punctuation away, as `tokenizer_config.json` may ask.
+    /// Rules of the classes that transformers has in Python only.
+    python: Option<Python>,
+    chat_templates: Templates,
+    /// Whether decoding takes the blanks before punctuation away.
     clean_up_spaces: bool,
-}
-
-/// The named special tokens.
-#[derive(Clone, Debug, Default)]
-struct SpecialTokens {
-    bos: Option<String>,
-    eos: Option<String>,
-    pad: Option<String>,
-    unk: Option<String>,
+    padding_side: Side,
+    truncation_side: Side,
+    /// Longest sequence that the model takes.
+    max_length: Option<u32>,
+    /// Whether the text of special tokens is cut like any other.
+    split_special_tokens: bool,
+    has_token_types: bool,
+    /// The end of a word, which CLIP's class replaces by a blank once more after decoding.
+    replaces_suffix: Option<String>,
+    /// What its user should know, once.
+    notice: Option<String>,
+    /// The files it was read from.
+    files: Vec<PathBuf>,
 }
 
 impl Tokenizer {
@@ -67,37 +108,73 @@ impl Tokenizer {
                 format!("cannot load the tokenizer of `{name}`: {error}"),
             )
         };
+        let bytes = serde_json::to_vec(&parts.json).map_err(|error| damaged(&error))?;
         let mut inner =
-            tokenizers::Tokenizer::from_bytes(&parts.json).map_err(|error| damaged(&error))?;
+            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| damaged(&error))?;
         // A file may carry the truncation it was trained with; transformers sets both a call.
         inner.with_padding(None);
         inner
             .with_truncation(None)
             .map_err(|error| damaged(&error))?;
-        let json: Value = serde_json::from_slice(&parts.json).map_err(|error| damaged(&error))?;
-        let special_ids = inner
+        let known: HashSet<String> = inner
             .get_added_tokens_decoder()
-            .iter()
-            .filter(|(_, token)| token.special)
-            .map(|(&id, _)| id)
+            .into_values()
+            .map(|token| token.content)
             .collect();
-        let info = TokenizerInfo {
-            name: name.to_owned(),
-            model: json["model"]["type"].as_str().unwrap_or("BPE").to_owned(),
-            vocab_size: inner.get_vocab_size(true) as u32,
-            bos_token: parts.special.bos.clone(),
-            eos_token: parts.special.eos.clone(),
-            pad_token: parts.special.pad.clone(),
-            unk_token: parts.special.unk.clone(),
-            has_chat_template: parts.chat_template.is_some(),
-            fingerprint: fingerprint(&inner, &json["model"]["merges"]),
-        };
-        Ok(Self {
+        let mut tokens = parts.special.to_add(|content| known.contains(content));
+        if parts.python.is_some() {
+            // Their added tokens are searched in the text as it is.
+            tokens = tokens
+                .into_iter()
+                .map(|token| token.normalized(false))
+                .collect();
+        }
+        inner.add_tokens(tokens).map_err(|error| damaged(&error))?;
+        let post_processor = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        let mut tokenizer = Self {
+            whole_offsets: whole_offsets(&parts.json["post_processor"], post_processor.as_ref()),
             inner,
-            special_ids,
+            splitting: OnceLock::new(),
+            post_processor,
+            special_ids: HashSet::new(),
+            added: HashMap::new(),
             parts,
-            info,
-        })
+            info: TokenizerInfo::default(),
+        };
+        tokenizer.describe(name);
+        Ok(tokenizer)
+    }
+
+    /// The same tokenizer with further tokens: transformers' `add_tokens`.
+    pub fn with_added(&self, added: &[NewToken]) -> Result<Self, Failure> {
+        let mut inner = self.inner.clone();
+        let tokens = added.iter().map(|new| {
+            let token = tokenizers::AddedToken::from(new.content.as_str(), new.special)
+                .single_word(new.single_word)
+                .lstrip(new.lstrip)
+                .rstrip(new.rstrip);
+            match new.normalized {
+                _ if self.parts.python.is_some() => token.normalized(false),
+                Some(normalized) => token.normalized(normalized),
+                None => token,
+            }
+        });
+        inner
+            .add_tokens(tokens.collect::<Vec<_>>())
+            .map_err(|error| self.failed("add tokens", error.as_ref()))?;
+        let mut tokenizer = Self {
+            inner,
+            splitting: OnceLock::new(),
+            post_processor: self.post_processor.clone(),
+            whole_offsets: self.whole_offsets.clone(),
+            special_ids: HashSet::new(),
+            added: HashMap::new(),
+            parts: self.parts.clone(),
+            info: TokenizerInfo::default(),
+        };
+        tokenizer.describe(&self.info.name);
+        Ok(tokenizer)
     }
 
     /// What is known of it.
@@ -110,105 +187,6 @@ impl Tokenizer {
         &self.info.fingerprint
     }
 
-    /// Id of a token by its exact spelling.
-    pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
-    /// Encodes a text, with what the post-processor adds when `add_special_tokens`.
-    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Encoding, Failure> {
-        let encoded = self
-            .inner
-            .encode(text, add_special_tokens)
-            .map_err(|error| self.failed("encode", error.as_ref()))?;
-        let tokens = encoded
-            .get_ids()
-            .iter()
-            .zip(encoded.get_tokens())
-            .zip(encoded.get_offsets())
-            .map(|((&id, piece), &(start, end))| Token {
-                id,
-                piece: piece.clone(),
-                bytes: (start as u32, end as u32),
-                special: self.special_ids.contains(&id),
-            })
-            .collect();
-        Ok(Encoding {
-            text: text.to_owned(),
-            tokens,
-            fingerprint: self.info.fingerprint.clone(),
-        })
-    }
-
-    /// Decodes ids. Ids past the vocabulary decode to nothing, as in transformers.
-    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, Failure> {
-        let text = self
-            .inner
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| self.failed("decode", error.as_ref()))?;
-        Ok(if self.parts.clean_up_spaces {
-            clean_up_spaces(&text)
-        } else {
-            text
-        })
-    }
-
-    /// Renders a conversation by the chat template, and encodes the text without adding to it.
-    pub fn apply_chat_template(
-        &self,
-        messages: &[ChatMessage],
-        options: &TemplateOptions,
-    ) -> Result<RenderedChat, Failure> {
-        let own = self.parts.chat_template.as_ref();
-        let Some(source) = options.chat_template.as_ref().or(own) else {
-            return Err(failures::invalid(format!(
-                "the tokenizer of `{}` has no chat template",
-                self.info.name
-            ))
-            .hint("pass one as `chat_template`, or encode plain text"));
-        };
-        let text = template::render(source, self.context(messages, options)?)?;
-        let encoding = self.encode(&text, false)?;
-        Ok(RenderedChat {
-            messages: messages.to_vec(),
-            text,
-            encoding,
-            add_generation_prompt: options.add_generation_prompt,
-        })
-    }
-
-    /// The variables of a template, in the order of precedence that transformers has.
-    fn context(
-        &self,
-        messages: &[ChatMessage],
-        options: &TemplateOptions,
-    ) -> Result<Map<String, Value>, Failure> {
-        let messages = serde_json::to_value(messages)
-            .map_err(|error| failures::invalid(format!("messages cannot be rendered: {error}")))?;
-        let special = &self.parts.special;
-        let mut context = Map::new();
-        context.insert("messages".into(), messages);
-        context.insert("tools".into(), Value::Null);
-        context.insert("documents".into(), Value::Null);
-        context.insert(
-            "add_generation_prompt".into(),
-            options.add_generation_prompt.into(),
-        );
-        let named = [
-            ("bos_token", &special.bos),
-            ("eos_token", &special.eos),
-            ("pad_token", &special.pad),
-            ("unk_token", &special.unk),
-        ];
-        for (name, token) in named {
-            if let Some(token) = token {
-                context.insert(name.into(), token.as_str().into());
-            }
-        }
-        context.extend(options.variables.clone());
-        Ok(context)
-    }
-
     fn failed(&self, what: &str, error: &dyn std::error::Error) -> Failure {
         failures::invalid(format!(
             "the tokenizer of `{}` cannot {what}: {error}",
@@ -217,56 +195,17 @@ impl Tokenizer {
     }
 }
 
-fn fingerprint(tokenizer: &tokenizers::Tokenizer, merges: &Value) -> String {
-    let mut vocabulary: Vec<(u32, String)> = tokenizer
-        .get_vocab(true)
-        .into_iter()
-        .map(|(token, id)| (id, token))
-        .collect();
-    vocabulary.sort_unstable();
-    let mut hash = Sha256::new();
-    for (id, token) in &vocabulary {
-        hash.update(id.to_le_bytes());
-        hash.update((token.len() as u64).to_le_bytes());
-        hash.update(token);
-    }
-    for merge in merges.as_array().into_iter().flatten() {
-        // Older files write a merge as one text, newer ones as a pair.
-        match merge {
-            Value::String(pair) => hash.update(pair),
-            pair => {
-                hash.update(pair[0].as_str().unwrap_or_default());
-                hash.update(" ");
-                hash.update(pair[1].as_str().unwrap_or_default());
-            }
-        }
-        hash.update([0]);
-    }
-    hash.finalize()
-        .iter()
-        .take(16)
-        .fold(String::new(), |mut text, byte| {
-            use std::fmt::Write as _;
-            write!(text, "{byte:02x}").expect("writing to a string does not fail");
-            text
-        })
+/// The post-processor without the trimming of offsets; the same one where it trims nothing.
+fn whole_offsets(json: &Value, own: Option<&PostProcessorWrapper>) -> Option<PostProcessorWrapper> {
+    let mut json = json.clone();
+    stop_trimming(&mut json);
+    serde_json::from_value(json).ok().or_else(|| own.cloned())
 }
 
-/// `clean_up_tokenization` of transformers.
-fn clean_up_spaces(text: &str) -> String {
-    let pairs = [
-        (" .", "."),
-        (" ?", "?"),
-        (" !", "!"),
-        (" ,", ","),
-        (" ' ", "'"),
-        (" n't", "n't"),
-        (" 'm", "'m"),
-        (" 's", "'s"),
-        (" 've", "'ve"),
-        (" 're", "'re"),
-    ];
-    pairs
-        .into_iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+fn stop_trimming(json: &mut Value) {
+    if let Some(trims) = json.get_mut("trim_offsets") {
+        *trims = false.into();
+    }
+    let steps = json.get_mut("processors").and_then(Value::as_array_mut);
+    steps.into_iter().flatten().for_each(stop_trimming);
 }

@@ -2,7 +2,11 @@
 //! (`generation/streamers.py`), decision for decision. Printing, and the line break at the end, are
 //! the reader's.
 
-use wire::{Failure, generate::StreamOptions};
+use wire::{
+    Failure,
+    generate::StreamOptions,
+    tokenize::{DecodeOptions, StreamState},
+};
 
 use super::Tokenizer;
 
@@ -18,11 +22,24 @@ pub struct TextStreamer<'a> {
 impl<'a> TextStreamer<'a> {
     /// A streamer at the beginning of a sequence.
     pub fn new(tokenizer: &'a Tokenizer, options: StreamOptions) -> Self {
+        Self::resume(tokenizer, options, StreamState::default())
+    }
+
+    /// A streamer where another one stopped.
+    pub fn resume(tokenizer: &'a Tokenizer, options: StreamOptions, state: StreamState) -> Self {
         Self {
             tokenizer,
             options,
-            pending: Vec::new(),
-            printed: 0,
+            pending: state.pending,
+            printed: state.printed as usize,
+        }
+    }
+
+    /// How far the text is.
+    pub fn into_state(self) -> StreamState {
+        StreamState {
+            pending: self.pending,
+            printed: self.printed as u32,
         }
     }
 
@@ -72,8 +89,11 @@ impl<'a> TextStreamer<'a> {
     }
 
     fn decode(&self) -> Result<String, Failure> {
-        self.tokenizer
-            .decode(&self.pending, self.options.skip_special_tokens)
+        let options = DecodeOptions {
+            skip_special_tokens: self.options.skip_special_tokens,
+            clean_up_tokenization_spaces: self.options.clean_up_tokenization_spaces,
+        };
+        self.tokenizer.decode_with(&self.pending, options)
     }
 }
 

@@ -63,6 +63,7 @@ fn the_stream_is_the_text() {
     let options = StreamOptions {
         skip_prompt: true,
         skip_special_tokens: true,
+        ..Default::default()
     };
     let (generated, events) = generate(
         &service,

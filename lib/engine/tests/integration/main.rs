@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod chat_calls;
 mod checkpoints;
 mod configurations;
 mod damaged;
@@ -11,9 +12,14 @@ mod families;
 mod fuzz;
 mod hostile;
 mod hub;
+mod jinja;
 mod pickles;
+mod real_tokenizers;
 mod service;
 mod support;
+mod template_limits;
 mod templates;
+mod tokenizer_files;
+mod tokenizer_kinds;
 mod tokenizers;
 mod unsafe_allocations;

@@ -190,7 +190,7 @@ fn what_cannot_be_is_refused_by_name() {
         (generate(ids(vec![60_000], None), config()), "60000"),
         (
             generate(ids(vec![1], Some("another")), config()),
-            "another vocabulary",
+            "another tokenizer",
         ),
         (
             generate(

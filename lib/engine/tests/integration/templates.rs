@@ -61,18 +61,43 @@ fn fails(template: &str, context: Value) -> wire::Failure {
 }
 
 #[test]
-fn a_template_that_does_not_end_is_stopped() {
-    let endless =
-        "{% for a in range(100000) %}{% for b in range(100000) %}{{ a }}{% endfor %}{% endfor %}";
-    let failure = fails(endless, json!({}));
-    assert!(failure.message.contains("does not end"), "{failure}");
+fn a_refusal_names_the_message_and_shows_the_line() {
+    let template = "{% for message in messages %}\n  {% if loop.index0 == 1 %}\n    {{ raise_exception('roles must alternate') }}\n  {% endif %}\n{% endfor %}";
+    let message = json!({"role": "user", "content": "hi"});
+    let failure = fails(template, json!({"messages": [message, message]}));
+    insta::assert_snapshot!(failure, @r"
+    the chat template refuses message 1: roles must alternate
+      |
+    3 |     {{ raise_exception('roles must alternate') }}
+      |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: its rules are in the template's text; most ask for user and assistant in turns
+    ");
+    insta::assert_snapshot!(fails("a\n{{ 1 +* 2 }}", json!({})), @r"
+    the chat template does not parse: unexpected `*`
+      |
+    2 | {{ 1 +* 2 }}
+      |       ^
+    ");
+}
+
+#[test]
+fn generation_blocks_are_found_in_bytes() {
+    let template = "{% for m in messages %}{% generation %}{{ m }}{% endgeneration %}é{% endfor %}";
+    let Value::Object(context) = json!({"messages": ["ä", "bc"]}) else {
+        unreachable!()
+    };
+    let rendered = engine::template::render_with_generation(template, context).unwrap();
+    assert_eq!(rendered.text, "äébcé");
+    assert_eq!(rendered.generation, [0..2, 4..6]);
 }
 
 #[test]
 fn a_template_may_refuse_its_input() {
     let failure = fails("{{ raise_exception('roles must alternate') }}", json!({}));
     assert!(
-        failure.message.ends_with("roles must alternate"),
+        failure
+            .message
+            .contains("these messages: roles must alternate\n"),
         "{failure}"
     );
     assert!(

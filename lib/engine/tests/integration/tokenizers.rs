@@ -9,6 +9,7 @@ use engine::{
 use wire::{
     generate::StreamOptions,
     host::{Request, Response},
+    tokenize::{DecodeOptions, EncodeOptions, Ids, TokenizerAnswer, TokenizerCall},
 };
 
 use crate::support::{ask, embedded, ids, json};
@@ -21,28 +22,40 @@ fn awkward_texts_have_the_reference_ids() {
     assert!(cases.len() >= 18);
     for case in cases {
         let text = case["text"].as_str().unwrap();
-        let request = Request::Encode {
-            tokenizer: embedded(),
-            texts: vec![text.to_owned()],
-            add_special_tokens: true,
-        };
-        let Response::Encodings(encodings) = ask(&service, request).0.unwrap() else {
+        let request = tokenize(TokenizerCall::Tokens {
+            inputs: vec![text.into()],
+            options: EncodeOptions::default(),
+        });
+        let Response::Tokenize(TokenizerAnswer::Encodings(encodings)) =
+            ask(&service, request).0.unwrap()
+        else {
             panic!("no encodings");
         };
         let got: Vec<u32> = encodings[0].tokens.iter().map(|token| token.id).collect();
         assert_eq!(got, ids(&case["ids"]), "{text:?}");
         for (name, skip) in [("decoded", false), ("decoded_skip_special", true)] {
-            let request = Request::Decode {
-                tokenizer: embedded(),
-                sequences: vec![got.clone()],
-                skip_special_tokens: skip,
-            };
-            let Response::Texts(texts) = ask(&service, request).0.unwrap() else {
+            let request = tokenize(TokenizerCall::Decode {
+                sequences: vec![Ids(got.clone())],
+                options: DecodeOptions {
+                    skip_special_tokens: skip,
+                    ..DecodeOptions::default()
+                },
+            });
+            let Response::Tokenize(TokenizerAnswer::Texts(texts)) =
+                ask(&service, request).0.unwrap()
+            else {
                 panic!("no texts");
             };
             assert_eq!(texts[0], case[name].as_str().unwrap(), "{text:?}");
         }
         check_offsets(text, &encodings[0].tokens);
+    }
+}
+
+fn tokenize(call: TokenizerCall) -> Request {
+    Request::Tokenize {
+        tokenizer: embedded().into(),
+        call,
     }
 }
 
@@ -87,6 +100,7 @@ fn the_streamer_cuts_where_transformers_does() {
     let options = StreamOptions {
         skip_prompt: true,
         skip_special_tokens: false,
+        ..Default::default()
     };
     let mut streamer = TextStreamer::new(&tokenizer, options);
     assert_eq!(streamer.prompt(&[0, 1]).unwrap(), "");

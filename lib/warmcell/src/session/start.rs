@@ -27,11 +27,18 @@ const POLL: Duration = Duration::from_millis(10);
 /// A connection past its greeting, and the bytes read behind the greeting.
 pub(super) fn reach_host() -> Result<(UnixStream, frame::Decoder), Failure> {
     let place = place::find()?;
-    if let Ok(stream) = UnixStream::connect(&place.socket) {
-        if let Some(greeted) = greet(stream).map_err(|error| no_greeting(&error))? {
-            return Ok(greeted);
+    let limit = Instant::now() + START_LIMIT;
+    while let Ok(stream) = UnixStream::connect(&place.socket) {
+        match greet(stream) {
+            Ok(Some(greeted)) => return Ok(greeted),
+            Ok(None) => {
+                wait_for_leave(&place)?;
+                break;
+            }
+            // It ended while this client waited to be let in.
+            Err(error) if is_hang_up(&error) && Instant::now() < limit => thread::sleep(POLL),
+            Err(error) => return Err(no_greeting(&error)),
         }
-        wait_for_leave(&place)?;
     }
     let stream = start(&place)?;
     greet(stream)
@@ -95,6 +102,11 @@ fn read_welcome(stream: &mut UnixStream, decoder: &mut frame::Decoder) -> io::Re
             length => decoder.push(&buffer[..length]),
         }
     }
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn no_greeting(error: &io::Error) -> Failure {

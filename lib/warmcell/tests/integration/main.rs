@@ -3,4 +3,5 @@
 
 mod displays;
 mod ends;
+mod tools;
 mod unsafe_report;

@@ -1,0 +1,276 @@
+//! Which of transformers' tokenizer classes a repository asks for, and what that class brings along
+//! where the files are silent: special tokens, the side of padding, how the vocabulary is read. The
+//! classes that differ only in their name are one here.
+
+use wire::tokenize::Side;
+
+/// A tokenizer class of transformers 4.57.6, by what sets it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Bert,
+    /// As BERT, without token types.
+    DistilBert,
+    Gpt2,
+    Roberta,
+    Bart,
+    Qwen2,
+    Clip,
+    Llama,
+    Gemma,
+    T5,
+    XlmRoberta,
+    Camembert,
+    DebertaV2,
+    Albert,
+    Pegasus,
+    Marian,
+    SpeechT5,
+    /// `PreTrainedTokenizerFast` and every class that adds nothing to its `tokenizer.json`.
+    Plain,
+}
+
+impl Class {
+    /// The class of a name, with or without `Fast`. Names that are not here add nothing of their own
+    /// to a `tokenizer.json`, and cannot be read from other files.
+    pub fn named(name: &str) -> Self {
+        match name.strip_suffix("Fast").unwrap_or(name) {
+            "BertTokenizer"
+            | "ElectraTokenizer"
+            | "MobileBertTokenizer"
+            | "ConvBertTokenizer"
+            | "LxmertTokenizer"
+            | "SqueezeBertTokenizer"
+            | "RetriBertTokenizer" => Self::Bert,
+            "DistilBertTokenizer" => Self::DistilBert,
+            "GPT2Tokenizer" => Self::Gpt2,
+            "RobertaTokenizer" | "LongformerTokenizer" => Self::Roberta,
+            "BartTokenizer" | "LEDTokenizer" | "MvpTokenizer" => Self::Bart,
+            "Qwen2Tokenizer" => Self::Qwen2,
+            "CLIPTokenizer" => Self::Clip,
+            "LlamaTokenizer" => Self::Llama,
+            "GemmaTokenizer" => Self::Gemma,
+            "T5Tokenizer" | "MT5Tokenizer" => Self::T5,
+            "XLMRobertaTokenizer" => Self::XlmRoberta,
+            "CamembertTokenizer" => Self::Camembert,
+            "DebertaV2Tokenizer" => Self::DebertaV2,
+            "AlbertTokenizer" => Self::Albert,
+            "PegasusTokenizer" => Self::Pegasus,
+            "MarianTokenizer" => Self::Marian,
+            "SpeechT5Tokenizer" => Self::SpeechT5,
+            _ => Self::Plain,
+        }
+    }
+
+    /// The class of a `model_type` (`TOKENIZER_MAPPING_NAMES` in `tokenization_auto.py`).
+    pub fn of_model(model_type: &str) -> Self {
+        match model_type {
+            "bert" | "electra" | "mobilebert" | "convbert" | "lxmert" | "squeezebert" | "ernie"
+            | "nezha" | "qdqbert" | "realm" | "visual_bert" | "vilt" => Self::Bert,
+            "distilbert" => Self::DistilBert,
+            "gpt2" | "gptj" | "gpt_bigcode" | "gpt_neo" | "opt" | "granite" | "starcoder2" => {
+                Self::Gpt2
+            }
+            "roberta" | "longformer" | "data2vec-text" | "roberta-prelayernorm" | "ibert" => {
+                Self::Roberta
+            }
+            "bart" | "led" | "mvp" => Self::Bart,
+            "qwen2" | "qwen2_moe" | "qwen3" | "qwen3_moe" | "qwen2_vl" | "qwen2_5_vl" => {
+                Self::Qwen2
+            }
+            "clip" | "clip_text_model" | "clipseg" | "groupvit" | "owlvit" | "owlv2"
+            | "oneformer" | "xclip" => Self::Clip,
+            "llama" | "mistral" | "mixtral" | "phi3" | "phimoe" | "paligemma" | "persimmon" => {
+                Self::Llama
+            }
+            "gemma" | "gemma2" | "gemma3" | "gemma3_text" => Self::Gemma,
+            "t5"
+            | "mt5"
+            | "umt5"
+            | "longt5"
+            | "switch_transformers"
+            | "pix2struct"
+            | "pop2piano"
+            | "musicgen" => Self::T5,
+            "xlm-roberta" | "xlm-roberta-xl" | "xmod" | "altclip" => Self::XlmRoberta,
+            "camembert" => Self::Camembert,
+            "deberta-v2" => Self::DebertaV2,
+            "albert" => Self::Albert,
+            "pegasus" | "pegasus_x" => Self::Pegasus,
+            "marian" => Self::Marian,
+            "speecht5" => Self::SpeechT5,
+            _ => Self::Plain,
+        }
+    }
+
+    /// The name under which it is saved where the files name none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bert => "BertTokenizer",
+            Self::DistilBert => "DistilBertTokenizer",
+            Self::Gpt2 => "GPT2Tokenizer",
+            Self::Roberta => "RobertaTokenizer",
+            Self::Bart => "BartTokenizer",
+            Self::Qwen2 => "Qwen2Tokenizer",
+            Self::Clip => "CLIPTokenizer",
+            Self::Llama => "LlamaTokenizer",
+            Self::Gemma => "GemmaTokenizer",
+            Self::T5 => "T5Tokenizer",
+            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::Camembert => "CamembertTokenizer",
+            Self::DebertaV2 => "DebertaV2Tokenizer",
+            Self::Albert => "AlbertTokenizer",
+            Self::Pegasus => "PegasusTokenizer",
+            Self::Marian => "MarianTokenizer",
+            Self::SpeechT5 => "SpeechT5Tokenizer",
+            Self::Plain => "PreTrainedTokenizerFast",
+        }
+    }
+
+    /// Special tokens that its constructor names when no file does.
+    pub fn special_tokens(self) -> &'static [(&'static str, &'static str)] {
+        const BERT: &[(&str, &str)] = &[
+            ("unk_token", "[UNK]"),
+            ("sep_token", "[SEP]"),
+            ("pad_token", "[PAD]"),
+            ("cls_token", "[CLS]"),
+            ("mask_token", "[MASK]"),
+        ];
+        const ROBERTA: &[(&str, &str)] = &[
+            ("bos_token", "<s>"),
+            ("eos_token", "</s>"),
+            ("unk_token", "<unk>"),
+            ("sep_token", "</s>"),
+            ("pad_token", "<pad>"),
+            ("cls_token", "<s>"),
+            ("mask_token", "<mask>"),
+        ];
+        const END_OF_TEXT: &str = "<|endoftext|>";
+        match self {
+            Self::Bert | Self::DistilBert => BERT,
+            Self::Roberta | Self::Bart | Self::XlmRoberta | Self::Camembert => ROBERTA,
+            Self::Gpt2 => &[
+                ("bos_token", END_OF_TEXT),
+                ("eos_token", END_OF_TEXT),
+                ("unk_token", END_OF_TEXT),
+            ],
+            Self::Qwen2 => &[
+                ("eos_token", END_OF_TEXT),
+                ("unk_token", END_OF_TEXT),
+                ("pad_token", END_OF_TEXT),
+            ],
+            Self::Clip => &[
+                ("bos_token", "<|startoftext|>"),
+                ("eos_token", END_OF_TEXT),
+                ("unk_token", END_OF_TEXT),
+                ("pad_token", END_OF_TEXT),
+            ],
+            Self::Llama => &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("unk_token", "<unk>"),
+            ],
+            Self::Gemma => &[
+                ("bos_token", "<bos>"),
+                ("eos_token", "<eos>"),
+                ("unk_token", "<unk>"),
+                ("pad_token", "<pad>"),
+            ],
+            Self::T5 | Self::Marian => &[
+                ("eos_token", "</s>"),
+                ("unk_token", "<unk>"),
+                ("pad_token", "<pad>"),
+            ],
+            Self::DebertaV2 => &[
+                ("bos_token", "[CLS]"),
+                ("eos_token", "[SEP]"),
+                ("unk_token", "[UNK]"),
+                ("sep_token", "[SEP]"),
+                ("pad_token", "[PAD]"),
+                ("cls_token", "[CLS]"),
+                ("mask_token", "[MASK]"),
+            ],
+            Self::Albert => &[
+                ("bos_token", "[CLS]"),
+                ("eos_token", "[SEP]"),
+                ("unk_token", "<unk>"),
+                ("sep_token", "[SEP]"),
+                ("pad_token", "<pad>"),
+                ("cls_token", "[CLS]"),
+                ("mask_token", "[MASK]"),
+            ],
+            Self::Pegasus => &[
+                ("eos_token", "</s>"),
+                ("unk_token", "<unk>"),
+                ("pad_token", "<pad>"),
+                ("mask_token", "<mask_2>"),
+            ],
+            Self::SpeechT5 => &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("unk_token", "<unk>"),
+                ("pad_token", "<pad>"),
+            ],
+            Self::Plain => &[],
+        }
+    }
+
+    /// Further special tokens that its constructor makes up.
+    pub fn additional_special_tokens(self) -> Vec<String> {
+        match self {
+            Self::T5 => (0..100)
+                .map(|number| format!("<extra_id_{number}>"))
+                .collect(),
+            Self::Camembert => ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
+                .map(str::to_owned)
+                .to_vec(),
+            Self::Pegasus => std::iter::once("<mask_1>".to_owned())
+                .chain((2..PEGASUS_OFFSET).map(|number| format!("<unk_{number}>")))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the Python class that a vocabulary is converted from makes its special tokens with
+    /// `AddedToken(token, lstrip=False, rstrip=False)`, and so searches them in normalised text.
+    pub fn normalizes_special_tokens(self) -> bool {
+        matches!(self, Self::Gpt2 | Self::Roberta | Self::Bart | Self::Clip)
+    }
+
+    /// Whether the blank before a mask token belongs to it.
+    pub fn mask_takes_blank(self) -> bool {
+        matches!(
+            self,
+            Self::Roberta | Self::Bart | Self::XlmRoberta | Self::Camembert | Self::Albert
+        )
+    }
+
+    /// Whether `token_type_ids` are among the model's inputs.
+    pub fn has_token_types(self) -> bool {
+        matches!(
+            self,
+            Self::Bert | Self::DebertaV2 | Self::Albert | Self::Plain
+        )
+    }
+
+    /// Where padding goes when no file says.
+    pub fn padding_side(self) -> Side {
+        match self {
+            Self::Llama | Self::Gemma => Side::Left,
+            _ => Side::Right,
+        }
+    }
+
+    /// Whether the class itself puts the sequence's first and last token, by `add_bos_token` and
+    /// `add_eos_token`, whatever its `tokenizer.json` says.
+    pub fn adds_bos_and_eos(self) -> bool {
+        matches!(self, Self::Llama | Self::Gemma)
+    }
+
+    /// Whether transformers has this class in Python only.
+    pub fn is_python_only(self) -> bool {
+        matches!(self, Self::Marian | Self::SpeechT5)
+    }
+}
+
+/// Ids before the first piece of a Pegasus vocabulary.
+pub(super) const PEGASUS_OFFSET: usize = 103;

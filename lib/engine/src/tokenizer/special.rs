@@ -1,0 +1,287 @@
+//! Which tokens are special and which were added, from the four files that may say so, in the
+//! precedence of `_from_pretrained` in transformers' `tokenization_utils_base.py`: the configuration,
+//! over what its class names; `special_tokens_map.json` and `added_tokens.json` only where the
+//! configuration lists no added tokens.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokenizers::AddedToken;
+
+use super::class::Class;
+
+/// The named tokens, in the order in which transformers goes through them.
+pub(super) const NAMES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// What the files say.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// `tokenizer_config.json`.
+    pub config: Value,
+    /// `special_tokens_map.json`.
+    pub map: Value,
+    /// `added_tokens.json`.
+    pub added: Value,
+    /// The list of that name in `tokenizer.json`.
+    pub listed: Value,
+}
+
+/// A token as a file writes it.
+#[derive(Clone, Debug)]
+enum Written {
+    /// Its text alone.
+    Plain(String),
+    /// With how it is found in a text.
+    Whole(AddedToken),
+}
+
+impl Written {
+    fn content(&self) -> &str {
+        match self {
+            Self::Plain(content) => content,
+            Self::Whole(token) => &token.content,
+        }
+    }
+}
+
+/// The special tokens, and the tokens to add to a vocabulary.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SpecialTokens {
+    named: Vec<(String, Written)>,
+    additional: Vec<Written>,
+    /// Tokens with the ids they are listed under.
+    listed: BTreeMap<u32, AddedToken>,
+    /// The class whose Python constructor completes plain ones; none for a `tokenizer.json`.
+    completing: Option<Class>,
+}
+
+impl SpecialTokens {
+    /// Tokens of a GGUF file: only names, the vocabulary has the rest.
+    pub fn of_names(named: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let named = named.into_iter();
+        Self {
+            named: named
+                .map(|(name, token)| (name.to_owned(), Written::Plain(token)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads them. `converted` says that the vocabulary comes from the files of a Python class.
+    pub fn read(sources: &Sources, class: Class, converted: bool) -> Self {
+        let config = &sources.config;
+        let has_list = config.get("added_tokens_decoder").is_some();
+        let map = if has_list { &Value::Null } else { &sources.map };
+        let mut named = Vec::new();
+        for name in NAMES {
+            let default = class.special_tokens().iter().find(|(of, _)| *of == name);
+            let mut token = default.map(|(_, content)| Written::Plain((*content).to_owned()));
+            for (file, is_map) in [(config, false), (map, true)] {
+                if let Some(value) = file.get(name) {
+                    token = written(value, is_map);
+                }
+            }
+            named.extend(token.map(|token| (name.to_owned(), token)));
+        }
+        if let Some(extra) = config["extra_special_tokens"].as_object() {
+            let tokens = extra
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), written(value, true)?)));
+            named.extend(tokens);
+        }
+        let mut tokens = Self {
+            named,
+            additional: additional(config, map, class),
+            listed: BTreeMap::new(),
+            completing: converted.then_some(class),
+        };
+        tokens.listed = if has_list {
+            list_of(&config["added_tokens_decoder"])
+        } else {
+            tokens.legacy_list(sources)
+        };
+        // A named token is found as the list says.
+        let known: Vec<&AddedToken> = tokens.listed.values().collect();
+        for (_, token) in &mut tokens.named {
+            if let Some(whole) = known.iter().find(|other| other.content == token.content()) {
+                *token = Written::Whole((*whole).clone());
+            }
+        }
+        tokens
+    }
+
+    /// `added_tokens.json` and the list of `tokenizer.json`.
+    fn legacy_list(&self, sources: &Sources) -> BTreeMap<u32, AddedToken> {
+        let mut list = BTreeMap::new();
+        let is_special = |content: &str| self.contents().any(|special| special == content);
+        for (content, id) in sources.added.as_object().into_iter().flatten() {
+            if let Some(id) = id.as_u64() {
+                let token = AddedToken::from(content.as_str(), is_special(content));
+                list.insert(id as u32, token);
+            }
+        }
+        for entry in sources.listed.as_array().into_iter().flatten() {
+            if let (Some(id), Some(token)) = (entry["id"].as_u64(), whole(entry)) {
+                list.insert(id as u32, token);
+            }
+        }
+        list
+    }
+
+    /// The text of a named token.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, token) = self.named.iter().find(|(of, _)| of == name)?;
+        Some(token.content())
+    }
+
+    /// The named tokens beyond [`NAMES`], as of a multimodal model.
+    pub fn extra(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_extra = |(name, _): &&(String, Written)| !NAMES.contains(&name.as_str());
+        let extra = self.named.iter().filter(is_extra);
+        extra.map(|(name, token)| (name.as_str(), token.content()))
+    }
+
+    /// `additional_special_tokens`.
+    pub fn additional(&self) -> impl Iterator<Item = &str> {
+        self.additional.iter().map(Written::content)
+    }
+
+    /// All special tokens; some may come twice.
+    pub fn contents(&self) -> impl Iterator<Item = &str> {
+        let named = self.named.iter().map(|(_, token)| token.content());
+        named.chain(self.additional())
+    }
+
+    /// The tokens to add to a vocabulary that has the `known` ones already, in the order that gives
+    /// them transformers' ids.
+    pub fn to_add(&self, known: impl Fn(&str) -> bool) -> Vec<AddedToken> {
+        let special = self
+            .named
+            .iter()
+            .map(|(name, token)| (name.as_str(), token));
+        let special = special.chain(self.additional.iter().map(|token| ("", token)));
+        let is_known = |content: &str| {
+            known(content) || self.listed.values().any(|token| token.content == content)
+        };
+        let special = special.filter_map(|(name, token)| match token {
+            Written::Whole(token) => Some(token.clone().special(true)),
+            Written::Plain(content) if self.completing.is_none() && is_known(content) => None,
+            Written::Plain(content) => Some(self.completed(name, content)),
+        });
+        let listed = self.listed.values().map(|token| {
+            let is_special = self.contents().any(|special| special == token.content);
+            token.clone().special(token.special || is_special)
+        });
+        let mut tokens: Vec<AddedToken> = Vec::new();
+        for token in listed.chain(special) {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+        tokens
+    }
+
+    /// A plain special token as the class's constructor completes it.
+    fn completed(&self, name: &str, content: &str) -> AddedToken {
+        let token = AddedToken::from(content, true);
+        match (self.completing, name) {
+            (Some(class), "mask_token") if class.mask_takes_blank() => {
+                token.lstrip(true).normalized(class == Class::Bart)
+            }
+            (Some(Class::DebertaV2), "unk_token") => token.normalized(true),
+            (Some(class), name) if class.normalizes_special_tokens() && !name.is_empty() => {
+                token.normalized(true)
+            }
+            _ => token,
+        }
+    }
+}
+
+fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
+    const KEY: &str = "additional_special_tokens";
+    let list = |value: &Value, special: bool| -> Option<Vec<Written>> {
+        let list = value.as_array()?.iter();
+        Some(list.filter_map(|token| written(token, special)).collect())
+    };
+    let mut tokens = list(&config[KEY], false);
+    if let Some(more) = list(&map[KEY], true) {
+        let tokens = tokens.get_or_insert_default();
+        for token in more {
+            if !tokens
+                .iter()
+                .any(|known| known.content() == token.content())
+            {
+                tokens.push(token);
+            }
+        }
+    }
+    // T5 completes a list without its sentinels; Pegasus one that is too short.
+    let defaults = || {
+        class
+            .additional_special_tokens()
+            .into_iter()
+            .map(Written::Plain)
+    };
+    match tokens {
+        None => defaults().collect(),
+        Some(mut tokens) => {
+            let has_sentinels = |tokens: &[Written]| {
+                tokens
+                    .iter()
+                    .any(|token| token.content().contains("<extra_id_"))
+            };
+            if class == Class::T5 && !has_sentinels(&tokens) {
+                tokens.extend(defaults());
+            }
+            if class == Class::Pegasus {
+                let known: Vec<String> = tokens
+                    .iter()
+                    .map(|token| token.content().to_owned())
+                    .collect();
+                tokens
+                    .extend(defaults().filter(|token| !known.iter().any(|k| k == token.content())));
+            }
+            tokens
+        }
+    }
+}
+
+fn list_of(value: &Value) -> BTreeMap<u32, AddedToken> {
+    let entries = value.as_object().into_iter().flatten();
+    entries
+        .filter_map(|(id, token)| Some((id.parse().ok()?, whole(token)?)))
+        .collect()
+}
+
+/// A token is written as its text, or as an object.
+fn written(value: &Value, special: bool) -> Option<Written> {
+    match value {
+        Value::String(content) => Some(Written::Plain(content.clone())),
+        value => whole(value).map(|token| {
+            let is_special = token.special || special;
+            Written::Whole(token.special(is_special))
+        }),
+    }
+}
+
+/// A token with how it is found in a text.
+fn whole(value: &Value) -> Option<AddedToken> {
+    let flag = |name: &str| value[name].as_bool();
+    let special = flag("special").unwrap_or(false);
+    let token = AddedToken::from(value["content"].as_str()?, special)
+        .single_word(flag("single_word").unwrap_or(false))
+        .lstrip(flag("lstrip").unwrap_or(false))
+        .rstrip(flag("rstrip").unwrap_or(false));
+    Some(match flag("normalized") {
+        Some(normalized) => token.normalized(normalized),
+        None => token,
+    })
+}
