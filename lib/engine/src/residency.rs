@@ -448,10 +448,10 @@ fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         .hint("use the device `cpu` or `auto`"));
     }
     // Beside quantised weights a type says how the others are stored; activations stay f32.
-    let dtype = match &spec.quantization {
-        Some(_) => Some(spec.dtype.unwrap_or(DType::F16)),
-        None => None,
-    };
+    let dtype = spec
+        .quantization
+        .as_ref()
+        .map(|_| spec.dtype.unwrap_or(DType::F16));
     if let (None, Some(wanted @ (DType::F16 | DType::BF16))) = (dtype, spec.dtype) {
         return Err(failures::unsupported(format!(
             "activations of type {wanted:?} are not supported on the processor"

@@ -59,7 +59,7 @@ impl BitsAndBytesConfig {
         self
     }
 
-    /// Weights in 8 bits with a scale a row: LLM.int8().
+    /// Weights in 8 bits with a scale a row: `LLM.int8()`.
     pub fn load_in_8bit(mut self, on: bool) -> Self {
         self.load_in_8bit = on;
         self

@@ -92,7 +92,7 @@ pub enum QuantizationMethod {
         /// `bnb_4bit_compute_dtype`.
         compute_dtype: DType,
     },
-    /// `load_in_8bit`: LLM.int8().
+    /// `load_in_8bit`: `LLM.int8()`.
     EightBit {
         /// `llm_int8_threshold`.
         threshold: Threshold,

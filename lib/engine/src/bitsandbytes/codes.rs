@@ -64,7 +64,7 @@ impl Bounds {
         };
         let at = |index: usize| book[usize::from(order[index])];
         Self {
-            bounds: std::array::from_fn(|i| (at(i) + at(i + 1)) / 2.0),
+            bounds: std::array::from_fn(|i| f32::midpoint(at(i), at(i + 1))),
             order,
         }
     }
@@ -226,7 +226,7 @@ pub(super) fn dynamic_code(value: f32) -> u8 {
         let place = |step: u32| (2.0 * f64::from(step) / f64::from(STEPS) - 1.0) as f32;
         let bounds: Vec<f32> = map
             .windows(2)
-            .map(|pair| (pair[0] + pair[1]) / 2.0)
+            .map(|pair| f32::midpoint(pair[0], pair[1]))
             .collect();
         let code = |value: f32| bounds.partition_point(|bound| *bound < value) as u8;
         (0..=STEPS as u32).map(|step| code(place(step))).collect()

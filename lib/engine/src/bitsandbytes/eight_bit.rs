@@ -1,4 +1,4 @@
-//! LLM.int8() (`int8_vectorwise_quant` and `MatMul8bitLt` of bitsandbytes): weights of 8 bits with one
+//! `LLM.int8()` (`int8_vectorwise_quant` and `MatMul8bitLt` of bitsandbytes): weights of 8 bits with one
 //! scale a row, activations quantised token by token, and columns with outliers apart.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -144,7 +144,9 @@ impl Activations {
         let scales = rows
             .map(|(row, codes)| {
                 let scale = quantize_row(row, codes);
-                outliers.iter().for_each(|&column| codes[column] = 0);
+                for &column in &outliers {
+                    codes[column] = 0;
+                }
                 scale
             })
             .collect();

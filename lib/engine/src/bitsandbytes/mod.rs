@@ -1,5 +1,5 @@
 //! Weights as bitsandbytes 0.50 quantises them: 4 bits (`nf4`, `fp4`, double quantisation) and
-//! LLM.int8(), to the bit what its CPU backend makes of the same values, and the checkpoints that
+//! `LLM.int8()`, to the bit what its CPU backend makes of the same values, and the checkpoints that
 //! transformers 4.57 writes of them. Products are `kernels`' matter.
 
 mod codes;

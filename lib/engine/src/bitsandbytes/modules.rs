@@ -124,7 +124,7 @@ impl Plan {
 
 /// Whether a tensor only serves to unpack another.
 fn is_state(name: &str) -> bool {
-    name.ends_with(".SCB") || name.contains(".weight.")
+    name.rsplit('.').next() == Some("SCB") || name.contains(".weight.")
 }
 
 /// Bytes of parameters and buffers, as transformers counts them: a tied head once, no scales. Reads

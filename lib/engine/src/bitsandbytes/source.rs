@@ -17,7 +17,7 @@ pub struct Source<'a> {
     pub dtype: DType,
 }
 
-impl<'a> Source<'a> {
+impl Source<'_> {
     /// Number of values.
     pub fn values(&self) -> usize {
         self.bytes.len() / self.format.block_bytes()

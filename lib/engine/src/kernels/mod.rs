@@ -19,6 +19,8 @@ mod unsafe_avx2;
 mod unsafe_avx2_floats;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_nibbles;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_nibbles;
 
 use std::sync::LazyLock;
 

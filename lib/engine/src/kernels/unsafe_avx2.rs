@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 use super::{
     Primitives, TILE, avx2_blocks as blocks,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles as nibbles,
+    unsafe_avx2_nibbles, unsafe_avx512_nibbles,
 };
 use crate::weights::Format;
 
@@ -31,12 +31,14 @@ pub fn detect() -> Option<Primitives> {
             packed_dot(format, row, input, scratch)
         },
         nibbles_unpack: |book, packed, scales, values| unsafe {
-            nibbles::unpack(book, packed, scales, values);
+            unsafe_avx2_nibbles::unpack(book, packed, scales, values);
         },
-        nibbles_dot: |book, packed, scales, input| unsafe {
-            nibbles::dot(book, packed, scales, input)
-        },
-        bytes_dot: |a, b| unsafe { nibbles::bytes_dot(a, b) },
+        nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(
+            |book, packed, scales, input| unsafe {
+                unsafe_avx2_nibbles::dot(book, packed, scales, input)
+            },
+        ),
+        bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
         tile: |rows, inputs| unsafe { tile(rows, inputs) },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },

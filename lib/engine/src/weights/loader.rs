@@ -72,6 +72,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The same loader, which quantises by a plan.
+    #[must_use]
     pub fn with_plan(mut self, plan: Option<&Plan>) -> Self {
         self.plan = plan.cloned();
         self

@@ -246,7 +246,7 @@ fn compare(model: &dyn CausalLm, case: &Value) -> (f32, bool) {
     (error, tokens == greedy)
 }
 
-/// LLM.int8() rounds activations, so that the last bit of a sum can move a code; such a step moves a
+/// `LLM.int8()` rounds activations, so that the last bit of a sum can move a code; such a step moves a
 /// logit by about its own size.
 fn tolerance(case: &Value) -> f32 {
     let rounds = case["config"]["load_in_8bit"] == true
