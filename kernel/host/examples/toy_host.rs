@@ -324,6 +324,7 @@ fn info(name: &str, load_seconds: f64) -> ModelInfo {
         device: "cpu".to_owned(),
         parameters: 0,
         bytes: 20_000,
+        memory_footprint: 20_000,
         context_length: 1000,
         vocab_size: 0x11_0000,
         layers: 0,

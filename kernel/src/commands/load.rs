@@ -68,6 +68,7 @@ fn spec(arguments: &str) -> Result<ModelSpec, String> {
         source: ModelSource::new(model),
         dtype: None,
         device: Device::Auto,
+        quantization: None,
     };
     while let Some(option) = words.next() {
         let mut value = || {

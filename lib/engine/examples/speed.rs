@@ -1,4 +1,4 @@
-//! How fast a model runs here: load, prefill and decode, and the most memory the process took. For
+//! How fast a model runs here (by name, and `nf4` to quantise it): load, prefill and decode, and the most memory the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
@@ -9,7 +9,10 @@ use wire::{
     generate::{GenerationConfig, Prompt},
     host::{Event, Request, Response},
     hub::HubVariables,
-    model::{Device, EMBEDDED_REPO, ModelSource, ModelSpec},
+    model::{
+        DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec, Quantization,
+        QuantizationMethod,
+    },
 };
 
 fn main() -> Result<(), Failure> {
@@ -20,13 +23,22 @@ fn main() -> Result<(), Failure> {
         source: ModelSource::new(name),
         dtype: None,
         device: Device::Auto,
+        quantization: std::env::args().nth(2).map(|_| Quantization {
+            method: QuantizationMethod::FourBit {
+                kind: FourBitType::Nf4,
+                double_quant: true,
+                compute_dtype: DType::F32,
+            },
+            skip_modules: None,
+        }),
     };
     let service = Service::new();
     if let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? {
         println!(
-            "load     {:.3} s, {:.1} MB of weights",
+            "load     {:.3} s, {:.1} MB of weights, footprint {} bytes",
             info.load_seconds,
-            info.bytes as f64 / 1e6
+            info.bytes as f64 / 1e6,
+            info.memory_footprint
         );
     }
     for length in [512_usize, 64] {

@@ -2,6 +2,7 @@
 //! and generation, behind one [`Service`] that answers `wire::host::Request`s. It knows no Jupyter
 //! and opens no socket: the model host, or a program that links it, does that.
 
+pub mod bitsandbytes;
 pub mod cancel;
 mod failures;
 pub mod families;

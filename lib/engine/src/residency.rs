@@ -23,12 +23,14 @@ use wire::{
 };
 
 use crate::{
-    Cancel, failures,
+    Cancel,
+    bitsandbytes::{self, Plan},
+    failures,
     families::{self, CausalLm},
     generate::{Defaults, Generator},
     hub::{self, HubConfig, Wanted},
     tokenizer::{Shelf, Tokenizer},
-    weights::Weights,
+    weights::{Loader, Weights},
 };
 use room::{Need, Room};
 
@@ -330,7 +332,8 @@ impl Residency {
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = Weights::open(&files.layout)?;
-        let need = Need::of(&files.name, &weights);
+        let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
+        let need = Need::of(&files.name, &weights, plan.as_ref());
         let promise = self.room.promise(need, || self.residents())?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let defaults = Defaults::read(&files.layout, &weights)?;
@@ -345,7 +348,8 @@ impl Residency {
             }
             sink(event);
         };
-        let model = families::load(&weights, &files.name, client.cancel, &mut tell)?;
+        let loader = Loader::new(&weights, &files.name, client.cancel, &mut tell);
+        let model = families::build(&weights, &files.name, loader.with_plan(plan.as_ref()))?;
         let sizes = model.sizes();
         let info = ModelInfo {
             name: files.name,
@@ -354,10 +358,16 @@ impl Residency {
                 .map(|path| path.display().to_string())
                 .collect(),
             architecture: model.architecture().to_owned(),
-            quantization: weights.main_format().name().to_owned(),
+            quantization: plan
+                .as_ref()
+                .map_or_else(|| weights.main_format().name().to_owned(), Plan::name),
             device: "cpu".to_owned(),
-            parameters: weights.parameters(),
+            parameters: plan.as_ref().map_or_else(
+                || weights.parameters(),
+                |plan| bitsandbytes::parameters(&weights, plan),
+            ),
             bytes: model.bytes(),
+            memory_footprint: bitsandbytes::footprint(&weights, plan.as_ref()),
             context_length: sizes.context_length as u32,
             vocab_size: sizes.vocab_size as u32,
             layers: sizes.layers as u32,
@@ -437,16 +447,22 @@ fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         )
         .hint("use the device `cpu` or `auto`"));
     }
-    if let Some(dtype @ (DType::F16 | DType::BF16)) = spec.dtype {
+    // Beside quantised weights a type says how the others are stored; activations stay f32.
+    let dtype = spec
+        .quantization
+        .as_ref()
+        .map(|_| spec.dtype.unwrap_or(DType::F16));
+    if let (None, Some(wanted @ (DType::F16 | DType::BF16))) = (dtype, spec.dtype) {
         return Err(failures::unsupported(format!(
-            "activations of type {dtype:?} are not supported on the processor"
+            "activations of type {wanted:?} are not supported on the processor"
         ))
         .hint("leave `dtype` out: activations are f32, weights stay as they are stored"));
     }
     Ok(ModelSpec {
         source: source_key(&spec.source),
-        dtype: Some(DType::F32),
+        dtype: dtype.or(Some(DType::F32)),
         device: Device::Cpu,
+        quantization: spec.quantization.clone(),
     })
 }
 

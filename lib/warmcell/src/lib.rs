@@ -28,6 +28,7 @@ mod models;
 mod pipeline;
 pub mod prelude;
 mod progress;
+mod quantization;
 mod rich;
 #[cfg(not(feature = "local"))]
 mod session;
@@ -53,6 +54,7 @@ pub use models::{Models, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
 };
+pub use quantization::BitsAndBytesConfig;
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
 pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
 pub use template::{compare_templates, compare_tokenizers};

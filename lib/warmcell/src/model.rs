@@ -10,7 +10,7 @@ use wire::{
 };
 
 use crate::{
-    Error, Generate, IntoPrompt, Result, Tokenizer,
+    BitsAndBytesConfig, Error, Generate, IntoPrompt, Result, Tokenizer,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -27,10 +27,12 @@ impl AutoModelForCausalLM {
             source: source(name),
             dtype: None,
             device: Device::Auto,
+            quantization: None,
         };
         ModelBuilder {
             spec,
             device: Ok(()),
+            quantization: None,
         }
     }
 }
@@ -58,6 +60,7 @@ pub struct ModelBuilder {
     spec: ModelSpec,
     /// What is wrong with the device that was asked for; told at `load()`.
     device: Result<()>,
+    quantization: Option<BitsAndBytesConfig>,
 }
 
 impl ModelBuilder {
@@ -94,13 +97,23 @@ impl ModelBuilder {
         self
     }
 
+    /// How linear layers are quantised while they are loaded.
+    pub fn quantization_config(mut self, config: BitsAndBytesConfig) -> Self {
+        self.quantization = Some(config);
+        self
+    }
+
     /// Loads it, or finds it resident, which takes milliseconds.
     ///
     /// # Errors
     /// The repository is missing, gated or not reached, its model is of an unknown family, the
-    /// device is missing, or memory does not suffice.
-    pub fn load(self) -> Result<Model> {
+    /// device is missing, the quantisation contradicts itself, or memory does not suffice.
+    pub fn load(mut self) -> Result<Model> {
         self.device?;
+        self.spec.quantization = self
+            .quantization
+            .map(BitsAndBytesConfig::resolve)
+            .transpose()?;
         Model::load(self.spec)
     }
 }
@@ -177,9 +190,10 @@ impl Model {
         &self.info
     }
 
-    /// Bytes that the weights take.
+    /// Bytes of parameters and buffers by transformers' definition, which leaves the scales of
+    /// quantised blocks out; `info().bytes` has them.
     pub fn get_memory_footprint(&self) -> u64 {
-        self.info.bytes
+        self.info.memory_footprint
     }
 
     /// Frees its memory for all handles and notebooks. A later use loads it again.

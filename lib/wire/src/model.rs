@@ -1,7 +1,10 @@
 //! Which model: where its files come from, in what form it is loaded, and what is known of it once
 //! it is resident.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +70,75 @@ pub enum DType {
     BF16,
 }
 
+/// How bitsandbytes quantises the weights of linear layers while they are loaded; what transformers'
+/// `BitsAndBytesConfig` comes down to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Quantization {
+    /// 4 or 8 bits.
+    pub method: QuantizationMethod,
+    /// Modules that stay as they are, in place of those that transformers leaves out by itself.
+    pub skip_modules: Option<Vec<String>>,
+}
+
+/// A way of bitsandbytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum QuantizationMethod {
+    /// `load_in_4bit`.
+    FourBit {
+        /// `bnb_4bit_quant_type`.
+        kind: FourBitType,
+        /// `bnb_4bit_use_double_quant`.
+        double_quant: bool,
+        /// `bnb_4bit_compute_dtype`.
+        compute_dtype: DType,
+    },
+    /// `load_in_8bit`: `LLM.int8()`.
+    EightBit {
+        /// `llm_int8_threshold`.
+        threshold: Threshold,
+    },
+}
+
+/// The sixteen values of a 4-bit type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FourBitType {
+    /// Even steps of a float; transformers' default.
+    #[default]
+    Fp4,
+    /// Quantiles of a normal distribution: what weights look like.
+    Nf4,
+}
+
+impl FourBitType {
+    /// As bitsandbytes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp4 => "fp4",
+            Self::Nf4 => "nf4",
+        }
+    }
+}
+
+/// The magnitude from which an activation is an outlier. Equal when the bits are, so that it can be
+/// part of a key.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Threshold(pub f32);
+
+impl PartialEq for Threshold {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Threshold {}
+
+impl Hash for Threshold {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
 /// What determines the weights in memory: the key of residency.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelSpec {
@@ -76,6 +148,8 @@ pub struct ModelSpec {
     pub dtype: Option<DType>,
     /// Where it is to live.
     pub device: Device,
+    /// How linear layers are quantised while they are loaded; as the files have them when not given.
+    pub quantization: Option<Quantization>,
 }
 
 /// What is known of a loaded model.
@@ -95,6 +169,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Bytes that the weights take on `device`.
     pub bytes: u64,
+    /// What transformers' `get_memory_footprint()` gives: parameters and buffers, without the scales
+    /// of quantised blocks.
+    pub memory_footprint: u64,
     /// Longest context, in tokens.
     pub context_length: u32,
     /// Number of tokens it knows.

@@ -147,6 +147,7 @@ pub fn spec(name: &str) -> ModelSpec {
         source: ModelSource::new(name),
         dtype: None,
         device: Device::Auto,
+        quantization: None,
     }
 }
 

@@ -16,12 +16,7 @@ use crate::{
 };
 
 /// Builds the model.
-pub fn assemble(
-    plan: Plan,
-    names: &Names,
-    loader: &mut Loader,
-    bytes: u64,
-) -> Result<Decoder, Failure> {
+pub fn assemble(plan: Plan, names: &Names, loader: &mut Loader) -> Result<Decoder, Failure> {
     let (vocab, hidden) = (plan.sizes.vocab_size, plan.sizes.hidden_size);
     let base = names
         .bases
@@ -68,7 +63,7 @@ pub fn assemble(
         rotaries: rotaries
             .map(|rope| Rotary::new(rope, plan.layout))
             .collect(),
-        bytes,
+        bytes: loader.bytes(),
         sizes: plan.sizes,
     })
 }

@@ -183,15 +183,53 @@ pub fn load(
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
 ) -> std::result::Result<Box<dyn CausalLm>, Failure> {
-    let mut loader = Loader::new(weights, name, cancel, sink);
+    build(weights, name, Loader::new(weights, name, cancel, sink))
+}
+
+/// The same by a loader of these weights, which may quantise.
+pub fn build(
+    weights: &Weights,
+    name: &str,
+    mut loader: Loader,
+) -> std::result::Result<Box<dyn CausalLm>, Failure> {
+    let loader = &mut loader;
     let blueprint = match &weights.description {
         Description::Json(json) => by_json(Json::new(json)),
-        Description::Gguf(metadata) => by_gguf(Gguf::new(metadata, weights), &mut loader),
+        Description::Gguf(metadata) => by_gguf(Gguf::new(metadata, weights), loader),
     };
     let blueprint = blueprint.and_then(|(plan, names)| Ok((plan.checked()?, names)));
     let (plan, names) = blueprint.map_err(|failure| named(failure, name))?;
-    let model = assemble::assemble(plan, &names, &mut loader, weights.bytes())?;
+    let model = assemble::assemble(plan, &names, loader)?;
     Ok(Box::new(model))
+}
+
+/// Whether the head is the token table, by the configuration; false where that cannot be read.
+pub(crate) fn is_tied(weights: &Weights) -> bool {
+    plan_of(weights).is_some_and(|plan| plan.tied)
+}
+
+/// Bytes of the buffers that transformers' modules register beside their parameters: the rotary
+/// frequencies, the causal masks of GPT-2 with the score of what they hide, and Gemma 3's scale of token
+/// vectors. Floats of the model's type have `float_bytes`.
+pub(crate) fn buffer_bytes(weights: &Weights, float_bytes: usize) -> u64 {
+    let Some(plan) = plan_of(weights) else {
+        return 0;
+    };
+    let frequencies: usize = plan.ropes.iter().map(|rope| rope.dim / 2 * 4).sum();
+    let others = match plan.architecture {
+        "gpt2" => plan.layers.len() * (plan.sizes.context_length.pow(2) + float_bytes),
+        "gemma3_text" | "gemma3" => float_bytes,
+        _ => 0,
+    };
+    (frequencies + others) as u64
+}
+
+fn plan_of(weights: &Weights) -> Option<plan::Plan> {
+    let Description::Json(json) = &weights.description else {
+        return None;
+    };
+    let (plan, _) = by_json(Json::new(json)).ok()?;
+    plan.checked().ok()
 }
 
 fn by_json(json: Json) -> std::result::Result<Blueprint, Failure> {

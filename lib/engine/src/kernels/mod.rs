@@ -10,17 +10,25 @@ mod attention;
 mod avx2_blocks;
 mod gated;
 mod matrix;
+mod nibbles;
 mod portable;
+mod rows;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_floats;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_nibbles;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_nibbles;
 
 use std::sync::LazyLock;
 
 pub use attention::CausalAttention;
 pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
+pub(crate) use nibbles::{Book, Nibbles};
+pub(crate) use rows::multiply;
 
 use crate::weights::Format;
 
@@ -38,6 +46,12 @@ pub(crate) struct Primitives {
     pub unpack: fn(Format, &[u8], &mut [f32]),
     /// Product of a packed row with a vector; the last argument is scratch of the vector's length.
     pub packed_dot: fn(Format, &[u8], &[f32], &mut [f32]) -> f32,
+    /// Unpacks 4-bit codes in blocks of 64 with a scale each, value for value as [`Book::unpack`].
+    pub nibbles_unpack: fn(&Book, &[u8], &[f32], &mut [f32]),
+    /// Product of such codes with a vector.
+    pub nibbles_dot: fn(&Book, &[u8], &[f32], &[f32]) -> f32,
+    /// Product of signed bytes.
+    pub bytes_dot: fn(&[i8], &[i8]) -> i32,
     /// Products of two rows with four: `out[i][j] = rows[i] · inputs[j]`.
     pub tile: Tile,
     /// Products of a vector with each of `rows`, which lie one after the other.

@@ -1,13 +1,16 @@
 //! The primitives in plain Rust: the meaning that the faster sets must have, and what runs where no
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
-use super::{Primitives, TILE};
+use super::{Book, Primitives, TILE};
 use crate::weights::Format;
 
 /// The portable set.
 pub const PRIMITIVES: Primitives = Primitives {
     unpack: Format::unpack,
     packed_dot,
+    nibbles_unpack: Book::unpack,
+    nibbles_dot,
+    bytes_dot,
     tile,
     dots,
     weighted_sum,
@@ -51,4 +54,20 @@ fn weighted_sum(weights: &[f32], rows: &[f32], out: &mut [f32]) {
             *out += weight * value;
         }
     }
+}
+
+fn nibbles_dot(book: &Book, packed: &[u8], scales: &[f32], input: &[f32]) -> f32 {
+    let blocks = packed.chunks_exact(32).zip(scales);
+    let mut sum = 0.0;
+    for ((packed, scale), input) in blocks.zip(input.chunks_exact(64)) {
+        let mut values = [0.0; 64];
+        book.unpack(packed, &[*scale], &mut values);
+        sum += dot(&values, input);
+    }
+    sum
+}
+
+fn bytes_dot(a: &[i8], b: &[i8]) -> i32 {
+    let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
+    products.sum()
 }

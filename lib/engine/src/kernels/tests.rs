@@ -47,6 +47,7 @@ fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
         Format::Q2K => &[80, 82],
         Format::Q3K => &[108],
         Format::Q6K => &[208],
+        Format::Byte => &[],
     };
     for (number, block) in bytes.chunks_exact_mut(format.block_bytes()).enumerate() {
         for &at in halves {
@@ -207,5 +208,75 @@ fn attention_loops_are_the_portable_ones() {
         for (got, expected) in pairs {
             assert!((got - expected).abs() < 1e-4, "{dim}: {got} {expected}");
         }
+    }
+}
+
+/// Codes in whole parts of 64 go another way than others; both give the book's values times the scale.
+#[test]
+fn nibbles_are_looked_up_and_multiplied() {
+    use super::{Book, Nibbles, rows::Rows};
+    use crate::bitsandbytes::{Absmax, code_book};
+    use wire::model::{DType, FourBitType};
+
+    for (rows, columns, block) in [
+        (3_usize, 128_usize, 64_usize),
+        (5, 32, 64),
+        (3, 33, 64),
+        (4, 192, 128),
+        (9, 64, 32),
+    ] {
+        for rounding in [DType::F32, DType::F16, DType::BF16] {
+            let values = rows * columns;
+            let packed: Vec<u8> = (0..values.div_ceil(2))
+                .map(|i| (i * 37 + 11) as u8)
+                .collect();
+            let absmax: Vec<f32> = floats(values.div_ceil(block), 5)
+                .iter()
+                .map(|v| v.abs())
+                .collect();
+            let book = Book {
+                values: code_book(FourBitType::Nf4),
+                rounding,
+            };
+            let expected: Vec<f32> = (0..values)
+                .map(|at| {
+                    let byte = packed[at / 2];
+                    let code = if at % 2 == 0 { byte >> 4 } else { byte & 15 };
+                    book.scaled(absmax[at / block])[usize::from(code)]
+                })
+                .collect();
+            let absmax = Absmax::Plain(absmax);
+            let matrix = Nibbles {
+                rows,
+                columns,
+                block,
+                book,
+                packed,
+                absmax,
+            };
+            let input = floats(columns, 3);
+            for (row, expected) in expected.chunks_exact(columns).enumerate() {
+                let mut got = vec![0.0; columns];
+                matrix.unpack(row, &mut got);
+                assert_eq!(got, expected, "({rows}, {columns}) by {block}");
+                let product = matrix.dot(row, &input, &mut got);
+                let plain: f32 = expected.iter().zip(&input).map(|(a, b)| a * b).sum();
+                assert!((product - plain).abs() < 1e-4, "{product} {plain}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_are_multiplied_exactly() {
+    for length in [0, 1, 15, 16, 33, 200] {
+        let a: Vec<i8> = (0..length).map(|i| (i * 77 % 256 - 128) as i8).collect();
+        let b: Vec<i8> = (0..length).map(|i| (i * 31 % 256 - 128) as i8).collect();
+        let expected: i32 = a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| i32::from(*a) * i32::from(*b))
+            .sum();
+        assert_eq!((primitives().bytes_dot)(&a, &b), expected);
     }
 }

@@ -14,6 +14,7 @@ use std::arch::x86_64::{
 use super::{
     Primitives, TILE, avx2_blocks as blocks,
     unsafe_avx2_floats::{self, BF16, F16, F32},
+    unsafe_avx2_nibbles, unsafe_avx512_nibbles,
 };
 use crate::weights::Format;
 
@@ -23,12 +24,21 @@ pub fn detect() -> Option<Primitives> {
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     found.then_some(Primitives {
-        // SAFETY (all five): `detect` has just found the instructions that the functions are
+        // SAFETY (all eight): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
         packed_dot: |format, row, input, scratch| unsafe {
             packed_dot(format, row, input, scratch)
         },
+        nibbles_unpack: |book, packed, scales, values| unsafe {
+            unsafe_avx2_nibbles::unpack(book, packed, scales, values);
+        },
+        nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(
+            |book, packed, scales, input| unsafe {
+                unsafe_avx2_nibbles::dot(book, packed, scales, input)
+            },
+        ),
+        bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
         tile: |rows, inputs| unsafe { tile(rows, inputs) },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
@@ -92,7 +102,7 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
                 }
             }
         }
-        Format::Q2K | Format::Q3K => format.unpack(bytes, values),
+        Format::Q2K | Format::Q3K | Format::Byte => format.unpack(bytes, values),
     }
 }
 
@@ -153,7 +163,7 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
                 }
             }
         }
-        Format::Q2K | Format::Q3K => {
+        Format::Q2K | Format::Q3K | Format::Byte => {
             format.unpack(row, scratch);
             return dot(scratch, input);
         }
@@ -166,7 +176,7 @@ pub(super) type Block = [__m256; 4];
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn store(block: Block, values: &mut [f32]) {
+pub(super) fn store(block: Block, values: &mut [f32]) {
     for (part, values) in block.into_iter().zip(values.chunks_exact_mut(8)) {
         // SAFETY: `chunks_exact_mut(8)` yields eight values.
         unsafe { _mm256_storeu_ps(values.as_mut_ptr(), part) };
@@ -175,7 +185,7 @@ fn store(block: Block, values: &mut [f32]) {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_add(block: Block, input: &[f32], sums: Block) -> Block {
+pub(super) fn multiply_add(block: Block, input: &[f32], sums: Block) -> Block {
     let [a, b, c, d] = block;
     [
         _mm256_fmadd_ps(a, load(input), sums[0]),
@@ -187,7 +197,7 @@ fn multiply_add(block: Block, input: &[f32], sums: Block) -> Block {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn load(values: &[f32]) -> __m256 {
+pub(super) fn load(values: &[f32]) -> __m256 {
     assert!(values.len() >= 8, "a lane needs eight values");
     // SAFETY: eight values are there, and the load has no alignment to keep.
     unsafe { _mm256_loadu_ps(values.as_ptr()) }
@@ -275,14 +285,14 @@ fn signed(codes: __m128i, scale: __m256) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn total(sums: Block) -> f32 {
+pub(super) fn total(sums: Block) -> f32 {
     let [a, b, c, d] = sums;
     lanes_total(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn lanes_total(lanes: __m256) -> f32 {
+pub(super) fn lanes_total(lanes: __m256) -> f32 {
     let four = _mm_add_ps(
         _mm256_castps256_ps128(lanes),
         _mm256_extractf128_ps::<1>(lanes),

@@ -17,6 +17,7 @@ pub use experts::Experts;
 pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
+pub(crate) use linear::Weight;
 pub use norm::{LayerNorm, Norm, RmsNorm};
 pub use rope_scaling::{Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
 pub use rotary::{Positions, RopeConfig, Rotary, RotaryLayout, Span};

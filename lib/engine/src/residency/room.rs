@@ -9,8 +9,9 @@ use std::sync::{
 use wire::{Failure, FailureKind, model::Resident};
 
 use crate::{
+    bitsandbytes::{Plan, footprint},
     memory,
-    weights::{Description, Weights},
+    weights::{Description, TensorEntry, Weights},
 };
 
 /// Main memory that a load must leave free for the rest of the machine.
@@ -33,13 +34,22 @@ pub struct Need {
 }
 
 impl Need {
-    /// What these weights will take, from their sizes and their description.
-    pub fn of(name: &str, weights: &Weights) -> Self {
+    /// What these weights will take, from their sizes and their description, and from how they are to
+    /// be quantised: with their scales, and with one tensor as it was.
+    pub fn of(name: &str, weights: &Weights, plan: Option<&Plan>) -> Self {
+        let bytes = match plan {
+            Some(plan) => {
+                let tensors = weights.tensors.values();
+                let values = tensors.map(TensorEntry::values).max().unwrap_or(0);
+                footprint(weights, Some(plan)) * 9 / 8 + values * 4
+            }
+            None => weights.bytes(),
+        };
         let shape = CacheShape::read(&weights.description).unwrap_or_default();
         let tokens = shape.context.min(EXPECTED_TOKENS);
         Self {
             name: name.to_owned(),
-            weights: weights.bytes(),
+            weights: bytes,
             cache: shape.bytes_per_token().saturating_mul(tokens),
             tokens,
         }

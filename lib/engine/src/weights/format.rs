@@ -21,10 +21,12 @@ pub enum Format {
     Q4K,
     Q5K,
     Q6K,
+    /// What bitsandbytes packs: bytes whose meaning other tensors tell. No layer takes them as they are.
+    Byte,
 }
 
 impl Format {
-    /// All formats.
+    /// All formats that layers take.
     pub const ALL: [Self; 13] = [
         Self::F32,
         Self::F16,
@@ -67,6 +69,7 @@ impl Format {
             "F32" => Some(Self::F32),
             "F16" => Some(Self::F16),
             "BF16" => Some(Self::BF16),
+            "U8" | "I8" => Some(Self::Byte),
             _ => None,
         }
     }
@@ -87,13 +90,14 @@ impl Format {
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
+            Self::Byte => "bytes",
         }
     }
 
     /// Values in a block; a row is a whole number of blocks.
     pub fn block_values(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::F32 | Self::F16 | Self::BF16 | Self::Byte => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
             Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
@@ -114,6 +118,7 @@ impl Format {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Byte => 1,
         }
     }
 
@@ -150,6 +155,7 @@ impl Format {
             Self::Q4K => pairs.for_each(|(b, v)| unpack_q4_k(b, v)),
             Self::Q5K => pairs.for_each(|(b, v)| unpack_q5_k(b, v)),
             Self::Q6K => pairs.for_each(|(b, v)| unpack_q6_k(b, v)),
+            Self::Byte => pairs.for_each(|(b, v)| v[0] = b[0].into()),
         }
     }
 }

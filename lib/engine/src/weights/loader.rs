@@ -7,13 +7,16 @@ use candle_core::{Device, Tensor};
 use wire::{
     Failure, FailureKind,
     host::{Event, Progress, Stage},
+    model::{DType, QuantizationMethod},
 };
 
-use super::{TensorEntry, Weights};
+use super::{Format, TensorEntry, Weights};
 use crate::{
-    Cancel, failures,
+    Cancel,
+    bitsandbytes::{EightBit, FourBit, Module, Plan, Source, load_4bit, load_8bit},
+    failures,
     kernels::Matrix,
-    layers::{Embedding, LayerNorm, Linear, RmsNorm},
+    layers::{Embedding, LayerNorm, Linear, RmsNorm, Weight},
 };
 
 /// Bytes read between two looks at the cancel flag.
@@ -24,8 +27,29 @@ pub struct Loader<'a> {
     weights: &'a Weights,
     subject: String,
     done: u64,
+    /// Bytes that the layers take which were handed out.
+    kept: u64,
+    plan: Option<Plan>,
     cancel: &'a Cancel,
     sink: &'a mut dyn FnMut(Event),
+}
+
+/// A tensor of plain floats in memory.
+pub(crate) struct Floats {
+    format: Format,
+    bytes: Vec<u8>,
+    dtype: DType,
+}
+
+impl Floats {
+    /// Its values, for quantisation.
+    pub fn as_source(&self) -> Source<'_> {
+        Source {
+            format: self.format,
+            bytes: &self.bytes,
+            dtype: self.dtype,
+        }
+    }
 }
 
 impl<'a> Loader<'a> {
@@ -40,8 +64,25 @@ impl<'a> Loader<'a> {
             weights,
             subject: subject.to_owned(),
             done: 0,
+            kept: 0,
+            plan: None,
             cancel,
             sink,
+        }
+    }
+
+    /// The same loader, which quantises by a plan.
+    #[must_use]
+    pub fn with_plan(mut self, plan: Option<&Plan>) -> Self {
+        self.plan = plan.cloned();
+        self
+    }
+
+    /// Bytes of the model: those of the files, or what is left of them after quantisation.
+    pub fn bytes(&self) -> u64 {
+        match self.plan {
+            Some(_) => self.kept,
+            None => self.weights.bytes(),
         }
     }
 
@@ -54,12 +95,38 @@ impl<'a> Loader<'a> {
     pub fn matrix(&mut self, name: &str, shape: (usize, usize)) -> Result<Matrix, Failure> {
         let entry = self.entry(name, &[shape.0, shape.1])?;
         let bytes = self.read(entry)?;
-        Matrix::new(entry.format, shape.0, shape.1, bytes).map_err(failures::internal)
+        self.dense(entry.format, shape, bytes)
     }
 
-    /// A matrix of `shape` that the file holds the other way round, `(in_features, out_features)`, as
-    /// GPT-2's `Conv1D` does. Fails on formats that pack several values of a row.
-    fn turned_matrix(&mut self, name: &str, shape: (usize, usize)) -> Result<Matrix, Failure> {
+    /// A matrix of what was read, in the type of the plan where there is one.
+    fn dense(
+        &mut self,
+        format: Format,
+        shape: (usize, usize),
+        bytes: Vec<u8>,
+    ) -> Result<Matrix, Failure> {
+        let (format, bytes) = match &self.plan {
+            Some(plan) if format != plan.format() => {
+                let source = Source {
+                    format,
+                    bytes: &bytes,
+                    dtype: plan.dtype,
+                };
+                (plan.format(), source.converted())
+            }
+            _ => (format, bytes),
+        };
+        self.kept += bytes.len() as u64;
+        Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)
+    }
+
+    /// The bytes of a matrix of `shape` that the file holds the other way round, `(in_features,
+    /// out_features)`, as GPT-2's `Conv1D` does. Fails on formats that pack several values of a row.
+    fn read_turned(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+    ) -> Result<(Format, Vec<u8>), Failure> {
         let entry = self.entry(name, &[shape.1, shape.0])?;
         if entry.format.block_values() != 1 {
             return Err(failures::unsupported(format!(
@@ -74,7 +141,57 @@ impl<'a> Loader<'a> {
             (&[shape.0, shape.1], &[1, shape.0]),
             entry.format.block_bytes(),
         );
-        Matrix::new(entry.format, shape.0, shape.1, turned).map_err(failures::internal)
+        Ok((entry.format, turned))
+    }
+
+    /// A tensor of plain floats, the other way round where the file has it `turned`.
+    pub(crate) fn source(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        turned: bool,
+    ) -> Result<Floats, Failure> {
+        let weights: &'a Weights = self.weights;
+        let shape = weights.tensors.get(name).map(|entry| &entry.shape[..]);
+        let (format, bytes) = match shape {
+            Some(&[rows, columns]) if turned => self.read_turned(name, (columns, rows))?,
+            shape => {
+                let entry = self.entry(name, shape.unwrap_or_default())?;
+                (entry.format, self.read(entry)?)
+            }
+        };
+        if !matches!(format, Format::F32 | Format::F16 | Format::BF16) {
+            return Err(failures::unsupported(format!(
+                "cannot quantise `{}`: tensor `{name}` is {}",
+                self.subject,
+                format.name()
+            )));
+        }
+        Ok(Floats {
+            format,
+            bytes,
+            dtype,
+        })
+    }
+
+    /// The bytes of a tensor, whatever they mean.
+    pub(crate) fn bytes_of(&mut self, name: &str) -> Result<Vec<u8>, Failure> {
+        let weights: &'a Weights = self.weights;
+        let entry = weights
+            .tensors
+            .get(name)
+            .ok_or_else(|| self.missing(name))?;
+        self.read(entry)
+    }
+
+    /// The values of a tensor of f32.
+    pub(crate) fn floats_of(&mut self, name: &str) -> Result<Vec<f32>, Failure> {
+        let bytes = self.bytes_of(name)?;
+        let (values, _) = bytes.as_chunks::<4>();
+        Ok(values
+            .iter()
+            .map(|value| f32::from_le_bytes(*value))
+            .collect())
     }
 
     /// Values of `size`, as f32.
@@ -83,6 +200,10 @@ impl<'a> Loader<'a> {
         let bytes = self.read(entry)?;
         let mut values = vec![0.0; size];
         entry.format.unpack(&bytes, &mut values);
+        if let Some(plan) = &self.plan {
+            plan.round(&mut values);
+        }
+        self.kept += 4 * size as u64;
         Ok(values)
     }
 
@@ -94,16 +215,84 @@ impl<'a> Loader<'a> {
 
     /// A linear layer from `{name}.weight` and, where the file has one, `{name}.bias`.
     pub fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        let weight = self.matrix(&format!("{name}.weight"), shape)?;
+        let weight = self.weight(name, shape, false)?;
         let bias = self.bias(name, shape.0)?;
-        Ok(Linear::new(Arc::new(weight), bias))
+        Ok(Linear::new(weight, bias))
     }
 
     /// The same from a weight that the file holds as `(in_features, out_features)`.
     pub fn turned_linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        let weight = self.turned_matrix(&format!("{name}.weight"), shape)?;
+        let weight = self.weight(name, shape, true)?;
         let bias = self.bias(name, shape.0)?;
-        Ok(Linear::new(Arc::new(weight), bias))
+        Ok(Linear::new(weight, bias))
+    }
+
+    /// The weight of a linear layer: stored quantised, quantised now, or as it is.
+    fn weight(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        turned: bool,
+    ) -> Result<Arc<dyn Weight>, Failure> {
+        let tensor = format!("{name}.weight");
+        let Some(plan) = self.plan.clone() else {
+            return Ok(Arc::new(self.plain(&tensor, shape, turned)?));
+        };
+        let stored = Module::find(self, name);
+        let weight: Arc<dyn Weight> = match (stored, &plan.quantization.method) {
+            (Some(Module::FourBit(state)), method) => {
+                let compute = match method {
+                    QuantizationMethod::FourBit { compute_dtype, .. } => *compute_dtype,
+                    QuantizationMethod::EightBit { .. } => DType::F32,
+                };
+                Arc::new(load_4bit(self, (name, &state), shape, compute)?)
+            }
+            (Some(Module::EightBit), method) => {
+                let threshold = match method {
+                    QuantizationMethod::EightBit { threshold } => threshold.0,
+                    QuantizationMethod::FourBit { .. } => 0.0,
+                };
+                Arc::new(load_8bit(self, name, shape, threshold)?)
+            }
+            (None, _) if plan.stored || !plan.converts(name) => {
+                return Ok(Arc::new(self.plain(&tensor, shape, turned)?));
+            }
+            (None, method) => {
+                let floats = self.source(&tensor, plan.dtype, turned)?;
+                let source = floats.as_source();
+                if source.values() != shape.0 * shape.1 {
+                    self.entry(&tensor, &[shape.0, shape.1])?;
+                }
+                match method {
+                    QuantizationMethod::FourBit {
+                        kind,
+                        double_quant,
+                        compute_dtype,
+                    } => {
+                        let how = (*kind, *double_quant, *compute_dtype);
+                        Arc::new(FourBit::quantize(shape, source, how))
+                    }
+                    QuantizationMethod::EightBit { threshold } => {
+                        Arc::new(EightBit::quantize(shape, source, threshold.0))
+                    }
+                }
+            }
+        };
+        self.kept += weight.bytes() as u64;
+        Ok(weight)
+    }
+
+    fn plain(
+        &mut self,
+        tensor: &str,
+        shape: (usize, usize),
+        turned: bool,
+    ) -> Result<Matrix, Failure> {
+        if !turned {
+            return self.matrix(tensor, shape);
+        }
+        let (format, bytes) = self.read_turned(tensor, shape)?;
+        self.dense(format, shape, bytes)
     }
 
     /// `count` linear layers that lie in one tensor `{name}.weight` `(count, out_features,
@@ -181,12 +370,14 @@ impl<'a> Loader<'a> {
     fn entry(&self, name: &str, shape: &[usize]) -> Result<&'a TensorEntry, Failure> {
         let weights: &'a Weights = self.weights;
         let Some(entry) = weights.tensors.get(name) else {
-            return Err(Failure::new(
-                FailureKind::Corrupt,
-                format!("cannot load `{}`: tensor `{name}` is missing", self.subject),
-            )
-            .hint("the file is incomplete, or its weights are of another architecture"));
+            return Err(self.missing(name));
         };
+        if entry.format == Format::Byte {
+            return Err(failures::unsupported(format!(
+                "cannot load `{}`: tensor `{name}` holds bytes and nothing says what they mean",
+                self.subject
+            )));
+        }
         if entry.shape != shape {
             return Err(Failure::new(
                 FailureKind::Corrupt,
@@ -197,6 +388,12 @@ impl<'a> Loader<'a> {
             ));
         }
         Ok(entry)
+    }
+
+    fn missing(&self, name: &str) -> Failure {
+        let message = format!("cannot load `{}`: tensor `{name}` is missing", self.subject);
+        Failure::new(FailureKind::Corrupt, message)
+            .hint("the file is incomplete, or its weights are of another architecture")
     }
 
     fn read(&mut self, entry: &TensorEntry) -> Result<Vec<u8>, Failure> {

@@ -37,7 +37,7 @@ pub struct TensorEntry {
     /// First byte in the file.
     offset: u64,
     /// Length in bytes.
-    bytes: u64,
+    pub bytes: u64,
     /// How the values are stored.
     pub format: Format,
     /// Shape, outermost dimension first, as `PyTorch` has it (GGUF stores it reversed).

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod bitsandbytes;
 mod chat_calls;
 mod checkpoints;
 mod configurations;

@@ -62,6 +62,7 @@ fn a_model_is_loaded_once_and_found_again() {
             source,
             dtype: None,
             device: Device::Cpu,
+            quantization: None,
         },
     );
     assert!(again.was_resident && events.is_empty());

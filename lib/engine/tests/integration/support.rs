@@ -67,6 +67,7 @@ pub fn spec(source: ModelSource) -> ModelSpec {
         source,
         dtype: None,
         device: Device::Auto,
+        quantization: None,
     }
 }
 

@@ -1,0 +1,199 @@
+//! `LLM.int8()` (`int8_vectorwise_quant` and `MatMul8bitLt` of bitsandbytes): weights of 8 bits with one
+//! scale a row, activations quantised token by token, and columns with outliers apart.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use half::f16;
+use rayon::prelude::*;
+use wire::model::DType;
+
+use super::{Source, source::round};
+use crate::{kernels::primitives, layers::Weight};
+
+/// 1/127² as bitsandbytes writes it.
+const SCALE: f32 = 6.200_124e-5;
+/// 1/127 as bitsandbytes writes it.
+const WEIGHT_SCALE: f32 = 7.874_016e-3;
+/// Rows that one job multiplies.
+const ROWS_PER_JOB: usize = 64;
+
+/// Quantises each row of `columns` values, rounded to f16 first; gives the codes and the rows' scales.
+/// Runs on all cores.
+pub fn quantize_8bit(source: Source<'_>, columns: usize) -> (Vec<i8>, Vec<f32>) {
+    let rows = source.values() / columns.max(1);
+    let (mut codes, mut scales) = (vec![0; rows * columns], vec![0.0; rows]);
+    codes
+        .par_chunks_mut(columns.max(1))
+        .zip(&mut scales)
+        .enumerate()
+        .for_each_init(
+            || vec![0.0; columns],
+            |values, (row, (codes, scale))| {
+                source.read(row * columns, values);
+                round(values, DType::F16);
+                *scale = quantize_row(values, codes);
+            },
+        );
+    (codes, scales)
+}
+
+/// Codes of a row, and its largest magnitude.
+fn quantize_row(values: &[f32], codes: &mut [i8]) -> f32 {
+    let largest = values
+        .iter()
+        .fold(0.0, |most: f32, value| most.max(value.abs()));
+    // Two roundings: torch divides a number by a tensor so.
+    let inverse = largest.recip() * 127.0;
+    for (code, value) in codes.iter_mut().zip(values) {
+        *code = (value * inverse).round_ties_even() as i8;
+    }
+    largest
+}
+
+/// A matrix in 8 bits.
+#[derive(Debug)]
+pub(crate) struct EightBit {
+    pub rows: usize,
+    pub columns: usize,
+    pub codes: Vec<i8>,
+    pub scales: Vec<f32>,
+    /// Columns in which an activation is at least this large are multiplied in full; 0 for none.
+    pub threshold: f32,
+}
+
+impl EightBit {
+    /// Quantises a matrix.
+    pub fn quantize((rows, columns): (usize, usize), source: Source<'_>, threshold: f32) -> Self {
+        let (codes, scales) = quantize_8bit(source, columns);
+        Self {
+            rows,
+            columns,
+            codes,
+            scales,
+            threshold,
+        }
+    }
+
+    fn product(&self, inputs: &[f32]) -> Vec<f32> {
+        let tokens = inputs.len() / self.columns;
+        let input = Activations::quantize(inputs, self.columns, self.threshold);
+        // (rows, tokens), so that each job owns what it writes; turned round at the end.
+        let mut turned = vec![0.0; self.rows * tokens];
+        turned
+            .par_chunks_mut(ROWS_PER_JOB * tokens)
+            .enumerate()
+            .for_each(|(job, out)| {
+                for (index, out) in out.chunks_exact_mut(tokens).enumerate() {
+                    self.row(job * ROWS_PER_JOB + index, inputs, &input, out);
+                }
+            });
+        let mut out = vec![0.0; turned.len()];
+        for (row, values) in turned.chunks_exact(tokens).enumerate() {
+            for (token, value) in values.iter().enumerate() {
+                out[token * self.rows + row] = *value;
+            }
+        }
+        out
+    }
+
+    fn row(&self, row: usize, inputs: &[f32], input: &Activations, out: &mut [f32]) {
+        let codes = &self.codes[row * self.columns..][..self.columns];
+        let scale = self.scales[row];
+        for (token, out) in out.iter_mut().enumerate() {
+            let start = token * self.columns;
+            let product = (primitives().bytes_dot)(codes, &input.codes[start..][..self.columns]);
+            *out = product as f32 * (input.scales[token] * scale) * SCALE;
+            for &column in &input.outliers {
+                let weight = f32::from(codes[column]) * scale * WEIGHT_SCALE;
+                *out += inputs[start + column] * weight;
+            }
+        }
+    }
+}
+
+/// Activations of all tokens in 8 bits.
+struct Activations {
+    codes: Vec<i8>,
+    /// Largest magnitude of each token, outliers left out.
+    scales: Vec<f32>,
+    /// Columns that hold an outlier of any token; their codes are zero.
+    outliers: Vec<usize>,
+}
+
+impl Activations {
+    fn quantize(inputs: &[f32], columns: usize, threshold: f32) -> Self {
+        let mut rounded = inputs.to_vec();
+        for value in &mut rounded {
+            *value = f16::from_f32(*value).to_f32();
+        }
+        let mut is_outlier = vec![false; columns];
+        if threshold > 0.0 {
+            for row in rounded.chunks_exact_mut(columns) {
+                for (value, is_outlier) in row.iter_mut().zip(&mut is_outlier) {
+                    if value.abs() >= threshold {
+                        *value = 0.0;
+                        *is_outlier = true;
+                    }
+                }
+            }
+        }
+        let outliers: Vec<usize> = (0..columns).filter(|&column| is_outlier[column]).collect();
+        let mut codes = vec![0; inputs.len()];
+        let rows = rounded
+            .chunks_exact(columns)
+            .zip(codes.chunks_exact_mut(columns));
+        let scales = rows
+            .map(|(row, codes)| {
+                let scale = quantize_row(row, codes);
+                for &column in &outliers {
+                    codes[column] = 0;
+                }
+                scale
+            })
+            .collect();
+        Self {
+            codes,
+            scales,
+            outliers,
+        }
+    }
+}
+
+struct Product<'a>(&'a EightBit);
+
+impl CustomOp1 for Product<'_> {
+    fn name(&self) -> &'static str {
+        "llm-int8-product"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut shape = layout.dims().to_vec();
+        let places = layout.contiguous_offsets();
+        let (Some((start, end)), Some(columns)) = (places, shape.pop()) else {
+            bail!("a matrix of 8 bits takes contiguous activations");
+        };
+        if columns != self.0.columns {
+            bail!(
+                "a matrix of {} columns got {columns} values",
+                self.0.columns
+            );
+        }
+        let input = &storage.as_slice::<f32>()?[start..end];
+        let out = if input.is_empty() {
+            Vec::new()
+        } else {
+            self.0.product(input)
+        };
+        shape.push(self.0.rows);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
+    }
+}
+
+impl Weight for EightBit {
+    fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1_no_bwd(&Product(self))
+    }
+
+    fn bytes(&self) -> usize {
+        self.codes.len() + self.scales.len() * 4
+    }
+}
