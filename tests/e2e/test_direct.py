@@ -68,6 +68,15 @@ def test_variables_may_have_capital_names(kernel):
     assert kernel.run("first").expect_ok().result == "1.0"
 
 
+def test_a_variable_of_a_type_that_stable_rust_cannot_name_is_kept(kernel):
+    kernel.run("let ticker = std::thread::spawn(|| loop { std::thread::park() });").expect_ok()
+    assert kernel.run("ticker.is_finished()").expect_ok().result == "false"
+    assert "JoinHandle<!>" in kernel.run(":vars").expect_ok().result
+    # A cell that only evcxr compiles takes every variable.
+    kernel.run("std::future::ready(1).await;", timeout=300).expect_ok()
+    assert kernel.run("ticker.is_finished()").expect_ok().result == "false"
+
+
 def test_a_type_in_a_module_that_is_defined_anew_lets_go_of_its_variables(kernel):
     kernel.run("mod inner { pub struct S { pub x: i32 } }").expect_ok()
     kernel.run("let of_inner = inner::S { x: 1 };").expect_ok()

@@ -89,7 +89,7 @@ def test_during_a_stream(new_kernel):
     running = kernel.send(STORY)
 
     def kill_at_first_text(message):
-        if message["msg_type"] == "stream" and not is_gone(host):
+        if message["content"].get("name") == "stdout" and not is_gone(host):
             kill(host)
 
     outcome = kernel.collect(running, on_message=kill_at_first_text)
@@ -140,7 +140,7 @@ def test_a_killed_client_stops_its_generation(new_kernel):
     running = kernel.send(STORY)
 
     def kill_at_first_text(message):
-        if message["msg_type"] == "stream" and not is_gone(worker):
+        if message["content"].get("name") == "stdout" and not is_gone(worker):
             kill(worker)
 
     outcome = kernel.collect(running, on_message=kill_at_first_text)
@@ -149,3 +149,4 @@ def test_a_killed_client_stops_its_generation(new_kernel):
     before = processor_seconds(host)
     time.sleep(1)
     assert processor_seconds(host) - before < 0.1, "the host goes on for nobody"
+

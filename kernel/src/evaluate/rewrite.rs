@@ -7,6 +7,8 @@
 
 use std::{fs, path::Path};
 
+use super::direct::nameable;
+
 const PANIC_LINE: &str = "    println!(\"EVCXR_PANIC_NOTIFICATION\");";
 const ERROR_STRUCT: &str = "struct EvcxrUserCodeError {}";
 const ERROR_PRINT: &str = "eprintln!(\"{}\", error);";
@@ -48,6 +50,9 @@ fn rewrite(source: &str) -> String {
         replace_first(&mut lines[start..], ERROR_MARKER, "");
     }
     share_variable_store(&mut lines);
+    for line in &mut lines {
+        name_type(line);
+    }
     let mut rewritten = lines.join("\n");
     rewritten.push_str(HOOKS);
     rewritten
@@ -75,6 +80,23 @@ fn share_variable_store(lines: &mut [String]) {
     let Some(end) = braces.nth(1) else { return };
     STORE.clone_into(&mut lines[start]);
     lines[start + 1..=end].iter_mut().for_each(String::clear);
+}
+
+/// Writes the type in a line that looks at, takes or puts a variable so that the compiler takes it.
+fn name_type(line: &mut String) {
+    const CALLS: [&str; 3] = ["check_variable::<", "take_variable::<", "put_variable::<"];
+    if !line.contains("evcxr_variable_store.") {
+        return;
+    }
+    let call = CALLS
+        .iter()
+        .find_map(|call| Some(line.find(call)? + call.len()));
+    let Some(start) = call else { return };
+    let Some(end) = line[start..].rfind(">(stringify!(") else {
+        return;
+    };
+    let type_name = nameable(&line[start..start + end]);
+    line.replace_range(start..start + end, &type_name);
 }
 
 fn replace_first(lines: &mut [String], marker: &str, by: &str) {
@@ -117,6 +139,15 @@ mod tests {
         assert_eq!(lines[0], STORE);
         assert_eq!(lines[1..7], [""; 6]);
         assert_eq!(lines[7], "fn after() {}");
+    }
+
+    #[test]
+    fn a_variable_of_a_type_that_never_ends_is_taken() {
+        let line = "let t = evcxr_variable_store.take_variable::<JoinHandle<!>>(stringify!(t));";
+        let rewritten = rewrite(line);
+        let never =
+            "take_variable::<JoinHandle<::warmcell::cell::variables::Never>>(stringify!(t));";
+        assert!(rewritten.contains(never), "{rewritten}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use anyhow::Result;
 
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
-pub use program::{FUNCTION, Program, Variable};
+pub use program::{FUNCTION, Program, Variable, nameable};
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
 

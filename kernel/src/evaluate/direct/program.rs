@@ -246,7 +246,7 @@ fn write_taking(source: &mut Generated, parts: &Parts<'_>) {
     source.glue("if !__warmcell.check(&[");
     let variables = &parts.program.variables;
     for name in parts.used {
-        let type_name = &variables[name].type_name;
+        let type_name = nameable(&variables[name].type_name);
         source.add(
             Origin::Take(name.clone()),
             &format!("({name:?}, ::std::any::TypeId::of::<{type_name}>()),"),
@@ -254,13 +254,21 @@ fn write_taking(source: &mut Generated, parts: &Parts<'_>) {
     }
     source.glue("]) { return __warmcell_store; }");
     for name in parts.used {
-        let Variable { type_name, mutable } = &variables[name];
-        let mutable = if *mutable { "mut " } else { "" };
+        let variable = &variables[name];
+        let type_name = nameable(&variable.type_name);
+        let mutable = if variable.mutable { "mut " } else { "" };
         source.add(
             Origin::Take(name.clone()),
             &format!("let {mutable}{name} = __warmcell.take_variable::<{type_name}>({name:?});"),
         );
     }
+}
+
+/// A variable's type in words that stable Rust takes, which has none for `!`.
+pub fn nameable(type_name: &str) -> String {
+    type_name
+        .replace("'!'", "'\\x21'")
+        .replace('!', "::warmcell::cell::variables::Never")
 }
 
 fn write_statements(source: &mut Generated, parts: &Parts<'_>) {
@@ -396,6 +404,18 @@ mod tests {
         assert_eq!(outdated("use std::collections::BTreeMap as Map;"), ["g"]);
         assert!(outdated(items).is_empty());
         assert!(outdated("fn f() -> i32 { 1 }").is_empty());
+    }
+
+    #[test]
+    fn a_type_that_never_ends_has_a_name() {
+        let never = "::warmcell::cell::variables::Never";
+        assert_eq!(
+            nameable("A<!, '!', fn() -> !>"),
+            format!("A<{never}, '\\x21', fn() -> {never}>")
+        );
+        let program = with(&[("a", "JoinHandle<!>")], "");
+        let text = draft(&program, "drop(a)", &Plan::default()).source.text;
+        assert!(!text.contains("<!>"), "{text}");
     }
 
     #[test]

@@ -33,6 +33,19 @@ pub fn create_variable_store() -> *mut VariableStore {
 #[derive(Debug)]
 pub struct Gone;
 
+/// The type `!`, which stable Rust names only as what a function returns. A variable may well have
+/// it in its type: `thread::spawn(|| loop { … })` gives a `JoinHandle<!>`.
+pub type Never = <fn() -> ! as Returns>::Value;
+
+/// What a function returns.
+pub trait Returns {
+    type Value;
+}
+
+impl<T> Returns for fn() -> T {
+    type Value = T;
+}
+
 /// Stands for a value that a cell compiled in another way has put into the store. What calls it is
 /// read by evcxr and never run.
 ///
