@@ -82,7 +82,8 @@ async function main() {
     await runNotebook(page);
     await page.close();
     const hostile = await context.newPage();
-    await hostile.goto(new URL("/lab/tree/hostile.ipynb", address).href, { timeout: 120_000 });
+    // A workspace of its own: the other's would open the other notebook again.
+    await hostile.goto(new URL("/lab/workspaces/hostile/tree/hostile.ipynb", address).href, { timeout: 120_000 });
     await runHostile(hostile);
   } finally {
     await browser.close();
@@ -100,7 +101,7 @@ const HOSTILE = [
   `compare_tokenizers("${ATTACK}", &[&tokenizer, &tokenizer])?`,
   `let attack = vec!["${ATTACK}"]; attack`,
   "%vars",
-  `%load ${ATTACK}`,
+  "%load <img/onerror/>",
 ];
 
 function hostileNotebook() {
