@@ -32,9 +32,14 @@ def host_pid():
 def start_host(**options):
     """A host of this test's own, in the foreground of a process."""
     options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} | options
-    process = subprocess.Popen([BINARY, "host", "serve"], **options)
-    wait_for("the host listens", lambda: host_pid() == process.pid)
-    return process
+    limit = time.monotonic() + PATIENCE
+    while time.monotonic() < limit:
+        process = subprocess.Popen([BINARY, "host", "serve"], **options)
+        wait_for("the host listens", lambda: host_pid() == process.pid or process.poll() is not None)
+        # It leaves when a killed one's last threads still hold the lock.
+        if process.poll() is None:
+            return process
+    raise AssertionError(f"the host ended with {process.returncode}")
 
 
 def stop_host():
