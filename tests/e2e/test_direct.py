@@ -93,6 +93,49 @@ def test_a_type_defined_anew_in_evcxrs_way_lets_go_of_its_variables(kernel):
     assert kernel.run("config.a").reply["content"]["ename"] == "E0425"
 
 
+def test_a_later_implementation_takes_the_place_of_one_that_it_contradicts(kernel):
+    kernel.run("struct Plain; trait Speak { fn speak(&self) -> i32; } impl Speak for Plain { fn speak(&self) -> i32 { 1 } }").expect_ok()
+    kernel.run("impl<T> Speak for T { fn speak(&self) -> i32 { 2 } }").expect_ok()
+    outcome = kernel.run("Plain.speak()").expect_ok()
+    assert outcome.result == "2"
+
+
+def test_an_implementation_run_again_is_one_to_evcxr_too(kernel):
+    kernel.run("struct Twice { x: i32 }").expect_ok()
+    kernel.run("impl Twice { fn get(&self) -> i32 { self.x } }").expect_ok()
+    kernel.run("impl Twice { fn get(&self) -> i32 { self.x + 1 } }").expect_ok()
+    assert kernel.run("std::future::ready(Twice { x: 1 }.get()).await", timeout=300).expect_ok().result == "2"
+
+
+def test_a_glob_import_of_the_users_has_the_name_that_the_library_has_too(kernel):
+    kernel.run("mod physics { #[derive(Debug)] pub struct Device; pub struct Image; }").expect_ok()
+    kernel.run("use physics::*;").expect_ok()
+    assert kernel.run("let device = Device; device").expect_ok().result == "Device"
+    assert kernel.run("AutoTokenizer::from_pretrained(\"no such place\").is_err()").expect_ok().result == "true"
+
+
+def test_a_function_takes_the_place_of_a_variable_of_its_name(kernel):
+    kernel.run("let answer = 1;").expect_ok()
+    outcome = kernel.run("fn answer() -> i32 { 42 }").expect_ok()
+    assert "`answer`" in outcome.stream("stderr")
+    assert kernel.run("answer()").expect_ok().result == "42"
+
+
+def test_a_changed_associated_type_lets_go_of_the_variables_made_of_it(kernel):
+    kernel.run("struct Count; impl Iterator for Count { type Item = u8; fn next(&mut self) -> Option<u8> { Some(1) } }").expect_ok()
+    kernel.run("let mut peek = Count.peekable(); peek.peek();").expect_ok()
+    outcome = kernel.run("impl Iterator for Count { type Item = String; fn next(&mut self) -> Option<String> { None } }").expect_ok()
+    assert "`peek`" in outcome.stream("stderr")
+
+
+def test_a_variable_that_panics_at_its_end_fails_no_other_cell(kernel):
+    kernel.run('struct Sour { x: i32 } impl Drop for Sour { fn drop(&mut self) { panic!("sour") } } let sour = Sour { x: 1 };').expect_ok()
+    kernel.run("struct Sour { x: i64 }").expect_ok()
+    outcome = kernel.run("1 + 1").expect_ok()
+    assert outcome.result == "2" and "panicked as it was let go: sour" in outcome.stream("stderr")
+    assert not kernel.run("1 + 1").expect_ok().stream("stderr")
+
+
 def test_a_moved_variable_is_gone_unless_its_cell_failed(kernel):
     kernel.run('let text = String::from("moved"); let other = String::from("stays");').expect_ok()
     kernel.run("let taken = text;").expect_ok()

@@ -104,11 +104,11 @@ impl Session {
         }
     }
 
-    /// Answers a cell as aborted.
+    /// Answers a cell as aborted. It has no count: a front end would show it as the number of a cell
+    /// that has run.
     pub(crate) async fn abort(&self, parent: &Parent) {
-        let count = self.lock().stored;
         self.iopub.busy(parent);
-        let content = json!({ "status": "aborted", "execution_count": count });
+        let content = json!({ "status": "aborted" });
         self.shell
             .send(json_content("execute_reply", content), parent)
             .await;

@@ -5,6 +5,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
@@ -20,7 +21,7 @@ use anyhow::{Context as _, Result, anyhow};
 use evcxr::CommandContext;
 
 use super::{
-    direct::{Cell, Program},
+    direct::{Cell, Item, Program},
     unsafe_folder,
 };
 
@@ -230,9 +231,15 @@ fn wait(received: &Receiver<Message>) -> Option<Vec<Message>> {
 fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
     let mut code = format!("{HAS_RUN}\n");
     for item in &cell.items {
+        if item.is_impl() {
+            code.push_str(&handle(item));
+        }
         code.push_str(&item.text);
         code.push('\n');
     }
+    let after_impls: Vec<&str> = impls(after).map(|item| item.text.as_str()).collect();
+    let replaced = impls(before).filter(|item| !after_impls.contains(&item.text.as_str()));
+    code.extend(replaced.map(handle));
     for (name, variable) in &after.variables {
         let is_new = cell.variables.iter().any(|binding| binding.name == *name);
         if is_new || before.variables.get(name) != Some(variable) {
@@ -252,4 +259,47 @@ fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
         );
     }
     (code.lines().count() > 1).then_some(code)
+}
+
+/// evcxr replaces what has a name, and what stands behind it: an implementation gets one, and without
+/// the implementation the name is what is left of it.
+fn handle(item: &Item) -> String {
+    let mut hash = DefaultHasher::new();
+    item.text.hash(&mut hash);
+    format!("const __WARMCELL_IMPL_{:x}: () = ();\n", hash.finish())
+}
+
+fn impls(program: &Program) -> impl Iterator<Item = &Item> {
+    program
+        .items
+        .all()
+        .into_iter()
+        .filter(|item| item.is_impl())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_implementation_is_replaced_by_its_handle() {
+        let old = Cell::parse("struct P; impl P { fn a() {} }");
+        let new = Cell::parse("impl P { fn a() { 1; } }");
+        let mut before = Program::default();
+        before.items.define(&old.items);
+        let mut after = before.clone();
+        after.items.define(&new.items);
+        let first = report(&old, &Program::default(), &before).unwrap_or_default();
+        let handle = handle(&old.items[1]);
+        assert!(
+            first.contains(&format!("{handle}impl P {{ fn a() {{}} }}")),
+            "{first}"
+        );
+        let second = report(&new, &before, &after).unwrap_or_default();
+        assert!(second.ends_with(&handle), "{second}");
+        assert!(
+            second.contains("fn a() { 1; }") && !second.contains("fn a() {}"),
+            "{second}"
+        );
+    }
 }

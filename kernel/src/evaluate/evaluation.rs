@@ -320,6 +320,10 @@ impl Evaluation {
                 CellStatus::NotRun | CellStatus::Died => {}
             }
         }
+        if end.status == CellStatus::Died {
+            // A value at whose end the process dies must not take every later cell along.
+            self.program.forgotten.clear();
+        }
         // What is on its way in the socket for displays counts as well.
         let failure = end.failure.or_else(|| self.inbox.take_failure());
         match failure {
@@ -446,13 +450,17 @@ impl Evaluation {
     /// memory as the new type.
     fn let_go_of_outdated(&mut self, cell: &Cell) {
         let changed = self.program.items.clone().define(&cell.items);
-        let outdated = self.program.outdated(&changed);
-        if outdated.is_empty() {
+        let outdated = self.program.outdated(&changed).into_iter();
+        let outdated = outdated.map(|name| (direct::outdated(&name), name));
+        let renamed = self.program.renamed_by(cell);
+        let renamed = renamed.map(|name| (direct::renamed(&name), name));
+        let lost: Vec<(String, String)> = outdated.chain(renamed).collect();
+        if lost.is_empty() {
             return;
         }
         let mut after = self.program.clone();
-        for name in outdated {
-            let line = format!("{}\n", direct::outdated(&name));
+        for (notice, name) in lost {
+            let line = format!("{notice}\n");
             self.outlet.stream(Stream::Stderr, &line);
             after.variables.remove(&name);
             after.forgotten.push(name);

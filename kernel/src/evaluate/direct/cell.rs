@@ -11,7 +11,10 @@ use ra_ap_syntax::{
     ast::{self, HasName},
 };
 
-use super::items::{self, Item};
+use super::{
+    items::{self, Item},
+    reading,
+};
 
 const BEFORE: &str = "fn f(){";
 const AFTER: &str = "\n}";
@@ -115,7 +118,7 @@ impl Cell {
             ast::Item::ExternCrate(_) => self.obstacle = Some(Obstacle::ExternCrate),
             // It may stand for statements as well as for items.
             ast::Item::MacroCall(_) => self.statements.push(range),
-            item => self.items.extend(items::read(item, code, range)),
+            item => self.items.extend(reading::read(item, code, range)),
         }
     }
 

@@ -4,13 +4,6 @@
 
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
-use ra_ap_syntax::{
-    AstNode,
-    ast::{self, HasName},
-};
-
-use super::cell::range_of;
-
 /// The text of a cell that was run, to show errors in.
 #[derive(Debug)]
 pub struct Source {
@@ -50,18 +43,21 @@ pub enum Kind {
     Value { name: String },
     /// A macro.
     Macro { name: String },
-    /// An `impl`: its first line, whether it is that of a trait, and what it defines.
+    /// An `impl`: its first line, whether it is that of a trait, what it defines, and whether types or
+    /// constants are among that, from which a layout may follow.
     Impl {
         header: String,
         of_trait: bool,
         members: Vec<String>,
+        shapes: bool,
     },
     /// Anything else; the same text again is the same item.
     Other,
 }
 
 impl Item {
-    fn new(kind: Kind, text: String, place: Range<usize>) -> Self {
+    /// A definition of the cell that is being read.
+    pub fn new(kind: Kind, text: String, place: Range<usize>) -> Self {
         let words = Arc::new(words(&text).map(str::to_owned).collect());
         Self {
             kind,
@@ -84,6 +80,24 @@ impl Item {
         }
     }
 
+    pub fn is_impl(&self) -> bool {
+        matches!(self.kind, Kind::Impl { .. })
+    }
+
+    /// Its cell, and where it begins there.
+    fn is_at(&self) -> Option<(u32, usize)> {
+        let source = self.source.as_ref()?;
+        Some((source.count, self.place.start))
+    }
+
+    /// The name, if it stands where a variable's may.
+    pub fn value_name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Constant { name } | Kind::Value { name } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether a type's layout, or what a trait object is called by, may follow from it.
     fn shapes_types(&self) -> bool {
         matches!(
@@ -93,6 +107,7 @@ impl Item {
                 | Kind::Trait { .. }
                 | Kind::Module { .. }
                 | Kind::Constant { .. }
+                | Kind::Impl { shapes: true, .. }
         )
     }
 
@@ -104,6 +119,7 @@ impl Item {
                     header,
                     of_trait,
                     members,
+                    ..
                 },
                 Kind::Impl {
                     header: other,
@@ -140,133 +156,6 @@ impl Item {
     }
 }
 
-/// Reads a definition off the syntax; a `use` is one definition for each of its names.
-pub fn read(item: &ast::Item, code: &str, range: Range<usize>) -> Vec<Item> {
-    let name = |named: Option<ast::Name>| {
-        named
-            .map(|name| name.text().to_string())
-            .unwrap_or_default()
-    };
-    let kind = match item {
-        ast::Item::Use(import) => {
-            let mut imports = Vec::new();
-            if let Some(tree) = import.use_tree() {
-                read_imports(&tree, "", &mut imports);
-            }
-            return imports;
-        }
-        ast::Item::Struct(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::Enum(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::Union(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::TypeAlias(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::Trait(it) => Kind::Trait {
-            name: name(it.name()),
-            methods: members(it.assoc_item_list()),
-        },
-        ast::Item::Fn(it) => Kind::Value {
-            name: name(it.name()),
-        },
-        ast::Item::Const(it) if it.name().is_some() => Kind::Constant {
-            name: name(it.name()),
-        },
-        ast::Item::Static(it) => Kind::Value {
-            name: name(it.name()),
-        },
-        ast::Item::Module(it) => Kind::Module {
-            name: name(it.name()),
-        },
-        ast::Item::MacroRules(it) => Kind::Macro {
-            name: name(it.name()),
-        },
-        ast::Item::Impl(it) => read_impl(it),
-        _ => Kind::Other,
-    };
-    vec![Item::new(kind, code[range.clone()].to_owned(), range)]
-}
-
-fn read_impl(item: &ast::Impl) -> Kind {
-    let text = item.syntax().text().to_string();
-    let start = item.impl_token().map_or(0, |token| {
-        usize::from(token.text_range().start() - item.syntax().text_range().start())
-    });
-    let end = item.assoc_item_list().map_or(text.len(), |list| {
-        usize::from(list.syntax().text_range().start() - item.syntax().text_range().start())
-    });
-    let header: Vec<&str> = text[start..end].split_whitespace().collect();
-    Kind::Impl {
-        header: header.join(" "),
-        of_trait: item.trait_().is_some(),
-        members: members(item.assoc_item_list()),
-    }
-}
-
-fn members(list: Option<ast::AssocItemList>) -> Vec<String> {
-    let items = list.into_iter().flat_map(|list| list.assoc_items());
-    items
-        .filter_map(|item| match item {
-            ast::AssocItem::Fn(it) => it.name(),
-            ast::AssocItem::Const(it) => it.name(),
-            ast::AssocItem::TypeAlias(it) => it.name(),
-            ast::AssocItem::MacroCall(_) => None,
-        })
-        .map(|name| name.text().to_string())
-        .collect()
-}
-
-/// One item for each name, so that a later definition of one leaves the others in place.
-fn read_imports(tree: &ast::UseTree, prefix: &str, found: &mut Vec<Item>) {
-    let own = tree
-        .path()
-        .map(|path| path.syntax().text().to_string())
-        .unwrap_or_default();
-    let leading = if prefix.is_empty() && tree.coloncolon_token().is_some() && own.is_empty() {
-        "::"
-    } else {
-        ""
-    };
-    let path = match (prefix.is_empty(), own.is_empty()) {
-        (_, true) => format!("{leading}{prefix}"),
-        (true, false) => own.clone(),
-        (false, false) => format!("{prefix}::{own}"),
-    };
-    if let Some(list) = tree.use_tree_list() {
-        for inner in list.use_trees() {
-            read_imports(&inner, &path, found);
-        }
-        return;
-    }
-    let place = range_of(tree.syntax());
-    if tree.star_token().is_some() {
-        found.push(Item::new(Kind::Glob, format!("use {path}::*;"), place));
-        return;
-    }
-    // `a::{self}` imports `a`.
-    let path = path.strip_suffix("::self").unwrap_or(&path);
-    let last = path.rsplit("::").next().unwrap_or(path).trim().to_owned();
-    let rename = tree.rename();
-    let (kind, text) = match rename {
-        Some(rename) => match rename.name() {
-            Some(name) => (
-                Kind::Import {
-                    name: name.text().to_string(),
-                },
-                format!("use {path} as {};", name.text()),
-            ),
-            None => (Kind::Glob, format!("use {path} as _;")),
-        },
-        None => (Kind::Import { name: last }, format!("use {path};")),
-    };
-    found.push(Item::new(kind, text, place));
-}
-
 /// Everything that cells have defined.
 #[derive(Clone, Debug, Default)]
 pub struct Items {
@@ -282,18 +171,31 @@ impl Items {
             let old = before.iter().find(|old| old.is_replaced_by(item));
             item.shapes_types() && old.is_some_and(|old| !same_tokens(&old.text, &item.text))
         };
-        let mut changed: HashSet<String> = new
+        let redefined: Vec<&Item> = new.iter().filter(is_new).collect();
+        let of_types: HashSet<String> = redefined
             .iter()
-            .filter(is_new)
-            .filter_map(Item::name)
+            .filter_map(|item| item.name())
             .map(str::to_owned)
             .collect();
         self.all
             .retain(|old| !new.iter().any(|item| old.is_replaced_by(item)));
         self.all.extend(new.iter().cloned());
-        self.drop_impls_of(&self.types_among(&changed), &before, new.len());
+        self.drop_impls_of(&self.types_among(&of_types), &before, new.len());
+        let mut changed = redefined
+            .into_iter()
+            .flat_map(|item| self.shaped_by(item))
+            .collect();
         self.spread(&mut changed);
         self.types_among(&changed)
+    }
+
+    /// The names whose meaning a definition gives: its own, and for an `impl` those that it is for.
+    fn shaped_by(&self, item: &Item) -> Vec<String> {
+        let Kind::Impl { header, .. } = &item.kind else {
+            return item.name().into_iter().map(str::to_owned).collect();
+        };
+        let header: HashSet<String> = words(header).map(str::to_owned).collect();
+        self.types_among(&header).into_iter().collect()
     }
 
     /// Those of the names by which a variable's type is spelt.
@@ -347,10 +249,9 @@ impl Items {
                 .all
                 .iter()
                 .filter(|item| item.shapes_types())
-                .filter_map(|item| Some((item.name()?, item)))
-                .filter(|(name, _)| !changed.contains(*name))
-                .filter(|(_, item)| changed.iter().any(|word| item.words.contains(word)))
-                .map(|(name, _)| name.to_owned())
+                .filter(|item| changed.iter().any(|word| item.words.contains(word)))
+                .flat_map(|item| self.shaped_by(item))
+                .filter(|name| !changed.contains(name))
                 .collect();
             if more.is_empty() {
                 return;
@@ -385,6 +286,20 @@ impl Items {
     /// All definitions.
     pub fn all(&self) -> Vec<&Item> {
         macros_first(self.all.iter().collect())
+    }
+
+    /// Takes the definitions out that stand at these places of earlier cells, and gives them.
+    pub fn leave_out(&mut self, places: &HashSet<(u32, usize)>) -> Vec<Item> {
+        self.all
+            .extract_if(.., |item| {
+                item.is_at().is_some_and(|place| places.contains(&place))
+            })
+            .collect()
+    }
+
+    /// The definition of an earlier cell that begins at this byte of it.
+    pub fn at(&self, place: (u32, usize)) -> Option<&Item> {
+        self.all.iter().find(|item| item.is_at() == Some(place))
     }
 
     /// The names by which cells call what is defined.
@@ -525,6 +440,24 @@ mod tests {
             define("/* a comment */ struct C ;").is_empty(),
             "the same tokens are the same type"
         );
+    }
+
+    #[test]
+    fn a_changed_associated_type_changes_what_it_is_for() {
+        let code = "struct C;\nimpl Iterator for C { type Item = i32; }\nstruct D(Peekable<C>);\nstruct E;\nimpl E { fn a() {} }";
+        let mut items = after(&[code]);
+        let mut define = |code: &str| {
+            let mut names: Vec<String> =
+                items.define(&Cell::parse(code).items).into_iter().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(
+            define("impl Iterator for C { type Item = i64; }"),
+            ["C", "D"]
+        );
+        assert!(define("impl E { fn a() { 1; } }").is_empty());
+        assert_eq!(items.all().len(), 5, "no implementation went");
     }
 
     #[test]

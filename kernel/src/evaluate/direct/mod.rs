@@ -8,20 +8,23 @@ mod cell;
 mod diagnostic;
 mod items;
 mod program;
+mod reading;
 mod rustc;
 mod source;
 
-use std::path::PathBuf;
+use std::{ops::Range, path::PathBuf};
 
 use anyhow::Result;
 
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
+pub use items::Item;
 pub use program::{FUNCTION, Program, Variable, nameable};
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
 
 use crate::runner::messages::RollBack;
+use items::Kind;
 use program::{Draft, Plan};
 use rustc::Compiled;
 
@@ -104,6 +107,8 @@ fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outc
             .insert(binding.name, Variable { type_name, mutable });
     }
     let outdated = draft.outdated.iter().map(|name| outdated(name));
+    let renamed = draft.renamed.iter().map(|name| renamed(name));
+    let left_out = draft.left_out.iter().map(left_out);
     let unnameable = plan.unnameable.iter().map(|name| {
         format!("the type of the variable `{name}` has no name that a cell can use: the variable is gone")
     });
@@ -117,13 +122,30 @@ fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outc
             (true, false) => RollBack::Never,
         },
         consumed: draft.consumed,
-        notices: outdated.chain(unnameable).collect(),
+        notices: outdated
+            .chain(renamed)
+            .chain(unnameable)
+            .chain(left_out)
+            .collect(),
     }))
 }
 
 /// What the user is told of a variable whose type is not what it was.
 pub fn outdated(name: &str) -> String {
     format!("the type of the variable `{name}` was defined anew: the variable is gone")
+}
+
+/// What the user is told of a variable whose name stands for something else.
+pub fn renamed(name: &str) -> String {
+    format!("`{name}` is what this cell defines: the variable of that name is gone")
+}
+
+/// What the user is told of an earlier definition that the cell contradicts.
+fn left_out(item: &Item) -> String {
+    let line = item.text.lines().next().unwrap_or_default();
+    let line = line.trim_end_matches('{').trim();
+    let cell = item.source.as_ref().map_or(0, |source| source.count);
+    format!("`{line}` of cell [{cell}] contradicts this cell, and is left out from now on")
 }
 
 /// A closure's type is known to the cell that wrote it alone.
@@ -177,10 +199,17 @@ fn unkept(draft: &Draft, cell: &Cell, errors: &[Diagnostic]) -> Option<Outcome> 
 fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
     let size = |plan: &Plan| {
         let names = plan.moved.len() + plan.unnameable.len() + plan.inside.len();
-        (names, plan.all_items)
+        (
+            names,
+            plan.all_items,
+            plan.left_out.len(),
+            plan.hidden.len(),
+        )
     };
     let before = size(plan);
     for error in errors {
+        plan.left_out.extend(contradicted(draft, error));
+        plan.hidden.extend(ambiguous(draft, error));
         for range in error.primary() {
             match (draft.source.origin(range.start), error.number()) {
                 // Moved, and perhaps set again, which the cell's own code sees.
@@ -204,6 +233,42 @@ fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
         return true;
     }
     before != after
+}
+
+/// The definition of an earlier cell that is in this one's way: of two implementations the older,
+/// and an import of what is not there any more.
+fn contradicted(draft: &Draft, error: &Diagnostic) -> Option<(u32, usize)> {
+    let items = &draft.after.items;
+    let place = |range: Range<usize>| match draft.source.origin(range.start) {
+        Origin::Earlier { source, start } => Some((source.count, *start)),
+        _ => None,
+    };
+    let kind = |place| items.at(place).map(|item| &item.kind);
+    match error.number() {
+        "E0119" | "E0592" => {
+            let places = error.spans.iter().filter_map(Span::in_source);
+            places
+                .filter_map(place)
+                .filter(|place| matches!(kind(*place), Some(Kind::Impl { .. })))
+                .min()
+        }
+        "E0432" => error
+            .primary()
+            .filter_map(place)
+            .find(|place| matches!(kind(*place), Some(Kind::Import { .. } | Kind::Glob))),
+        _ => None,
+    }
+}
+
+/// The library's names that the error calls ambiguous, since a `*` import of the user's has them too.
+fn ambiguous<'a>(draft: &'a Draft, error: &'a Diagnostic) -> impl Iterator<Item = String> + 'a {
+    let named = (error.number() == "E0659").then(|| error.primary());
+    named
+        .into_iter()
+        .flatten()
+        .filter_map(|range| draft.source.text.get(range))
+        .filter(|name| program::prelude_names().any(|known| known == *name))
+        .map(str::to_owned)
 }
 
 /// Whether code may need the asynchronous runtime that evcxr keeps, without waiting itself.

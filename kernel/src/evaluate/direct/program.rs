@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     cell::{Binding, Cell},
-    items::{self, Items, Source},
+    items::{self, Item, Items, Source},
     source::{Generated, Origin},
 };
 
@@ -19,10 +19,8 @@ pub const FUNCTION: &str = "warmcell_cell";
 
 const STORE: &str = "::warmcell::cell::variables::VariableStore";
 
-/// What brings the library into scope.
-const PRELUDE: &str = "#![allow(warnings)]
-use ::warmcell::prelude::*;
-use ::warmcell::cell::display_scope::*;";
+/// What the library brings into scope.
+const PRELUDE: &str = include_str!("../../../../lib/warmcell/src/prelude.rs");
 
 /// A variable of an earlier cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +50,10 @@ pub struct Plan {
     pub unnameable: HashSet<String>,
     /// Whether all definitions go in, rather than those the cell names.
     pub all_items: bool,
+    /// Definitions of earlier cells that contradict this one, by cell and byte.
+    pub left_out: HashSet<(u32, usize)>,
+    /// Names of the library's that a `*` import of the user's has as well.
+    pub hidden: HashSet<String>,
 }
 
 /// A cell on its way to the compiler.
@@ -64,6 +66,10 @@ pub struct Draft {
     pub new: Vec<Binding>,
     /// Variables whose type the cell defines anew, which therefore go.
     pub outdated: Vec<String>,
+    /// Variables whose name the cell gives to something else, which go as well.
+    pub renamed: Vec<String>,
+    /// Definitions of earlier cells that contradict it, which also go.
+    pub left_out: Vec<Item>,
     /// Variables whose values do not outlive the cell, whether it fails or not.
     pub consumed: Vec<String>,
     /// Whether it has variables of earlier cells in its hands.
@@ -76,10 +82,13 @@ impl Program {
     /// Writes the source of a cell.
     pub fn draft(&self, cell: &Cell, code: &str, plan: &Plan) -> Draft {
         let mut after = self.clone();
+        let left_out = after.items.leave_out(&plan.left_out);
         let changed = after.items.define(&cell.items);
         let outdated = self.outdated(&changed);
-        let used = self.used_by(cell, code, &outdated, plan);
-        after.forgotten.extend(outdated.iter().cloned());
+        let renamed: Vec<String> = self.renamed_by(cell).collect();
+        let lost: Vec<String> = [outdated.as_slice(), &renamed].concat();
+        let used = self.used_by(cell, code, &lost, plan);
+        after.forgotten.extend(lost.iter().cloned());
         after.forgotten.extend(plan.unnameable.iter().cloned());
         let (source, is_partial) = write(&Parts {
             program: self,
@@ -98,9 +107,14 @@ impl Program {
         let is_gone = |name: &String| {
             plan.moved.contains(name)
                 || plan.unnameable.contains(name)
-                || outdated.contains(name)
+                || lost.contains(name)
                 || cell.variables.iter().any(|binding| binding.name == *name)
         };
+        // Made anew and moved: what it was is still in the store.
+        let unused = |name: &&String| !used.contains(name) && self.variables.contains_key(*name);
+        after
+            .forgotten
+            .extend(plan.moved.iter().filter(unused).cloned());
         after.variables.retain(|name, _| !is_gone(name));
         let consumed = |name: &&String| is_gone(name) || plan.inside.contains(*name);
         Draft {
@@ -110,11 +124,13 @@ impl Program {
             consumed: used
                 .iter()
                 .filter(consumed)
-                .chain(&outdated)
+                .chain(&lost)
                 .chain(&plan.unnameable)
                 .cloned()
                 .collect(),
             outdated,
+            renamed,
+            left_out,
             uses_variables: !used.is_empty(),
             is_partial,
         }
@@ -122,13 +138,13 @@ impl Program {
 
     /// The variables that the cell may speak of. One that it makes anew before it looks at it stays
     /// where it is until then.
-    fn used_by(&self, cell: &Cell, code: &str, outdated: &[String], plan: &Plan) -> Vec<String> {
+    fn used_by(&self, cell: &Cell, code: &str, lost: &[String], plan: &Plan) -> Vec<String> {
         let words: HashSet<&str> = items::words(code).collect();
         self.variables
             .keys()
             .filter(|name| words.contains(name.trim_start_matches("r#")))
             .filter(|name| !cell.makes_first(code, name))
-            .filter(|name| !outdated.contains(name) && !plan.unnameable.contains(*name))
+            .filter(|name| !lost.contains(name) && !plan.unnameable.contains(*name))
             .cloned()
             .collect()
     }
@@ -146,6 +162,15 @@ impl Program {
             })
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// Variables whose name the cell gives to a function, a constant or a static: the later counts.
+    pub fn renamed_by(&self, cell: &Cell) -> impl Iterator<Item = String> {
+        cell.items
+            .iter()
+            .filter_map(Item::value_name)
+            .filter(|name| self.variables.contains_key(*name))
+            .map(str::to_owned)
     }
 
     /// Takes over what a cell has left behind, when it has run.
@@ -175,7 +200,7 @@ struct Parts<'a> {
 
 fn write(parts: &Parts<'_>) -> (Generated, bool) {
     let mut source = Generated::default();
-    source.glue(PRELUDE);
+    source.glue(&prelude(&parts.plan.hidden));
     let is_partial = write_items(&mut source, parts);
     source.glue(&format!(
         "#[unsafe(no_mangle)] pub extern \"C\" fn {FUNCTION}(mut __warmcell_store: *mut {STORE}) -> *mut {STORE} {{
@@ -199,6 +224,29 @@ let __warmcell = unsafe {{ &mut *__warmcell_store }};"
         "#[used] static WARMCELL_HOOK: extern \"C\" fn() = ::warmcell::cell::warmcell_cell_begin;",
     );
     (source, is_partial)
+}
+
+/// What brings the library into scope. A name that the user's own `*` import has too is the user's.
+fn prelude(hidden: &HashSet<String>) -> String {
+    let names = if hidden.is_empty() {
+        "*".to_owned()
+    } else {
+        let names: Vec<&str> = prelude_names()
+            .filter(|name| !hidden.contains(*name))
+            .collect();
+        format!("{{{}}}", names.join(", "))
+    };
+    format!(
+        "#![allow(warnings)]\nuse ::warmcell::prelude::{names};\nuse ::warmcell::cell::display_scope::*;"
+    )
+}
+
+/// The names that the library's prelude has.
+pub fn prelude_names() -> impl Iterator<Item = &'static str> {
+    let list = PRELUDE
+        .split_once("pub use crate::{")
+        .map_or("", |(_, list)| list);
+    items::words(list)
 }
 
 fn write_items(source: &mut Generated, parts: &Parts<'_>) -> bool {
@@ -416,6 +464,47 @@ mod tests {
         let program = with(&[("a", "JoinHandle<!>")], "");
         let text = draft(&program, "drop(a)", &Plan::default()).source.text;
         assert!(!text.contains("<!>"), "{text}");
+    }
+
+    #[test]
+    fn the_librarys_names_are_known() {
+        let names: Vec<&str> = prelude_names().collect();
+        assert!(
+            names.contains(&"AutoTokenizer") && names.contains(&"unload"),
+            "{names:?}"
+        );
+        assert!(
+            !names.contains(&"use") && !names.contains(&"crate"),
+            "{names:?}"
+        );
+        let text = prelude(&HashSet::from(["Device".to_owned()]));
+        assert!(
+            text.contains("DType") && !text.contains("Device,"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_function_takes_the_place_of_a_variable_of_its_name() {
+        let program = with(&[("f", "i32"), ("g", "i32")], "");
+        let draft = draft(&program, "fn f() {}\nf(); g", &Plan::default());
+        assert_eq!(draft.renamed, ["f"]);
+        assert!(!draft.source.text.contains("take_variable::<i32>(\"f\")"));
+    }
+
+    #[test]
+    fn the_old_value_of_a_variable_made_anew_and_moved_is_let_go() {
+        let program = with(&[("b", "i32")], "");
+        let plan = Plan {
+            moved: HashSet::from(["b".to_owned()]),
+            ..Plan::default()
+        };
+        assert_eq!(
+            draft(&program, "let b = f(); drop(b);", &plan)
+                .after
+                .forgotten,
+            ["b"]
+        );
     }
 
     #[test]

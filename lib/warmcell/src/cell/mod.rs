@@ -176,6 +176,15 @@ pub fn variable_lost(name: impl Display) {
     cell().report.lost_variables.push(name.to_string());
 }
 
+/// A value panicked as its variable was let go: told, and not the cell's failure.
+fn panicked_at_its_end(name: &str) {
+    let failure = cell().report.failure.take();
+    let message = failure.map_or_else(String::new, |failure| failure.evalue);
+    let line = format!("the variable `{name}` panicked as it was let go: {message}\n");
+    // Without standard error there is nobody to tell.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
 /// Shows a rendering; what the macro `display!` calls.
 pub fn show_bundle(bundle: Bundle) {
     crate::show::show_bundle(bundle);

@@ -25,11 +25,10 @@ fn hook(info: &PanicHookInfo<'_>) {
     if let Ok(mut cell) = super::CELL.get().try_lock()
         && cell.thread == Some(std::thread::current().id())
     {
-        let location = info.location().filter(|location| {
-            CELL_FILES
-                .iter()
-                .any(|file| location.file().ends_with(file))
-        });
+        // A crate that the cell uses has a longer path.
+        let location = info
+            .location()
+            .filter(|location| CELL_FILES.contains(&location.file()));
         cell.report.failure = Some(CellFailure {
             ename: "panic".to_owned(),
             evalue: message.to_owned(),

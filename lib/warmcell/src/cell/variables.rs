@@ -5,6 +5,7 @@
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     process,
     sync::Arc,
 };
@@ -106,10 +107,14 @@ impl VariableStore {
         fit
     }
 
-    /// Lets go of the values of variables that cells cannot name any more.
+    /// Lets go of the values of variables that cells cannot name any more. One that panics at its
+    /// end is no failure of the cell that happens to run now.
     pub fn forget(&mut self, names: &[&str]) {
         for name in names {
-            self.variables.remove(*name);
+            let value = self.variables.remove(*name);
+            if panic::catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+                super::panicked_at_its_end(name);
+            }
         }
     }
 

@@ -1,0 +1,152 @@
+//! Definitions, read off the syntax of a cell. What they then mean for one another is for
+//! [`super::items`].
+
+use std::ops::Range;
+
+use ra_ap_syntax::{
+    AstNode,
+    ast::{self, HasName},
+};
+
+use super::{
+    cell::range_of,
+    items::{Item, Kind},
+};
+
+/// Reads a definition off the syntax; a `use` is one definition for each of its names.
+pub fn read(item: &ast::Item, code: &str, range: Range<usize>) -> Vec<Item> {
+    let name = |named: Option<ast::Name>| {
+        named
+            .map(|name| name.text().to_string())
+            .unwrap_or_default()
+    };
+    let kind = match item {
+        ast::Item::Use(import) => {
+            let mut imports = Vec::new();
+            if let Some(tree) = import.use_tree() {
+                read_imports(&tree, "", &mut imports);
+            }
+            return imports;
+        }
+        ast::Item::Struct(it) => Kind::Type {
+            name: name(it.name()),
+        },
+        ast::Item::Enum(it) => Kind::Type {
+            name: name(it.name()),
+        },
+        ast::Item::Union(it) => Kind::Type {
+            name: name(it.name()),
+        },
+        ast::Item::TypeAlias(it) => Kind::Type {
+            name: name(it.name()),
+        },
+        ast::Item::Trait(it) => Kind::Trait {
+            name: name(it.name()),
+            methods: members(it.assoc_item_list()),
+        },
+        ast::Item::Fn(it) => Kind::Value {
+            name: name(it.name()),
+        },
+        ast::Item::Const(it) if it.name().is_some() => Kind::Constant {
+            name: name(it.name()),
+        },
+        ast::Item::Static(it) => Kind::Value {
+            name: name(it.name()),
+        },
+        ast::Item::Module(it) => Kind::Module {
+            name: name(it.name()),
+        },
+        ast::Item::MacroRules(it) => Kind::Macro {
+            name: name(it.name()),
+        },
+        ast::Item::Impl(it) => read_impl(it),
+        _ => Kind::Other,
+    };
+    vec![Item::new(kind, code[range.clone()].to_owned(), range)]
+}
+
+fn read_impl(item: &ast::Impl) -> Kind {
+    let text = item.syntax().text().to_string();
+    let start = item.impl_token().map_or(0, |token| {
+        usize::from(token.text_range().start() - item.syntax().text_range().start())
+    });
+    let end = item.assoc_item_list().map_or(text.len(), |list| {
+        usize::from(list.syntax().text_range().start() - item.syntax().text_range().start())
+    });
+    let header: Vec<&str> = text[start..end].split_whitespace().collect();
+    let list = item.assoc_item_list();
+    let shapes = list
+        .iter()
+        .flat_map(ast::AssocItemList::assoc_items)
+        .any(|item| {
+            matches!(
+                item,
+                ast::AssocItem::TypeAlias(_) | ast::AssocItem::Const(_)
+            )
+        });
+    Kind::Impl {
+        header: header.join(" "),
+        of_trait: item.trait_().is_some(),
+        members: members(list),
+        shapes,
+    }
+}
+
+fn members(list: Option<ast::AssocItemList>) -> Vec<String> {
+    let items = list.into_iter().flat_map(|list| list.assoc_items());
+    items
+        .filter_map(|item| match item {
+            ast::AssocItem::Fn(it) => it.name(),
+            ast::AssocItem::Const(it) => it.name(),
+            ast::AssocItem::TypeAlias(it) => it.name(),
+            ast::AssocItem::MacroCall(_) => None,
+        })
+        .map(|name| name.text().to_string())
+        .collect()
+}
+
+/// One item for each name, so that a later definition of one leaves the others in place.
+fn read_imports(tree: &ast::UseTree, prefix: &str, found: &mut Vec<Item>) {
+    let own = tree
+        .path()
+        .map(|path| path.syntax().text().to_string())
+        .unwrap_or_default();
+    let leading = if prefix.is_empty() && tree.coloncolon_token().is_some() && own.is_empty() {
+        "::"
+    } else {
+        ""
+    };
+    let path = match (prefix.is_empty(), own.is_empty()) {
+        (_, true) => format!("{leading}{prefix}"),
+        (true, false) => own.clone(),
+        (false, false) => format!("{prefix}::{own}"),
+    };
+    if let Some(list) = tree.use_tree_list() {
+        for inner in list.use_trees() {
+            read_imports(&inner, &path, found);
+        }
+        return;
+    }
+    let place = range_of(tree.syntax());
+    if tree.star_token().is_some() {
+        found.push(Item::new(Kind::Glob, format!("use {path}::*;"), place));
+        return;
+    }
+    // `a::{self}` imports `a`.
+    let path = path.strip_suffix("::self").unwrap_or(&path);
+    let last = path.rsplit("::").next().unwrap_or(path).trim().to_owned();
+    let rename = tree.rename();
+    let (kind, text) = match rename {
+        Some(rename) => match rename.name() {
+            Some(name) => (
+                Kind::Import {
+                    name: name.text().to_string(),
+                },
+                format!("use {path} as {};", name.text()),
+            ),
+            None => (Kind::Glob, format!("use {path} as _;")),
+        },
+        None => (Kind::Import { name: last }, format!("use {path};")),
+    };
+    found.push(Item::new(kind, text, place));
+}
