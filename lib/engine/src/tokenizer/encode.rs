@@ -10,7 +10,7 @@ use wire::{
     tokenize::{EncodeOptions, Side, TextInput, Truncation},
 };
 
-use super::Tokenizer;
+use super::{Tokenizer, byte_level::ByteLevelBpe};
 use crate::failures;
 
 /// Which offsets a token has.
@@ -121,8 +121,18 @@ impl Tokenizer {
         } else {
             &self.inner
         };
-        let raw = tokenizer.encode(text, false);
+        let short = if splits { None } else { self.short_way() };
+        let raw = short
+            .and_then(|short| short.encode(text, tokenizer))
+            .unwrap_or_else(|| tokenizer.encode(text, false));
         raw.map_err(|error| self.failed("encode", error.as_ref()))
+    }
+
+    fn short_way(&self) -> Option<&ByteLevelBpe> {
+        let way = self
+            .byte_level
+            .get_or_init(|| ByteLevelBpe::new(&self.inner));
+        way.as_ref()
     }
 
     /// The limit on a sequence's length, where one applies.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod batch;
+mod byte_level;
 mod charsmap;
 mod chat;
 mod class;
@@ -36,7 +37,7 @@ use wire::{
     tokenize::{NewToken, Side},
 };
 
-use self::{python::Python, special::SpecialTokens};
+use self::{byte_level::ByteLevelBpe, python::Python, special::SpecialTokens};
 pub use self::{shelf::Shelf, streamer::TextStreamer};
 use crate::{
     failures,
@@ -50,6 +51,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The same, cutting the text of special tokens too; made when it is first asked for.
     splitting: OnceLock<tokenizers::Tokenizer>,
+    /// A shorter way to the same tokens, where there is one; made when it is first asked for.
+    byte_level: OnceLock<Option<ByteLevelBpe>>,
     post_processor: Option<PostProcessorWrapper>,
     /// The same with whole offsets: what a token table shows, blanks before words included.
     whole_offsets: Option<PostProcessorWrapper>,
@@ -136,6 +139,7 @@ impl Tokenizer {
             whole_offsets: whole_offsets(&parts.json["post_processor"], post_processor.as_ref()),
             inner,
             splitting: OnceLock::new(),
+            byte_level: OnceLock::new(),
             post_processor,
             special_ids: HashSet::new(),
             added: HashMap::new(),
@@ -166,6 +170,7 @@ impl Tokenizer {
         let mut tokenizer = Self {
             inner,
             splitting: OnceLock::new(),
+            byte_level: OnceLock::new(),
             post_processor: self.post_processor.clone(),
             whole_offsets: self.whole_offsets.clone(),
             special_ids: HashSet::new(),
