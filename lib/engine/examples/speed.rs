@@ -49,20 +49,22 @@ fn main() -> Result<(), Failure> {
         let config = GenerationConfig {
             max_new_tokens: Some(64),
             min_new_tokens: Some(64),
+            use_cache: Some(false),
             ..Default::default()
         };
         let request = Request::Generate {
             model: model.clone(),
-            prompt,
+            prompts: vec![prompt],
             config,
             stream: None,
+            assistant: None,
         };
         if let Response::Generated(generated) = ask(&service, request)? {
-            let timing = generated.timing;
+            let timing = generated[0].timing;
             println!(
                 "{length:4} tokens: prefill {:.1} tokens/s, decode {:.1} tokens/s",
                 length as f64 / timing.prefill,
-                (generated.ids.len() - 1) as f64 / timing.decode
+                (generated[0].ids.len() - 1) as f64 / timing.decode
             );
         }
     }
