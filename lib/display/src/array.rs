@@ -75,7 +75,7 @@ fn ends(values: &[f32]) -> String {
     let texts = |values: &[f32]| -> Vec<String> {
         let number = |value: &f32| match value {
             value if value.is_finite() => format!("{value:.4}"),
-            value => value.to_string().replace('-', "−"),
+            value => value.to_string(),
         };
         values.iter().map(number).collect()
     };

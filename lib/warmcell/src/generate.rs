@@ -19,6 +19,26 @@ use crate::{
 
 /// How to continue a prompt. What is not set comes from the [`GenerationConfig`] it was given, then from
 /// the model's `generation_config.json`, then from transformers' defaults.
+///
+/// ```no_run
+/// use warmcell::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+/// // Drawn, repeatably; three at once.
+/// let drawn = model.generate("Once upon a time").do_sample(true).top_p(0.9).seed(7)
+///     .num_return_sequences(3).max_new_tokens(40).run()?;
+/// // A batch, padded on the left: the answers come in the order of the questions.
+/// let chats = vec![messages![user: "Name a fruit."], messages![user: "Name a colour."]];
+/// let answers = model.generate(&chats).max_new_tokens(20).run()?;
+/// // Beams, the best first, each with its score.
+/// let beams = model.generate("The capital of France is").num_beams(4).num_return_sequences(4).run()?;
+/// for beam in beams.sequences() {
+///     println!("{:?} {}", beam.details.score, beam.text);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "nothing is generated before `run()`"]
 pub struct Generate {
     model: ModelSpec,
@@ -91,9 +111,6 @@ impl Generate {
         eta_cutoff: f64;
         /// Sequences that are followed at once: beam search from 2 on.
         num_beams: u32;
-        /// When a beam search ends: `true` once there are as many finished sequences as beams, `false` once
-        /// no better one is likely, [`EarlyStopping::Never`] once none is possible.
-        early_stopping: EarlyStopping;
         /// Exponent of the length by which beam search divides a sequence's score: above 0 longer ones win.
         length_penalty: f64;
         /// Sequences to give for each prompt; with `do_sample` or `num_beams`.
@@ -145,6 +162,13 @@ impl Generate {
         num_assistant_tokens: u32;
         /// The assistant stops after a token that it holds less likely than this; 0.4 when not set.
         assistant_confidence_threshold: f64;
+    }
+
+    /// When a beam search ends: `true` once there are as many finished sequences as beams, `false` once no
+    /// better one is likely, [`EarlyStopping::Never`] once none is possible.
+    pub fn early_stopping(mut self, early: impl Into<EarlyStopping>) -> Self {
+        self.config.early_stopping = Some(early.into());
+        self
     }
 
     /// Texts that end it when they are completed.

@@ -3,13 +3,11 @@
 use candle_core::{Result as TensorResult, Tensor};
 use wire::{Failure, array::Array, generate::Forward};
 
-use super::batch::Batch;
+use super::{batch::Batch, output::MOST_BYTES};
 use crate::{Cancel, failures, families::CausalLm};
 
 /// Tokens of a row that are read at once.
 const CHUNK: usize = 256;
-/// Bytes that one answer carries at most: what a message may have, and some room.
-const MOST_OUTPUT: usize = 200 << 20;
 
 /// Logits of each token, and with `output_hidden_states` what each layer makes of it.
 pub fn run(
@@ -87,11 +85,11 @@ fn check_size(model: &dyn CausalLm, batch: &Batch, with_states: bool) -> Result<
         0
     };
     let bytes = 4 * tokens * (sizes.vocab_size + states);
-    if bytes > MOST_OUTPUT {
+    if bytes > MOST_BYTES {
         return Err(failures::invalid(format!(
             "the logits of {tokens} tokens take {} MiB, more than the {} MiB that an answer can carry",
             bytes >> 20,
-            MOST_OUTPUT >> 20
+            MOST_BYTES >> 20
         ))
         .hint("give fewer or shorter prompts"));
     }

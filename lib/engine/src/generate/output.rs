@@ -9,6 +9,9 @@ use wire::{
 use super::Settings;
 use crate::tokenizer::Tokenizer;
 
+/// Bytes of arrays that one answer carries at most: what a message may have, less some room.
+pub const MOST_BYTES: usize = wire::frame::MAX_FRAME - (56 << 20);
+
 /// Each step's numbers of one sequence, where they are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Record {

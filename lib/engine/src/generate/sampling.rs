@@ -64,15 +64,18 @@ fn draw(logits: &[f32], random: &mut Random) -> u32 {
 
 /// Places of `count` different values, drawn one after another by their probabilities: those whose
 /// exponential clocks of rate `p` ring first (Efraimidis and Spirakis, 2006), as torch's `multinomial` has
-/// it. Fewer where fewer have any.
+/// it. Where fewer have any, the first of those without follow.
 pub fn draw_several(logits: &[f32], count: usize, random: &mut Random) -> Vec<usize> {
     let mut rings: Vec<(f64, usize)> = softmax(logits)
         .into_iter()
         .enumerate()
-        .filter(|(_, probability)| *probability > 0.0)
         .map(|(place, probability)| {
-            let clock = -(1.0 - random.next_unit()).ln();
-            (clock / f64::from(probability), place)
+            if probability > 0.0 {
+                let clock = -(1.0 - random.next_unit()).ln();
+                (clock / f64::from(probability), place)
+            } else {
+                (f64::INFINITY, place)
+            }
         })
         .collect();
     rings.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -127,6 +130,12 @@ mod tests {
                 assert!(count.abs_diff(expected) < 200, "{counts:?}");
             }
         }
+    }
+
+    #[test]
+    fn where_too_few_can_be_drawn_others_follow() {
+        let logits = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY];
+        assert_eq!(draw_several(&logits, 2, &mut Random::new(1, 0)), [1, 0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use wire::{
 };
 
 use super::{
+    output::MOST_BYTES,
     processors::{Lengths, Processors},
     validate::{self, Issues},
 };
@@ -21,8 +22,6 @@ const DEFAULT_MAX_LENGTH: u32 = 20;
 const DEFAULT_ASSISTANT_TOKENS: usize = 20;
 /// transformers' default `assistant_confidence_threshold`.
 const DEFAULT_CONFIDENCE: f64 = 0.4;
-/// Bytes of scores or logits that one answer carries at most: what a message may have, and some room.
-const MOST_OUTPUT: usize = 200 << 20;
 
 /// What is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,7 +169,7 @@ impl Settings {
         ]
         .iter()
         .fold(4_usize, |bytes, &count| bytes.saturating_mul(count));
-        if bytes <= MOST_OUTPUT {
+        if bytes <= MOST_BYTES {
             return Ok(());
         }
         Err(invalid(format!(
@@ -178,7 +177,7 @@ impl Settings {
              carry",
             self.max_new_tokens(),
             bytes >> 20,
-            MOST_OUTPUT >> 20
+            MOST_BYTES >> 20
         ))
         .hint("set a smaller `max_new_tokens`, or fewer sequences"))
     }

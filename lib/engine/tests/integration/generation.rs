@@ -465,7 +465,16 @@ fn several_draws_differ_and_the_first_is_the_single_one() {
     };
     let drawn = tiny.generate(&[vec![5, 6, 7]], beams.clone());
     assert_eq!(drawn.len(), 2);
-    assert_eq!(drawn[0].ids, tiny.generate(&[vec![5, 6, 7]], beams)[0].ids);
+    assert_eq!(
+        drawn[0].ids,
+        tiny.generate(&[vec![5, 6, 7]], beams.clone())[0].ids
+    );
+    // Fewer tokens can be drawn than there are candidates.
+    let narrow = GenerationConfig {
+        top_k: Some(1),
+        ..beams
+    };
+    assert_eq!(tiny.generate(&[vec![5, 6, 7]], narrow).len(), 2);
 }
 
 #[test]
