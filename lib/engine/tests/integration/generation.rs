@@ -594,6 +594,7 @@ fn a_turn_reuses_the_one_before_and_says_the_same() {
             prompts: vec![Prompt::Chat(messages.to_vec())],
             config: GenerationConfig {
                 use_cache: Some(use_cache),
+                output_logits: Some(true),
                 ..greedy(24)
             },
             stream: None,
@@ -607,6 +608,9 @@ fn a_turn_reuses_the_one_before_and_says_the_same() {
         let with = ask_turn(&messages, true);
         let without = ask_turn(&messages, false);
         assert_eq!(with.ids, without.ids, "{question}");
+        let error = largest_difference(&with, &without);
+        // Sums in another order, since the same tokens were read in other parts.
+        assert!(error < 5e-4, "{question}: logits differ by {error}");
         assert_eq!(without.details.reused, 0);
         reused.push(with.details.reused as usize);
         assert!(reused.last().unwrap() < &with.prompt_ids.len());
@@ -628,6 +632,12 @@ fn a_turn_reuses_the_one_before_and_says_the_same() {
     assert_eq!(back.details.reused as usize, back.prompt_ids.len() - 1);
     let resident = service.residents().remove(0);
     assert!(resident.cache_bytes > 0 && resident.cache_bytes <= 512 << 20);
+}
+
+fn largest_difference(one: &Generated, other: &Generated) -> f32 {
+    let [one, other] = [one, other].map(|one| one.details.logits.as_ref().unwrap().values());
+    let pairs = one.iter().zip(other);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 /// The goal is a tenth of the first turn's time; on a busy machine it is held to less than all of it.
