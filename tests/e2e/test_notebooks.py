@@ -42,6 +42,24 @@ def tokenizer_cells():
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.fixture(scope="module")
+def generation_cells():
+    """The executed code cells of the notebook on generation."""
+    folder = ROOT / "notebooks"
+    notebook = nbformat.read(folder / "generation.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_generation_shows_its_numbers(generation_cells):
+    assert "Paris" in printed(find(generation_cells, "order.sort_by")).splitlines()[0]
+    assert printed(find(generation_cells, "top_k(5)")).count("5 of 49152 tokens were left") == 3
+    [beams] = data(find(generation_cells, "num_beams"), "text/plain")
+    assert beams.startswith("4 sequences")
+    assert "StopString" in printed(find(generation_cells, "stop_strings"))
+    assert "the same text: true" in printed(find(generation_cells, "prompt_lookup"))
+
+
 def test_no_cell_fails(cells):
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
@@ -81,7 +99,7 @@ def test_the_joke_is_a_value(cells):
     assert "tokens/s" in data(joke, "text/plain")[0]
 
 
-@pytest.mark.parametrize("name", [*NOTEBOOKS, "tokenizers.ipynb"])
+@pytest.mark.parametrize("name", [*NOTEBOOKS, "tokenizers.ipynb", "generation.ipynb"])
 def test_a_notebook_is_stored_without_outputs(name):
     notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     nbformat.validate(copy.deepcopy(notebook))

@@ -15,7 +15,7 @@ use std::{
 use host::{HostConfig, HostError, Serve};
 use wire::{
     Failure, FailureKind,
-    generate::{FinishReason, Generated, Prompt, StreamedToken, Timing},
+    generate::{Details, FinishReason, Generated, Prompt, StreamedToken, Timing},
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
@@ -87,9 +87,10 @@ impl Serve for Toy {
             }
             Request::Generate {
                 model,
-                prompt,
+                prompts,
                 config,
                 stream,
+                ..
             } => {
                 let most = config.max_new_tokens.unwrap_or(20);
                 self.load(&model, sink).map(|_| {
@@ -99,8 +100,10 @@ impl Serve for Toy {
                         }
                     };
                     self.running.fetch_add(1, Ordering::AcqRel);
-                    let generated =
-                        generate(&model.source.repo, &prompt, most, cancel, &mut on_token);
+                    let generated = prompts.iter().map(|prompt| {
+                        generate(&model.source.repo, prompt, most, cancel, &mut on_token)
+                    });
+                    let generated = generated.collect();
                     self.running.fetch_sub(1, Ordering::AcqRel);
                     Response::Generated(generated)
                 })
@@ -166,6 +169,7 @@ impl Toy {
             age_seconds: 0.0,
             idle_seconds: 0.0,
             users: 0,
+            cache_bytes: 0,
         });
         Ok(info)
     }
@@ -237,6 +241,7 @@ fn generate(
         prompt_text,
         finish_reason,
         timing: Timing::default(),
+        details: Details::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use wire::{
 };
 
 use crate::{
-    RichDisplay,
+    RichDisplay, Table,
     html::{self, PRE},
     rendered, units,
 };
@@ -23,21 +23,74 @@ impl RichDisplay for Generated {
     }
 }
 
-fn summary(generated: &Generated) -> String {
-    let reason = match generated.finish_reason {
+/// Several sequences of one generation, as a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences<'a>(
+    /// In the order of their prompts, the best first.
+    pub &'a [Generated],
+);
+
+impl RichDisplay for Sequences<'_> {
+    fn bundle(&self) -> Bundle {
+        let has_scores = self.0.iter().any(|one| one.details.score.is_some());
+        let mut header = vec!["#", "text", "tokens", "end"];
+        if has_scores {
+            header.push("score");
+        }
+        let row = |(index, one): (usize, &Generated)| {
+            let mut row = vec![
+                index.to_string(),
+                one.text.clone(),
+                one.ids.len().to_string(),
+                reason(one.finish_reason).to_owned(),
+            ];
+            if has_scores {
+                row.push(
+                    one.details
+                        .score
+                        .map_or(String::new(), |score| format!("{score:.4}")),
+                );
+            }
+            row
+        };
+        Table {
+            caption: units::plural(self.0.len(), "sequence"),
+            header,
+            rows: self.0.iter().enumerate().map(row).collect(),
+        }
+        .bundle()
+    }
+}
+
+fn reason(reason: FinishReason) -> &'static str {
+    match reason {
         FinishReason::EndOfSequence => "ended by itself",
         FinishReason::StopString => "ended at a stop string",
         FinishReason::Length => "ended at the limit of tokens",
+        FinishReason::Time => "ended at the limit of time",
         FinishReason::Cancelled => "was cancelled",
-    };
+    }
+}
+
+fn summary(generated: &Generated) -> String {
     let mut parts = vec![
         format!(
-            "{} after {} of prompt",
+            "{} after {} of prompt{}",
             units::plural(generated.ids.len(), "token"),
-            generated.prompt_ids.len()
+            generated.prompt_ids.len(),
+            match generated.details.reused {
+                0 => String::new(),
+                reused => format!(", {reused} of them from before"),
+            }
         ),
-        reason.to_owned(),
+        reason(generated.finish_reason).to_owned(),
     ];
+    if generated.details.drafted > 0 {
+        parts.push(format!(
+            "{} of {} guesses right",
+            generated.details.accepted, generated.details.drafted
+        ));
+    }
     let timing = generated.timing;
     if generated.ids.len() > 1 && timing.decode > 0.0 {
         parts.push(format!(

@@ -4,6 +4,7 @@
 //! The HTML keeps to what survives a notebook's sanitiser: inline styles, translucent backgrounds,
 //! no text colours, no script. Everything reads without its styles too.
 
+mod array;
 mod base64;
 mod cards;
 mod chat;
@@ -22,6 +23,7 @@ pub mod units;
 use wire::mime::Bundle;
 
 pub use compare::{TemplateComparison, TokenizerComparison};
+pub use generation::Sequences;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use progress::{LoadProgress, Loaded};
 pub use show::Show;

@@ -4,8 +4,8 @@ use wire::{host::HostStatus, mime::Bundle, model::Resident};
 
 use crate::{RichDisplay, Table, html, rendered, units};
 
-const HEADER: [&str; 7] = [
-    "model", "weights", "device", "bytes", "age", "idle", "users",
+const HEADER: [&str; 8] = [
+    "model", "weights", "device", "bytes", "cache", "age", "idle", "users",
 ];
 
 impl RichDisplay for HostStatus {
@@ -48,6 +48,7 @@ fn row(resident: &Resident) -> Vec<String> {
         info.quantization.clone(),
         info.device.clone(),
         units::bytes(info.bytes),
+        units::bytes(resident.cache_bytes),
         units::seconds(resident.age_seconds),
         units::seconds(resident.idle_seconds),
         resident.users.to_string(),

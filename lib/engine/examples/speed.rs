@@ -49,29 +49,74 @@ fn main() -> Result<(), Failure> {
         let config = GenerationConfig {
             max_new_tokens: Some(64),
             min_new_tokens: Some(64),
+            use_cache: Some(false),
             ..Default::default()
         };
         let request = Request::Generate {
             model: model.clone(),
-            prompt,
+            prompts: vec![prompt],
             config,
             stream: None,
+            assistant: None,
         };
         if let Response::Generated(generated) = ask(&service, request)? {
-            let timing = generated.timing;
+            let timing = generated[0].timing;
             println!(
                 "{length:4} tokens: prefill {:.1} tokens/s, decode {:.1} tokens/s",
                 length as f64 / timing.prefill,
-                (generated.ids.len() - 1) as f64 / timing.decode
+                (generated[0].ids.len() - 1) as f64 / timing.decode
             );
         }
     }
+    two_turns(&service, &model)?;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for line in status
         .lines()
         .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
     {
         println!("{line}");
+    }
+    Ok(())
+}
+
+/// A chat of a thousand tokens, and its next turn: what was read stays with the model.
+fn two_turns(service: &Service, model: &ModelSpec) -> Result<(), Failure> {
+    let mut ids: Vec<u32> = (0..1000).map(|i| 1000 + i * 7).collect();
+    let mut seconds = Vec::new();
+    for turn in ["first", "second"] {
+        let request = Request::Generate {
+            model: model.clone(),
+            prompts: vec![Prompt::Ids {
+                ids: ids.clone(),
+                fingerprint: None,
+            }],
+            config: GenerationConfig {
+                max_new_tokens: Some(32),
+                min_new_tokens: Some(32),
+                ..Default::default()
+            },
+            stream: None,
+            assistant: None,
+        };
+        if let Response::Generated(mut generated) = ask(service, request)? {
+            let one = generated.remove(0);
+            println!(
+                "{turn} turn: {} tokens, {} of them from before, first token after {:.3} s",
+                one.prompt_ids.len(),
+                one.details.reused,
+                one.timing.first_token
+            );
+            seconds.push(one.timing.prefill);
+            // The answer, and a question of twenty tokens.
+            ids.extend(one.ids);
+            ids.extend((0..20).map(|i| 9000 + i * 11));
+        }
+    }
+    if let [first, second] = seconds[..] {
+        println!(
+            "second turn's prefill: {:.3} of the first's",
+            second / first
+        );
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::{
 
 use wire::{
     Failure, FailureKind,
+    generate::GenerationConfig,
     host::{Event, Progress, Stage, UnloadTarget},
     hub::HubVariables,
     model::{
@@ -27,7 +28,7 @@ use crate::{
     bitsandbytes::{self, Plan},
     failures,
     families::{self, CausalLm},
-    generate::{Defaults, Generator},
+    generate::{self, Generator, PrefixCaches},
     hub::{self, HubConfig, Wanted},
     tokenizer::{Shelf, Tokenizer},
     weights::{Loader, Weights},
@@ -54,7 +55,8 @@ pub struct ResidentModel {
     model: Box<dyn CausalLm>,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    defaults: Defaults,
+    defaults: GenerationConfig,
+    prefixes: PrefixCaches,
     loaded: Instant,
     usage: Mutex<Usage>,
     turn: Condvar,
@@ -102,6 +104,7 @@ impl ResidentModel {
                 usage.last_used.elapsed().as_secs_f64()
             },
             users: usage.users,
+            cache_bytes: self.prefixes.bytes() as u64,
         }
     }
 }
@@ -113,6 +116,7 @@ impl Turn<'_> {
             model: self.0.model.as_ref(),
             tokenizer: &self.0.tokenizer,
             defaults: &self.0.defaults,
+            prefixes: &self.0.prefixes,
         }
     }
 }
@@ -334,9 +338,14 @@ impl Residency {
         let weights = Weights::open(&files.layout)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref());
-        let promise = self.room.promise(need, || self.residents())?;
+        let promise = self.room.promise(need.clone(), || self.residents());
+        let promise = promise.or_else(|_| {
+            // What is kept for a next turn goes before a load is refused.
+            self.ready().iter().for_each(|model| model.prefixes.clear());
+            self.room.promise(need, || self.residents())
+        })?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
-        let defaults = Defaults::read(&files.layout, &weights)?;
+        let defaults = generate::read_defaults(&files.layout, &weights)?;
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
                 stage: Stage::Load,
@@ -379,6 +388,7 @@ impl Residency {
         Ok(Arc::new(ResidentModel {
             info,
             spec: spec.clone(),
+            prefixes: PrefixCaches::new(model.bytes()),
             model,
             tokenizer,
             defaults,

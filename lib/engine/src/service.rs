@@ -15,7 +15,7 @@ use wire::{
 
 use crate::{
     Cancel, generate, memory,
-    residency::{Client, Residency},
+    residency::{Client, Residency, ResidentModel, Turn},
 };
 
 /// The engine behind one door.
@@ -104,20 +104,41 @@ impl Service {
             }
             Request::Generate {
                 model,
-                prompt,
+                prompts,
                 config,
                 stream,
+                assistant,
+            } => {
+                let (model, _) = self.residency.model(&model, client, sink)?;
+                let assistant = match assistant {
+                    Some(spec) => Some(self.residency.model(&spec, client, sink)?.0),
+                    None => None,
+                };
+                let turns = Turns::take(&model, assistant.as_deref(), cancel)?;
+                let task = generate::Task {
+                    prompts: &prompts,
+                    config: &config,
+                    stream,
+                    assistant: assistant.as_ref().map(|_| turns.assistant()),
+                };
+                let generated = generate::run(turns.model(), task, cancel, sink)?;
+                Response::Generated(generated)
+            }
+            Request::Forward {
+                model,
+                prompts,
+                output_hidden_states,
             } => {
                 let (model, _) = self.residency.model(&model, client, sink)?;
                 let turn = model.turn(cancel)?;
-                let generator = turn.generator();
-                let task = generate::Task {
-                    prompt: &prompt,
-                    config: &config,
-                    stream,
-                };
-                let generated = generate::run(generator, task, cancel, sink)?;
-                Response::Generated(generated)
+                let forward = generate::forward(
+                    turn.generator(),
+                    &prompts,
+                    output_hidden_states,
+                    cancel,
+                    sink,
+                )?;
+                Response::Forward(Box::new(forward))
             }
             Request::Status => Response::Status(self.status()),
             Request::Unload(target) => Response::Unloaded(self.residency.unload(&target)?),
@@ -149,5 +170,53 @@ impl Service {
             models: self.residents(),
             clients: 0,
         }
+    }
+}
+
+/// The right to run on a model and on its assistant.
+struct Turns<'a> {
+    model: Turn<'a>,
+    /// None where the model assists itself.
+    assistant: Option<Turn<'a>>,
+}
+
+impl<'a> Turns<'a> {
+    /// Waits for both. Two requests that have each other's models the other way round wait in one order,
+    /// or they would wait for ever.
+    fn take(
+        model: &'a ResidentModel,
+        assistant: Option<&'a ResidentModel>,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let Some(assistant) = assistant.filter(|other| !std::ptr::eq(*other, model)) else {
+            return Ok(Self {
+                model: model.turn(cancel)?,
+                assistant: None,
+            });
+        };
+        let is_first = std::ptr::from_ref(model) < std::ptr::from_ref(assistant);
+        let (first, second) = if is_first {
+            (model, assistant)
+        } else {
+            (assistant, model)
+        };
+        let (first, second) = (first.turn(cancel)?, second.turn(cancel)?);
+        let (model, assistant) = if is_first {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        Ok(Self {
+            model,
+            assistant: Some(assistant),
+        })
+    }
+
+    fn model(&self) -> generate::Generator<'_> {
+        self.model.generator()
+    }
+
+    fn assistant(&self) -> generate::Generator<'_> {
+        self.assistant.as_ref().unwrap_or(&self.model).generator()
     }
 }

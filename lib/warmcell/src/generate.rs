@@ -4,74 +4,50 @@ use std::fmt;
 
 use wire::{
     FailureKind,
-    generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
+    generate::{
+        EarlyStopping, FinishReason, GenerationConfig, Prompt, StreamOptions, StreamedToken,
+    },
     host::{Request, Response},
     model::ModelSpec,
 };
 
 use crate::{
-    Chat, Error, Messages, Result, TextIteratorStreamer, TextStream, TextStreamer, TokenIds,
-    Tokenizer, Tokens,
+    Error, Generation, Model, Result, TextIteratorStreamer, TextStream, TextStreamer, Tokenizer,
     backend::{run_with, unexpected},
-    rich::shows_as,
+    seed,
 };
 
-/// What a model can continue.
-pub trait IntoPrompt {
-    /// The prompt.
-    fn into_prompt(self) -> Prompt;
-}
-
-impl IntoPrompt for &str {
-    fn into_prompt(self) -> Prompt {
-        Prompt::Text(self.to_owned())
-    }
-}
-
-impl IntoPrompt for &String {
-    fn into_prompt(self) -> Prompt {
-        Prompt::Text(self.clone())
-    }
-}
-
-/// A conversation is rendered by the model's own template, with the header of the answer.
-impl IntoPrompt for &Messages {
-    fn into_prompt(self) -> Prompt {
-        Prompt::Chat(self.to_vec())
-    }
-}
-
-impl IntoPrompt for &Tokens {
-    fn into_prompt(self) -> Prompt {
-        Prompt::Ids {
-            ids: self.ids().to_vec(),
-            fingerprint: self.fingerprint().map(str::to_owned),
-        }
-    }
-}
-
-/// A rendered conversation goes as it is, without its padding: its special tokens are not added a second
-/// time.
-impl IntoPrompt for &Chat {
-    fn into_prompt(self) -> Prompt {
-        let pairs = self.input_ids().iter().zip(self.attention_mask());
-        Prompt::Ids {
-            ids: pairs
-                .filter(|(_, mask)| **mask == 1)
-                .map(|(&id, _)| id)
-                .collect(),
-            fingerprint: Some(self.fingerprint().to_owned()),
-        }
-    }
-}
-
-/// How to continue a prompt. What is not set comes from the model's `generation_config.json`, then
-/// from transformers' defaults.
+/// How to continue a prompt. What is not set comes from the [`GenerationConfig`] it was given, then from
+/// the model's `generation_config.json`, then from transformers' defaults.
+///
+/// ```no_run
+/// use warmcell::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+/// // Drawn, repeatably; three at once.
+/// let drawn = model.generate("Once upon a time").do_sample(true).top_p(0.9).seed(7)
+///     .num_return_sequences(3).max_new_tokens(40).run()?;
+/// // A batch, padded on the left: the answers come in the order of the questions.
+/// let chats = vec![messages![user: "Name a fruit."], messages![user: "Name a colour."]];
+/// let answers = model.generate(&chats).max_new_tokens(20).run()?;
+/// // Beams, the best first, each with its score.
+/// let beams = model.generate("The capital of France is").num_beams(4).num_return_sequences(4).run()?;
+/// for beam in beams.sequences() {
+///     println!("{:?} {}", beam.details.score, beam.text);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "nothing is generated before `run()`"]
 pub struct Generate {
     model: ModelSpec,
-    prompt: Prompt,
+    prompts: Vec<Prompt>,
+    /// What the call says.
     config: GenerationConfig,
+    /// What the user's own configuration says.
+    generation_config: GenerationConfig,
+    assistant: Option<ModelSpec>,
     streamer: Option<TextStreamer>,
     on_token: Option<OnToken>,
 }
@@ -90,11 +66,13 @@ macro_rules! options {
 }
 
 impl Generate {
-    pub(crate) fn new(model: ModelSpec, prompt: Prompt) -> Self {
+    pub(crate) fn new(model: ModelSpec, prompts: Vec<Prompt>) -> Self {
         Self {
             model,
-            prompt,
+            prompts,
             config: GenerationConfig::default(),
+            generation_config: GenerationConfig::default(),
+            assistant: None,
             streamer: None,
             on_token: None,
         }
@@ -107,32 +85,108 @@ impl Generate {
         max_length: u32;
         /// Fewest tokens to add before it may end by itself.
         min_new_tokens: u32;
+        /// Fewest tokens in all before it may end by itself; `min_new_tokens` goes before it.
+        min_length: u32;
+        /// Seconds after which it ends with the token that is under way.
+        max_time: f64;
+        /// Whether to draw from the distribution (`true`) or to take the likeliest token (`false`).
+        /// Without it the model's own `generation_config.json` decides.
+        do_sample: bool;
+        /// Seed of the random draws: the same seed gives the same text here, and another than torch's.
+        seed: u64;
         /// Divides the logits; above 0. Only with `do_sample`.
         temperature: f64;
-        /// Keep this many likeliest tokens; 0 keeps all. Only with `do_sample`.
+        /// Keep this many likeliest tokens; 0 keeps all, 50 when not set. Only with `do_sample`.
         top_k: u32;
         /// Keep the likeliest tokens up to this probability mass. Only with `do_sample`.
         top_p: f64;
         /// Keep tokens at least this times as likely as the likeliest. Only with `do_sample`.
         min_p: f64;
+        /// Keep the tokens whose surprise is nearest to the expected one, up to this probability mass.
+        /// Only with `do_sample`.
+        typical_p: f64;
+        /// Keep tokens at least this likely. Only with `do_sample`.
+        epsilon_cutoff: f64;
+        /// The same with a bound that falls where the distribution is flat. Only with `do_sample`.
+        eta_cutoff: f64;
+        /// Sequences that are followed at once: beam search from 2 on.
+        num_beams: u32;
+        /// Exponent of the length by which beam search divides a sequence's score: above 0 longer ones win.
+        length_penalty: f64;
+        /// Sequences to give for each prompt; with `do_sample` or `num_beams`.
+        num_return_sequences: u32;
         /// Makes tokens that were seen less likely; 1 is off.
         repetition_penalty: f64;
+        /// Makes tokens of the prompt more likely; 1 is off.
+        encoder_repetition_penalty: f64;
+        /// No run of this many tokens comes twice; 0 is off.
+        no_repeat_ngram_size: u32;
+        /// No run of this many tokens of the prompt comes again; 0 is off.
+        encoder_no_repeat_ngram_size: u32;
+        /// Runs of tokens that must not come.
+        bad_words_ids: Vec<Vec<u32>>;
+        /// Runs of tokens, each with what is added to the logit of its last token once the others are
+        /// there.
+        sequence_bias: Vec<(Vec<u32>, f64)>;
+        /// Token that comes first where the prompt is one token.
+        forced_bos_token_id: u32;
+        /// Tokens of which one comes last where the length ends it.
+        forced_eos_token_id: Vec<u32>;
+        /// Replace what is no number, or infinite, before tokens are chosen.
+        remove_invalid_values: bool;
+        /// Tokens after which ending becomes likelier, and by which factor a token.
+        exponential_decay_length_penalty: (u32, f64);
+        /// Tokens that never come.
+        suppress_tokens: Vec<u32>;
+        /// Tokens that do not come first.
+        begin_suppress_tokens: Vec<u32>;
+        /// Make scores the logarithms of probabilities, which processors leave them not.
+        renormalize_logits: bool;
         /// Token ids that end it.
         eos_token_id: Vec<u32>;
-        /// Seed of the random draws. Not torch's stream.
-        seed: u64;
+        /// Token that fills shorter prompts of a batch.
+        pad_token_id: u32;
+        /// Keep the processed logits of each step: [`Generation::scores`].
+        output_scores: bool;
+        /// Keep the model's own logits of each step: [`Generation::logits`].
+        output_logits: bool;
+        /// Whether to start from the keys and values that an earlier turn of the conversation left, which
+        /// it does when not told otherwise.
+        use_cache: bool;
+        /// Prompt lookup decoding: guess this many tokens at once from what followed the same tokens
+        /// before. The text is the same; it comes faster where it repeats the prompt.
+        prompt_lookup_num_tokens: u32;
+        /// Longest run of last tokens that prompt lookup looks for; 2 when not set.
+        max_matching_ngram_size: u32;
+        /// Most tokens that the assistant guesses at once; 20 when not set.
+        num_assistant_tokens: u32;
+        /// The assistant stops after a token that it holds less likely than this; 0.4 when not set.
+        assistant_confidence_threshold: f64;
     }
 
-    /// Whether to draw from the distribution (`true`) or to take the likeliest token (`false`). Without
-    /// it the model's own `generation_config.json` decides.
-    pub fn do_sample(mut self, sample: bool) -> Self {
-        self.config.do_sample = Some(sample);
+    /// When a beam search ends: `true` once there are as many finished sequences as beams, `false` once no
+    /// better one is likely, [`EarlyStopping::Never`] once none is possible.
+    pub fn early_stopping(mut self, early: impl Into<EarlyStopping>) -> Self {
+        self.config.early_stopping = Some(early.into());
         self
     }
 
     /// Texts that end it when they are completed.
     pub fn stop_strings<T: Into<String>>(mut self, texts: impl IntoIterator<Item = T>) -> Self {
         self.config.stop_strings = Some(texts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// A configuration of your own. What the call says goes before it, the model's files come after.
+    pub fn generation_config(mut self, config: GenerationConfig) -> Self {
+        self.generation_config = config;
+        self
+    }
+
+    /// Assisted decoding: a smaller model of the same vocabulary guesses tokens, which this one checks many
+    /// at once. The text is the same; it comes faster where the guesses are right.
+    pub fn assistant_model(mut self, assistant: &Model) -> Self {
+        self.assistant = Some(assistant.spec().clone());
         self
     }
 
@@ -156,18 +210,19 @@ impl Generate {
     /// later is an item of the iterator.
     pub fn stream(self, streamer: TextIteratorStreamer) -> Result<TextStream> {
         check_streamer(&streamer.streamer, &self.model)?;
-        let request = Request::Generate {
-            model: self.model,
-            prompt: self.prompt,
-            config: self.config,
-            stream: Some(streamer.streamer.options()),
-        };
-        streamer.start(&request)
+        let options = streamer.streamer.options();
+        streamer.start(&self.into_request(Some(options)))
     }
 
-    pub(crate) fn config(mut self, config: GenerationConfig) -> Self {
-        self.config = config;
-        self
+    fn into_request(self, stream: Option<StreamOptions>) -> Request {
+        let config = self.config.or(&self.generation_config);
+        Request::Generate {
+            model: self.model,
+            prompts: self.prompts,
+            config: seed::fill(config),
+            stream,
+            assistant: self.assistant,
+        }
     }
 
     /// Generates. The model is loaded first when it is not resident any more.
@@ -175,14 +230,9 @@ impl Generate {
     /// # Errors
     /// An option is invalid, the prompt is another tokenizer's or too long, the cell was
     /// interrupted, or the model host ended.
-    pub fn run(self) -> Result<Generation> {
-        let Self {
-            model,
-            prompt,
-            config,
-            streamer,
-            mut on_token,
-        } = self;
+    pub fn run(mut self) -> Result<Generation> {
+        let streamer = self.streamer.take();
+        let mut on_token = self.on_token.take();
         let stream = match (&streamer, &on_token) {
             (Some(streamer), _) => Some(streamer.options()),
             (None, Some(_)) => Some(StreamOptions {
@@ -193,15 +243,9 @@ impl Generate {
             (None, None) => None,
         };
         if let Some(streamer) = &streamer {
-            check_streamer(streamer, &model)?;
+            check_streamer(streamer, &self.model)?;
         }
-        let request = Request::Generate {
-            model,
-            prompt,
-            config,
-            stream,
-        };
-        let response = run_with(&request, |token| {
+        let response = run_with(&self.into_request(stream), |token| {
             if let Some(streamer) = &streamer {
                 streamer.finalized(&token.text, false);
             }
@@ -212,17 +256,24 @@ impl Generate {
         if let Some(streamer) = &streamer {
             streamer.finalized("", true);
         }
-        match response? {
-            // Nobody here cancels and waits on: it was the user.
-            Response::Generated(generated)
-                if generated.finish_reason == FinishReason::Cancelled =>
-            {
-                Err(wire::Failure::interrupted().into())
-            }
-            Response::Generated(generated) => Ok(Generation { generated }),
-            other => Err(unexpected(&other)),
-        }
+        finished(response?)
     }
+}
+
+/// The generation of an answer. Nobody here cancels and waits on: a cancelled one was the user's doing.
+pub(crate) fn finished(response: Response) -> Result<Generation> {
+    let generated = match response {
+        Response::Generated(generated) => generated,
+        other => return Err(unexpected(&other)),
+    };
+    if generated
+        .iter()
+        .any(|one| one.finish_reason == FinishReason::Cancelled)
+    {
+        return Err(wire::Failure::interrupted().into());
+    }
+    let nothing = || unexpected(&Response::Generated(Vec::new()));
+    Generation::new(generated).ok_or_else(nothing)
 }
 
 impl fmt::Debug for Generate {
@@ -251,55 +302,4 @@ fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
     );
     Err(Error::new(FailureKind::InvalidArgument, message)
         .with_hint("make it with `TextStreamer::new(&model.tokenizer()?)`"))
-}
-
-/// What a model added to a prompt. `Display` is the text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Generation {
-    generated: Generated,
-}
-
-shows_as!(Generation, generated);
-
-impl Generation {
-    pub(crate) fn new(generated: Generated) -> Self {
-        Self { generated }
-    }
-
-    /// The added text, without special tokens.
-    pub fn text(&self) -> &str {
-        &self.generated.text
-    }
-
-    /// The added tokens, the end-of-sequence token included.
-    pub fn ids(&self) -> &[u32] {
-        &self.generated.ids
-    }
-
-    /// The prompt's tokens.
-    pub fn prompt_ids(&self) -> &[u32] {
-        &self.generated.prompt_ids
-    }
-
-    /// The prompt's text, without special tokens.
-    pub fn prompt_text(&self) -> &str {
-        &self.generated.prompt_text
-    }
-
-    /// Why it ended.
-    pub fn finish_reason(&self) -> FinishReason {
-        self.generated.finish_reason
-    }
-
-    /// Tokens a second after the first; `None` when there is only one.
-    pub fn tokens_per_second(&self) -> Option<f64> {
-        let (tokens, seconds) = (self.generated.ids.len(), self.generated.timing.decode);
-        (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
-    }
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.generated.text)
-    }
 }

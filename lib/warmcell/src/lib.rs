@@ -21,15 +21,19 @@ mod batch;
 pub mod cell;
 mod chat;
 mod error;
+mod forward;
 mod generate;
+mod generation;
 mod measure;
 mod model;
 mod models;
 mod pipeline;
 pub mod prelude;
 mod progress;
+mod prompt;
 mod quantization;
 mod rich;
+mod seed;
 #[cfg(not(feature = "local"))]
 mod session;
 mod show;
@@ -47,14 +51,18 @@ pub use ::display::{
 pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
 pub use error::{Error, Result};
-pub use generate::{Generate, Generation, IntoPrompt};
+pub use forward::Forward;
+pub use generate::Generate;
+pub use generation::Generation;
 pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
 };
+pub use prompt::IntoPrompt;
 pub use quantization::BitsAndBytesConfig;
+pub use seed::manual_seed;
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
 pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
 pub use template::{compare_templates, compare_tokenizers};
@@ -63,7 +71,11 @@ pub use tokens::{TokenIds, Tokens};
 pub use tool::{__describe_tool, ToolType};
 pub use wire::{
     FailureKind,
-    generate::{FinishReason, StreamedToken},
+    array::Array,
+    generate::{
+        Details, EarlyStopping, FinishReason, Forward as ModelOutput, Generated, GenerationConfig,
+        StreamedToken,
+    },
     mime::Bundle,
     model::{DType, Device},
     text::{ChatMessage, TemplateOptions},

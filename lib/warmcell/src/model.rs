@@ -171,10 +171,14 @@ impl Model {
         }
     }
 
-    /// Continues a prompt: `&messages!`, text, [`crate::Tokens`] or a [`crate::Chat`]. Set how, then
-    /// `run()`.
+    /// Continues a prompt: `&messages!`, text, [`crate::Tokens`] or a [`crate::Chat`]; or several at once,
+    /// as an array or a vector of them. Set how, then `run()`.
     pub fn generate(&self, prompt: impl IntoPrompt) -> Generate {
-        Generate::new(self.spec.clone(), prompt.into_prompt())
+        Generate::new(self.spec.clone(), prompt.into_prompts())
+    }
+
+    pub(crate) fn spec(&self) -> &ModelSpec {
+        &self.spec
     }
 
     /// The model's own tokenizer.

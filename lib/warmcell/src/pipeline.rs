@@ -188,13 +188,13 @@ impl Pipeline {
     pub fn run<'a>(&self, input: impl Into<PipelineInput<'a>>) -> Result<TextGeneration> {
         let input = input.into();
         let prompt = match input {
-            PipelineInput::Text(text) => text.into_prompt(),
-            PipelineInput::Chat(messages) => messages.into_prompt(),
+            PipelineInput::Text(text) => text.into_prompts(),
+            PipelineInput::Chat(messages) => messages.into_prompts(),
         };
         let generation = self
             .model
             .generate(prompt)
-            .config(self.config.clone())
+            .generation_config(self.config.clone())
             .run()?;
         let generated = generation.text();
         let text = match input {
@@ -222,12 +222,6 @@ impl Pipeline {
     /// The model behind it.
     pub fn model(&self) -> &Model {
         &self.model
-    }
-}
-
-impl IntoPrompt for wire::generate::Prompt {
-    fn into_prompt(self) -> wire::generate::Prompt {
-        self
     }
 }
 

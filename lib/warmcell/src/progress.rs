@@ -1,7 +1,9 @@
 //! The bar that a load shows while it takes long. A load of what is resident shows nothing.
 
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,6 +28,7 @@ pub(crate) struct Watch {
     /// When to look again although no event came; `None` once there is nothing to show any more.
     next_frame: Option<Instant>,
     is_stale: bool,
+    is_generation: bool,
     output: Option<Output>,
 }
 
@@ -39,9 +42,9 @@ impl Watch {
         let now = Instant::now();
         // Only a request that loads has a bar: the others are short or show their own output.
         let name = match request {
-            Request::LoadModel(spec) | Request::Generate { model: spec, .. } => {
-                Some(&spec.source.repo)
-            }
+            Request::LoadModel(spec)
+            | Request::Generate { model: spec, .. }
+            | Request::Forward { model: spec, .. } => Some(&spec.source.repo),
             Request::LoadTokenizer(source) => Some(&source.repo),
             _ => None,
         };
@@ -53,6 +56,7 @@ impl Watch {
             news: None,
             next_frame: matches!(request, Request::LoadModel(_)).then(|| now + PATIENCE),
             is_stale: true,
+            is_generation: matches!(request, Request::Generate { .. }),
             output: None,
         }
     }
@@ -96,11 +100,16 @@ impl Watch {
     }
 
     /// A line for the user, where it does not get between a cell's results.
-    #[expect(
-        clippy::unused_self,
-        reason = "a notice belongs to the request that is watched"
-    )]
+    /// What a generation has to say it says once a process, as transformers' `warning_once` does: in a loop
+    /// it would be the same line each time.
     pub fn notice(&self, line: &str) {
+        static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        if self.is_generation {
+            let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+            if !said.insert(line.to_owned()) {
+                return;
+            }
+        }
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use wire::{
     FailureKind,
-    generate::{FinishReason, Generated, StreamOptions},
+    generate::StreamOptions,
     host::{Event, Request, Response},
     tokenize::{DecodeOptions, Ids, StreamState, TokenizerAnswer, TokenizerCall},
 };
@@ -19,6 +19,7 @@ use wire::{
 use crate::{
     Error, Generation, Result, TokenIds, Tokenizer,
     backend::{self, Call, Next, unexpected},
+    generate::finished,
 };
 
 type OnText = Rc<RefCell<dyn FnMut(&str, bool)>>;
@@ -225,13 +226,13 @@ impl TextIteratorStreamer {
 pub struct TextStream {
     call: Option<Call>,
     timeout: Option<Duration>,
-    generated: Option<Generated>,
+    generated: Option<Generation>,
 }
 
 impl TextStream {
     /// The finished generation, once the iterator has ended.
     pub fn generation(&self) -> Option<Generation> {
-        self.generated.clone().map(Generation::new)
+        self.generated.clone()
     }
 
     fn advance(&mut self) -> Result<Option<String>> {
@@ -243,14 +244,10 @@ impl TextStream {
             match call.next(deadline)? {
                 Next::Event(Event::Token(token)) if token.text.is_empty() => {}
                 Next::Event(Event::Token(token)) => return Ok(Some(token.text)),
-                Next::Event(Event::Done(Response::Generated(generated))) => {
-                    if generated.finish_reason == FinishReason::Cancelled {
-                        return Err(wire::Failure::interrupted().into());
-                    }
-                    self.generated = Some(generated);
+                Next::Event(Event::Done(response)) => {
+                    self.generated = Some(finished(response)?);
                     self.call = None;
                 }
-                Next::Event(Event::Done(other)) => return Err(unexpected(&other)),
                 Next::Event(Event::Failed(failure)) => return Err(failure.into()),
                 Next::Event(Event::Progress(_) | Event::Notice(_)) => {}
                 Next::Nothing => {

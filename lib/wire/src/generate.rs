@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::ChatMessage;
+pub use crate::generation_config::{EarlyStopping, GenerationConfig};
+use crate::{array::Array, text::ChatMessage};
 
 /// What a model continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,37 +21,6 @@ pub enum Prompt {
     },
     /// A conversation, rendered by the model's own chat template with a generation prompt.
     Chat(Vec<ChatMessage>),
-}
-
-/// `GenerationConfig`: what is `None` comes from the model's `generation_config.json`, then from
-/// transformers' defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GenerationConfig {
-    /// Most tokens to add.
-    pub max_new_tokens: Option<u32>,
-    /// Most tokens in all; `max_new_tokens` goes before it.
-    pub max_length: Option<u32>,
-    /// Fewest tokens to add before an end-of-sequence token may come.
-    pub min_new_tokens: Option<u32>,
-    /// Draw from the distribution instead of taking the likeliest token.
-    pub do_sample: Option<bool>,
-    /// Divides the logits; above 0.
-    pub temperature: Option<f64>,
-    /// Keep this many likeliest tokens; 0 keeps all.
-    pub top_k: Option<u32>,
-    /// Keep the likeliest tokens up to this probability mass, in (0, 1].
-    pub top_p: Option<f64>,
-    /// Keep tokens at least this times as likely as the likeliest, in [0, 1].
-    pub min_p: Option<f64>,
-    /// Divides (or multiplies) the logits of tokens that were seen; 1 is off.
-    pub repetition_penalty: Option<f64>,
-    /// Token ids that end the generation.
-    pub eos_token_id: Option<Vec<u32>>,
-    /// Texts that end the generation when they are completed.
-    pub stop_strings: Option<Vec<String>>,
-    /// Seed of the random draws. Not torch's stream.
-    pub seed: Option<u64>,
 }
 
 /// How streamed text is cut and decoded: transformers' `TextStreamer`.
@@ -98,6 +68,8 @@ pub enum FinishReason {
     StopString,
     /// The limit of tokens was reached.
     Length,
+    /// The limit of time was reached.
+    Time,
     /// The request was cancelled.
     Cancelled,
 }
@@ -113,7 +85,7 @@ pub struct Timing {
     pub decode: f64,
 }
 
-/// A finished generation.
+/// A finished sequence: what was added to one prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generated {
     /// Tokens of the prompt.
@@ -126,6 +98,45 @@ pub struct Generated {
     pub prompt_text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Where the time went.
+    /// Where the time went: that of all sequences of a request, which are made together.
     pub timing: Timing,
+    /// What was asked for beside the text, and how it was come by.
+    #[serde(default)]
+    pub details: Details,
+}
+
+/// What is known of a sequence beside its tokens. Lists have an entry a token that was added.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// Of beam search: the sum of the logarithms of its probabilities over its length to the power of
+    /// `length_penalty`, transformers' `sequences_scores`.
+    pub score: Option<f32>,
+    /// Of beam search: the row of the batch, prompts times beams, that each token continued.
+    pub beam_indices: Option<Vec<u32>>,
+    /// Logits after all processors `(tokens, vocabulary)`, of beam search logarithms of probabilities;
+    /// with `output_scores`.
+    pub scores: Option<Array>,
+    /// Logits as the model gave them `(tokens, vocabulary)`; with `output_logits`.
+    pub logits: Option<Array>,
+    /// Tokens of the prompt that were not read, since an earlier turn had read them.
+    pub reused: u32,
+    /// Tokens that a draft guessed.
+    pub drafted: u32,
+    /// Of these, how many were right.
+    pub accepted: u32,
+}
+
+/// What a model computes of prompts, without continuing them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The prompts, padded on the left to one length, `(batch, tokens)`.
+    pub input_ids: Vec<Vec<u32>>,
+    /// 1 for a token, 0 for padding.
+    pub attention_mask: Vec<Vec<u32>>,
+    /// `(batch, tokens, vocabulary)`. What stands at padding means nothing.
+    pub logits: Array,
+    /// When asked for: the token vectors, then what each layer gives, the last one normalised, each
+    /// `(batch, tokens, hidden)`: transformers' `hidden_states`.
+    pub hidden_states: Vec<Array>,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    generate::{Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
+    generate::{Forward, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
     text::{ChatMessage, RenderedChat, TemplateOptions},
@@ -52,6 +52,10 @@ pub struct Hello {
 }
 
 /// What can be asked of the host.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made a request, and a box would be in the way of all who make one"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Load a tokenizer, or find it loaded. Answered by [`Response::Tokenizer`].
@@ -75,16 +79,27 @@ pub enum Request {
         /// Options.
         options: TemplateOptions,
     },
-    /// Continue a prompt. Sends [`Event::Token`]s; answered by [`Response::Generated`].
+    /// Continue prompts. Sends [`Event::Token`]s; answered by [`Response::Generated`].
     Generate {
         /// The model; loaded, with progress, when it is not resident.
         model: ModelSpec,
-        /// What to continue.
-        prompt: Prompt,
+        /// What to continue; several are a batch.
+        prompts: Vec<Prompt>,
         /// How.
         config: GenerationConfig,
-        /// Send the text as it comes, cut by these rules.
+        /// Send the text as it comes, cut by these rules. Of a single sequence only.
         stream: Option<StreamOptions>,
+        /// A smaller model with the same vocabulary, which guesses tokens that the model then checks.
+        assistant: Option<ModelSpec>,
+    },
+    /// Compute logits of prompts. Answered by [`Response::Forward`].
+    Forward {
+        /// The model; loaded, with progress, when it is not resident.
+        model: ModelSpec,
+        /// What to read; several are a batch.
+        prompts: Vec<Prompt>,
+        /// Give what each layer makes of it, too.
+        output_hidden_states: bool,
     },
     /// What is resident. Answered by [`Response::Status`].
     Status,
@@ -181,8 +196,11 @@ pub enum Response {
     Tokenize(TokenizerAnswer),
     /// The rendered conversations, in order.
     Chats(Vec<RenderedChat>),
-    /// The finished generation. A cancelled one comes here too, with what it had.
-    Generated(Generated),
+    /// The finished sequences, `num_return_sequences` for each prompt in order, the best first. Cancelled
+    /// ones come here too, with what they had.
+    Generated(Vec<Generated>),
+    /// What the model computed.
+    Forward(Box<Forward>),
     /// What the host holds.
     Status(HostStatus),
     /// What was freed.

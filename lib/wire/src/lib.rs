@@ -2,10 +2,12 @@
 //! framing they travel in. No I/O happens here; who opens a socket and who reads it is decided by
 //! the callers, so that both ends, and the library's in-process engine, share one vocabulary.
 
+pub mod array;
 pub mod cell;
 pub mod failure;
 pub mod frame;
 pub mod generate;
+mod generation_config;
 pub mod host;
 pub mod hub;
 pub mod mime;
@@ -20,10 +22,12 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 10] = [
+    let sources: [&[u8]; 12] = [
+        include_bytes!("array.rs"),
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
         include_bytes!("generate.rs"),
+        include_bytes!("generation_config.rs"),
         include_bytes!("host.rs"),
         include_bytes!("hub.rs"),
         include_bytes!("mime.rs"),

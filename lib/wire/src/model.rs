@@ -247,4 +247,7 @@ pub struct Resident {
     pub idle_seconds: f64,
     /// Requests that run or wait on it.
     pub users: u32,
+    /// Bytes of keys and values that are kept for the next turns of conversations.
+    #[serde(default)]
+    pub cache_bytes: u64,
 }

@@ -14,9 +14,10 @@ use crate::support::{Client, Place, spec, wait_for};
 fn generate(model: &str) -> Request {
     Request::Generate {
         model: spec(model),
-        prompt: Prompt::Text("abc ".to_owned()),
+        prompts: vec![Prompt::Text("abc ".to_owned())],
         config: GenerationConfig::default(),
         stream: Some(StreamOptions::default()),
+        assistant: None,
     }
 }
 
@@ -31,9 +32,9 @@ fn assert_cancelled(client: &mut Client, id: u64) {
     let Event::Done(Response::Generated(generated)) = event else {
         panic!("{event:?}")
     };
-    assert_eq!(generated.finish_reason, FinishReason::Cancelled);
+    assert_eq!(generated[0].finish_reason, FinishReason::Cancelled);
     assert!(
-        !generated.ids.is_empty(),
+        !generated[0].ids.is_empty(),
         "what was generated before is kept"
     );
 }
@@ -175,7 +176,7 @@ fn a_kernels_request_hears_its_events_and_is_cancelled_by_its_session() {
     let Ok(Response::Generated(generated)) = response else {
         panic!("{response:?}")
     };
-    assert_eq!(generated.finish_reason, FinishReason::Cancelled);
+    assert_eq!(generated[0].finish_reason, FinishReason::Cancelled);
     assert!(tokens >= 3);
 }
 

@@ -101,9 +101,10 @@ fn shutdown_ends_what_runs_and_removes_the_socket() {
         1,
         Request::Generate {
             model: spec("endless"),
-            prompt: wire::generate::Prompt::Text("a".to_owned()),
+            prompts: vec![wire::generate::Prompt::Text("a".to_owned())],
             config: wire::generate::GenerationConfig::default(),
             stream: None,
+            assistant: None,
         },
     );
     let mut other = Client::greeted(&place.socket(), "");

@@ -7,11 +7,14 @@ mod rules;
 
 use std::{fs, path::Path};
 
-use display::{LoadProgress, Loaded, RichDisplay, TemplateComparison, TokenizerComparison};
+use display::{
+    LoadProgress, Loaded, RichDisplay, Sequences, TemplateComparison, TokenizerComparison,
+};
 use serde_json::Value;
 use wire::{
     Failure,
-    generate::Generated,
+    array::Array,
+    generate::{Forward, Generated},
     host::{HostStatus, Progress},
     mime::Bundle,
     model::{ModelInfo, TokenizerInfo},
@@ -57,6 +60,9 @@ fn render(name: &str, value: Value) -> Bundle {
         Some("templates") => parse::<TemplateComparison>(value).bundle(),
         Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
         Some("generation") => parse::<Generated>(value).bundle(),
+        Some("sequences") => Sequences(&parse::<Vec<Generated>>(value)).bundle(),
+        Some("array") => parse::<Array>(value).bundle(),
+        Some("forward") => parse::<Forward>(value).bundle(),
         Some("status") => parse::<HostStatus>(value).bundle(),
         Some("failure") => parse::<Failure>(value).bundle(),
         Some("progress") => {

@@ -61,17 +61,16 @@ impl CausalLm for Decoder {
     }
 
     fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        let tokens = ids.len() / cache.batch().max(1);
-        if tokens == 0 || tokens * cache.batch() != ids.len() {
-            candle_core::bail!("{} ids for {} rows", ids.len(), cache.batch());
-        }
-        let longest = Span::after(cache, tokens).longest();
-        let long = self.rotaries.iter().any(|rotary| rotary.is_long(longest));
-        if cache.is_long != long {
-            cache.is_long = long;
-            self.read_again(cache)?;
-        }
-        self.read(ids, cache)
+        self.prepare(ids, cache)?;
+        self.read(ids, cache, &mut |_| {})
+    }
+
+    fn layer_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Vec<Tensor>> {
+        self.prepare(ids, cache)?;
+        let mut states = Vec::with_capacity(self.layers.len() + 1);
+        let last = self.read(ids, cache, &mut |state| states.push(state.clone()))?;
+        states.push(last);
+        Ok(states)
     }
 
     fn logits(&self, hidden_states: &Tensor) -> Result<Tensor> {
@@ -84,10 +83,31 @@ impl CausalLm for Decoder {
 }
 
 impl Decoder {
-    /// Reads ids `(batch, tokens)`; a failure leaves the cache as it was.
-    fn read(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+    /// Checks ids against a cache, whose keys are turned by what the sequence will be then.
+    fn prepare(&self, ids: &[u32], cache: &mut KvCache) -> Result<()> {
+        let tokens = ids.len() / cache.batch().max(1);
+        if tokens == 0 || tokens * cache.batch() != ids.len() {
+            candle_core::bail!("{} ids for {} rows", ids.len(), cache.batch());
+        }
+        let longest = Span::after(cache, tokens).longest();
+        let long = self.rotaries.iter().any(|rotary| rotary.is_long(longest));
+        if cache.is_long != long {
+            cache.is_long = long;
+            self.read_again(cache)?;
+        }
+        Ok(())
+    }
+
+    /// Reads ids `(batch, tokens)` and shows what goes into each layer; a failure leaves the cache as it
+    /// was.
+    fn read(
+        &self,
+        ids: &[u32],
+        cache: &mut KvCache,
+        look: &mut dyn FnMut(&Tensor),
+    ) -> Result<Tensor> {
         let before = cache.len();
-        let read = self.try_read(ids, cache);
+        let read = self.try_read(ids, cache, look);
         match read {
             Ok(_) => cache.note(ids),
             Err(_) => cache.truncate(before),
@@ -95,7 +115,12 @@ impl Decoder {
         read
     }
 
-    fn try_read(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+    fn try_read(
+        &self,
+        ids: &[u32],
+        cache: &mut KvCache,
+        look: &mut dyn FnMut(&Tensor),
+    ) -> Result<Tensor> {
         let batch = cache.batch();
         let span = Span::after(cache, ids.len() / batch);
         // (batch, tokens, hidden)
@@ -121,6 +146,7 @@ impl Decoder {
             padding: Arc::clone(cache.padding()),
         };
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            look(&x);
             x = layer.forward(&x, &step, cache)?;
         }
         self.norm.forward(&x)
@@ -138,7 +164,7 @@ impl Decoder {
                 .flat_map(|row| &row[start..end])
                 .copied()
                 .collect();
-            self.read(&ids, cache)?;
+            self.read(&ids, cache, &mut |_| {})?;
         }
         Ok(())
     }

@@ -172,6 +172,10 @@ pub trait CausalLm: Send + Sync {
     /// states `(batch, tokens, hidden)`. Those of padding mean nothing.
     fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor>;
 
+    /// As [`Self::hidden_states`], with what comes before: the token vectors, then what each layer gives,
+    /// each `(batch, tokens, hidden)`. The last one is what `hidden_states` gives.
+    fn layer_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Vec<Tensor>>;
+
     /// From hidden states `(batch, tokens, hidden)` to logits `(batch, tokens, vocabulary)`.
     fn logits(&self, hidden_states: &Tensor) -> Result<Tensor>;
 }

@@ -1,19 +1,35 @@
-//! Generation: an iterator of tokens at the core ([`Tokens`]), and [`run`], which drives it, streams
-//! its text and says what it was. Beams and batches are not here yet.
+//! Generation: an iterator of tokens at the core ([`Tokens`]), batches and beams beside it, and [`run`],
+//! which chooses among them, streams the text and says what it was.
 
-mod processors;
+mod batch;
+mod beams;
+mod defaults;
+mod drafts;
+mod forward;
+mod output;
+mod prefixes;
+pub mod processors;
+mod reading;
 mod sampling;
 mod settings;
+mod stopping;
 mod tokens;
+mod validate;
 
 use std::time::Instant;
 
-pub use settings::{Defaults, Settings};
+use batch::Batch;
+pub use defaults::read as read_defaults;
+use output::{Outcome, Sequence};
+pub use prefixes::PrefixCaches;
+pub use settings::Settings;
+use settings::Situation;
+pub use stopping::StopStrings;
 pub use tokens::Tokens;
 use wire::{
     Failure,
     generate::{
-        FinishReason, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken, Timing,
+        FinishReason, Forward, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken,
     },
     host::Event,
     text::TemplateOptions,
@@ -32,55 +48,106 @@ pub struct Generator<'a> {
     pub model: &'a dyn CausalLm,
     /// Its tokenizer.
     pub tokenizer: &'a Tokenizer,
-    /// What its `generation_config.json` says.
-    pub defaults: &'a Defaults,
+    /// What its files say of generation.
+    pub defaults: &'a GenerationConfig,
+    /// What earlier turns left.
+    pub prefixes: &'a PrefixCaches,
 }
 
 /// What a request asks of generation.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
     /// What to continue.
-    pub prompt: &'a Prompt,
+    pub prompts: &'a [Prompt],
     /// How.
     pub config: &'a GenerationConfig,
     /// Send the text as it comes, cut by these rules.
     pub stream: Option<StreamOptions>,
+    /// A smaller model that guesses.
+    pub assistant: Option<Generator<'a>>,
 }
 
-/// Continues a prompt to its end. A cancelled generation succeeds with what it had.
+/// Continues prompts to their ends: `num_return_sequences` for each, in order. A cancelled generation
+/// succeeds with what it had.
 pub fn run(
     generator: Generator,
     task: Task,
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
-) -> Result<Generated, Failure> {
-    let Generator {
-        model,
-        tokenizer,
-        defaults,
-    } = generator;
+) -> Result<Vec<Generated>, Failure> {
     let started = Instant::now();
-    let prompt_ids = prompt_ids(tokenizer, task.prompt)?;
-    if is_bare(tokenizer, task.prompt, &prompt_ids) {
-        sink(Event::Notice(BARE_PROMPT.to_owned()));
-    }
-    let settings = Settings::resolve(task.config, defaults, prompt_ids.len(), model.sizes())?;
-    let mut streamer = task
-        .stream
-        .map(|options| TextStreamer::new(tokenizer, options));
-    if let Some(streamer) = &mut streamer {
-        let text = streamer.prompt(&prompt_ids)?;
-        if !text.is_empty() {
-            sink(Event::Token(StreamedToken::now(None, text)));
+    let prompts = read_prompts(generator, task.prompts)?;
+    for (prompt, ids) in task.prompts.iter().zip(&prompts) {
+        if is_bare(generator.tokenizer, prompt, ids) {
+            sink(Event::Notice(BARE_PROMPT.to_owned()));
+            break;
         }
     }
-    let mut tokens = Tokens::new(generator, prompt_ids.clone(), settings, cancel)?;
-    let (mut first_token, mut prefill) = (0.0, 0.0);
+    let situation = Situation {
+        prompt_length: prompts.iter().map(Vec::len).max().unwrap_or(0),
+        prompts: prompts.len(),
+        sizes: generator.model.sizes(),
+        has_assistant: task.assistant.is_some(),
+        streams: task.stream.is_some(),
+    };
+    let (settings, notices) = Settings::resolve(task.config, generator.defaults, situation)?;
+    for notice in notices {
+        sink(Event::Notice(notice));
+    }
+    let clock = (cancel, started);
+    let outcome = match settings.beams {
+        Some(beams) => {
+            let batch = padded(generator, &prompts, task.config, sink);
+            beams::run(generator, &batch, (&settings, beams), clock)?
+        }
+        None if prompts.len() * settings.num_return_sequences > 1 => {
+            let batch = padded(generator, &prompts, task.config, sink);
+            batch::run(generator, &batch, &settings, clock)?
+        }
+        None => single(generator, &task, (&prompts[0], &settings), clock, sink)?,
+    };
+    outcome.into_generated(
+        &prompts,
+        generator.tokenizer,
+        started.elapsed().as_secs_f64(),
+    )
+}
+
+/// What a model computes of prompts, without continuing them.
+pub fn forward(
+    generator: Generator,
+    prompts: &[Prompt],
+    output_hidden_states: bool,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(Event),
+) -> Result<Forward, Failure> {
+    let prompts = read_prompts(generator, prompts)?;
+    let config = GenerationConfig::default();
+    let batch = padded(generator, &prompts, &config, sink);
+    forward::run(generator.model, batch, output_hidden_states, cancel)
+}
+
+/// One sequence, token by token.
+fn single(
+    generator: Generator,
+    task: &Task,
+    (prompt, settings): (&[u32], &Settings),
+    clock: (&Cancel, Instant),
+    sink: &mut dyn FnMut(Event),
+) -> Result<Outcome, Failure> {
+    let mut streamer = task
+        .stream
+        .map(|options| TextStreamer::new(generator.tokenizer, options));
+    if let Some(streamer) = &mut streamer {
+        send(None, streamer.prompt(prompt)?, sink);
+    }
+    let mut tokens = Tokens::new(generator, task.assistant, prompt.to_vec(), settings, clock)?;
+    let mut outcome = Outcome::default();
     while let Some(token) = tokens.next() {
         let id = token?;
         if tokens.added().len() == 1 {
-            prefill = tokens.prefill_seconds();
-            first_token = started.elapsed().as_secs_f64();
+            outcome.prefill = tokens.prefill_seconds();
+            outcome.first_token = clock.1.elapsed().as_secs_f64();
         }
         if let Some(streamer) = &mut streamer {
             let text = streamer.put(&[id])?;
@@ -88,29 +155,83 @@ pub fn run(
         }
     }
     if let Some(streamer) = &mut streamer {
-        let text = streamer.end()?;
-        if !text.is_empty() {
-            sink(Event::Token(StreamedToken::now(None, text)));
-        }
+        send(None, streamer.end()?, sink);
     }
-    let ids = tokens.added().to_vec();
-    let decode = if ids.is_empty() {
-        0.0
-    } else {
-        started.elapsed().as_secs_f64() - first_token
-    };
-    Ok(Generated {
-        text: tokenizer.decode(&ids, true)?,
-        prompt_text: tokenizer.decode(&prompt_ids, true)?,
-        prompt_ids,
-        ids,
+    outcome.sequences.push(Sequence {
+        prompt: 0,
+        ids: tokens.added().to_vec(),
         finish_reason: tokens.finish_reason().unwrap_or(FinishReason::Length),
-        timing: Timing {
-            first_token,
-            prefill,
-            decode,
-        },
-    })
+        details: tokens.take_details(),
+    });
+    Ok(outcome)
+}
+
+fn send(id: Option<u32>, text: String, sink: &mut dyn FnMut(Event)) {
+    if !text.is_empty() {
+        sink(Event::Token(StreamedToken::now(id, text)));
+    }
+}
+
+/// Prompts of one length. The token that fills the shorter ones is not looked at by the model.
+fn padded(
+    generator: Generator,
+    prompts: &[Vec<u32>],
+    config: &GenerationConfig,
+    sink: &mut dyn FnMut(Event),
+) -> Batch {
+    let info = generator.tokenizer.info();
+    let known = config
+        .pad_token_id
+        .or(generator.defaults.pad_token_id)
+        .or_else(|| info.special_token_ids.get("pad_token").copied());
+    let ends = config.eos_token_id.as_ref();
+    let end = ends
+        .or(generator.defaults.eos_token_id.as_ref())
+        .and_then(|ids| ids.first().copied());
+    let is_uneven = prompts.iter().any(|ids| ids.len() != prompts[0].len());
+    let pad = match (known, end) {
+        (Some(pad), _) => pad,
+        (None, Some(end)) => {
+            if is_uneven {
+                sink(Event::Notice(format!(
+                    "Setting `pad_token_id` to `eos_token_id`:{end} for open-end generation."
+                )));
+            }
+            end
+        }
+        (None, None) => 0,
+    };
+    // A tokenizer may have a token that the model has no row for.
+    let pad = if (pad as usize) < generator.model.sizes().vocab_size {
+        pad
+    } else {
+        0
+    };
+    Batch::new(prompts, pad)
+}
+
+/// The tokens of prompts. Fails on an id that the model does not know, and when there is none.
+fn read_prompts(generator: Generator, prompts: &[Prompt]) -> Result<Vec<Vec<u32>>, Failure> {
+    if prompts.is_empty() {
+        return Err(failures::invalid("there is no prompt to continue").hint("give at least one"));
+    }
+    let vocab_size = generator.model.sizes().vocab_size;
+    let read = prompts.iter().map(|prompt| {
+        let ids = prompt_ids(generator.tokenizer, prompt)?;
+        match ids.iter().find(|&&id| id as usize >= vocab_size) {
+            None => Ok(ids),
+            Some(id) => Err(failures::invalid(format!(
+                "the prompt has token {id}, the model knows {vocab_size}"
+            ))
+            .hint("encode the prompt with the model's own tokenizer")),
+        }
+    });
+    let read: Vec<Vec<u32>> = read.collect::<Result<_, _>>()?;
+    if read.iter().any(Vec::is_empty) {
+        return Err(failures::invalid("the prompt has no tokens")
+            .hint("a model continues at least one token; give it some text"));
+    }
+    Ok(read)
 }
 
 /// What a plain text to a chat model is told.

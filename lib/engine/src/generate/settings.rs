@@ -1,227 +1,270 @@
-//! From what a request leaves open to what is done: the request, then the model's
-//! `generation_config.json`, then transformers' defaults (`GenerationConfig` of 4.57).
+//! From what a request leaves open to what is done: the request, then the model's files, then
+//! transformers' defaults (`GenerationConfig` of 4.57). What is wrong with the whole is `validate`'s.
 
-use std::path::Path;
+use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
-use wire::{Failure, generate::GenerationConfig};
-
-use crate::{
-    failures,
-    families::ModelSizes,
-    hub::Layout,
-    weights::{Description, Weights},
+use wire::{
+    Failure,
+    generate::{EarlyStopping, GenerationConfig},
 };
+
+use super::{
+    output::MOST_BYTES,
+    processors::{Lengths, Processors},
+    validate::{self, Issues},
+};
+use crate::{failures::invalid, families::ModelSizes};
 
 /// Tokens that are added when nobody says how many: transformers' default `max_length`, which counts
 /// new tokens when it is the default and all tokens when it is not.
 const DEFAULT_MAX_LENGTH: u32 = 20;
-/// transformers' default `top_k`.
-const DEFAULT_TOP_K: u32 = 50;
-
-/// What a model's files say of its generation.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Defaults {
-    max_new_tokens: Option<u32>,
-    max_length: Option<u32>,
-    min_new_tokens: Option<u32>,
-    do_sample: Option<bool>,
-    temperature: Option<f64>,
-    top_k: Option<u32>,
-    top_p: Option<f64>,
-    min_p: Option<f64>,
-    repetition_penalty: Option<f64>,
-    /// A number or a list.
-    eos_token_id: Value,
-}
-
-impl Defaults {
-    /// Reads `generation_config.json`, or the metadata of a GGUF file.
-    pub fn read(layout: &Layout, weights: &Weights) -> Result<Self, Failure> {
-        match (&weights.description, layout) {
-            (Description::Gguf(metadata), _) => {
-                let id = |name: &str| metadata.count(&format!("tokenizer.ggml.{name}_token_id"));
-                let mut ids: Vec<usize> = ["eos", "eot"].into_iter().filter_map(id).collect();
-                ids.dedup();
-                Ok(Self {
-                    eos_token_id: ids.into(),
-                    ..Self::default()
-                })
-            }
-            (Description::Json(config), Layout::Folder(folder)) => {
-                Self::from_folder(folder, config)
-            }
-            (Description::Json(_), Layout::Gguf(_)) => Ok(Self::default()),
-        }
-    }
-
-    fn from_folder(folder: &Path, config: &Value) -> Result<Self, Failure> {
-        let path = folder.join("generation_config.json");
-        if !path.is_file() {
-            return Ok(Self {
-                eos_token_id: config["eos_token_id"].clone(),
-                ..Self::default()
-            });
-        }
-        let text = std::fs::read(&path).map_err(|error| failures::io(&path, &error))?;
-        serde_json::from_slice(&text).map_err(|error| failures::corrupt(&path, error))
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        match &self.eos_token_id {
-            Value::Array(ids) => ids.iter().filter_map(token_id).collect(),
-            id => token_id(id).into_iter().collect(),
-        }
-    }
-}
-
-fn token_id(value: &Value) -> Option<u32> {
-    u32::try_from(value.as_u64()?).ok()
-}
+/// transformers' default `num_assistant_tokens`.
+const DEFAULT_ASSISTANT_TOKENS: usize = 20;
+/// transformers' default `assistant_confidence_threshold`.
+const DEFAULT_CONFIDENCE: f64 = 0.4;
 
 /// What is done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Most tokens to add.
-    pub max_new_tokens: usize,
-    /// Fewest tokens before an end-of-sequence token may come.
-    pub min_new_tokens: usize,
-    /// Tokens that end the sequence.
+    /// Tokens of the prompt, padding included.
+    pub prompt_length: usize,
+    /// Most tokens in all.
+    pub max_length: usize,
+    /// Longest time.
+    pub max_time: Option<Duration>,
+    /// Tokens that end a sequence.
     pub eos: Vec<u32>,
-    /// Texts that end the sequence.
+    /// Texts that end a sequence.
     pub stop_strings: Vec<String>,
-    /// 1 is off.
-    pub repetition_penalty: f32,
-    /// Greedy when there is none.
+    /// What happens to logits.
+    pub processors: Processors,
+    /// Greedy without.
     pub sampling: Option<Sampling>,
+    /// Several sequences at once, or one at a time.
+    pub beams: Option<Beams>,
+    /// Sequences for each prompt.
+    pub num_return_sequences: usize,
+    /// Whether an earlier turn's keys and values are used.
+    pub use_cache: bool,
+    /// Guesses tokens from the sequence itself.
+    pub lookup: Option<Lookup>,
+    /// How far a draft model guesses.
+    pub drafting: Drafting,
+    /// Keep each step's processed logits.
+    pub output_scores: bool,
+    /// Keep each step's logits.
+    pub output_logits: bool,
 }
 
-/// How a token is drawn.
-#[derive(Clone, Debug, PartialEq)]
+/// Draws instead of the likeliest tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits; above 0.
-    pub temperature: f32,
-    /// 0 is off.
-    pub top_k: usize,
-    /// 1 is off.
-    pub top_p: f32,
-    /// 0 is off.
-    pub min_p: f32,
     /// A fresh one when not given.
     pub seed: Option<u64>,
 }
 
+/// A beam search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beams {
+    /// Sequences that are followed at once.
+    pub count: usize,
+    /// Exponent of the length.
+    pub length_penalty: f64,
+    /// When it ends.
+    pub early_stopping: EarlyStopping,
+}
+
+/// Prompt lookup decoding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lookup {
+    /// Most tokens to guess at once.
+    pub tokens: usize,
+    /// Longest run of last tokens to look for.
+    pub ngram: usize,
+}
+
+/// Assisted decoding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drafting {
+    /// Most tokens to guess at once.
+    pub tokens: usize,
+    /// Probability below which a guess is the last.
+    pub confidence: f32,
+}
+
+/// What a request is resolved for.
+#[derive(Clone, Copy)]
+pub struct Situation<'a> {
+    /// Tokens of the prompt, padding included.
+    pub prompt_length: usize,
+    /// Number of prompts.
+    pub prompts: usize,
+    /// Of the model.
+    pub sizes: &'a ModelSizes,
+    /// Whether a draft model was given.
+    pub has_assistant: bool,
+    /// Whether text is to be sent as it comes.
+    pub streams: bool,
+}
+
 impl Settings {
-    /// Resolves a request for a prompt of `prompt_length` tokens. Fails, in transformers' words, on
-    /// what cannot be right.
+    /// Resolves a request, and says what of it has no effect. Fails, in transformers' words, on what
+    /// cannot be right.
     pub fn resolve(
         request: &GenerationConfig,
-        defaults: &Defaults,
-        prompt_length: usize,
-        sizes: &ModelSizes,
-    ) -> Result<Self, Failure> {
-        if prompt_length == 0 {
-            return Err(failures::invalid("the prompt has no tokens")
-                .hint("a model continues at least one token; give it some text"));
+        defaults: &GenerationConfig,
+        situation: Situation,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let Situation {
+            prompt_length,
+            sizes,
+            ..
+        } = situation;
+        check_prompt(prompt_length, sizes)?;
+        let config = request.clone().or(defaults);
+        let mut issues = Issues::default();
+        validate::check(&config, situation, &mut issues)?;
+        validate::warn_of_lengths(request, &mut issues);
+        let max_length = max_length(request, &config, prompt_length)?.min(sizes.context_length);
+        validate::warn_of_reach(&config, prompt_length, max_length, &mut issues);
+        let lengths = Lengths {
+            prompt: prompt_length,
+            max: max_length,
+            vocabulary: sizes.vocab_size,
+        };
+        let settings = Self {
+            processors: Processors::new(&config, lengths)?,
+            max_time: max_time(&config)?,
+            sampling: (config.do_sample == Some(true)).then_some(Sampling { seed: config.seed }),
+            beams: beams(&config),
+            num_return_sequences: config.num_return_sequences.unwrap_or(1) as usize,
+            use_cache: config.use_cache.unwrap_or(true),
+            lookup: lookup(&config)?.filter(|_| config.num_beams.unwrap_or(1) == 1),
+            drafting: drafting(&config),
+            output_scores: config.output_scores.unwrap_or(false),
+            output_logits: config.output_logits.unwrap_or(false),
+            eos: config.eos_token_id.unwrap_or_default(),
+            stop_strings: config.stop_strings.unwrap_or_default(),
+            prompt_length,
+            max_length,
+        };
+        settings.check_output(situation)?;
+        Ok((settings, issues.into_notices()))
+    }
+
+    /// Most tokens that are added.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_length - self.prompt_length
+    }
+
+    /// Scores of a long generation of a large vocabulary do not fit one answer.
+    fn check_output(&self, situation: Situation) -> Result<(), Failure> {
+        let kinds = usize::from(self.output_scores) + usize::from(self.output_logits);
+        let bytes = [
+            kinds,
+            situation.prompts,
+            self.num_return_sequences,
+            self.max_new_tokens(),
+            situation.sizes.vocab_size,
+        ]
+        .iter()
+        .fold(4_usize, |bytes, &count| bytes.saturating_mul(count));
+        if bytes <= MOST_BYTES {
+            return Ok(());
         }
-        if prompt_length >= sizes.context_length {
-            return Err(failures::invalid(format!(
-                "the prompt has {prompt_length} tokens, the model's context holds {}",
-                sizes.context_length
-            ))
-            .hint("shorten the prompt, or take a model with a longer context"));
-        }
-        let room = sizes.context_length - prompt_length;
-        let repetition_penalty = request
-            .repetition_penalty
-            .or(defaults.repetition_penalty)
-            .unwrap_or(1.0);
-        if repetition_penalty.is_nan() || repetition_penalty <= 0.0 {
-            return Err(failures::invalid(format!(
-                "`penalty` has to be a strictly positive float, but is {repetition_penalty}"
-            ))
-            .hint("`repetition_penalty` 1.0 is off"));
-        }
-        let do_sample = request.do_sample.or(defaults.do_sample).unwrap_or(false);
-        Ok(Self {
-            max_new_tokens: max_new_tokens(request, defaults, prompt_length)?.min(room),
-            min_new_tokens: request
-                .min_new_tokens
-                .or(defaults.min_new_tokens)
-                .unwrap_or(0) as usize,
-            eos: request
-                .eos_token_id
-                .clone()
-                .unwrap_or_else(|| defaults.eos()),
-            stop_strings: request.stop_strings.clone().unwrap_or_default(),
-            repetition_penalty: repetition_penalty as f32,
-            sampling: if do_sample {
-                Some(Sampling::resolve(request, defaults)?)
-            } else {
-                None
-            },
-        })
+        Err(invalid(format!(
+            "the scores of {} new tokens would take up to {} MiB, more than the {} MiB that an answer can \
+             carry",
+            self.max_new_tokens(),
+            bytes >> 20,
+            MOST_BYTES >> 20
+        ))
+        .hint("set a smaller `max_new_tokens`, or fewer sequences"))
     }
 }
 
-fn max_new_tokens(
+fn check_prompt(prompt_length: usize, sizes: &ModelSizes) -> Result<(), Failure> {
+    if prompt_length == 0 {
+        return Err(invalid("the prompt has no tokens")
+            .hint("a model continues at least one token; give it some text"));
+    }
+    if prompt_length >= sizes.context_length {
+        return Err(invalid(format!(
+            "the prompt has {prompt_length} tokens, the model's context holds {}",
+            sizes.context_length
+        ))
+        .hint("shorten the prompt, or take a model with a longer context"));
+    }
+    Ok(())
+}
+
+/// Most tokens in all. `max_length` counts the prompt, unless it is the default.
+fn max_length(
     request: &GenerationConfig,
-    defaults: &Defaults,
+    config: &GenerationConfig,
     prompt_length: usize,
 ) -> Result<usize, Failure> {
-    if let Some(count) = request.max_new_tokens.or(defaults.max_new_tokens) {
-        if count == 0 {
-            return Err(failures::invalid(
-                "`max_new_tokens` must be greater than 0, but is 0",
-            ));
-        }
-        return Ok(count as usize);
+    if let Some(count) = config.max_new_tokens {
+        return Ok(prompt_length + count as usize);
     }
-    let from_file = defaults
+    let stated = request.max_length.or(config
         .max_length
-        .filter(|&length| length != DEFAULT_MAX_LENGTH);
-    let Some(max_length) = request.max_length.or(from_file) else {
-        return Ok(DEFAULT_MAX_LENGTH as usize);
+        .filter(|&length| length != DEFAULT_MAX_LENGTH));
+    let Some(max_length) = stated.map(|length| length as usize) else {
+        return Ok(prompt_length + DEFAULT_MAX_LENGTH as usize);
     };
-    match (max_length as usize).checked_sub(prompt_length) {
-        Some(room) if room > 0 => Ok(room),
-        _ => Err(failures::invalid(format!(
-            "the prompt has {prompt_length} tokens, but `max_length` is set to {max_length}"
-        ))
-        .hint("increase `max_length` or, better yet, set `max_new_tokens`")),
+    if prompt_length < max_length {
+        return Ok(max_length);
+    }
+    Err(invalid(format!(
+        "the prompt has {prompt_length} tokens, but `max_length` is set to {max_length}"
+    ))
+    .hint("increase `max_length` or, better yet, set `max_new_tokens`"))
+}
+
+fn max_time(config: &GenerationConfig) -> Result<Option<Duration>, Failure> {
+    let Some(seconds) = config.max_time else {
+        return Ok(None);
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) => Ok(Some(time)),
+        Err(_) => Err(invalid(format!(
+            "`max_time` has to be a number of seconds, but is {seconds}"
+        ))),
     }
 }
 
-impl Sampling {
-    fn resolve(request: &GenerationConfig, defaults: &Defaults) -> Result<Self, Failure> {
-        let temperature = request.temperature.or(defaults.temperature).unwrap_or(1.0);
-        if temperature.is_nan() || temperature <= 0.0 {
-            return Err(failures::invalid(format!(
-                "`temperature` (={temperature}) has to be a strictly positive float, otherwise your \
-                 next token scores will be invalid"
-            ))
-            .hint("for greedy decoding set `do_sample` to false"));
-        }
-        let top_p = request.top_p.or(defaults.top_p).unwrap_or(1.0);
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(failures::invalid(format!(
-                "`top_p` has to be a float > 0 and < 1, but is {top_p}"
-            )));
-        }
-        let min_p = request.min_p.or(defaults.min_p).unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&min_p) {
-            return Err(failures::invalid(format!(
-                "`min_p` has to be a float in the [0, 1] interval, but is {min_p}"
-            )));
-        }
-        Ok(Self {
-            temperature: temperature as f32,
-            top_k: request.top_k.or(defaults.top_k).unwrap_or(DEFAULT_TOP_K) as usize,
-            top_p: top_p as f32,
-            min_p: min_p as f32,
-            seed: request.seed,
-        })
+fn beams(config: &GenerationConfig) -> Option<Beams> {
+    let count = config.num_beams.filter(|&count| count > 1)?;
+    Some(Beams {
+        count: count as usize,
+        length_penalty: config.length_penalty.unwrap_or(1.0),
+        early_stopping: config.early_stopping.unwrap_or_default(),
+    })
+}
+
+fn lookup(config: &GenerationConfig) -> Result<Option<Lookup>, Failure> {
+    let Some(tokens) = config.prompt_lookup_num_tokens else {
+        return Ok(None);
+    };
+    let ngram = config.max_matching_ngram_size.filter(|&size| size > 0);
+    if tokens == 0 {
+        return Err(invalid(
+            "`prompt_lookup_num_tokens` has to be greater than 0, but is 0",
+        ));
+    }
+    Ok(Some(Lookup {
+        tokens: tokens as usize,
+        ngram: ngram.unwrap_or(2) as usize,
+    }))
+}
+
+fn drafting(config: &GenerationConfig) -> Drafting {
+    let tokens = config.num_assistant_tokens;
+    Drafting {
+        tokens: tokens.map_or(DEFAULT_ASSISTANT_TOKENS, |tokens| tokens as usize),
+        confidence: config
+            .assistant_confidence_threshold
+            .unwrap_or(DEFAULT_CONFIDENCE) as f32,
     }
 }

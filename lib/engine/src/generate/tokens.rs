@@ -1,62 +1,80 @@
-//! The iterator of tokens: reads the prompt, then chooses, checks and reads one token after another.
+//! The iterator of a single sequence: reads the prompt, then chooses, checks and reads one token after
+//! another, or several at once where something guesses them.
 
 use std::time::Instant;
 
-use wire::{Failure, generate::FinishReason};
+use wire::{
+    Failure,
+    generate::{Details, FinishReason},
+};
 
-use super::{Generator, Settings, processors, sampling::Sampler};
-use crate::{Cancel, failures, layers::KvCache};
+use super::{
+    Generator, Settings, drafts::Drafter, output::Record, reading::Reader, sampling::Sampler,
+    stopping::Stopping,
+};
+use crate::{Cancel, layers::KvCache};
 
-/// Tokens of a prompt that are read at once: long enough for the matrix products, short enough for
-/// an interrupt to be heard.
-const PREFILL_CHUNK: usize = 256;
-
-/// The tokens that continue a prompt. Ends after the last one; a cancelled sequence ends early,
-/// without an error.
+/// The tokens that continue a prompt. Ends after the last one; a cancelled sequence ends early, without
+/// an error. What it has read stays with the model when it is dropped.
 pub struct Tokens<'a> {
     generator: Generator<'a>,
-    settings: Settings,
+    settings: &'a Settings,
+    stopping: Stopping<'a>,
     sampler: Sampler,
+    drafter: Option<Drafter<'a>>,
     cancel: &'a Cancel,
     cache: KvCache,
+    /// Tokens that the cache had at the beginning.
+    reused: usize,
     /// The prompt and what was added.
     ids: Vec<u32>,
-    prompt_length: usize,
+    /// How many of these the iterator has given, the prompt's included.
+    given: usize,
     finish_reason: Option<FinishReason>,
     prefill_seconds: f64,
+    record: Record,
+    drafted: u32,
+    accepted: u32,
 }
 
 impl<'a> Tokens<'a> {
-    /// Prepares to continue `prompt`. Fails on an id that the model does not know.
+    /// Prepares to continue `prompt`, whose ids the model knows; `started` is when it was asked for.
+    /// Fails on an assistant that does not fit.
     pub fn new(
         generator: Generator<'a>,
+        assistant: Option<Generator<'a>>,
         prompt: Vec<u32>,
-        settings: Settings,
-        cancel: &'a Cancel,
+        settings: &'a Settings,
+        (cancel, started): (&'a Cancel, Instant),
     ) -> Result<Self, Failure> {
-        let vocab_size = generator.model.sizes().vocab_size;
-        if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab_size) {
-            return Err(failures::invalid(format!(
-                "the prompt has token {id}, the model knows {vocab_size}"
-            ))
-            .hint("encode the prompt with the model's own tokenizer"));
-        }
+        let drafter = Drafter::new(settings, generator, assistant, cancel)?;
+        let cache = if settings.use_cache {
+            generator.prefixes.take(&prompt, generator.model)?
+        } else {
+            generator.model.new_cache()
+        };
         Ok(Self {
-            sampler: Sampler::new(settings.sampling.as_ref()),
-            settings,
-            cancel,
-            cache: generator.model.new_cache(),
-            generator,
-            prompt_length: prompt.len(),
+            stopping: Stopping::new(settings, generator.tokenizer, started),
+            sampler: Sampler::new(settings.sampling, 0),
+            record: Record::new(settings),
+            reused: cache.len(),
+            given: prompt.len(),
             ids: prompt,
+            generator,
+            settings,
+            drafter,
+            cancel,
+            cache,
             finish_reason: None,
             prefill_seconds: 0.0,
+            drafted: 0,
+            accepted: 0,
         })
     }
 
-    /// The tokens that were added so far.
+    /// The tokens that were given so far.
     pub fn added(&self) -> &[u32] {
-        &self.ids[self.prompt_length..]
+        &self.ids[self.settings.prompt_length..self.given]
     }
 
     /// Why the sequence ended, once it has.
@@ -69,110 +87,94 @@ impl<'a> Tokens<'a> {
         self.prefill_seconds
     }
 
-    /// Reads what the cache lacks; gives the logits after the last token, or `None` when cancelled.
-    fn read(&mut self) -> Result<Option<Vec<f32>>, Failure> {
-        let model = self.generator.model;
-        loop {
-            if self.cancel.is_cancelled() {
-                return Ok(None);
-            }
-            let start = self.cache.len();
-            let end = self.ids.len().min(start + PREFILL_CHUNK);
-            // (1, tokens, hidden)
-            let hidden = model
-                .hidden_states(&self.ids[start..end], &mut self.cache)
-                .map_err(failures::internal)?;
-            if end == self.ids.len() {
-                let last = hidden.narrow(1, end - start - 1, 1);
-                let logits = last
-                    .and_then(|last| model.logits(&last))
-                    .and_then(|logits| logits.flatten_all()?.to_vec1::<f32>())
-                    .map_err(failures::internal)?;
-                return Ok(Some(logits));
-            }
+    /// What was recorded on the way.
+    pub fn take_details(&mut self) -> Details {
+        Details {
+            reused: self.reused as u32,
+            drafted: self.drafted,
+            accepted: self.accepted,
+            ..self.record.take()
         }
     }
 
-    fn advance(&mut self) -> Result<Option<u32>, Failure> {
+    /// Adds at least one token, unless cancelled.
+    fn advance(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let first = self.cache.is_empty();
-        let Some(mut logits) = self.read()? else {
-            self.finish_reason = Some(FinishReason::Cancelled);
-            return Ok(None);
+        let is_first = self.ids.len() == self.settings.prompt_length;
+        let guesses = self.guess(is_first)?;
+        self.ids.extend_from_slice(&guesses);
+        let reader = Reader {
+            model: self.generator.model,
+            cancel: self.cancel,
         };
-        if first {
+        let positions = guesses.len() + 1;
+        let read = reader.read(&[self.ids.as_slice()], &mut self.cache, positions);
+        self.ids.truncate(self.ids.len() - guesses.len());
+        let Some(rows) = read? else {
+            self.finish_reason = Some(FinishReason::Cancelled);
+            return Ok(());
+        };
+        if is_first {
             self.prefill_seconds = started.elapsed().as_secs_f64();
         }
-        processors::process(&mut logits, &self.settings, &self.ids, self.prompt_length);
-        let id = self.sampler.choose(&logits);
-        self.ids.push(id);
-        self.finish_reason = self.ended(id)?;
-        Ok(Some(id))
+        for (position, logits) in rows.into_iter().flatten().enumerate() {
+            let id = self.choose(logits);
+            self.ids.push(id);
+            self.finish_reason = self.stopping.check(&self.ids)?;
+            let is_right = guesses.get(position) == Some(&id);
+            self.accepted += u32::from(is_right);
+            if self.finish_reason.is_some() || !is_right {
+                break;
+            }
+        }
+        // What was read of wrong guesses.
+        self.cache.truncate(self.ids.len() - 1);
+        Ok(())
     }
 
-    fn ended(&self, id: u32) -> Result<Option<FinishReason>, Failure> {
-        Ok(if self.settings.eos.contains(&id) {
-            Some(FinishReason::EndOfSequence)
-        } else if self.completes_stop_string()? {
-            Some(FinishReason::StopString)
-        } else if self.added().len() >= self.settings.max_new_tokens {
-            Some(FinishReason::Length)
-        } else {
-            None
-        })
-    }
-
-    /// Whether the last token completed a stop string. As in transformers the text before it may be
-    /// the prompt's, and the token may say more than the string.
-    fn completes_stop_string(&self) -> Result<bool, Failure> {
-        let stops = &self.settings.stop_strings;
-        let Some(longest) = stops.iter().map(String::len).max() else {
-            return Ok(false);
+    /// Tokens that may come next. The first is chosen without, so that it comes as soon as it can.
+    fn guess(&mut self, is_first: bool) -> Result<Vec<u32>, Failure> {
+        let Some(drafter) = self.drafter.as_mut().filter(|_| !is_first) else {
+            return Ok(Vec::new());
         };
-        // A token is at least one byte of text, a special one none: leave some room for those.
-        let tail = &self.ids[self.ids.len().saturating_sub(longest + 16)..];
-        let tokenizer = self.generator.tokenizer;
-        let text = tokenizer.decode(tail, false)?;
-        let before = tokenizer.decode(&tail[..tail.len() - 1], false)?;
-        Ok(stops.iter().any(|stop| completed_now(stop, &text, &before)))
+        let room = self.settings.max_length - self.ids.len() - 1;
+        let guesses = drafter.draft(&self.ids, room)?;
+        self.drafted += guesses.len() as u32;
+        Ok(guesses)
     }
-}
 
-/// Whether `stop` ends in what `text` has beyond `before`, the text without its last token. A character
-/// whose bytes lie in several tokens stands in `before` as U+FFFD, so the two are compared, not their
-/// lengths.
-fn completed_now(stop: &str, text: &str, before: &str) -> bool {
-    let common = text
-        .bytes()
-        .zip(before.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
-    !stop.is_empty() && text.rfind(stop).is_some_and(|at| at + stop.len() > common)
+    fn choose(&mut self, mut logits: Vec<f32>) -> u32 {
+        self.record.logits(&logits);
+        let settings = self.settings;
+        settings
+            .processors
+            .process(&mut logits, &self.ids, settings.prompt_length);
+        let id = self.sampler.choose(&logits);
+        self.record.scores(logits);
+        id
+    }
 }
 
 impl Iterator for Tokens<'_> {
     type Item = Result<u32, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.finish_reason.is_some() {
-            return None;
+        let needs_more = self.given == self.ids.len() && self.finish_reason.is_none();
+        if needs_more && let Err(failure) = self.advance() {
+            return Some(Err(failure));
         }
-        self.advance().transpose()
+        let id = *self.ids.get(self.given)?;
+        self.given += 1;
+        Some(Ok(id))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::completed_now;
-
-    #[test]
-    fn a_stop_string_is_seen_when_its_last_character_spans_tokens() {
-        assert!(completed_now("다", "합니다", "합니\u{FFFD}"));
-        assert!(completed_now("\n\n", "a\n\nb", "a\n"));
-        assert!(
-            !completed_now("a", "a b", "a "),
-            "completed by an earlier token"
-        );
-        assert!(!completed_now("", "ab", "a"));
+impl Drop for Tokens<'_> {
+    fn drop(&mut self) {
+        if self.settings.use_cache {
+            let empty = self.generator.model.new_cache();
+            let cache = std::mem::replace(&mut self.cache, empty);
+            self.generator.prefixes.put(cache);
+        }
     }
 }

@@ -112,6 +112,19 @@ impl KvCache {
         }
     }
 
+    /// A copy of the first `length` tokens, which grows by itself.
+    pub fn prefix(&self, length: usize) -> Result<Self> {
+        let length = length.min(self.len());
+        let layers = self.layers.iter().map(|layer| layer.prefix(length));
+        let rows = self.rows.iter().map(|row| row[..length].to_vec());
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            rows: rows.collect(),
+            padding: Arc::clone(&self.padding),
+            is_long: self.is_long,
+        })
+    }
+
     /// Makes row `i` what row `order[i]` was, as beams need it; the batch becomes as long as `order`.
     /// Fails on a row that is not there.
     pub fn reorder(&mut self, order: &[usize]) -> Result<()> {
@@ -190,6 +203,20 @@ impl LayerCache {
             values.slice_set(&old_values, 2, 0)?;
         }
         Ok((keys, values))
+    }
+
+    fn prefix(&self, length: usize) -> Result<Self> {
+        // Written in place later, so it must share nothing.
+        let copy = |buffer: &Tensor| buffer.narrow(2, 0, length)?.force_contiguous();
+        let buffers = match &self.buffers {
+            Some((keys, values)) => Some((copy(keys)?, copy(values)?)),
+            None => None,
+        };
+        Ok(Self {
+            buffers,
+            length,
+            ..*self
+        })
     }
 
     fn reorder(&mut self, rows: &Tensor) -> Result<()> {

@@ -19,13 +19,14 @@ fn generate(
 ) -> (Generated, Vec<Event>) {
     let request = Request::Generate {
         model: spec(embedded()),
-        prompt,
+        prompts: vec![prompt],
         config,
         stream,
+        assistant: None,
     };
     let (answer, events) = ask(service, request);
     match answer.unwrap() {
-        Response::Generated(generated) => (generated, events),
+        Response::Generated(mut generated) => (generated.remove(0), events),
         other => panic!("{other:?}"),
     }
 }

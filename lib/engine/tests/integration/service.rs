@@ -26,12 +26,16 @@ fn load(service: &Service, spec: ModelSpec) -> (ModelInfo, Vec<Event>) {
 fn story(count: u32) -> Request {
     Request::Generate {
         model: spec(embedded()),
-        prompt: Prompt::Chat(vec![ChatMessage::new("user", "Tell me a long story.")]),
+        prompts: vec![Prompt::Chat(vec![ChatMessage::new(
+            "user",
+            "Tell me a long story.",
+        )])],
         config: GenerationConfig {
             max_new_tokens: Some(count),
             ..Default::default()
         },
         stream: Some(wire::generate::StreamOptions::default()),
+        assistant: None,
     }
 }
 
@@ -126,8 +130,8 @@ fn a_cancelled_generation_keeps_what_it_had() {
     let Response::Generated(generated) = answer.unwrap() else {
         panic!("no text")
     };
-    assert_eq!(generated.finish_reason, FinishReason::Cancelled);
-    assert_eq!(generated.ids.len(), 5);
+    assert_eq!(generated[0].finish_reason, FinishReason::Cancelled);
+    assert_eq!(generated[0].ids.len(), 5);
 }
 
 #[test]
@@ -142,7 +146,10 @@ fn requests_on_one_model_wait_for_each_other() {
     let (Response::Generated(first), Response::Generated(second)) = (first, second) else {
         panic!("no text");
     };
-    assert_eq!(first.ids, second.ids, "two sequences got into each other");
+    assert_eq!(
+        first[0].ids, second[0].ids,
+        "two sequences got into each other"
+    );
     assert_eq!(service.residents()[0].users, 0);
 }
 
@@ -177,9 +184,10 @@ fn what_cannot_be_is_refused_by_name() {
     );
     let generate = |prompt, config| Request::Generate {
         model: spec(embedded()),
-        prompt,
+        prompts: vec![prompt],
         config,
         stream: None,
+        assistant: None,
     };
     let ids = |ids: Vec<u32>, fingerprint: Option<&str>| Prompt::Ids {
         ids,

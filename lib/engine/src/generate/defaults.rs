@@ -1,0 +1,74 @@
+//! What a model's files say of its generation: `generation_config.json`, the same keys of an old
+//! `config.json`, or the token ids of a GGUF file.
+
+use std::path::Path;
+
+use serde_json::Value;
+use wire::{Failure, generate::GenerationConfig};
+
+use crate::{
+    failures,
+    hub::Layout,
+    weights::{Description, Metadata, Weights},
+};
+
+/// Reads what the files of a model say. What they do not say is `None`.
+pub fn read(layout: &Layout, weights: &Weights) -> Result<GenerationConfig, Failure> {
+    match (&weights.description, layout) {
+        (Description::Gguf(metadata), _) => Ok(of_gguf(metadata)),
+        (Description::Json(config), Layout::Folder(folder)) => of_folder(folder, config),
+        (Description::Json(_), Layout::Gguf(_)) => Ok(GenerationConfig::default()),
+    }
+}
+
+fn of_gguf(metadata: &Metadata) -> GenerationConfig {
+    let id = |name: &str| {
+        let id = metadata.count(&format!("tokenizer.ggml.{name}_token_id"))?;
+        u32::try_from(id).ok()
+    };
+    let mut ends: Vec<u32> = ["eos", "eot"].into_iter().filter_map(id).collect();
+    ends.dedup();
+    GenerationConfig {
+        eos_token_id: (!ends.is_empty()).then_some(ends),
+        bos_token_id: id("bos"),
+        pad_token_id: id("padding"),
+        ..GenerationConfig::default()
+    }
+}
+
+fn of_folder(folder: &Path, config: &Value) -> Result<GenerationConfig, Failure> {
+    let path = folder.join("generation_config.json");
+    if !path.is_file() {
+        return Ok(of_model_config(config));
+    }
+    let text = std::fs::read(&path).map_err(|error| failures::io(&path, &error))?;
+    let mut value: Value =
+        serde_json::from_slice(&text).map_err(|error| failures::corrupt(&path, error))?;
+    // A `null` is no default but off, which is a number of its own here.
+    if value.get("top_k").is_some_and(Value::is_null) {
+        value["top_k"] = 0.into();
+    }
+    parsed(value).map_err(|error| failures::corrupt(&path, error))
+}
+
+/// `GenerationConfig.from_model_config`: without a file of its own the model's configuration speaks. Its
+/// keys have other meanings in places, so what does not fit is taken as not said.
+fn of_model_config(config: &Value) -> GenerationConfig {
+    let ids = ["bos_token_id", "eos_token_id", "pad_token_id"];
+    let only_ids: serde_json::Map<String, Value> = ids
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), config.get(key)?.clone())))
+        .collect();
+    parsed(config.clone())
+        .or_else(|_| parsed(Value::Object(only_ids)))
+        .unwrap_or_default()
+}
+
+fn parsed(value: Value) -> serde_json::Result<GenerationConfig> {
+    let config: GenerationConfig = serde_json::from_value(value)?;
+    // No field of transformers': a file that has the key means something else by it.
+    Ok(GenerationConfig {
+        seed: None,
+        ..config
+    })
+}

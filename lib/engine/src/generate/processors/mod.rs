@@ -1,0 +1,153 @@
+//! What happens to logits before a token is chosen: transformers' `logits_process.py` in the order of
+//! `_get_logits_processor` (4.57), with its edge cases. All work in place on one position's logits in
+//! f32. Which of them run is decided once a request, here; what each does is in the files beside.
+
+mod lengths;
+mod penalties;
+mod sequences;
+mod warpers;
+
+use wire::{Failure, generate::GenerationConfig};
+
+use crate::failures::invalid;
+pub use warpers::{log_softmax, softmax};
+
+/// The processors of a request, in the order in which they run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Processors(Vec<Processor>);
+
+/// One processor with its parameters, which were checked.
+#[derive(Clone, Debug, PartialEq)]
+enum Processor {
+    /// Runs of tokens, each with what is added to the logit of its last.
+    SequenceBias(Vec<(Vec<u32>, f32)>),
+    /// The reciprocal of `encoder_repetition_penalty`, over the prompt.
+    PromptPenalty(f32),
+    RepetitionPenalty(f32),
+    NoRepeatNgram(usize),
+    NoRepeatPromptNgram(usize),
+    /// Fewest tokens in all, and what must not come before.
+    MinLength(usize, Vec<u32>),
+    ForcedFirst(u32),
+    /// Tokens in all, and of which one is the last of them.
+    ForcedLast(usize, Vec<u32>),
+    RemoveInvalid,
+    /// Length from which on, factor, and tokens that become likelier.
+    ExponentialDecay(usize, f64, Vec<u32>),
+    Suppress(Vec<u32>),
+    /// Length at which, and what.
+    SuppressAt(usize, Vec<u32>),
+    Warp(Warper),
+    Renormalize,
+}
+
+/// A processor that only sampling has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Warper {
+    kind: WarperKind,
+    /// Tokens that stay whatever the kind says.
+    keep: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum WarperKind {
+    Temperature(f32),
+    TopK(usize),
+    TopP(f64),
+    MinP(f32),
+    Typical(f32),
+    Epsilon(f32),
+    Eta(f32),
+}
+
+/// What the processors of a request depend on beside its configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths {
+    /// Tokens of the prompt, padding included.
+    pub prompt: usize,
+    /// Most tokens in all.
+    pub max: usize,
+    /// Tokens that the model knows.
+    pub vocabulary: usize,
+}
+
+impl Processors {
+    /// The processors of a resolved configuration. Fails, in transformers' words, on what cannot be
+    /// right.
+    pub fn new(config: &GenerationConfig, lengths: Lengths) -> Result<Self, Failure> {
+        let mut list = Vec::new();
+        sequences::add(&mut list, config, lengths)?;
+        lengths::add(&mut list, config, lengths)?;
+        if config.do_sample == Some(true) {
+            warpers::add(&mut list, config)?;
+        }
+        if config.renormalize_logits == Some(true) {
+            list.push(Processor::Renormalize);
+        }
+        Ok(Self(list))
+    }
+
+    /// Processes the logits after `ids`, of which the first `prompt_length` are the prompt.
+    pub fn process(&self, logits: &mut [f32], ids: &[u32], prompt_length: usize) {
+        let prompt = &ids[..prompt_length];
+        for processor in &self.0 {
+            match processor {
+                Processor::SequenceBias(biases) => sequences::bias(logits, ids, biases),
+                Processor::PromptPenalty(penalty) => {
+                    penalties::repetition(logits, prompt, *penalty);
+                }
+                Processor::RepetitionPenalty(penalty) => {
+                    penalties::repetition(logits, ids, *penalty);
+                }
+                Processor::NoRepeatNgram(size) => sequences::no_repeat(logits, ids, ids, *size),
+                Processor::NoRepeatPromptNgram(size) => {
+                    sequences::no_repeat(logits, prompt, ids, *size);
+                }
+                Processor::MinLength(length, eos) if ids.len() < *length => forbid(logits, eos),
+                Processor::ForcedFirst(id) if ids.len() == 1 => lengths::force(logits, &[*id]),
+                Processor::ForcedLast(length, eos) if ids.len() + 1 == *length => {
+                    lengths::force(logits, eos);
+                }
+                Processor::RemoveInvalid => lengths::remove_invalid(logits),
+                Processor::ExponentialDecay(start, factor, eos) => {
+                    let over = ids.len().saturating_sub(*start);
+                    penalties::exponential_decay(logits, eos, *factor, over);
+                }
+                Processor::Suppress(tokens) => forbid(logits, tokens),
+                Processor::SuppressAt(length, tokens) if ids.len() == *length => {
+                    forbid(logits, tokens);
+                }
+                // What waits for a length that is not there.
+                Processor::MinLength(..)
+                | Processor::ForcedFirst(_)
+                | Processor::ForcedLast(..)
+                | Processor::SuppressAt(..) => {}
+                Processor::Warp(warper) => warper.warp(logits),
+                Processor::Renormalize => log_softmax(logits),
+            }
+        }
+    }
+}
+
+fn forbid(logits: &mut [f32], ids: &[u32]) {
+    for &id in ids {
+        if let Some(logit) = logits.get_mut(id as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// Fails when the model does not know one of these tokens, which torch would not find either.
+fn check_known(name: &str, ids: &[u32], vocabulary: usize) -> Result<(), Failure> {
+    match ids.iter().find(|&&id| id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(id) => Err(invalid(format!(
+            "`{name}` has token {id}, but the model vocabulary size is {vocabulary}"
+        ))
+        .hint("look tokens up with the model's own tokenizer")),
+    }
+}
+
+fn eos(config: &GenerationConfig) -> Option<&Vec<u32>> {
+    config.eos_token_id.as_ref().filter(|ids| !ids.is_empty())
+}

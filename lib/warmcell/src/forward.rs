@@ -1,0 +1,66 @@
+//! `model.forward` and `model.logits`: what a model computes, for whoever wants to look inside.
+
+use wire::{
+    array::Array,
+    generate::{Forward as ModelOutput, Prompt},
+    host::{Request, Response},
+    model::ModelSpec,
+};
+
+use crate::{
+    IntoPrompt, Model, Result,
+    backend::{run, unexpected},
+};
+
+/// One reading of prompts. Set what to keep, then `run()`.
+#[derive(Debug)]
+#[must_use = "nothing is computed before `run()`"]
+pub struct Forward {
+    model: ModelSpec,
+    prompts: Vec<Prompt>,
+    output_hidden_states: bool,
+}
+
+impl Forward {
+    /// Whether to keep the token vectors and what each layer makes of them.
+    pub fn output_hidden_states(mut self, keep: bool) -> Self {
+        self.output_hidden_states = keep;
+        self
+    }
+
+    /// Reads the prompts; several are padded on the left to one length. The model is loaded first when it
+    /// is not resident any more.
+    ///
+    /// # Errors
+    /// A prompt is another tokenizer's or too long, or the result is too large for one message.
+    pub fn run(self) -> Result<ModelOutput> {
+        let request = Request::Forward {
+            model: self.model,
+            prompts: self.prompts,
+            output_hidden_states: self.output_hidden_states,
+        };
+        match run(&request)? {
+            Response::Forward(output) => Ok(*output),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Model {
+    /// Computes logits of prompts, and hidden states on request, as `model(**inputs)` does.
+    pub fn forward(&self, prompt: impl IntoPrompt) -> Forward {
+        Forward {
+            model: self.spec().clone(),
+            prompts: prompt.into_prompts(),
+            output_hidden_states: false,
+        }
+    }
+
+    /// Logits `(batch, tokens, vocabulary)`: at each token what the model expects after it.
+    ///
+    /// # Errors
+    /// As [`Forward::run`].
+    pub fn logits(&self, prompt: impl IntoPrompt) -> Result<Array> {
+        Ok(self.forward(prompt).run()?.logits)
+    }
+}
