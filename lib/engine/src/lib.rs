@@ -12,6 +12,7 @@ mod kernels;
 pub mod layers;
 mod memory;
 mod residency;
+mod save;
 mod service;
 pub mod template;
 pub mod tokenizer;

@@ -65,7 +65,7 @@ pub use wire::{
     FailureKind,
     generate::{FinishReason, StreamedToken},
     mime::Bundle,
-    model::{DType, Device},
+    model::{DType, Device, FourBitType},
     text::{ChatMessage, TemplateOptions},
     tokenize::{
         DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,

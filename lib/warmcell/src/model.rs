@@ -1,7 +1,10 @@
 //! `AutoModelForCausalLM`, and the handle to a model that it gives. A handle holds no weights: it
 //! says which model it stands for, so that it outlives the process that holds them.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use wire::{
     FailureKind,
@@ -51,6 +54,15 @@ pub(crate) fn source(name: impl Into<String>) -> ModelSource {
         Ok(absolute) if is_local => ModelSource::new(absolute.display().to_string()),
         _ => ModelSource::new(name),
     }
+}
+
+/// A folder to write to, as a path that holds in the model host's folder too.
+pub(crate) fn absolute(folder: &Path) -> Result<String> {
+    let absolute = std::path::absolute(folder).map_err(|error| {
+        let message = format!("cannot write to `{}`: {error}", folder.display());
+        Error::new(FailureKind::Io, message)
+    })?;
+    Ok(absolute.display().to_string())
 }
 
 /// Which model to load, and how.
@@ -110,10 +122,10 @@ impl ModelBuilder {
     /// device is missing, the quantisation contradicts itself, or memory does not suffice.
     pub fn load(mut self) -> Result<Model> {
         self.device?;
-        self.spec.quantization = self
-            .quantization
-            .map(BitsAndBytesConfig::resolve)
-            .transpose()?;
+        if let Some(config) = self.quantization {
+            config.tell_defaults();
+            self.spec.quantization = Some(config.resolve()?);
+        }
         Model::load(self.spec)
     }
 }
@@ -194,6 +206,22 @@ impl Model {
     /// quantised blocks out; `info().bytes` has them.
     pub fn get_memory_footprint(&self) -> u64 {
         self.info.memory_footprint
+    }
+
+    /// Writes its configuration and weights into a folder, quantised as it is, from which
+    /// `from_pretrained` here and in transformers loads it; gives the paths. What is in the folder
+    /// already is replaced once all is written. The tokenizer has a `save_pretrained` of its own.
+    ///
+    /// # Errors
+    /// The folder cannot be written to or is the model's own, the files it was loaded from are gone,
+    /// or they are a GGUF file.
+    pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<Vec<String>> {
+        let folder = absolute(folder.as_ref())?;
+        let model = self.spec.clone();
+        match run(&Request::SaveModel { model, folder })? {
+            Response::Saved(paths) => Ok(paths),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Frees its memory for all handles and notebooks. A later use loads it again.

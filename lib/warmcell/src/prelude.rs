@@ -3,9 +3,9 @@
 pub use crate::{
     AddedToken, Audio, AutoModelForCausalLM, AutoTokenizer, BatchEncoding, BitsAndBytesConfig,
     Bundle, Chat, ChatMessage, DType, DecodeOptions, Device, DisplayHandle, EncodeOptions,
-    Generation, Html, Image, Json, Markdown, Messages, Model, Padding, RichDisplay, Side,
-    StreamedToken, TemplateOptions, TextIteratorStreamer, TextStreamer, Timings, Tokenizer, Tokens,
-    Truncation, Vega, clear_output, compare_templates, compare_tokenizers, display,
+    FourBitType, Generation, Html, Image, Json, Markdown, Messages, Model, Padding, RichDisplay,
+    Side, StreamedToken, TemplateOptions, TextIteratorStreamer, TextStreamer, Timings, Tokenizer,
+    Tokens, Truncation, Vega, clear_output, compare_templates, compare_tokenizers, display,
     display_with_id, input, messages, models, password, pipeline, pipeline_with, timeit, tool,
     unload,
 };

@@ -39,9 +39,9 @@ impl Watch {
         let now = Instant::now();
         // Only a request that loads has a bar: the others are short or show their own output.
         let name = match request {
-            Request::LoadModel(spec) | Request::Generate { model: spec, .. } => {
-                Some(&spec.source.repo)
-            }
+            Request::LoadModel(spec)
+            | Request::Generate { model: spec, .. }
+            | Request::SaveModel { model: spec, .. } => Some(&spec.source.repo),
             Request::LoadTokenizer(source) => Some(&source.repo),
             _ => None,
         };
@@ -51,7 +51,8 @@ impl Watch {
             stage_started: now,
             stage_from: 0,
             news: None,
-            next_frame: matches!(request, Request::LoadModel(_)).then(|| now + PATIENCE),
+            next_frame: matches!(request, Request::LoadModel(_) | Request::SaveModel { .. })
+                .then(|| now + PATIENCE),
             is_stale: true,
             output: None,
         }

@@ -90,6 +90,14 @@ pub enum Request {
     Status,
     /// Free a model. Answered by [`Response::Unloaded`].
     Unload(UnloadTarget),
+    /// Write a model's weights and configuration as files that it loads from again. Answered by
+    /// [`Response::Saved`].
+    SaveModel {
+        /// The model; it need not be resident.
+        model: ModelSpec,
+        /// An absolute path; made when there is none.
+        folder: String,
+    },
     /// End the host. Answered by [`Response::Stopping`].
     Shutdown,
 }
@@ -168,6 +176,8 @@ pub enum Stage {
     Verify,
     /// Reading weights into memory.
     Load,
+    /// Writing a model's files.
+    Save,
 }
 
 /// Answers.
@@ -187,6 +197,8 @@ pub enum Response {
     Status(HostStatus),
     /// What was freed.
     Unloaded(Vec<Resident>),
+    /// The files that were written.
+    Saved(Vec<String>),
     /// The host is ending.
     Stopping,
 }

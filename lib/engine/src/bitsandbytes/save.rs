@@ -21,7 +21,7 @@ use super::{
     stored::State,
 };
 use crate::{
-    failures,
+    failures, families,
     weights::{Description, Loader, Weights},
 };
 
@@ -43,11 +43,15 @@ pub fn save(
             "its weights are quantised already: copy its files",
         ));
     }
-    let io = |error: std::io::Error| failures::io(folder, &error);
+    let io = |error: std::io::Error| failures::unwritable(folder, &error);
     fs::create_dir_all(folder).map_err(io)?;
     let turned = config["model_type"] == "gpt2";
     let mut file = Output::new(folder).map_err(io)?;
+    let tied = families::is_tied(weights);
     for (name, entry) in &weights.tensors {
+        if tied && name == "lm_head.weight" {
+            continue;
+        }
         let Some(module) = plan.module(name, entry) else {
             let source = loader.source(name, plan.dtype, false)?;
             let bytes = source.as_source().converted();

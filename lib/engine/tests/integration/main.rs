@@ -16,6 +16,7 @@ mod hub;
 mod jinja;
 mod pickles;
 mod real_tokenizers;
+mod saving;
 mod service;
 mod support;
 mod template_limits;
