@@ -19,6 +19,6 @@ pub use modules::{Plan, footprint, parameters};
 pub use save::save;
 pub use source::Source;
 
-pub(crate) use eight_bit::EightBit;
-pub(crate) use four_bit::FourBit;
+pub(crate) use eight_bit::{EightBit, EightBitParts};
+pub(crate) use four_bit::{FourBit, FourBitParts};
 pub(crate) use stored::{Module, load_4bit, load_8bit, read_config};

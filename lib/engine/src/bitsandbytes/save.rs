@@ -14,14 +14,12 @@ use wire::{
 };
 
 use super::{
-    Absmax, Plan, Source, code_book,
-    four_bit::{BLOCK, NESTED_BLOCK},
-    quantize_4bit, quantize_8bit,
-    source::format_of,
-    stored::State,
+    Absmax, Plan, Source, code_book, four_bit::NESTED_BLOCK, quantize_4bit, quantize_8bit,
+    source::format_of, stored::State,
 };
 use crate::{
     failures, families,
+    kernels::BLOCK,
     weights::{Description, Loader, Weights},
 };
 

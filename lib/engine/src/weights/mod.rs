@@ -6,11 +6,13 @@
 //! other resident model; reading costs one copy out of the page cache and gives honest progress.
 
 mod archive;
+mod convert;
 mod folder;
 mod format;
 mod gguf;
 mod loader;
 mod pickle;
+mod reader;
 mod safetensors;
 mod torch;
 
