@@ -34,6 +34,7 @@ fn main() -> Result<(), Failure> {
         }),
     };
     let service = Service::new();
+    print_memory();
     if let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? {
         println!(
             "load     {:.3} s, {:.1} MB of weights, footprint {} bytes",

@@ -16,6 +16,7 @@ mod save;
 mod service;
 pub mod template;
 pub mod tokenizer;
+mod unsafe_memory;
 pub mod weights;
 
 pub use cancel::Cancel;

@@ -30,6 +30,7 @@ use crate::{
     generate::{Defaults, Generator},
     hub::{self, HubConfig, Wanted},
     tokenizer::{Shelf, Tokenizer},
+    unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
 };
 use room::{Need, Room};
@@ -58,6 +59,8 @@ pub struct ResidentModel {
     loaded: Instant,
     usage: Mutex<Usage>,
     turn: Condvar,
+    /// Stays last: it runs when the others are gone.
+    _memory: ReturnMemory,
 }
 
 struct Usage {
@@ -254,6 +257,7 @@ impl Residency {
             !wanted
         });
         self.release_tokenizers(target, wanted_key.as_ref());
+        return_memory();
         Ok(removed)
     }
 
@@ -389,6 +393,7 @@ impl Residency {
                 running: false,
             }),
             turn: Condvar::new(),
+            _memory: ReturnMemory,
         }))
     }
 

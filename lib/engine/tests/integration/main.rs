@@ -14,6 +14,7 @@ mod fuzz;
 mod hostile;
 mod hub;
 mod jinja;
+mod memory;
 mod pickles;
 mod real_tokenizers;
 mod saving;
