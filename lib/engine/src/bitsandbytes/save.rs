@@ -41,6 +41,13 @@ pub fn save(
             "its weights are quantised already: copy its files",
         ));
     }
+    if let QuantizationMethod::Ggml(kind) = plan.quantization.method {
+        return Err(failures::unsupported(format!(
+            "weights in {} cannot be saved",
+            kind.name()
+        ))
+        .hint("quantise with `BitsAndBytesConfig` to save, or load the original with `quantize` again"));
+    }
     let io = |error: std::io::Error| failures::unwritable(folder, &error);
     fs::create_dir_all(folder).map_err(io)?;
     let turned = config["model_type"] == "gpt2";
@@ -74,6 +81,7 @@ pub fn save(
                     .and_then(|()| file.add_floats(&format!("{module}.SCB"), &scales))
                     .and_then(|()| file.add(&format!("{module}.weight_format"), "U8", &[], &[0]))
             }
+            QuantizationMethod::Ggml(_) => Ok(()),
         };
         written.map_err(io)?;
     }
@@ -117,6 +125,7 @@ fn configuration(config: &Value, plan: &Plan) -> Value {
             section["_load_in_8bit"] = true.into();
             section["llm_int8_threshold"] = threshold.0.into();
         }
+        QuantizationMethod::Ggml(_) => {}
     }
     let mut config = config.clone();
     if let Some(fields) = config.as_object_mut() {

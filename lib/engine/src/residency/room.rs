@@ -9,9 +9,9 @@ use std::sync::{
 use wire::{Failure, FailureKind, model::Resident};
 
 use crate::{
-    bitsandbytes::{Plan, footprint},
+    bitsandbytes::{Plan, memory as planned},
     memory,
-    weights::{Description, TensorEntry, Weights},
+    weights::{Description, Weights},
 };
 
 /// Main memory that a load must leave free for the rest of the machine.
@@ -35,16 +35,9 @@ pub struct Need {
 
 impl Need {
     /// What these weights will take, from their sizes and their description, and from how they are to
-    /// be quantised: with their scales, and with one tensor as it was.
+    /// be quantised.
     pub fn of(name: &str, weights: &Weights, plan: Option<&Plan>) -> Self {
-        let bytes = match plan {
-            Some(plan) => {
-                let tensors = weights.tensors.values();
-                let values = tensors.map(TensorEntry::values).max().unwrap_or(0);
-                footprint(weights, Some(plan)) * 9 / 8 + values * 4
-            }
-            None => weights.bytes(),
-        };
+        let bytes = plan.map_or_else(|| weights.bytes(), |plan| planned(weights, plan));
         let shape = CacheShape::read(&weights.description).unwrap_or_default();
         let tokens = shape.context.min(EXPECTED_TOKENS);
         Self {

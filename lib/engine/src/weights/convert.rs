@@ -2,14 +2,14 @@
 //! A tensor is computed part by part as it comes from the file, so that loading takes no more memory
 //! than the result; only one that the file holds transposed is in memory as a whole.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wire::{
     Failure,
     model::{DType, QuantizationMethod},
 };
 
-use super::{Format, Loader, Weights, reader::each_part};
+use super::{Format, Loader, Weights, blocks, reader::each_part};
 use crate::{
     bitsandbytes::{
         EightBitParts, FourBit, FourBitParts, Module, Plan, Source, load_4bit, load_8bit,
@@ -19,7 +19,7 @@ use crate::{
     layers::Weight,
 };
 
-/// Values of a part that is rounded.
+/// Values of a part that is rounded or packed: a whole number of any format's blocks.
 const PART: usize = 1 << 16;
 
 /// A tensor of plain floats in memory.
@@ -66,14 +66,14 @@ impl Loader<'_> {
             Some(Module::FourBit(state)) => {
                 let compute = match method {
                     QuantizationMethod::FourBit { compute_dtype, .. } => *compute_dtype,
-                    QuantizationMethod::EightBit { .. } => DType::F32,
+                    QuantizationMethod::EightBit { .. } | QuantizationMethod::Ggml(_) => DType::F32,
                 };
                 Arc::new(load_4bit(self, (name, &state), shape, compute)?)
             }
             Some(Module::EightBit) => {
                 let threshold = match method {
                     QuantizationMethod::EightBit { threshold } => threshold.0,
-                    QuantizationMethod::FourBit { .. } => 0.0,
+                    QuantizationMethod::FourBit { .. } | QuantizationMethod::Ggml(_) => 0.0,
                 };
                 Arc::new(load_8bit(self, name, shape, threshold)?)
             }
@@ -87,16 +87,25 @@ impl Loader<'_> {
                     shape,
                     turned,
                 };
-                self.quantized(wanted, &plan)?
+                match self.quantized(wanted, &plan)? {
+                    Some(weight) => weight,
+                    None => return Ok(Arc::new(self.matrix(&tensor, shape, turned)?)),
+                }
             }
         };
         self.kept += weight.bytes() as u64;
         Ok(weight)
     }
 
-    fn quantized(&mut self, wanted: Wanted, plan: &Plan) -> Result<Arc<dyn Weight>, Failure> {
+    /// A weight as bitsandbytes quantises it; `None` where the plan is another.
+    fn quantized(
+        &mut self,
+        wanted: Wanted,
+        plan: &Plan,
+    ) -> Result<Option<Arc<dyn Weight>>, Failure> {
         let shape = wanted.shape;
-        Ok(match plan.quantization.method {
+        Ok(Some(match plan.quantization.method {
+            QuantizationMethod::Ggml(_) => return Ok(None),
             QuantizationMethod::FourBit {
                 kind,
                 double_quant,
@@ -120,7 +129,7 @@ impl Loader<'_> {
                 })?;
                 Arc::new(whole.finish(threshold.0))
             }
-        })
+        }))
     }
 
     /// A matrix of `shape` `(out_features, in_features)`, in the format it is stored in, or in the
@@ -132,22 +141,19 @@ impl Loader<'_> {
         turned: bool,
     ) -> Result<Matrix, Failure> {
         let stored = self.reader.weights.tensors.get(name);
-        let stored = stored.map(|entry| entry.format);
-        let (format, bytes) = match &self.plan {
-            Some(plan) if stored.is_some_and(|format| format != plan.format()) => {
-                let (dtype, format) = (plan.dtype, plan.format());
-                let width = format.block_bytes();
-                let mut bytes = vec![0; shape.0 * shape.1 * width];
-                let mut parts: Vec<&mut [u8]> = bytes.chunks_mut(PART * width).collect();
+        let stored = stored.map_or(Format::F32, |entry| entry.format);
+        let form = self
+            .plan
+            .as_ref()
+            .map(|plan| (plan.dtype, plan.form(name, shape.1, stored)));
+        let (format, bytes) = match form {
+            Some((dtype, format)) if format != stored => {
                 let wanted = Wanted {
                     name,
                     shape,
                     turned,
                 };
-                self.each_source(wanted, (dtype, PART), &mut parts, |part, source| {
-                    source.convert(part);
-                })?;
-                (format, bytes)
+                (format, self.packed(wanted, (dtype, format))?)
             }
             _ if turned => self.read_turned(name, shape)?,
             _ => {
@@ -157,6 +163,36 @@ impl Loader<'_> {
         };
         self.kept += bytes.len() as u64;
         Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)
+    }
+
+    /// A matrix of plain floats in another format, which its rows are a whole number of blocks of.
+    fn packed(
+        &mut self,
+        wanted: Wanted,
+        (dtype, format): (DType, Format),
+    ) -> Result<Vec<u8>, Failure> {
+        let values = wanted.shape.0 * wanted.shape.1;
+        let bytes_of = |values: usize| values / format.block_values() * format.block_bytes();
+        let mut bytes = vec![0; bytes_of(values)];
+        let mut parts: Vec<&mut [u8]> = bytes.chunks_mut(bytes_of(PART)).collect();
+        if format.block_values() == 1 {
+            self.each_source(wanted, (dtype, PART), &mut parts, |part, source| {
+                source.convert(part);
+            })?;
+            return Ok(bytes);
+        }
+        let failed = OnceLock::new();
+        self.each_source(wanted, (dtype, PART), &mut parts, |part, source| {
+            let mut values = vec![0.0; source.values()];
+            source.read(0, &mut values);
+            if let Err(error) = blocks::quantize(format, values, part) {
+                let _ = failed.set(error);
+            }
+        })?;
+        match failed.into_inner() {
+            Some(error) => Err(failures::internal(error)),
+            None => Ok(bytes),
+        }
     }
 
     /// Hands the values of a tensor of plain floats to `work`, `size` values with each of `parts`, on

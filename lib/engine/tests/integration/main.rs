@@ -11,6 +11,7 @@ mod damaged;
 mod embedded;
 mod families;
 mod fuzz;
+mod ggml;
 mod hostile;
 mod hub;
 mod jinja;
