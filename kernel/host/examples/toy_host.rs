@@ -166,6 +166,7 @@ impl Toy {
             age_seconds: 0.0,
             idle_seconds: 0.0,
             users: 0,
+            pinned: false,
         });
         Ok(info)
     }

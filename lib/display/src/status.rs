@@ -50,6 +50,9 @@ fn row(resident: &Resident) -> Vec<String> {
         units::bytes(info.bytes),
         units::seconds(resident.age_seconds),
         units::seconds(resident.idle_seconds),
-        resident.users.to_string(),
+        match resident.pinned {
+            true => format!("{}, pinned", resident.users),
+            false => resident.users.to_string(),
+        },
     ]
 }

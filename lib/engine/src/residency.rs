@@ -1,6 +1,8 @@
 //! Which models are in memory. One table owns them, keyed by what determines the weights; two requests
-//! for one model at once end in one load. Whether a load fits is `room`'s question.
+//! for one model at once end in one load. Whether a load fits is `room`'s question, what goes to make
+//! it fit `evict`'s.
 
+mod evict;
 mod room;
 
 use std::{
@@ -68,6 +70,7 @@ struct Usage {
     /// Requests that run or wait.
     users: u32,
     running: bool,
+    pinned: bool,
 }
 
 /// The right to run on a model; one request has it at a time, others wait.
@@ -105,7 +108,13 @@ impl ResidentModel {
                 usage.last_used.elapsed().as_secs_f64()
             },
             users: usage.users,
+            pinned: usage.pinned,
         }
+    }
+
+    /// Keeps it when others need room, or no longer.
+    pub fn set_pinned(&self, pinned: bool) {
+        lock(&self.usage).pinned = pinned;
     }
 }
 
@@ -338,7 +347,7 @@ impl Residency {
         let weights = Weights::open(&files.layout)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref());
-        let promise = self.room.promise(need, || self.residents())?;
+        let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let defaults = Defaults::read(&files.layout, &weights)?;
         let mut tell = |event: Event| {
@@ -391,6 +400,7 @@ impl Residency {
                 last_used: now,
                 users: 0,
                 running: false,
+                pinned: false,
             }),
             turn: Condvar::new(),
             _memory: ReturnMemory,

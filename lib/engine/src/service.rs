@@ -125,6 +125,14 @@ impl Service {
             }
             Request::Status => Response::Status(self.status()),
             Request::Unload(target) => Response::Unloaded(self.residency.unload(&target)?),
+            Request::Pin { model, pinned } => {
+                let (model, was_resident) = self.residency.model(&model, client, sink)?;
+                model.set_pinned(pinned);
+                Response::Model(ModelInfo {
+                    was_resident,
+                    ..model.info.clone()
+                })
+            }
             Request::SaveModel { model, folder } => {
                 Response::Saved(self.save_model(&model, &folder, client, sink)?)
             }

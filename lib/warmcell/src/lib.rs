@@ -20,6 +20,7 @@ mod batch;
 #[doc(hidden)]
 pub mod cell;
 mod chat;
+mod device;
 mod error;
 mod generate;
 mod measure;
@@ -46,10 +47,11 @@ pub use ::display::{
 };
 pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
+pub use device::IntoDevice;
 pub use error::{Error, Result};
 pub use generate::{Generate, Generation, IntoPrompt};
 pub use measure::Timings;
-pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
+pub use model::{AutoModelForCausalLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,

@@ -9,11 +9,14 @@ use std::{
 use wire::{
     FailureKind,
     host::{Request, Response, UnloadTarget},
-    model::{DType, Device, ModelInfo, ModelSource, ModelSpec},
+    model::{
+        DType, Device, GgmlType, ModelInfo, ModelSource, ModelSpec, Quantization,
+        QuantizationMethod,
+    },
 };
 
 use crate::{
-    BitsAndBytesConfig, Error, Generate, IntoPrompt, Result, Tokenizer,
+    BitsAndBytesConfig, Error, Generate, IntoDevice, IntoPrompt, Result, Tokenizer,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -34,7 +37,7 @@ impl AutoModelForCausalLM {
         };
         ModelBuilder {
             spec,
-            device: Ok(()),
+            wrong: None,
             quantization: None,
         }
     }
@@ -70,8 +73,8 @@ pub(crate) fn absolute(folder: &Path) -> Result<String> {
 #[must_use = "nothing is loaded before `load()`"]
 pub struct ModelBuilder {
     spec: ModelSpec,
-    /// What is wrong with the device that was asked for; told at `load()`.
-    device: Result<()>,
+    /// The first argument that cannot be right; told at `load()`.
+    wrong: Option<Error>,
     quantization: Option<BitsAndBytesConfig>,
 }
 
@@ -94,11 +97,13 @@ impl ModelBuilder {
         self
     }
 
-    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or a [`Device`].
+    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or a [`Device`]. A map by modules,
+    /// `[("model.embed_tokens", "cpu"), ("model.layers", "cpu"), …]`, is taken when it names one device:
+    /// a model is not split over several.
     pub fn device_map(mut self, device: impl IntoDevice) -> Self {
         match device.into_device() {
             Ok(device) => self.spec.device = device,
-            Err(error) => self.device = Err(error),
+            Err(error) => drop(self.wrong.get_or_insert(error)),
         }
         self
     }
@@ -115,54 +120,48 @@ impl ModelBuilder {
         self
     }
 
+    /// Weights in blocks of ggml, which GGUF files have too, quantised while they are loaded:
+    /// `"q4_0"`, `"q4_1"`, `"q5_0"`, `"q5_1"`, `"q8_0"`, `"q2_k"` to `"q6_k"`. The token table and the
+    /// head get `q6_k` or `q8_0`; rows that no block fits get the next type that does.
+    pub fn quantize(mut self, kind: &str) -> Self {
+        if let Some(kind) = GgmlType::from_name(kind) {
+            self.spec.quantization = Some(Quantization {
+                method: QuantizationMethod::Ggml(kind),
+                skip_modules: None,
+            });
+            return self;
+        }
+        let error = Error::new(
+            FailureKind::InvalidArgument,
+            format!("there is no block type `{kind}`"),
+        );
+        let names = GgmlType::ALL.map(GgmlType::name).join(", ");
+        let error = error.with_hint(format!("types: {names}; `nf4` is `quantization_config`'s"));
+        self.wrong.get_or_insert(error);
+        self
+    }
+
     /// Loads it, or finds it resident, which takes milliseconds.
     ///
     /// # Errors
     /// The repository is missing, gated or not reached, its model is of an unknown family, the
     /// device is missing, the quantisation contradicts itself, or memory does not suffice.
     pub fn load(mut self) -> Result<Model> {
-        self.device?;
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
         if let Some(config) = self.quantization {
+            if self.spec.quantization.is_some() {
+                return Err(Error::new(
+                    FailureKind::InvalidArgument,
+                    "`quantize` and `quantization_config` are both set",
+                )
+                .with_hint("choose one of them"));
+            }
             config.tell_defaults();
             self.spec.quantization = Some(config.resolve()?);
         }
         Model::load(self.spec)
-    }
-}
-
-/// How a device is named.
-pub trait IntoDevice {
-    /// The device.
-    ///
-    /// # Errors
-    /// There is no device of this name.
-    fn into_device(self) -> Result<Device>;
-}
-
-impl IntoDevice for Device {
-    fn into_device(self) -> Result<Device> {
-        Ok(self)
-    }
-}
-
-impl IntoDevice for &str {
-    fn into_device(self) -> Result<Device> {
-        match self {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda(0)),
-            _ => match self
-                .strip_prefix("cuda:")
-                .and_then(|ordinal| ordinal.parse().ok())
-            {
-                Some(ordinal) => Ok(Device::Cuda(ordinal)),
-                None => Err(Error::new(
-                    FailureKind::InvalidArgument,
-                    format!("there is no device `{self}`"),
-                )
-                .with_hint("use \"auto\", \"cpu\", \"cuda\" or \"cuda:0\"")),
-            },
-        }
     }
 }
 
@@ -224,6 +223,31 @@ impl Model {
         }
     }
 
+    /// Keeps it in memory: no load of another model frees it to make room, whoever asks. `unload`
+    /// still does. Loads it when it is not there.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::load`].
+    pub fn pin(&self) -> Result<()> {
+        self.set_pinned(true)
+    }
+
+    /// Lets others have its room again, should they need it.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::load`].
+    pub fn unpin(&self) -> Result<()> {
+        self.set_pinned(false)
+    }
+
+    fn set_pinned(&self, pinned: bool) -> Result<()> {
+        let model = self.spec.clone();
+        match run(&Request::Pin { model, pinned })? {
+            Response::Model(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Frees its memory for all handles and notebooks. A later use loads it again.
     ///
     /// # Errors
@@ -246,5 +270,26 @@ impl fmt::Display for Model {
             ..
         } = &self.info;
         write!(f, "{name} ({architecture}, {quantization}, {device})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_at_load() {
+        let model = || AutoModelForCausalLM::from_pretrained("a/b");
+        let error =
+            |builder: ModelBuilder| builder.load().expect_err("is wrong").message().to_owned();
+        assert!(error(model().quantize("q4_9")).contains("`q4_9`"));
+        assert!(error(model().device_map("tpu")).contains("`tpu`"));
+        let both = model()
+            .quantize("Q4_K")
+            .quantization_config(BitsAndBytesConfig {
+                load_in_8bit: true,
+                ..Default::default()
+            });
+        assert!(error(both).contains("both set"));
     }
 }

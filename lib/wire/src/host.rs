@@ -90,6 +90,14 @@ pub enum Request {
     Status,
     /// Free a model. Answered by [`Response::Unloaded`].
     Unload(UnloadTarget),
+    /// Keep a model in memory when others need room, or no longer; loads it when it is not resident.
+    /// Answered by [`Response::Model`].
+    Pin {
+        /// The model.
+        model: ModelSpec,
+        /// Keep it.
+        pinned: bool,
+    },
     /// Write a model's weights and configuration as files that it loads from again. Answered by
     /// [`Response::Saved`].
     SaveModel {

@@ -304,4 +304,7 @@ pub struct Resident {
     pub idle_seconds: f64,
     /// Requests that run or wait on it.
     pub users: u32,
+    /// Whether it stays when others need room.
+    #[serde(default)]
+    pub pinned: bool,
 }
