@@ -332,5 +332,8 @@ fn info(name: &str, load_seconds: f64) -> ModelInfo {
         hidden_size: 0,
         load_seconds,
         was_resident: false,
+        dtype: None,
+        license: None,
+        modules: None,
     }
 }

@@ -3,6 +3,7 @@
 //! it fit `evict`'s.
 
 mod evict;
+mod license;
 mod room;
 
 use std::{
@@ -35,6 +36,7 @@ use crate::{
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
 };
+use license::license;
 use room::{Need, Room};
 
 /// How often a waiting request looks at its cancel flag.
@@ -387,6 +389,9 @@ impl Residency {
             hidden_size: sizes.hidden_size as u32,
             load_seconds: started.elapsed().as_secs_f64(),
             was_resident: false,
+            dtype: plan.as_ref().map(|plan| plan.dtype),
+            license: license(&files.layout, &weights),
+            modules: model.modules().cloned(),
         };
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {

@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::module::ModuleInfo;
 use crate::tokenize::Side;
 
 /// Repository whose quantised file ships with the set-up, so that the main job needs no hub.
@@ -241,6 +242,15 @@ pub struct ModelInfo {
     pub load_seconds: f64,
     /// Whether the model had been in memory when it was asked for.
     pub was_resident: bool,
+    /// How weights that are not quantised are stored.
+    #[serde(default)]
+    pub dtype: Option<DType>,
+    /// The licence that its files name.
+    #[serde(default)]
+    pub license: Option<String>,
+    /// Its modules, as transformers prints them.
+    #[serde(default)]
+    pub modules: Option<ModuleInfo>,
 }
 
 /// What is known of a loaded tokenizer.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use wire::model::DType;
 
 use super::{Source, source::round};
-use crate::{kernels::primitives, layers::Weight};
+use crate::{kernels::primitives, layers::Weight, weights::Format};
 
 /// 1/127² as bitsandbytes writes it.
 const SCALE: f32 = 6.200_124e-5;
@@ -252,5 +252,9 @@ impl Weight for EightBit {
 
     fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * 4
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        ("Linear8bitLt", None)
     }
 }

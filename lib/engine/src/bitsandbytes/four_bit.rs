@@ -12,6 +12,7 @@ use super::{
 use crate::{
     kernels::{BLOCK, Book, Bounds, LEAST, Nibbles, multiply, primitives},
     layers::Weight,
+    weights::Format,
 };
 
 /// Scales of a block of the second quantisation.
@@ -251,5 +252,9 @@ impl Weight for FourBit {
 
     fn bytes(&self) -> usize {
         self.nibbles.packed.len() + self.nibbles.absmax.bytes()
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        ("Linear4bit", None)
     }
 }

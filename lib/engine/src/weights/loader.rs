@@ -2,7 +2,7 @@
 //! model does not expect. How bytes come from files is `reader`'s matter, what is done to weights on
 //! the way `convert`'s.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use wire::{Failure, FailureKind, host::Event};
@@ -19,12 +19,31 @@ use crate::{
     layers::{Embedding, LayerNorm, Linear, RmsNorm},
 };
 
+/// A layer that was handed out.
+#[derive(Clone, Debug)]
+pub struct LoadedPart {
+    /// The class that transformers has for it: `Linear`, `Linear4bit`, `Embedding`; `Norm` for norms.
+    pub class: &'static str,
+    /// `(out_features, in_features)`, `(vocabulary, hidden)`, `(size, 1)`.
+    pub shape: (usize, usize),
+    /// Whether a linear layer has a bias.
+    pub bias: bool,
+    /// How plain or packed values are stored; `None` for what bitsandbytes quantised.
+    pub format: Option<Format>,
+    /// Number of parameters, packed ones as what they were packed from.
+    pub parameters: u64,
+    /// Bytes that it takes.
+    pub bytes: u64,
+}
+
 /// Builds layers from the tensors of a [`Weights`].
 pub struct Loader<'a> {
     pub(super) reader: Reader<'a>,
     /// Bytes that the layers take which were handed out.
     pub(super) kept: u64,
     pub(super) plan: Option<Plan>,
+    /// What was handed out, by the names of the files, without `.weight`.
+    parts: BTreeMap<String, LoadedPart>,
 }
 
 impl<'a> Loader<'a> {
@@ -45,6 +64,7 @@ impl<'a> Loader<'a> {
             },
             kept: 0,
             plan: None,
+            parts: BTreeMap::new(),
         }
     }
 
@@ -109,16 +129,55 @@ impl<'a> Loader<'a> {
 
     /// A linear layer from `{name}.weight` and, where the file has one, `{name}.bias`.
     pub fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        let weight = self.weight(name, shape, false)?;
-        let bias = self.bias(name, shape.0)?;
-        Ok(Linear::new(weight, bias))
+        self.any_linear(name, shape, false)
     }
 
     /// The same from a weight that the file holds as `(in_features, out_features)`.
     pub fn turned_linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        let weight = self.weight(name, shape, true)?;
+        self.any_linear(name, shape, true)
+    }
+
+    fn any_linear(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        turned: bool,
+    ) -> Result<Linear, Failure> {
+        let weight = self.weight(name, shape, turned)?;
         let bias = self.bias(name, shape.0)?;
-        Ok(Linear::new(weight, bias))
+        let linear = Linear::new(weight, bias);
+        let (class, format) = linear.class();
+        let has_bias = linear.has_bias();
+        let values = shape.0 * shape.1 + if has_bias { shape.0 } else { 0 };
+        self.note(name, (class, format), shape, (values, linear.bytes()));
+        if let Some(part) = self.parts.get_mut(name) {
+            part.bias = has_bias;
+        }
+        Ok(linear)
+    }
+
+    /// Keeps what is known of a layer that is handed out.
+    fn note(
+        &mut self,
+        name: &str,
+        (class, format): (&'static str, Option<Format>),
+        shape: (usize, usize),
+        (values, bytes): (usize, usize),
+    ) {
+        let part = LoadedPart {
+            class,
+            shape,
+            bias: false,
+            format,
+            parameters: values as u64,
+            bytes: bytes as u64,
+        };
+        self.parts.insert(name.to_owned(), part);
+    }
+
+    /// What was handed out so far, by the names of the files.
+    pub fn take_parts(&mut self) -> BTreeMap<String, LoadedPart> {
+        std::mem::take(&mut self.parts)
     }
 
     /// `count` linear layers that lie in one tensor `{name}.weight` `(count, out_features,
@@ -159,12 +218,15 @@ impl<'a> Loader<'a> {
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.
     pub fn embedding(&mut self, name: &str, shape: (usize, usize)) -> Result<Embedding, Failure> {
         let matrix = self.matrix(&format!("{name}.weight"), shape, false)?;
+        let form = ("Embedding", Some(matrix.format()));
+        self.note(name, form, shape, (shape.0 * shape.1, matrix.bytes()));
         Ok(Embedding::new(matrix))
     }
 
     /// An RMS norm from `{name}.weight`.
     pub fn rms_norm(&mut self, name: &str, size: usize, epsilon: f64) -> Result<RmsNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
+        self.note_norm(name, size, 1);
         Ok(RmsNorm::new(weight, epsilon))
     }
 
@@ -177,6 +239,7 @@ impl<'a> Loader<'a> {
     ) -> Result<RmsNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
         let weight = (weight + 1.0).map_err(failures::internal)?;
+        self.note_norm(name, size, 1);
         Ok(RmsNorm::new(weight, epsilon))
     }
 
@@ -189,7 +252,14 @@ impl<'a> Loader<'a> {
     ) -> Result<LayerNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
         let bias = self.vector(&format!("{name}.bias"), size)?;
+        self.note_norm(name, size, 2);
         Ok(LayerNorm::new(weight, bias, epsilon))
+    }
+
+    /// A norm of so many vectors, which are f32 in memory.
+    fn note_norm(&mut self, name: &str, size: usize, vectors: usize) {
+        let values = size * vectors;
+        self.note(name, ("Norm", None), (size, 1), (values, values * 4));
     }
 
     /// The entry of a tensor of values. Fails on one that is missing or of another shape.

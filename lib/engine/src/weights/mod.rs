@@ -27,7 +27,7 @@ use std::{
 pub use format::Format;
 pub(crate) use format::scale_and_minimum;
 pub use gguf::{Metadata, Value};
-pub use loader::Loader;
+pub use loader::{LoadedPart, Loader};
 use wire::Failure;
 
 use crate::{failures, hub::Layout};

@@ -16,6 +16,7 @@ mod hostile;
 mod hub;
 mod jinja;
 mod memory;
+mod modules;
 mod pickles;
 mod real_tokenizers;
 mod saving;
