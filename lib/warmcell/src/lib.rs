@@ -20,6 +20,7 @@ mod batch;
 #[doc(hidden)]
 pub mod cell;
 mod chat;
+mod compare;
 mod device;
 mod error;
 mod generate;
@@ -42,11 +43,12 @@ mod tool;
 mod vocabulary;
 
 pub use ::display::{
-    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, TemplateComparison,
-    TokenizerComparison, Vega, html,
+    Audio, ComparedAnswer, GenerationComparison, Html, Image, Json, Markdown, MediaError,
+    RichDisplay, Show, TemplateComparison, TokenizerComparison, Vega, html,
 };
 pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
+pub use compare::{compare_generations, compare_generations_with};
 pub use device::IntoDevice;
 pub use error::{Error, Result};
 pub use generate::{Generate, Generation, IntoPrompt};

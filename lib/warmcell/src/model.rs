@@ -182,6 +182,11 @@ impl Model {
         }
     }
 
+    /// The same model, in memory again if it had gone.
+    pub(crate) fn reload(&self) -> Result<Self> {
+        Self::load(self.spec.clone())
+    }
+
     /// Continues a prompt: `&messages!`, text, [`crate::Tokens`] or a [`crate::Chat`]. Set how, then
     /// `run()`.
     pub fn generate(&self, prompt: impl IntoPrompt) -> Generate {

@@ -10,7 +10,7 @@ pub struct ModuleInfo {
     /// Its name in the module around it: `q_proj`; `0-15` for several that are alike.
     pub name: String,
     /// Its class, with its sizes where it has no modules of its own.
-    pub kind: String,
+    pub class: String,
     /// How many are alike.
     pub count: u32,
     /// Parameters of one, those of its modules included.
@@ -35,7 +35,7 @@ impl ModuleInfo {
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, indent: usize) -> fmt::Result {
-        write!(f, "{:indent$}{}{}", "", self.label(), self.kind)?;
+        write!(f, "{:indent$}{}{}", "", self.label(), self.class)?;
         if self.parts.is_empty() {
             return Ok(());
         }

@@ -7,7 +7,10 @@ mod rules;
 
 use std::{fs, path::Path};
 
-use display::{LoadProgress, Loaded, RichDisplay, TemplateComparison, TokenizerComparison};
+use display::{
+    GenerationComparison, LoadProgress, Loaded, RichDisplay, TemplateComparison,
+    TokenizerComparison,
+};
 use serde_json::Value;
 use wire::{
     Failure,
@@ -54,6 +57,7 @@ fn render(name: &str, value: Value) -> Bundle {
         }
         .bundle(),
         Some("tokenizers") => parse::<TokenizerComparison>(value).bundle(),
+        Some("answers") => parse::<GenerationComparison>(value).bundle(),
         Some("templates") => parse::<TemplateComparison>(value).bundle(),
         Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
         Some("generation") => parse::<Generated>(value).bundle(),

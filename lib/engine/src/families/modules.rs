@@ -264,7 +264,7 @@ impl Tree<'_> {
         }
         Some(ModuleInfo {
             name: name.to_owned(),
-            kind,
+            class: kind,
             count: 1,
             parameters: part.parameters,
             bytes: part.bytes,
@@ -346,7 +346,7 @@ fn float(value: f64) -> String {
 fn plain(name: &str, kind: String) -> ModuleInfo {
     ModuleInfo {
         name: name.to_owned(),
-        kind,
+        class: kind,
         count: 1,
         ..ModuleInfo::default()
     }
@@ -368,7 +368,7 @@ fn group(
     let (parameters, bytes) = (total(|part| part.parameters), total(|part| part.bytes));
     (parameters > 0).then_some(ModuleInfo {
         name: name.to_owned(),
-        kind,
+        class: kind,
         count: 1,
         parameters,
         bytes,
@@ -381,7 +381,7 @@ fn list(name: &str, parts: Vec<ModuleInfo>) -> ModuleInfo {
     let mut shown: Vec<(usize, ModuleInfo)> = Vec::new();
     for (index, part) in parts.into_iter().enumerate() {
         match shown.last_mut() {
-            Some((first, last)) if (&last.kind, &last.parts) == (&part.kind, &part.parts) => {
+            Some((first, last)) if (&last.class, &last.parts) == (&part.class, &part.parts) => {
                 last.count += 1;
                 last.name = format!("{first}-{index}");
             }
