@@ -68,7 +68,7 @@ fn facts(info: &ModelInfo) -> Vec<(&'static str, String)> {
         ("vocabulary", format!("{} tokens", info.vocab_size)),
     ];
     if let Some(license) = &info.license {
-        facts.push(("licence", license.clone()));
+        facts.push(("licence", license.to_string()));
     }
     facts.push(("files", files(&info.files)));
     facts.push(("loaded", loaded(info)));

@@ -50,9 +50,10 @@ fn row(resident: &Resident) -> Vec<String> {
         units::bytes(info.bytes),
         units::seconds(resident.age_seconds),
         units::seconds(resident.idle_seconds),
-        match resident.pinned {
-            true => format!("{}, pinned", resident.users),
-            false => resident.users.to_string(),
+        if resident.pinned {
+            format!("{}, pinned", resident.users)
+        } else {
+            resident.users.to_string()
         },
     ]
 }

@@ -390,8 +390,8 @@ impl Residency {
             load_seconds: started.elapsed().as_secs_f64(),
             was_resident: false,
             dtype: plan.as_ref().map(|plan| plan.dtype),
-            license: license(&files.layout, &weights),
-            modules: model.modules().cloned(),
+            license: license(&files.layout, &weights).map(Into::into),
+            modules: model.modules().cloned().map(Box::new),
         };
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {

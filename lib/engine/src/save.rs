@@ -49,15 +49,12 @@ pub fn save(
     let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
     let staging = Staging::beside(folder)?;
     let mut tell = |event| sink(as_save(event));
-    match plan.filter(|plan| !plan.stored) {
-        Some(plan) => {
-            let mut loader = Loader::new(&weights, &files.name, cancel, &mut tell);
-            bitsandbytes::save(&weights, &plan, &mut loader, &staging.folder)?;
-        }
-        None => {
-            copy_weights(&weights, origin, &staging, (cancel, &files.name, &mut tell))?;
-            staging.copy(origin, Path::new(CONFIG))?;
-        }
+    if let Some(plan) = plan.filter(|plan| !plan.stored) {
+        let mut loader = Loader::new(&weights, &files.name, cancel, &mut tell);
+        bitsandbytes::save(&weights, &plan, &mut loader, &staging.folder)?;
+    } else {
+        copy_weights(&weights, origin, &staging, (cancel, &files.name, &mut tell))?;
+        staging.copy(origin, Path::new(CONFIG))?;
     }
     if origin.join(GENERATION_CONFIG).is_file() {
         staging.copy(origin, Path::new(GENERATION_CONFIG))?;

@@ -247,10 +247,10 @@ pub struct ModelInfo {
     pub dtype: Option<DType>,
     /// The licence that its files name.
     #[serde(default)]
-    pub license: Option<String>,
+    pub license: Option<Box<str>>,
     /// Its modules, as transformers prints them.
     #[serde(default)]
-    pub modules: Option<ModuleInfo>,
+    pub modules: Option<Box<ModuleInfo>>,
 }
 
 /// What is known of a loaded tokenizer.

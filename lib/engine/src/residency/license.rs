@@ -28,10 +28,8 @@ pub fn license(layout: &Layout, weights: &Weights) -> Option<String> {
 fn in_head(text: &str) -> Option<String> {
     let (head, _) = text.strip_prefix("---")?.split_once("\n---")?;
     let value = |key: &str| {
-        let lines = head.lines();
-        let value = lines
-            .filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-            .next()?;
+        let mut lines = head.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
         let value = value.trim().trim_matches(['\'', '"']);
         (!value.is_empty()).then(|| value.to_owned())
     };

@@ -209,35 +209,25 @@ impl Loader<'_> {
             shape,
             turned,
         } = wanted;
+        let of = |format, part: &mut T, bytes: &[u8]| {
+            let source = Source {
+                format,
+                bytes,
+                dtype,
+            };
+            work(part, source);
+        };
         if turned {
             let (format, bytes) = self.read_turned(name, shape)?;
             self.check_plain(name, format)?;
-            let work = |part: &mut T, bytes: &[u8]| {
-                work(
-                    part,
-                    Source {
-                        format,
-                        bytes,
-                        dtype,
-                    },
-                )
-            };
+            let work = |part: &mut T, bytes: &[u8]| of(format, part, bytes);
             each_part(&bytes, size * format.block_bytes(), parts, work);
             return Ok(());
         }
         let entry = self.entry(name, &[shape.0, shape.1])?;
         let format = entry.format;
         self.check_plain(name, format)?;
-        let work = |part: &mut T, bytes: &[u8]| {
-            work(
-                part,
-                Source {
-                    format,
-                    bytes,
-                    dtype,
-                },
-            )
-        };
+        let work = |part: &mut T, bytes: &[u8]| of(format, part, bytes);
         let size = size * format.block_bytes();
         self.reader.read_parts(entry, size, parts, work)
     }
