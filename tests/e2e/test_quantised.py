@@ -88,3 +88,44 @@ def test_what_contradicts_itself_is_refused(kernel, folder):
         "BitsAndBytesConfig { load_in_4bit: true, load_in_8bit: true, ..Default::default() }).load()?;"
     )
     assert outcome.status == "error" and "both set" in outcome.traceback
+
+
+def load(path, options=""):
+    return f"AutoModelForCausalLM::from_pretrained({quoted(path)}){options}.load()?"
+
+
+EIGHT_BITS = '.quantize("q8_0")'
+
+
+def test_blocks_of_ggml_and_a_device_map(kernel, folder):
+    options = EIGHT_BITS + '.device_map([("", "cpu")])'
+    outcome = kernel.run(f"let blocks = {load(folder, options)}; blocks").expect_ok()
+    shown = outcome.of("execute_result")[0]["data"]
+    assert "(q_proj): Linear(in_features=32, out_features=48, bias=False, Q8_0)" in shown["text/plain"]
+    assert "<details" in shown["text/html"] and "LlamaDecoderLayer" in shown["text/html"]
+    refused = kernel.run(load(folder, '.device_map("cuda:0")') + ";")
+    assert refused.status == "error" and "`cuda:0`" in refused.traceback
+    split = kernel.run(load(folder, '.device_map([("model.embed_tokens", "cpu"), ("lm_head", "cuda:0")])') + ";")
+    assert split.status == "error" and "not split" in split.traceback
+
+
+def test_a_model_shows_as_transformers_prints_it(kernel, folder):
+    trees = json.loads((ROOT / "lib/engine/tests/fixtures/module_trees.json").read_text())["trees"]
+    model = load(folder, f".quantization_config({CONFIG})")
+    outcome = kernel.run(f"let nf4 = {model}; nf4").expect_ok()
+    assert trees["llama_long_prompt/nf4"] in outcome.result
+
+
+def test_a_pinned_model_is_marked(kernel, folder):
+    kernel.run(f"let pinned = {load(folder)}; pinned.pin()?;").expect_ok()
+    assert "pinned" in kernel.run("models()?").expect_ok().result
+    kernel.run("pinned.unpin()?;").expect_ok()
+    assert "pinned" not in kernel.run("models()?").expect_ok().result
+
+
+def test_two_models_answer_side_by_side(kernel, folder):
+    kernel.run(f"let plain = {load(folder)}; let eight = {load(folder, EIGHT_BITS)};").expect_ok()
+    outcome = kernel.run('compare_generations(&[&plain, &eight], "01 02 03")?').expect_ok()
+    shown = outcome.of("execute_result")[0]["data"]
+    assert shown["text/plain"].count("── ") == 2 and "Q8_0" in shown["text/plain"]
+    assert "tokens/s" in shown["text/html"]
