@@ -3,13 +3,13 @@
 //! it fit `evict`'s.
 
 mod evict;
+mod key;
 mod license;
 mod room;
 
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,17 +18,13 @@ use wire::{
     Failure, FailureKind,
     host::{Event, Progress, Stage, UnloadTarget},
     hub::HubVariables,
-    model::{
-        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelInfo, ModelSource,
-        ModelSpec, Resident,
-    },
+    model::{ModelInfo, ModelSource, ModelSpec, Resident},
     tokenize::TokenizerSpec,
 };
 
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    failures,
     families::{self, CausalLm},
     generate::{Defaults, Generator},
     hub::{self, HubConfig, Wanted},
@@ -36,6 +32,7 @@ use crate::{
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
 };
+use key::{key, source_key};
 use license::license;
 use room::{Need, Room};
 
@@ -455,59 +452,6 @@ fn follow(
             return outcome;
         }
     }
-}
-
-/// The table's key: one for all spellings of the same weights. Fails on a device or a type that the
-/// engine does not have.
-fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
-    if let Device::Cuda(number) = spec.device {
-        return Err(Failure::new(
-            FailureKind::Device,
-            format!("cannot use `cuda:{number}`: this build runs on the processor only"),
-        )
-        .hint("use the device `cpu` or `auto`"));
-    }
-    // Beside quantised weights a type says how the others are stored; activations stay f32.
-    let dtype = spec
-        .quantization
-        .as_ref()
-        .map(|_| spec.dtype.unwrap_or(DType::F16));
-    if let (None, Some(wanted @ (DType::F16 | DType::BF16))) = (dtype, spec.dtype) {
-        return Err(failures::unsupported(format!(
-            "activations of type {wanted:?} are not supported on the processor"
-        ))
-        .hint("leave `dtype` out: activations are f32, weights stay as they are stored"));
-    }
-    Ok(ModelSpec {
-        source: source_key(&spec.source),
-        dtype: dtype.or(Some(DType::F32)),
-        device: Device::Cpu,
-        quantization: spec.quantization.clone(),
-    })
-}
-
-fn source_key(source: &ModelSource) -> ModelSource {
-    let mut key = ModelSource {
-        local_files_only: false,
-        ..source.clone()
-    };
-    if Path::new(&source.repo).is_absolute()
-        && let Ok(path) = Path::new(&source.repo).canonicalize()
-    {
-        key.repo = path.display().to_string();
-        key.revision = None;
-        return key;
-    }
-    key.revision.get_or_insert_with(|| "main".to_owned());
-    if key.repo == EMBEDDED_REPO {
-        // The embedded file is a copy of this revision, and stands for `main` too.
-        if key.revision.as_deref() == Some(EMBEDDED_REVISION) {
-            key.revision = Some("main".to_owned());
-        }
-        key.gguf_file
-            .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
-    }
-    key
 }
 
 /// Locks; a panic elsewhere leaves these tables in a state that is still right, since each change to
