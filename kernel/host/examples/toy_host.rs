@@ -170,6 +170,7 @@ impl Toy {
             idle_seconds: 0.0,
             users: 0,
             cache_bytes: 0,
+            pinned: false,
         });
         Ok(info)
     }
@@ -336,5 +337,8 @@ fn info(name: &str, load_seconds: f64) -> ModelInfo {
         hidden_size: 0,
         load_seconds,
         was_resident: false,
+        dtype: None,
+        license: None,
+        modules: None,
     }
 }

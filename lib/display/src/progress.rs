@@ -28,6 +28,7 @@ impl LoadProgress {
             Stage::Download => "Downloading",
             Stage::Verify => "Checking",
             Stage::Load => "Loading",
+            Stage::Save => "Saving",
         };
         let done = units::bytes(news.done);
         let amount = match news.total {

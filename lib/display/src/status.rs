@@ -51,6 +51,10 @@ fn row(resident: &Resident) -> Vec<String> {
         units::bytes(resident.cache_bytes),
         units::seconds(resident.age_seconds),
         units::seconds(resident.idle_seconds),
-        resident.users.to_string(),
+        if resident.pinned {
+            format!("{}, pinned", resident.users)
+        } else {
+            resident.users.to_string()
+        },
     ]
 }

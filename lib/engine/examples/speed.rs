@@ -1,4 +1,5 @@
-//! How fast a model runs here (by name, and `nf4` to quantise it): load, prefill and decode, and the most memory the process took. For
+//! How fast a model runs here (by name, `nf4` to quantise it, and `load` to do no more): load, prefill and
+//! decode, and the most memory the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
@@ -7,7 +8,7 @@ use engine::{Cancel, Service};
 use wire::{
     Failure,
     generate::{GenerationConfig, Prompt},
-    host::{Event, Request, Response},
+    host::{Event, Request, Response, UnloadTarget},
     hub::HubVariables,
     model::{
         DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec, Quantization,
@@ -33,6 +34,7 @@ fn main() -> Result<(), Failure> {
         }),
     };
     let service = Service::new();
+    print_memory();
     if let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? {
         println!(
             "load     {:.3} s, {:.1} MB of weights, footprint {} bytes",
@@ -41,7 +43,9 @@ fn main() -> Result<(), Failure> {
             info.memory_footprint
         );
     }
-    for length in [512_usize, 64] {
+    let loads_only = std::env::args().nth(3).is_some();
+    let lengths: &[usize] = if loads_only { &[] } else { &[512, 64] };
+    for &length in lengths {
         let prompt = Prompt::Ids {
             ids: (0..length as u32).map(|i| 1000 + i * 7).collect(),
             fingerprint: None,
@@ -69,6 +73,14 @@ fn main() -> Result<(), Failure> {
         }
     }
     two_turns(&service, &model)?;
+    print_memory();
+    ask(&service, Request::Unload(UnloadTarget::All))?;
+    println!("after it was freed:");
+    print_memory();
+    Ok(())
+}
+
+fn print_memory() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for line in status
         .lines()
@@ -76,7 +88,6 @@ fn main() -> Result<(), Failure> {
     {
         println!("{line}");
     }
-    Ok(())
 }
 
 /// A chat of a thousand tokens, and its next turn: what was read stays with the model.

@@ -15,6 +15,18 @@ pub fn io(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(kind, format!("cannot read `{}`: {error}", path.display()))
 }
 
+/// A file or folder that could not be written.
+pub fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(
+        FailureKind::Io,
+        format!("cannot write `{}`: {error}", path.display()),
+    );
+    failure.hint(match error.kind() {
+        std::io::ErrorKind::StorageFull => "make room on the disk, or choose another folder",
+        _ => "choose a folder that you may write to",
+    })
+}
+
 /// A file that is not what it says.
 pub fn corrupt(path: &Path, what: impl std::fmt::Display) -> Failure {
     Failure::new(

@@ -12,9 +12,11 @@ mod kernels;
 pub mod layers;
 mod memory;
 mod residency;
+mod save;
 mod service;
 pub mod template;
 pub mod tokenizer;
+mod unsafe_memory;
 pub mod weights;
 
 pub use cancel::Cancel;

@@ -1,12 +1,15 @@
 //! Which models are in memory. One table owns them, keyed by what determines the weights; two requests
-//! for one model at once end in one load. Whether a load fits is `room`'s question.
+//! for one model at once end in one load. Whether a load fits is `room`'s question, what goes to make
+//! it fit `evict`'s.
 
+mod evict;
+mod key;
+mod license;
 mod room;
 
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,23 +19,22 @@ use wire::{
     generate::GenerationConfig,
     host::{Event, Progress, Stage, UnloadTarget},
     hub::HubVariables,
-    model::{
-        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelInfo, ModelSource,
-        ModelSpec, Resident,
-    },
+    model::{ModelInfo, ModelSource, ModelSpec, Resident},
     tokenize::TokenizerSpec,
 };
 
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    failures,
     families::{self, CausalLm},
     generate::{self, Generator, PrefixCaches},
     hub::{self, HubConfig, Wanted},
     tokenizer::{Shelf, Tokenizer},
+    unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
 };
+use key::{key, source_key};
+use license::license;
 use room::{Need, Room};
 
 /// How often a waiting request looks at its cancel flag.
@@ -60,6 +62,8 @@ pub struct ResidentModel {
     loaded: Instant,
     usage: Mutex<Usage>,
     turn: Condvar,
+    /// Stays last: it runs when the others are gone.
+    _memory: ReturnMemory,
 }
 
 struct Usage {
@@ -67,6 +71,7 @@ struct Usage {
     /// Requests that run or wait.
     users: u32,
     running: bool,
+    pinned: bool,
 }
 
 /// The right to run on a model; one request has it at a time, others wait.
@@ -105,7 +110,13 @@ impl ResidentModel {
             },
             users: usage.users,
             cache_bytes: self.prefixes.bytes() as u64,
+            pinned: usage.pinned,
         }
+    }
+
+    /// Keeps it when others need room, or no longer.
+    pub fn set_pinned(&self, pinned: bool) {
+        lock(&self.usage).pinned = pinned;
     }
 }
 
@@ -258,6 +269,7 @@ impl Residency {
             !wanted
         });
         self.release_tokenizers(target, wanted_key.as_ref());
+        return_memory();
         Ok(removed)
     }
 
@@ -338,12 +350,7 @@ impl Residency {
         let weights = Weights::open(&files.layout)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref());
-        let promise = self.room.promise(need.clone(), || self.residents());
-        let promise = promise.or_else(|_| {
-            // What is kept for a next turn goes before a load is refused.
-            self.ready().iter().for_each(|model| model.prefixes.clear());
-            self.room.promise(need, || self.residents())
-        })?;
+        let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let defaults = generate::read_defaults(&files.layout, &weights)?;
         let mut tell = |event: Event| {
@@ -383,6 +390,9 @@ impl Residency {
             hidden_size: sizes.hidden_size as u32,
             load_seconds: started.elapsed().as_secs_f64(),
             was_resident: false,
+            dtype: plan.as_ref().map(|plan| plan.dtype),
+            license: license(&files.layout, &weights).map(Into::into),
+            modules: model.modules().cloned().map(Box::new),
         };
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {
@@ -397,8 +407,10 @@ impl Residency {
                 last_used: now,
                 users: 0,
                 running: false,
+                pinned: false,
             }),
             turn: Condvar::new(),
+            _memory: ReturnMemory,
         }))
     }
 
@@ -445,59 +457,6 @@ fn follow(
             return outcome;
         }
     }
-}
-
-/// The table's key: one for all spellings of the same weights. Fails on a device or a type that the
-/// engine does not have.
-fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
-    if let Device::Cuda(number) = spec.device {
-        return Err(Failure::new(
-            FailureKind::Device,
-            format!("cannot use `cuda:{number}`: this build runs on the processor only"),
-        )
-        .hint("use the device `cpu` or `auto`"));
-    }
-    // Beside quantised weights a type says how the others are stored; activations stay f32.
-    let dtype = spec
-        .quantization
-        .as_ref()
-        .map(|_| spec.dtype.unwrap_or(DType::F16));
-    if let (None, Some(wanted @ (DType::F16 | DType::BF16))) = (dtype, spec.dtype) {
-        return Err(failures::unsupported(format!(
-            "activations of type {wanted:?} are not supported on the processor"
-        ))
-        .hint("leave `dtype` out: activations are f32, weights stay as they are stored"));
-    }
-    Ok(ModelSpec {
-        source: source_key(&spec.source),
-        dtype: dtype.or(Some(DType::F32)),
-        device: Device::Cpu,
-        quantization: spec.quantization.clone(),
-    })
-}
-
-fn source_key(source: &ModelSource) -> ModelSource {
-    let mut key = ModelSource {
-        local_files_only: false,
-        ..source.clone()
-    };
-    if Path::new(&source.repo).is_absolute()
-        && let Ok(path) = Path::new(&source.repo).canonicalize()
-    {
-        key.repo = path.display().to_string();
-        key.revision = None;
-        return key;
-    }
-    key.revision.get_or_insert_with(|| "main".to_owned());
-    if key.repo == EMBEDDED_REPO {
-        // The embedded file is a copy of this revision, and stands for `main` too.
-        if key.revision.as_deref() == Some(EMBEDDED_REVISION) {
-            key.revision = Some("main".to_owned());
-        }
-        key.gguf_file
-            .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
-    }
-    key
 }
 
 /// Locks; a panic elsewhere leaves these tables in a state that is still right, since each change to

@@ -3,19 +3,23 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::Instant,
 };
 
 use wire::{
     Failure, FailureKind,
-    host::{Event, HostStatus, Request, Response},
+    host::{Event, HostStatus, Request, Response, UnloadTarget},
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident},
 };
 
 use crate::{
-    Cancel, generate, memory,
+    Cancel, generate,
+    hub::{self, HubConfig, Wanted},
+    memory,
     residency::{Client, Residency, ResidentModel, Turn},
+    save,
 };
 
 /// The engine behind one door.
@@ -142,6 +146,17 @@ impl Service {
             }
             Request::Status => Response::Status(self.status()),
             Request::Unload(target) => Response::Unloaded(self.residency.unload(&target)?),
+            Request::Pin { model, pinned } => {
+                let (model, was_resident) = self.residency.model(&model, client, sink)?;
+                model.set_pinned(pinned);
+                Response::Model(ModelInfo {
+                    was_resident,
+                    ..model.info.clone()
+                })
+            }
+            Request::SaveModel { model, folder } => {
+                Response::Saved(self.save_model(&model, &folder, client, sink)?)
+            }
             Request::Shutdown => Response::Stopping,
         })
     }
@@ -157,6 +172,24 @@ impl Service {
             was_resident,
             ..model.info.clone()
         })
+    }
+
+    fn save_model(
+        &self,
+        spec: &ModelSpec,
+        folder: &str,
+        client: &Client<'_>,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Vec<String>, Failure> {
+        let config = HubConfig::new(client.hub);
+        let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
+        let written = save::save(&files, spec, Path::new(folder), (client.cancel, sink))?;
+        // What was loaded from there before is not what is there now.
+        if let Ok(path) = Path::new(folder).canonicalize() {
+            let target = UnloadTarget::Name(path.display().to_string());
+            self.residency.unload(&target)?;
+        }
+        Ok(written)
     }
 
     /// What the engine knows of the process; a host adds its clients and its time-out.

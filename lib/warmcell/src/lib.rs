@@ -20,6 +20,8 @@ mod batch;
 #[doc(hidden)]
 pub mod cell;
 mod chat;
+mod compare;
+mod device;
 mod error;
 mod forward;
 mod generate;
@@ -45,17 +47,19 @@ mod tool;
 mod vocabulary;
 
 pub use ::display::{
-    Audio, Html, Image, Json, Markdown, MediaError, RichDisplay, Show, TemplateComparison,
-    TokenizerComparison, Vega, html,
+    Audio, ComparedAnswer, GenerationComparison, Html, Image, Json, Markdown, MediaError,
+    RichDisplay, Show, TemplateComparison, TokenizerComparison, Vega, html,
 };
 pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
+pub use compare::{compare_generations, compare_generations_with};
+pub use device::IntoDevice;
 pub use error::{Error, Result};
 pub use forward::Forward;
 pub use generate::Generate;
 pub use generation::Generation;
 pub use measure::Timings;
-pub use model::{AutoModelForCausalLM, IntoDevice, Model, ModelBuilder};
+pub use model::{AutoModelForCausalLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
@@ -77,7 +81,7 @@ pub use wire::{
         StreamedToken,
     },
     mime::Bundle,
-    model::{DType, Device},
+    model::{DType, Device, FourBitType},
     text::{ChatMessage, TemplateOptions},
     tokenize::{
         DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,

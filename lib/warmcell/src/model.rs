@@ -1,16 +1,22 @@
 //! `AutoModelForCausalLM`, and the handle to a model that it gives. A handle holds no weights: it
 //! says which model it stands for, so that it outlives the process that holds them.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use wire::{
     FailureKind,
     host::{Request, Response, UnloadTarget},
-    model::{DType, Device, ModelInfo, ModelSource, ModelSpec},
+    model::{
+        DType, Device, GgmlType, ModelInfo, ModelSource, ModelSpec, Quantization,
+        QuantizationMethod,
+    },
 };
 
 use crate::{
-    BitsAndBytesConfig, Error, Generate, IntoPrompt, Result, Tokenizer,
+    BitsAndBytesConfig, Error, Generate, IntoDevice, IntoPrompt, Result, Tokenizer,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -31,7 +37,7 @@ impl AutoModelForCausalLM {
         };
         ModelBuilder {
             spec,
-            device: Ok(()),
+            wrong: None,
             quantization: None,
         }
     }
@@ -53,13 +59,22 @@ pub(crate) fn source(name: impl Into<String>) -> ModelSource {
     }
 }
 
+/// A folder to write to, as a path that holds in the model host's folder too.
+pub(crate) fn absolute(folder: &Path) -> Result<String> {
+    let absolute = std::path::absolute(folder).map_err(|error| {
+        let message = format!("cannot write to `{}`: {error}", folder.display());
+        Error::new(FailureKind::Io, message)
+    })?;
+    Ok(absolute.display().to_string())
+}
+
 /// Which model to load, and how.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is loaded before `load()`"]
 pub struct ModelBuilder {
     spec: ModelSpec,
-    /// What is wrong with the device that was asked for; told at `load()`.
-    device: Result<()>,
+    /// The first argument that cannot be right; told at `load()`.
+    wrong: Option<Error>,
     quantization: Option<BitsAndBytesConfig>,
 }
 
@@ -82,11 +97,13 @@ impl ModelBuilder {
         self
     }
 
-    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or a [`Device`].
+    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or a [`Device`]. A map by modules,
+    /// `[("model.embed_tokens", "cpu"), ("model.layers", "cpu"), …]`, is taken when it names one device:
+    /// a model is not split over several.
     pub fn device_map(mut self, device: impl IntoDevice) -> Self {
         match device.into_device() {
             Ok(device) => self.spec.device = device,
-            Err(error) => self.device = Err(error),
+            Err(error) => drop(self.wrong.get_or_insert(error)),
         }
         self
     }
@@ -103,54 +120,48 @@ impl ModelBuilder {
         self
     }
 
+    /// Weights in blocks of ggml, which GGUF files have too, quantised while they are loaded:
+    /// `"q4_0"`, `"q4_1"`, `"q5_0"`, `"q5_1"`, `"q8_0"`, `"q2_k"` to `"q6_k"`. The token table and the
+    /// head get `q6_k` or `q8_0`; rows that no block fits get the next type that does.
+    pub fn quantize(mut self, kind: &str) -> Self {
+        if let Some(kind) = GgmlType::from_name(kind) {
+            self.spec.quantization = Some(Quantization {
+                method: QuantizationMethod::Ggml(kind),
+                skip_modules: None,
+            });
+            return self;
+        }
+        let error = Error::new(
+            FailureKind::InvalidArgument,
+            format!("there is no block type `{kind}`"),
+        );
+        let names = GgmlType::ALL.map(GgmlType::name).join(", ");
+        let error = error.with_hint(format!("types: {names}; `nf4` is `quantization_config`'s"));
+        self.wrong.get_or_insert(error);
+        self
+    }
+
     /// Loads it, or finds it resident, which takes milliseconds.
     ///
     /// # Errors
     /// The repository is missing, gated or not reached, its model is of an unknown family, the
     /// device is missing, the quantisation contradicts itself, or memory does not suffice.
     pub fn load(mut self) -> Result<Model> {
-        self.device?;
-        self.spec.quantization = self
-            .quantization
-            .map(BitsAndBytesConfig::resolve)
-            .transpose()?;
-        Model::load(self.spec)
-    }
-}
-
-/// How a device is named.
-pub trait IntoDevice {
-    /// The device.
-    ///
-    /// # Errors
-    /// There is no device of this name.
-    fn into_device(self) -> Result<Device>;
-}
-
-impl IntoDevice for Device {
-    fn into_device(self) -> Result<Device> {
-        Ok(self)
-    }
-}
-
-impl IntoDevice for &str {
-    fn into_device(self) -> Result<Device> {
-        match self {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda(0)),
-            _ => match self
-                .strip_prefix("cuda:")
-                .and_then(|ordinal| ordinal.parse().ok())
-            {
-                Some(ordinal) => Ok(Device::Cuda(ordinal)),
-                None => Err(Error::new(
-                    FailureKind::InvalidArgument,
-                    format!("there is no device `{self}`"),
-                )
-                .with_hint("use \"auto\", \"cpu\", \"cuda\" or \"cuda:0\"")),
-            },
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
         }
+        if let Some(config) = self.quantization {
+            if self.spec.quantization.is_some() {
+                return Err(Error::new(
+                    FailureKind::InvalidArgument,
+                    "`quantize` and `quantization_config` are both set",
+                )
+                .with_hint("choose one of them"));
+            }
+            config.tell_defaults();
+            self.spec.quantization = Some(config.resolve()?);
+        }
+        Model::load(self.spec)
     }
 }
 
@@ -169,6 +180,11 @@ impl Model {
             Response::Model(info) => Ok(Self { spec, info }),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// The same model, in memory again if it had gone.
+    pub(crate) fn reload(&self) -> Result<Self> {
+        Self::load(self.spec.clone())
     }
 
     /// Continues a prompt: `&messages!`, text, [`crate::Tokens`] or a [`crate::Chat`]; or several at once,
@@ -200,6 +216,47 @@ impl Model {
         self.info.memory_footprint
     }
 
+    /// Writes its configuration and weights into a folder, quantised as it is, from which
+    /// `from_pretrained` here and in transformers loads it; gives the paths. What is in the folder
+    /// already is replaced once all is written. The tokenizer has a `save_pretrained` of its own.
+    ///
+    /// # Errors
+    /// The folder cannot be written to or is the model's own, the files it was loaded from are gone,
+    /// or they are a GGUF file.
+    pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<Vec<String>> {
+        let folder = absolute(folder.as_ref())?;
+        let model = self.spec.clone();
+        match run(&Request::SaveModel { model, folder })? {
+            Response::Saved(paths) => Ok(paths),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Keeps it in memory: no load of another model frees it to make room, whoever asks. `unload`
+    /// still does. Loads it when it is not there.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::load`].
+    pub fn pin(&self) -> Result<()> {
+        self.set_pinned(true)
+    }
+
+    /// Lets others have its room again, should they need it.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::load`].
+    pub fn unpin(&self) -> Result<()> {
+        self.set_pinned(false)
+    }
+
+    fn set_pinned(&self, pinned: bool) -> Result<()> {
+        let model = self.spec.clone();
+        match run(&Request::Pin { model, pinned })? {
+            Response::Model(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Frees its memory for all handles and notebooks. A later use loads it again.
     ///
     /// # Errors
@@ -222,5 +279,26 @@ impl fmt::Display for Model {
             ..
         } = &self.info;
         write!(f, "{name} ({architecture}, {quantization}, {device})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_at_load() {
+        let model = || AutoModelForCausalLM::from_pretrained("a/b");
+        let error =
+            |builder: ModelBuilder| builder.load().expect_err("is wrong").message().to_owned();
+        assert!(error(model().quantize("q4_9")).contains("`q4_9`"));
+        assert!(error(model().device_map("tpu")).contains("`tpu`"));
+        let both = model()
+            .quantize("Q4_K")
+            .quantization_config(BitsAndBytesConfig {
+                load_in_8bit: true,
+                ..Default::default()
+            });
+        assert!(error(both).contains("both set"));
     }
 }

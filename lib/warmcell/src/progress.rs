@@ -44,7 +44,8 @@ impl Watch {
         let name = match request {
             Request::LoadModel(spec)
             | Request::Generate { model: spec, .. }
-            | Request::Forward { model: spec, .. } => Some(&spec.source.repo),
+            | Request::Forward { model: spec, .. }
+            | Request::SaveModel { model: spec, .. } => Some(&spec.source.repo),
             Request::LoadTokenizer(source) => Some(&source.repo),
             _ => None,
         };
@@ -54,7 +55,8 @@ impl Watch {
             stage_started: now,
             stage_from: 0,
             news: None,
-            next_frame: matches!(request, Request::LoadModel(_)).then(|| now + PATIENCE),
+            next_frame: matches!(request, Request::LoadModel(_) | Request::SaveModel { .. })
+                .then(|| now + PATIENCE),
             is_stale: true,
             is_generation: matches!(request, Request::Generate { .. }),
             output: None,

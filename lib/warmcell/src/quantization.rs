@@ -1,5 +1,10 @@
 //! `BitsAndBytesConfig`: how the weights of a model are quantised while it is loaded.
 
+use std::{
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
 use wire::{
     FailureKind,
     model::{DType, FourBitType, Quantization, QuantizationMethod, Threshold},
@@ -10,27 +15,35 @@ use crate::{Error, Result};
 /// Quantisation on load as bitsandbytes does it, under transformers' names and with its defaults.
 ///
 /// ```
-/// use warmcell::{BitsAndBytesConfig, DType};
+/// use warmcell::{BitsAndBytesConfig, DType, FourBitType};
 ///
-/// let config = BitsAndBytesConfig::new()
-///     .load_in_4bit(true)
-///     .bnb_4bit_quant_type("nf4")
-///     .bnb_4bit_use_double_quant(true)
-///     .bnb_4bit_compute_dtype(DType::BF16);
+/// let config = BitsAndBytesConfig {
+///     load_in_4bit: true,
+///     bnb_4bit_use_double_quant: true,
+///     bnb_4bit_compute_dtype: DType::BF16,
+///     bnb_4bit_quant_type: Some(FourBitType::Nf4),
+///     ..Default::default()
+/// };
 /// ```
 ///
 /// As in transformers, 4 bits without a type are `fp4`, and products are computed in f32 without
 /// a compute type; `nf4` loses less of what weights look like, and is what the course uses.
 #[derive(Clone, Debug, PartialEq)]
-#[must_use = "hand it to `quantization_config`"]
 pub struct BitsAndBytesConfig {
-    load_in_4bit: bool,
-    load_in_8bit: bool,
-    quant_type: String,
-    double_quant: bool,
-    compute_dtype: DType,
-    threshold: f32,
-    skip_modules: Option<Vec<String>>,
+    /// Weights in 4 bits, in blocks of 64 with a scale each.
+    pub load_in_4bit: bool,
+    /// Weights in 8 bits with a scale a row: `LLM.int8()`.
+    pub load_in_8bit: bool,
+    /// What the sixteen values of 4 bits are; `fp4` when not given.
+    pub bnb_4bit_quant_type: Option<FourBitType>,
+    /// Quantise the scales of the blocks, too.
+    pub bnb_4bit_use_double_quant: bool,
+    /// The type that weights and activations are rounded to before they are multiplied.
+    pub bnb_4bit_compute_dtype: DType,
+    /// With 8 bits, activations from this magnitude on are multiplied in full; 0 for none.
+    pub llm_int8_threshold: f32,
+    /// Modules to leave as they are, in place of the output layer; in 4 bits, too.
+    pub llm_int8_skip_modules: Option<Vec<String>>,
 }
 
 impl Default for BitsAndBytesConfig {
@@ -38,66 +51,16 @@ impl Default for BitsAndBytesConfig {
         Self {
             load_in_4bit: false,
             load_in_8bit: false,
-            quant_type: FourBitType::default().name().to_owned(),
-            double_quant: false,
-            compute_dtype: DType::F32,
-            threshold: 6.0,
-            skip_modules: None,
+            bnb_4bit_quant_type: None,
+            bnb_4bit_use_double_quant: false,
+            bnb_4bit_compute_dtype: DType::F32,
+            llm_int8_threshold: 6.0,
+            llm_int8_skip_modules: None,
         }
     }
 }
 
 impl BitsAndBytesConfig {
-    /// Transformers' defaults; choose 4 or 8 bits.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Weights in 4 bits, in blocks of 64 with a scale each.
-    pub fn load_in_4bit(mut self, on: bool) -> Self {
-        self.load_in_4bit = on;
-        self
-    }
-
-    /// Weights in 8 bits with a scale a row: `LLM.int8()`.
-    pub fn load_in_8bit(mut self, on: bool) -> Self {
-        self.load_in_8bit = on;
-        self
-    }
-
-    /// `"nf4"` or `"fp4"`.
-    pub fn bnb_4bit_quant_type(mut self, kind: impl Into<String>) -> Self {
-        self.quant_type = kind.into();
-        self
-    }
-
-    /// Quantise the scales of the blocks, too.
-    pub fn bnb_4bit_use_double_quant(mut self, on: bool) -> Self {
-        self.double_quant = on;
-        self
-    }
-
-    /// The type that weights and activations are rounded to before they are multiplied.
-    pub fn bnb_4bit_compute_dtype(mut self, dtype: DType) -> Self {
-        self.compute_dtype = dtype;
-        self
-    }
-
-    /// With 8 bits, activations from this magnitude on are multiplied in full; 0 for none.
-    pub fn llm_int8_threshold(mut self, threshold: f32) -> Self {
-        self.threshold = threshold;
-        self
-    }
-
-    /// Modules to leave as they are, in place of the output layer; in 4 bits, too.
-    pub fn llm_int8_skip_modules<T: Into<String>>(
-        mut self,
-        modules: impl IntoIterator<Item = T>,
-    ) -> Self {
-        self.skip_modules = Some(modules.into_iter().map(Into::into).collect());
-        self
-    }
-
     /// What it comes down to. Fails on what contradicts itself.
     pub(crate) fn resolve(self) -> Result<Quantization> {
         let invalid = |message: &str, hint: &str| {
@@ -113,35 +76,55 @@ impl BitsAndBytesConfig {
             (false, false) => {
                 return Err(invalid(
                     "the `BitsAndBytesConfig` quantises nothing",
-                    "set `load_in_4bit(true)` or `load_in_8bit(true)`",
+                    "set `load_in_4bit: true` or `load_in_8bit: true`",
                 ));
             }
             (true, false) => QuantizationMethod::FourBit {
-                kind: match self.quant_type.as_str() {
-                    "nf4" => FourBitType::Nf4,
-                    "fp4" => FourBitType::Fp4,
-                    other => {
-                        let message = format!("there is no 4-bit type `{other}`");
-                        return Err(invalid(&message, "use \"nf4\" or \"fp4\""));
-                    }
-                },
-                double_quant: self.double_quant,
-                compute_dtype: self.compute_dtype,
+                kind: self.bnb_4bit_quant_type.unwrap_or_default(),
+                double_quant: self.bnb_4bit_use_double_quant,
+                compute_dtype: self.bnb_4bit_compute_dtype,
             },
             (false, true) => {
-                if !self.threshold.is_finite() || self.threshold < 0.0 {
-                    let message = format!("`llm_int8_threshold` is {}", self.threshold);
+                let threshold = self.llm_int8_threshold;
+                if !threshold.is_finite() || threshold < 0.0 {
+                    let message = format!("`llm_int8_threshold` is {threshold}");
                     return Err(invalid(&message, "use 6.0, transformers' default, or 0.0"));
                 }
                 QuantizationMethod::EightBit {
-                    threshold: Threshold(self.threshold),
+                    threshold: Threshold(threshold),
                 }
             }
         };
         Ok(Quantization {
             method,
-            skip_modules: self.skip_modules,
+            skip_modules: self.llm_int8_skip_modules,
         })
+    }
+
+    /// What a user who named no type should know; `None` for those who did.
+    fn note(&self) -> Option<String> {
+        if !self.load_in_4bit || self.bnb_4bit_quant_type.is_some() {
+            return None;
+        }
+        let compute = match self.bnb_4bit_compute_dtype {
+            DType::F32 => " and computes in f32",
+            DType::F16 | DType::BF16 => "",
+        };
+        Some(format!(
+            "note: `load_in_4bit` without a type means fp4{compute}, as in transformers. The course uses \
+             `bnb_4bit_quant_type: Some(FourBitType::Nf4)`, `bnb_4bit_use_double_quant: true` and \
+             `bnb_4bit_compute_dtype: DType::BF16`."
+        ))
+    }
+
+    /// Tells the user on standard error, the first time that there is something to tell.
+    pub(crate) fn tell_defaults(&self) {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if let Some(note) = self.note()
+            && !TOLD.swap(true, Ordering::Relaxed)
+        {
+            let _ = writeln!(std::io::stderr(), "{note}");
+        }
     }
 }
 
@@ -149,22 +132,31 @@ impl BitsAndBytesConfig {
 mod tests {
     use super::*;
 
+    fn four_bits() -> BitsAndBytesConfig {
+        BitsAndBytesConfig {
+            load_in_4bit: true,
+            ..Default::default()
+        }
+    }
+
     #[test]
     fn what_contradicts_itself_is_refused() {
-        let both = BitsAndBytesConfig::new()
-            .load_in_4bit(true)
-            .load_in_8bit(true);
+        let both = BitsAndBytesConfig {
+            load_in_8bit: true,
+            ..four_bits()
+        };
         assert!(both.resolve().is_err());
-        assert!(BitsAndBytesConfig::new().resolve().is_err());
-        let unknown = BitsAndBytesConfig::new()
-            .load_in_4bit(true)
-            .bnb_4bit_quant_type("q4");
-        assert!(unknown.resolve().is_err());
+        assert!(BitsAndBytesConfig::default().resolve().is_err());
+        let negative = BitsAndBytesConfig {
+            load_in_8bit: true,
+            llm_int8_threshold: -1.0,
+            ..Default::default()
+        };
+        assert!(negative.resolve().is_err());
     }
 
     #[test]
     fn the_defaults_are_those_of_transformers() {
-        let plain = BitsAndBytesConfig::new().load_in_4bit(true).resolve();
         let method = QuantizationMethod::FourBit {
             kind: FourBitType::Fp4,
             double_quant: false,
@@ -174,6 +166,28 @@ mod tests {
             method,
             skip_modules: None,
         };
-        assert_eq!(plain.ok(), Some(expected));
+        assert_eq!(four_bits().resolve().ok(), Some(expected));
+    }
+
+    #[test]
+    fn only_who_names_no_type_is_told_of_the_default() {
+        let note = four_bits().note().expect("names no type");
+        assert!(note.contains("fp4 and computes in f32"), "{note}");
+        let computes = BitsAndBytesConfig {
+            bnb_4bit_compute_dtype: DType::BF16,
+            ..four_bits()
+        };
+        let note = computes.note().expect("names no type");
+        assert!(!note.contains("computes in f32"), "{note}");
+        let named = BitsAndBytesConfig {
+            bnb_4bit_quant_type: Some(FourBitType::Fp4),
+            ..four_bits()
+        };
+        assert_eq!(named.note(), None);
+        let eight = BitsAndBytesConfig {
+            load_in_8bit: true,
+            ..Default::default()
+        };
+        assert_eq!(eight.note(), None);
     }
 }

@@ -16,6 +16,7 @@ use wire::{
 use crate::{
     BatchEncoding, Error, Result, TokenIds, Tokens,
     backend::{run, unexpected},
+    model::absolute,
     rich::shows_as,
 };
 
@@ -273,11 +274,7 @@ impl Tokenizer {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save_pretrained(&self, folder: impl AsRef<std::path::Path>) -> Result<Vec<String>> {
-        let folder = std::path::absolute(folder.as_ref()).map_err(|error| {
-            let message = format!("cannot write to `{}`: {error}", folder.as_ref().display());
-            Error::new(FailureKind::Io, message)
-        })?;
-        let folder = folder.display().to_string();
+        let folder = absolute(folder.as_ref())?;
         match self.call(TokenizerCall::Save { folder })? {
             TokenizerAnswer::Saved(paths) => Ok(paths),
             other => Err(unexpected(&Response::Tokenize(other))),

@@ -105,6 +105,22 @@ pub enum Request {
     Status,
     /// Free a model. Answered by [`Response::Unloaded`].
     Unload(UnloadTarget),
+    /// Keep a model in memory when others need room, or no longer; loads it when it is not resident.
+    /// Answered by [`Response::Model`].
+    Pin {
+        /// The model.
+        model: ModelSpec,
+        /// Keep it.
+        pinned: bool,
+    },
+    /// Write a model's weights and configuration as files that it loads from again. Answered by
+    /// [`Response::Saved`].
+    SaveModel {
+        /// The model; it need not be resident.
+        model: ModelSpec,
+        /// An absolute path; made when there is none.
+        folder: String,
+    },
     /// End the host. Answered by [`Response::Stopping`].
     Shutdown,
 }
@@ -183,6 +199,8 @@ pub enum Stage {
     Verify,
     /// Reading weights into memory.
     Load,
+    /// Writing a model's files.
+    Save,
 }
 
 /// Answers.
@@ -205,6 +223,8 @@ pub enum Response {
     Status(HostStatus),
     /// What was freed.
     Unloaded(Vec<Resident>),
+    /// The files that were written.
+    Saved(Vec<String>),
     /// The host is ending.
     Stopping,
 }

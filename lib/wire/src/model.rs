@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::module::ModuleInfo;
 use crate::tokenize::Side;
 
 /// Repository whose quantised file ships with the set-up, so that the main job needs no hub.
@@ -70,8 +71,8 @@ pub enum DType {
     BF16,
 }
 
-/// How bitsandbytes quantises the weights of linear layers while they are loaded; what transformers'
-/// `BitsAndBytesConfig` comes down to.
+/// How weights are quantised while they are loaded: what transformers' `BitsAndBytesConfig` comes down
+/// to, or blocks of ggml.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Quantization {
     /// 4 or 8 bits.
@@ -80,7 +81,7 @@ pub struct Quantization {
     pub skip_modules: Option<Vec<String>>,
 }
 
-/// A way of bitsandbytes.
+/// A way to quantise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum QuantizationMethod {
     /// `load_in_4bit`.
@@ -97,6 +98,63 @@ pub enum QuantizationMethod {
         /// `llm_int8_threshold`.
         threshold: Threshold,
     },
+    /// Blocks as GGUF files have them: linear layers in this type, the token table and the head in
+    /// `Q6_K` or better.
+    Ggml(GgmlType),
+}
+
+/// Block types of ggml that weights can be quantised to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are ggml's own")]
+pub enum GgmlType {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+impl GgmlType {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
+
+    /// The name that llama.cpp uses, in small letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q4_0 => "q4_0",
+            Self::Q4_1 => "q4_1",
+            Self::Q5_0 => "q5_0",
+            Self::Q5_1 => "q5_1",
+            Self::Q8_0 => "q8_0",
+            Self::Q2K => "q2_k",
+            Self::Q3K => "q3_k",
+            Self::Q4K => "q4_k",
+            Self::Q5K => "q5_k",
+            Self::Q6K => "q6_k",
+        }
+    }
+
+    /// The type of a name, in small or capital letters.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// The sixteen values of a 4-bit type.
@@ -184,6 +242,15 @@ pub struct ModelInfo {
     pub load_seconds: f64,
     /// Whether the model had been in memory when it was asked for.
     pub was_resident: bool,
+    /// How weights that are not quantised are stored.
+    #[serde(default)]
+    pub dtype: Option<DType>,
+    /// The licence that its files name.
+    #[serde(default)]
+    pub license: Option<Box<str>>,
+    /// Its modules, as transformers prints them.
+    #[serde(default)]
+    pub modules: Option<Box<ModuleInfo>>,
 }
 
 /// What is known of a loaded tokenizer.
@@ -250,4 +317,7 @@ pub struct Resident {
     /// Bytes of keys and values that are kept for the next turns of conversations.
     #[serde(default)]
     pub cache_bytes: u64,
+    /// Whether it stays when others need room.
+    #[serde(default)]
+    pub pinned: bool,
 }

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::render;
 
 /// Fields whose texts are choices of the program and not of anybody else.
-const CHOICES: [&str; 5] = ["kind", "finish_reason", "stage", "type", "Cuda"];
+const CHOICES: [&str; 6] = ["dtype", "kind", "finish_reason", "stage", "type", "Cuda"];
 /// Elements that renderings are made of.
-const ELEMENTS: [&str; 23] = [
-    "b", "br", "caption", "code", "details", "div", "em", "i", "ins", "kbd", "p", "pre",
+const ELEMENTS: [&str; 24] = [
+    "b", "br", "caption", "code", "details", "div", "em", "i", "ins", "kbd", "meter", "p", "pre",
     "progress", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr",
 ];
 /// Their attributes.

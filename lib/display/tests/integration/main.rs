@@ -8,7 +8,8 @@ mod rules;
 use std::{fs, path::Path};
 
 use display::{
-    LoadProgress, Loaded, RichDisplay, Sequences, TemplateComparison, TokenizerComparison,
+    GenerationComparison, LoadProgress, Loaded, RichDisplay, Sequences, TemplateComparison,
+    TokenizerComparison,
 };
 use serde_json::Value;
 use wire::{
@@ -57,6 +58,7 @@ fn render(name: &str, value: Value) -> Bundle {
         }
         .bundle(),
         Some("tokenizers") => parse::<TokenizerComparison>(value).bundle(),
+        Some("answers") => parse::<GenerationComparison>(value).bundle(),
         Some("templates") => parse::<TemplateComparison>(value).bundle(),
         Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
         Some("generation") => parse::<Generated>(value).bundle(),

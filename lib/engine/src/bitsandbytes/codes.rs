@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use wire::model::FourBitType;
 
+use crate::kernels::Bounds;
+
 /// `nf4`, in ascending order.
 #[expect(
     clippy::excessive_precision,
@@ -47,26 +49,17 @@ pub fn code_book(kind: FourBitType) -> [f32; 16] {
     }
 }
 
-/// Where the codes of scaled values begin, and which code lies between two bounds.
-pub(super) struct Bounds {
-    /// Midpoints of neighbours, ascending; a value on one belongs to the lower code.
-    pub bounds: [f32; 15],
-    /// Codes by ascending value.
-    pub order: [u8; 16],
-}
-
-impl Bounds {
-    pub fn new(kind: FourBitType) -> Self {
-        let book = code_book(kind);
-        let order = match kind {
-            FourBitType::Nf4 => NF4_ORDER,
-            FourBitType::Fp4 => FP4_ORDER,
-        };
-        let at = |index: usize| book[usize::from(order[index])];
-        Self {
-            bounds: std::array::from_fn(|i| f32::midpoint(at(i), at(i + 1))),
-            order,
-        }
+/// What stands between the values of a type.
+pub(super) fn bounds(kind: FourBitType) -> Bounds {
+    let book = code_book(kind);
+    let order = match kind {
+        FourBitType::Nf4 => NF4_ORDER,
+        FourBitType::Fp4 => FP4_ORDER,
+    };
+    let at = |index: usize| book[usize::from(order[index])];
+    Bounds {
+        bounds: std::array::from_fn(|i| f32::midpoint(at(i), at(i + 1))),
+        order,
     }
 }
 

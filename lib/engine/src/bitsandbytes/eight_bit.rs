@@ -7,12 +7,14 @@ use rayon::prelude::*;
 use wire::model::DType;
 
 use super::{Source, source::round};
-use crate::{kernels::primitives, layers::Weight};
+use crate::{kernels::primitives, layers::Weight, weights::Format};
 
 /// 1/127² as bitsandbytes writes it.
 const SCALE: f32 = 6.200_124e-5;
 /// 1/127 as bitsandbytes writes it.
 const WEIGHT_SCALE: f32 = 7.874_016e-3;
+/// Values that one job quantises, about.
+const PART: usize = 1 << 16;
 /// Rows that one job multiplies.
 const ROWS_PER_JOB: usize = 64;
 
@@ -20,20 +22,87 @@ const ROWS_PER_JOB: usize = 64;
 /// Runs on all cores.
 pub fn quantize_8bit(source: Source<'_>, columns: usize) -> (Vec<i8>, Vec<f32>) {
     let rows = source.values() / columns.max(1);
-    let (mut codes, mut scales) = (vec![0; rows * columns], vec![0.0; rows]);
-    codes
-        .par_chunks_mut(columns.max(1))
-        .zip(&mut scales)
-        .enumerate()
-        .for_each_init(
-            || vec![0.0; columns],
-            |values, (row, (codes, scale))| {
-                source.read(row * columns, values);
-                round(values, DType::F16);
-                *scale = quantize_row(values, codes);
-            },
-        );
-    (codes, scales)
+    let mut whole = EightBitParts::new((rows, columns));
+    let size = whole.part();
+    whole
+        .parts()
+        .par_iter_mut()
+        .zip(source.parts(size))
+        .for_each(|(part, source)| part.fill(source));
+    (whole.codes, whole.scales)
+}
+
+/// A matrix in the making: parts of it are quantised by themselves, in any order.
+pub(crate) struct EightBitParts {
+    rows: usize,
+    columns: usize,
+    codes: Vec<i8>,
+    scales: Vec<f32>,
+}
+
+/// A stretch of whole rows.
+pub(crate) struct EightBitPart<'a> {
+    columns: usize,
+    codes: &'a mut [i8],
+    scales: &'a mut [f32],
+}
+
+impl EightBitParts {
+    /// Room for a matrix.
+    pub fn new((rows, columns): (usize, usize)) -> Self {
+        Self {
+            rows,
+            columns,
+            codes: vec![0; rows * columns],
+            scales: vec![0.0; rows],
+        }
+    }
+
+    /// Values of a part; the last may be shorter.
+    pub fn part(&self) -> usize {
+        self.rows_per_part() * self.columns.max(1)
+    }
+
+    fn rows_per_part(&self) -> usize {
+        (PART / self.columns.max(1)).max(1)
+    }
+
+    /// The parts in order.
+    pub fn parts(&mut self) -> Vec<EightBitPart<'_>> {
+        let (size, rows, columns) = (self.part(), self.rows_per_part(), self.columns);
+        let parts = self.codes.chunks_mut(size);
+        let parts = parts.zip(self.scales.chunks_mut(rows));
+        let parts = parts.map(|(codes, scales)| EightBitPart {
+            columns,
+            codes,
+            scales,
+        });
+        parts.collect()
+    }
+
+    /// The whole, once all parts are filled.
+    pub fn finish(self, threshold: f32) -> EightBit {
+        EightBit {
+            rows: self.rows,
+            columns: self.columns,
+            codes: self.codes,
+            scales: self.scales,
+            threshold,
+        }
+    }
+}
+
+impl EightBitPart<'_> {
+    /// Quantises the values of this part.
+    pub fn fill(&mut self, source: Source<'_>) {
+        let mut values = vec![0.0; self.columns];
+        let rows = self.codes.chunks_mut(self.columns.max(1));
+        for (row, (codes, scale)) in rows.zip(&mut *self.scales).enumerate() {
+            source.read(row * self.columns, &mut values);
+            round(&mut values, DType::F16);
+            *scale = quantize_row(&values, codes);
+        }
+    }
 }
 
 /// Codes of a row, and its largest magnitude.
@@ -61,18 +130,6 @@ pub(crate) struct EightBit {
 }
 
 impl EightBit {
-    /// Quantises a matrix.
-    pub fn quantize((rows, columns): (usize, usize), source: Source<'_>, threshold: f32) -> Self {
-        let (codes, scales) = quantize_8bit(source, columns);
-        Self {
-            rows,
-            columns,
-            codes,
-            scales,
-            threshold,
-        }
-    }
-
     fn product(&self, inputs: &[f32]) -> Vec<f32> {
         let tokens = inputs.len() / self.columns;
         let input = Activations::quantize(inputs, self.columns, self.threshold);
@@ -195,5 +252,9 @@ impl Weight for EightBit {
 
     fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len() * 4
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        ("Linear8bitLt", None)
     }
 }

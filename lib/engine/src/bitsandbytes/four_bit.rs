@@ -6,22 +6,19 @@ use wire::model::{DType, FourBitType};
 
 use super::{
     Source,
-    codes::{Bounds, code_book, dynamic_code, dynamic_map},
+    codes::{bounds, code_book, dynamic_code, dynamic_map},
     mean::mean,
 };
 use crate::{
-    kernels::{Book, Nibbles, multiply},
+    kernels::{BLOCK, Book, Bounds, LEAST, Nibbles, multiply, primitives},
     layers::Weight,
+    weights::Format,
 };
 
-/// Values of a block.
-pub(super) const BLOCK: usize = 64;
 /// Scales of a block of the second quantisation.
 pub(super) const NESTED_BLOCK: usize = 256;
-/// bitsandbytes divides by no less than this.
-const LEAST: f32 = 1e-38;
-/// Blocks that one job quantises.
-const BLOCKS_PER_JOB: usize = 1024;
+/// Such blocks that one job quantises at least.
+const NESTED_PER_JOB: usize = 64;
 
 /// Values in 4 bits.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,23 +50,25 @@ pub enum Absmax {
 impl Absmax {
     fn nest(absmax: &[f32]) -> Self {
         let offset = mean(absmax);
-        let mut codes = Vec::with_capacity(absmax.len());
-        let mut outer = Vec::with_capacity(absmax.len().div_ceil(NESTED_BLOCK));
-        for block in absmax.chunks(NESTED_BLOCK) {
-            let rest = block.iter().map(|value| value - offset);
-            let largest = rest
-                .clone()
-                .fold(0.0, |most: f32, value| most.max(value.abs()));
-            outer.push(largest);
-            let inverse = 1.0 / largest;
-            codes.extend(rest.map(|value| {
-                if largest == 0.0 {
-                    0
-                } else {
-                    dynamic_code(value * inverse)
+        let mut codes = vec![0; absmax.len()];
+        let mut outer = vec![0.0; absmax.len().div_ceil(NESTED_BLOCK)];
+        codes
+            .par_chunks_mut(NESTED_BLOCK)
+            .zip(absmax.par_chunks(NESTED_BLOCK))
+            .zip(&mut outer)
+            .with_min_len(NESTED_PER_JOB)
+            .for_each(|((codes, block), largest)| {
+                let rest = block.iter().map(|value| value - offset);
+                *largest = rest
+                    .clone()
+                    .fold(0.0, |most: f32, value| most.max(value.abs()));
+                if *largest > 0.0 {
+                    let inverse = 1.0 / *largest;
+                    for (code, value) in codes.iter_mut().zip(rest) {
+                        *code = dynamic_code(value * inverse);
+                    }
                 }
-            }));
-        }
+            });
         Self::Nested {
             codes,
             absmax: outer,
@@ -103,64 +102,96 @@ impl Absmax {
 
 /// Quantises values in blocks of 64; with `double`, their scales too. Runs on all cores.
 pub fn quantize_4bit(source: Source<'_>, kind: FourBitType, double: bool) -> Quantized4 {
-    let (values, bounds) = (source.values(), Bounds::new(kind));
-    let mut packed = vec![0; values.div_ceil(2)];
-    let mut absmax = vec![0.0; values.div_ceil(BLOCK)];
-    packed
-        .par_chunks_mut(BLOCKS_PER_JOB * BLOCK / 2)
-        .zip(absmax.par_chunks_mut(BLOCKS_PER_JOB))
-        .enumerate()
-        .for_each(|(job, (packed, absmax))| {
-            let blocks = packed.chunks_mut(BLOCK / 2).zip(absmax);
-            for (index, (packed, absmax)) in blocks.enumerate() {
-                let start = (job * BLOCKS_PER_JOB + index) * BLOCK;
-                let mut block = [0.0; BLOCK];
-                let block = &mut block[..BLOCK.min(values - start)];
-                source.read(start, block);
-                *absmax = quantize_block(block, &bounds, packed);
-            }
+    let mut whole = FourBitParts::new(source.values(), kind);
+    whole
+        .parts()
+        .par_iter_mut()
+        .zip(source.parts(FourBitParts::PART))
+        .for_each(|(part, source)| part.fill(source));
+    whole.finish(double)
+}
+
+/// Values in the making: parts of them are quantised by themselves, in any order.
+pub(crate) struct FourBitParts {
+    bounds: Bounds,
+    packed: Vec<u8>,
+    absmax: Vec<f32>,
+}
+
+/// A stretch of whole blocks.
+pub(crate) struct FourBitPart<'a> {
+    bounds: &'a Bounds,
+    packed: &'a mut [u8],
+    absmax: &'a mut [f32],
+}
+
+impl FourBitParts {
+    /// Values of a part; the last may be shorter.
+    pub const PART: usize = 1024 * BLOCK;
+
+    /// Room for this many values.
+    pub fn new(values: usize, kind: FourBitType) -> Self {
+        Self {
+            bounds: bounds(kind),
+            packed: vec![0; values.div_ceil(2)],
+            absmax: vec![0.0; values.div_ceil(BLOCK)],
+        }
+    }
+
+    /// The parts in order.
+    pub fn parts(&mut self) -> Vec<FourBitPart<'_>> {
+        let (bounds, packed) = (&self.bounds, self.packed.chunks_mut(Self::PART / 2));
+        let parts = packed.zip(self.absmax.chunks_mut(Self::PART / BLOCK));
+        let parts = parts.map(|(packed, absmax)| FourBitPart {
+            bounds,
+            packed,
+            absmax,
         });
-    Quantized4 {
-        packed,
-        absmax: if double {
-            Absmax::nest(&absmax)
-        } else {
-            Absmax::Plain(absmax)
-        },
+        parts.collect()
+    }
+
+    /// The whole, once all parts are filled; with `double`, its scales are quantised too.
+    pub fn finish(self, double: bool) -> Quantized4 {
+        Quantized4 {
+            packed: self.packed,
+            absmax: if double {
+                Absmax::nest(&self.absmax)
+            } else {
+                Absmax::Plain(self.absmax)
+            },
+        }
+    }
+}
+
+impl FourBitPart<'_> {
+    /// Quantises the values of this part.
+    pub fn fill(&mut self, source: Source<'_>) {
+        let values = source.values();
+        let blocks = self.packed.chunks_mut(BLOCK / 2).zip(&mut *self.absmax);
+        for (index, (packed, absmax)) in blocks.enumerate() {
+            let start = index * BLOCK;
+            let mut block = [0.0; BLOCK];
+            let block = &mut block[..BLOCK.min(values - start)];
+            source.read(start, block);
+            *absmax = quantize_block(block, self.bounds, packed);
+        }
     }
 }
 
 /// Packs the codes of a block and gives its scale.
 fn quantize_block(block: &mut [f32], bounds: &Bounds, packed: &mut [u8]) -> f32 {
-    let mut absmax = block
+    if let Ok(block) = (&*block).try_into() {
+        return (primitives().pack_block)(block, bounds, packed);
+    }
+    // The short block at the end is divided, and keeps the clamped scale.
+    let largest = block
         .iter()
         .fold(0.0, |most: f32, value| most.max(value.abs()));
-    if block.len() == BLOCK {
-        let inverse = 1.0 / absmax.max(LEAST);
-        for value in &mut *block {
-            *value = (*value * inverse).clamp(-1.0, 1.0);
-        }
-    } else {
-        // The short block at the end is divided, and keeps the clamped scale.
-        absmax = absmax.max(LEAST);
-        for value in &mut *block {
-            *value = (*value / absmax).clamp(-1.0, 1.0);
-        }
+    let absmax = largest.max(LEAST);
+    for value in &mut *block {
+        *value = (*value / absmax).clamp(-1.0, 1.0);
     }
-    let mut places = [0_u8; BLOCK];
-    for bound in bounds.bounds {
-        for (place, value) in places.iter_mut().zip(&*block) {
-            *place += u8::from(*value > bound);
-        }
-    }
-    // An odd end is padded with a zero.
-    if block.len() % 2 == 1 {
-        places[block.len()] = bounds.bounds.iter().filter(|bound| **bound < 0.0).count() as u8;
-    }
-    let code = |place: u8| bounds.order[usize::from(place)];
-    for (byte, pair) in packed.iter_mut().zip(places.chunks_exact(2)) {
-        *byte = code(pair[0]) << 4 | code(pair[1]);
-    }
+    bounds.pack(block, packed);
     absmax
 }
 
@@ -197,13 +228,13 @@ impl FourBit {
         }
     }
 
-    /// Quantises a matrix.
-    pub fn quantize(
+    /// A matrix that was quantised here.
+    pub fn quantized(
         shape: (usize, usize),
-        source: Source<'_>,
-        (kind, double, compute): (FourBitType, bool, DType),
+        values: Quantized4,
+        kind: FourBitType,
+        compute: DType,
     ) -> Self {
-        let values = quantize_4bit(source, kind, double);
         Self::new(shape, values, code_book(kind), BLOCK, compute)
     }
 }
@@ -221,5 +252,9 @@ impl Weight for FourBit {
 
     fn bytes(&self) -> usize {
         self.nibbles.packed.len() + self.nibbles.absmax.bytes()
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        ("Linear4bit", None)
     }
 }

@@ -15,10 +15,10 @@ pub use codes::{code_book, dynamic_map};
 pub use eight_bit::quantize_8bit;
 pub use four_bit::{Absmax, Quantized4, quantize_4bit};
 pub use mean::mean;
-pub use modules::{Plan, footprint, parameters};
+pub use modules::{Plan, footprint, memory, parameters};
 pub use save::save;
 pub use source::Source;
 
-pub(crate) use eight_bit::EightBit;
-pub(crate) use four_bit::FourBit;
+pub(crate) use eight_bit::{EightBit, EightBitParts};
+pub(crate) use four_bit::{FourBit, FourBitParts};
 pub(crate) use stored::{Module, load_4bit, load_8bit, read_config};

@@ -3,7 +3,7 @@
 
 use wire::{
     Failure,
-    model::{DType, Quantization, QuantizationMethod},
+    model::{DType, GgmlType, Quantization, QuantizationMethod},
 };
 
 use super::{
@@ -29,6 +29,8 @@ pub struct Plan {
     pub dtype: DType,
     /// The files hold quantised weights already.
     pub stored: bool,
+    /// The files hold the weights of linear layers transposed.
+    turned: bool,
 }
 
 impl Plan {
@@ -39,21 +41,35 @@ impl Plan {
         dtype: Option<DType>,
         weights: &Weights,
     ) -> Result<Option<Self>, Failure> {
-        let stored = match &weights.description {
-            Description::Json(config) => read_config(config)?,
+        let (stored, turned) = match &weights.description {
+            Description::Json(config) => (read_config(config)?, config["model_type"] == "gpt2"),
             Description::Gguf(_) if wanted.is_some() => {
                 return Err(failures::unsupported(
-                    "bitsandbytes cannot quantise a GGUF file: its weights are packed already",
+                    "a GGUF file cannot be quantised: its weights are packed already",
                 )
-                .hint("leave `quantization_config` out, or load the model's safetensors"));
+                .hint("leave the quantisation out, or load the model's safetensors"));
             }
-            Description::Gguf(_) => None,
+            Description::Gguf(_) => (None, false),
         };
+        let is_ggml = |quantization: &Quantization| {
+            matches!(quantization.method, QuantizationMethod::Ggml(_))
+        };
+        if stored.is_some() && wanted.is_some_and(is_ggml) {
+            return Err(failures::unsupported(
+                "its weights are quantised already, by bitsandbytes",
+            )
+            .hint("leave `quantize` out, or load the model's original weights"));
+        }
         let is_stored = stored.is_some();
         Ok(stored.or_else(|| wanted.cloned()).map(|quantization| Self {
+            dtype: dtype.unwrap_or(if is_ggml(&quantization) {
+                DType::F32
+            } else {
+                DType::F16
+            }),
             quantization,
-            dtype: dtype.unwrap_or(DType::F16),
             stored: is_stored,
+            turned,
         }))
     }
 
@@ -70,6 +86,15 @@ impl Plan {
     /// How values that are not quantised are stored.
     pub(crate) fn format(&self) -> Format {
         format_of(self.dtype)
+    }
+
+    /// The form of a matrix that bitsandbytes does not quantise: blocks of ggml where those were asked
+    /// for, otherwise the plan's type.
+    pub(crate) fn form(&self, tensor: &str, columns: usize, stored: Format) -> Format {
+        match self.quantization.method {
+            QuantizationMethod::Ggml(kind) => blocks(kind, tensor, columns).unwrap_or(stored),
+            _ => self.format(),
+        }
     }
 
     /// Rounds values to the plan's type.
@@ -91,14 +116,17 @@ impl Plan {
                 format!("{}{double}", kind.name())
             }
             QuantizationMethod::EightBit { .. } => "int8".to_owned(),
+            QuantizationMethod::Ggml(kind) => kind.name().to_uppercase(),
         }
     }
 
     /// The module of a tensor that is quantised while it is loaded.
     pub(super) fn module<'n>(&self, name: &'n str, entry: &TensorEntry) -> Option<&'n str> {
+        if matches!(self.quantization.method, QuantizationMethod::Ggml(_)) {
+            return None;
+        }
         let module = name.strip_suffix(".weight")?;
-        let last = module.rsplit('.').next()?;
-        let is_linear = entry.shape.len() == 2 && !EMBEDDINGS.contains(&last);
+        let is_linear = entry.shape.len() == 2 && !is_table(name);
         (is_linear && self.converts(module)).then_some(module)
     }
 
@@ -117,8 +145,83 @@ impl Plan {
         match (&self.quantization.method, self.module(name, entry)) {
             (QuantizationMethod::FourBit { .. }, Some(_)) => entry.values().div_ceil(2),
             (QuantizationMethod::EightBit { .. }, Some(_)) => entry.values(),
+            (QuantizationMethod::Ggml(_), _) => self.block_bytes(name, entry),
             (_, None) => entry.values() * format_of(self.dtype).block_bytes() as u64,
         }
+    }
+
+    fn block_bytes(&self, name: &str, entry: &TensorEntry) -> u64 {
+        let &[rows, columns] = &entry.shape[..] else {
+            return entry.values() * format_of(self.dtype).block_bytes() as u64;
+        };
+        let is_turned = self.turned && !name.starts_with(KEPT) && !is_table(name);
+        let format = self.form(name, if is_turned { rows } else { columns }, entry.format);
+        format.bytes_of(entry.values()).unwrap_or(entry.bytes)
+    }
+
+    /// Bytes that belong to a tensor's packed weights beside them: scales of blocks or of rows.
+    fn scale_bytes(&self, name: &str, entry: &TensorEntry) -> u64 {
+        if self.stored || self.module(name, entry).is_none() {
+            return 0;
+        }
+        match self.quantization.method {
+            QuantizationMethod::FourBit { double_quant, .. } => {
+                let blocks = entry.values().div_ceil(64);
+                if double_quant {
+                    blocks + blocks.div_ceil(256) * 4 + 1028
+                } else {
+                    blocks * 4
+                }
+            }
+            QuantizationMethod::EightBit { .. } => entry.shape[0] as u64 * 4,
+            QuantizationMethod::Ggml(_) => 0,
+        }
+    }
+}
+
+/// Whether a tensor is a table of vectors.
+fn is_table(tensor: &str) -> bool {
+    let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
+    EMBEDDINGS.contains(&module.rsplit('.').next().unwrap_or(module))
+}
+
+/// The blocks of a matrix of this name; `None` for one that stays as it is: positions, and the router
+/// of experts, as in llama.cpp. The token table and the head, which decide the most, get `Q6_K` at
+/// least. Rows that are no whole number of blocks get the type that llama.cpp falls back to.
+fn blocks(kind: GgmlType, tensor: &str, columns: usize) -> Option<Format> {
+    let module = tensor.strip_suffix(".weight")?;
+    let kind = match module.rsplit('.').next()? {
+        "wpe" | "gate" => return None,
+        "embed_tokens" | "wte" | KEPT if kind != GgmlType::Q8_0 => GgmlType::Q6K,
+        _ => kind,
+    };
+    let format = format_of_blocks(kind);
+    if columns.is_multiple_of(format.block_values()) {
+        return Some(format);
+    }
+    let smaller = match kind {
+        GgmlType::Q2K | GgmlType::Q3K => Format::Q4_0,
+        GgmlType::Q4K => Format::Q5_0,
+        GgmlType::Q5K => Format::Q5_1,
+        _ => Format::Q8_0,
+    };
+    columns
+        .is_multiple_of(smaller.block_values())
+        .then_some(smaller)
+}
+
+fn format_of_blocks(kind: GgmlType) -> Format {
+    match kind {
+        GgmlType::Q4_0 => Format::Q4_0,
+        GgmlType::Q4_1 => Format::Q4_1,
+        GgmlType::Q5_0 => Format::Q5_0,
+        GgmlType::Q5_1 => Format::Q5_1,
+        GgmlType::Q8_0 => Format::Q8_0,
+        GgmlType::Q2K => Format::Q2K,
+        GgmlType::Q3K => Format::Q3K,
+        GgmlType::Q4K => Format::Q4K,
+        GgmlType::Q5K => Format::Q5K,
+        GgmlType::Q6K => Format::Q6K,
     }
 }
 
@@ -146,6 +249,18 @@ pub fn footprint(weights: &Weights, plan: Option<&Plan>) -> u64 {
         .sum();
     let format = plan.map_or_else(|| weights.main_format(), Plan::format);
     parameters + families::buffer_bytes(weights, format.block_bytes())
+}
+
+/// Bytes that the weights of a plan will take in memory, and beside them for a while.
+pub fn memory(weights: &Weights, plan: &Plan) -> u64 {
+    let tensors = weights.tensors.iter();
+    let scales: u64 = tensors
+        .map(|(name, entry)| plan.scale_bytes(name, entry))
+        .sum();
+    // Only what the files hold transposed is in memory as a whole while it is computed.
+    let whole = weights.tensors.values().map(|entry| entry.bytes * 2).max();
+    let whole = whole.filter(|_| plan.turned).unwrap_or(0);
+    footprint(weights, Some(plan)) + scales + whole
 }
 
 /// Number of parameters: packed ones count as what they were packed from.

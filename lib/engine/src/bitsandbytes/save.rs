@@ -14,14 +14,12 @@ use wire::{
 };
 
 use super::{
-    Absmax, Plan, Source, code_book,
-    four_bit::{BLOCK, NESTED_BLOCK},
-    quantize_4bit, quantize_8bit,
-    source::format_of,
-    stored::State,
+    Absmax, Plan, Source, code_book, four_bit::NESTED_BLOCK, quantize_4bit, quantize_8bit,
+    source::format_of, stored::State,
 };
 use crate::{
-    failures,
+    failures, families,
+    kernels::BLOCK,
     weights::{Description, Loader, Weights},
 };
 
@@ -43,11 +41,22 @@ pub fn save(
             "its weights are quantised already: copy its files",
         ));
     }
-    let io = |error: std::io::Error| failures::io(folder, &error);
+    if let QuantizationMethod::Ggml(kind) = plan.quantization.method {
+        return Err(failures::unsupported(format!(
+            "weights in {} cannot be saved",
+            kind.name()
+        ))
+        .hint("quantise with `BitsAndBytesConfig` to save, or load the original with `quantize` again"));
+    }
+    let io = |error: std::io::Error| failures::unwritable(folder, &error);
     fs::create_dir_all(folder).map_err(io)?;
     let turned = config["model_type"] == "gpt2";
     let mut file = Output::new(folder).map_err(io)?;
+    let tied = families::is_tied(weights);
     for (name, entry) in &weights.tensors {
+        if tied && name == "lm_head.weight" {
+            continue;
+        }
         let Some(module) = plan.module(name, entry) else {
             let source = loader.source(name, plan.dtype, false)?;
             let bytes = source.as_source().converted();
@@ -72,6 +81,7 @@ pub fn save(
                     .and_then(|()| file.add_floats(&format!("{module}.SCB"), &scales))
                     .and_then(|()| file.add(&format!("{module}.weight_format"), "U8", &[], &[0]))
             }
+            QuantizationMethod::Ggml(_) => Ok(()),
         };
         written.map_err(io)?;
     }
@@ -115,6 +125,7 @@ fn configuration(config: &Value, plan: &Plan) -> Value {
             section["_load_in_8bit"] = true.into();
             section["llm_int8_threshold"] = threshold.0.into();
         }
+        QuantizationMethod::Ggml(_) => {}
     }
     let mut config = config.clone();
     if let Some(fields) = config.as_object_mut() {

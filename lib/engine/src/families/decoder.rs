@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
+use wire::model::ModuleInfo;
 
 use super::{CausalLm, ModelSizes};
 use crate::layers::{
@@ -28,6 +29,7 @@ pub struct Decoder {
     pub logit_cap: Option<f64>,
     pub rotaries: Vec<Rotary>,
     pub bytes: u64,
+    pub modules: Option<ModuleInfo>,
 }
 
 /// One layer.
@@ -51,6 +53,10 @@ impl CausalLm for Decoder {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn modules(&self) -> Option<&ModuleInfo> {
+        self.modules.as_ref()
     }
 
     fn new_batch_cache(&self, padding: &[usize]) -> KvCache {

@@ -6,6 +6,7 @@ mod assemble;
 mod decoder;
 mod gguf;
 mod json;
+mod modules;
 mod names;
 mod plan;
 
@@ -29,7 +30,7 @@ use json::Json;
 use names::Names;
 use plan::Plan;
 use serde_json::Value;
-use wire::{Failure, host::Event};
+use wire::{Failure, host::Event, model::ModuleInfo};
 
 use crate::{
     Cancel, failures,
@@ -159,6 +160,9 @@ pub trait CausalLm: Send + Sync {
     /// Bytes that the weights take.
     fn bytes(&self) -> u64;
 
+    /// Its modules, as transformers prints them; `None` where they are not known.
+    fn modules(&self) -> Option<&ModuleInfo>;
+
     /// An empty cache that fits it, for one sequence.
     fn new_cache(&self) -> KvCache {
         self.new_batch_cache(&[0])
@@ -203,7 +207,12 @@ pub fn build(
     };
     let blueprint = blueprint.and_then(|(plan, names)| Ok((plan.checked()?, names)));
     let (plan, names) = blueprint.map_err(|failure| named(failure, name))?;
-    let model = assemble::assemble(plan, &names, loader)?;
+    let mut model = assemble::assemble(plan.clone(), &names, loader)?;
+    let config = match &weights.description {
+        Description::Json(json) => json,
+        Description::Gguf(_) => &Value::Null,
+    };
+    model.modules = modules::tree(&plan, &loader.take_parts(), config);
     Ok(Box::new(model))
 }
 

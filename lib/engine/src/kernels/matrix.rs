@@ -35,6 +35,11 @@ impl Matrix {
         })
     }
 
+    /// How the values are stored.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// Bytes that the values take.
     pub fn bytes(&self) -> usize {
         self.bytes.len()

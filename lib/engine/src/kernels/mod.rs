@@ -11,6 +11,7 @@ mod avx2_blocks;
 mod gated;
 mod matrix;
 mod nibbles;
+mod pack;
 mod portable;
 mod rows;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +21,8 @@ mod unsafe_avx2_floats;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_nibbles;
 #[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_pack;
+#[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_nibbles;
 
 use std::sync::LazyLock;
@@ -28,6 +31,7 @@ pub use attention::CausalAttention;
 pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
+pub(crate) use pack::{BLOCK, Bounds, LEAST};
 pub(crate) use rows::multiply;
 
 use crate::weights::Format;
@@ -50,6 +54,8 @@ pub(crate) struct Primitives {
     pub nibbles_unpack: fn(&Book, &[u8], &[f32], &mut [f32]),
     /// Product of such codes with a vector.
     pub nibbles_dot: fn(&Book, &[u8], &[f32], &[f32]) -> f32,
+    /// Quantises a block of 64 values to such codes, and gives its scale.
+    pub pack_block: fn(&[f32; BLOCK], &Bounds, &mut [u8]) -> f32,
     /// Product of signed bytes.
     pub bytes_dot: fn(&[i8], &[i8]) -> i32,
     /// Products of two rows with four: `out[i][j] = rows[i] · inputs[j]`.

@@ -1,7 +1,7 @@
 //! The primitives in plain Rust: the meaning that the faster sets must have, and what runs where no
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
-use super::{Book, Primitives, TILE};
+use super::{Book, Primitives, TILE, pack::pack_block};
 use crate::weights::Format;
 
 /// The portable set.
@@ -10,6 +10,7 @@ pub const PRIMITIVES: Primitives = Primitives {
     packed_dot,
     nibbles_unpack: Book::unpack,
     nibbles_dot,
+    pack_block,
     bytes_dot,
     tile,
     dots,

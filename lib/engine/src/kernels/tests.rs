@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Matrix, portable, primitives};
+use super::{BLOCK, Bounds, Matrix, portable, primitives};
 use crate::weights::Format;
 
 /// A reproducible stream of bytes.
@@ -278,5 +278,42 @@ fn bytes_are_multiplied_exactly() {
             .map(|(a, b)| i32::from(*a) * i32::from(*b))
             .sum();
         assert_eq!((primitives().bytes_dot)(&a, &b), expected);
+    }
+}
+
+/// Values on and beside the bounds, NaN, infinities, zeros and subnormals included.
+#[test]
+fn blocks_are_packed_alike() {
+    let bounds = Bounds {
+        bounds: std::array::from_fn(|i| (i as f32 - 7.0) / 8.0),
+        order: [11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3],
+    };
+    let special = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1e-40,
+        3e38,
+    ];
+    for seed in 0..500 {
+        let mut values: [f32; BLOCK] = floats(BLOCK, seed).try_into().unwrap();
+        match seed % 4 {
+            0 => values[seed as usize % 63] = special[seed as usize / 4 % special.len()],
+            1 => {
+                values[0] = 1.0;
+                values[1..16].copy_from_slice(&bounds.bounds);
+                values[16..31].copy_from_slice(&bounds.bounds.map(f32::next_up));
+                values[31..46].copy_from_slice(&bounds.bounds.map(f32::next_down));
+            }
+            2 => values = values.map(|value| value * 1e-39),
+            _ => {}
+        }
+        let (mut got, mut expected) = ([0; BLOCK / 2], [0; BLOCK / 2]);
+        let scale = (primitives().pack_block)(&values, &bounds, &mut got);
+        let plain = (portable::PRIMITIVES.pack_block)(&values, &bounds, &mut expected);
+        assert_eq!(scale.to_bits(), plain.to_bits(), "{seed}");
+        assert_eq!(got, expected, "{seed}");
     }
 }

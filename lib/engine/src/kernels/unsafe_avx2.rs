@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 use super::{
     Primitives, TILE, avx2_blocks as blocks,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles, unsafe_avx512_nibbles,
+    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx512_nibbles,
 };
 use crate::weights::Format;
 
@@ -24,7 +24,7 @@ pub fn detect() -> Option<Primitives> {
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     found.then_some(Primitives {
-        // SAFETY (all eight): `detect` has just found the instructions that the functions are
+        // SAFETY (all nine): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
         packed_dot: |format, row, input, scratch| unsafe {
@@ -38,6 +38,9 @@ pub fn detect() -> Option<Primitives> {
                 unsafe_avx2_nibbles::dot(book, packed, scales, input)
             },
         ),
+        pack_block: |values, bounds, packed| unsafe {
+            unsafe_avx2_pack::pack_block(values, bounds, packed)
+        },
         bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
         tile: |rows, inputs| unsafe { tile(rows, inputs) },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },

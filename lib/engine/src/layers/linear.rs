@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::Matrix;
+use crate::{kernels::Matrix, weights::Format};
 
 /// Weights `(out_features, in_features)` that can be multiplied with, however they are stored. A new
 /// quantisation implements this and hands itself to [`Linear::new`].
@@ -14,6 +14,10 @@ pub(crate) trait Weight: Debug + Send + Sync {
 
     /// Bytes that the values take.
     fn bytes(&self) -> usize;
+
+    /// The class that transformers has for a layer of it, and the format of values that are not
+    /// bitsandbytes'.
+    fn class(&self) -> (&'static str, Option<Format>);
 }
 
 impl Weight for Matrix {
@@ -23,6 +27,10 @@ impl Weight for Matrix {
 
     fn bytes(&self) -> usize {
         self.bytes()
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        ("Linear", Some(self.format()))
     }
 }
 
@@ -46,6 +54,16 @@ impl Linear {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
+    }
+
+    /// The class that transformers has for it, and the format of plain or packed values.
+    pub(crate) fn class(&self) -> (&'static str, Option<Format>) {
+        self.weight.class()
+    }
+
+    /// Whether it adds a bias.
+    pub(crate) fn has_bias(&self) -> bool {
+        self.bias.is_some()
     }
 
     /// Bytes that the weights take.

@@ -9,13 +9,13 @@ use std::sync::{
 use wire::{Failure, FailureKind, model::Resident};
 
 use crate::{
-    bitsandbytes::{Plan, footprint},
+    bitsandbytes::{Plan, memory as planned},
     memory,
-    weights::{Description, TensorEntry, Weights},
+    weights::{Description, Weights},
 };
 
 /// Main memory that a load must leave free for the rest of the machine.
-const HEADROOM: u64 = 64 << 20;
+pub(super) const HEADROOM: u64 = 64 << 20;
 /// Tokens of conversation whose keys and values must fit beside the weights. A cache grows as it is
 /// used; a model that leaves no room for its first answer is of no use.
 const EXPECTED_TOKENS: u64 = 2048;
@@ -35,16 +35,9 @@ pub struct Need {
 
 impl Need {
     /// What these weights will take, from their sizes and their description, and from how they are to
-    /// be quantised: with their scales, and with one tensor as it was.
+    /// be quantised.
     pub fn of(name: &str, weights: &Weights, plan: Option<&Plan>) -> Self {
-        let bytes = match plan {
-            Some(plan) => {
-                let tensors = weights.tensors.values();
-                let values = tensors.map(TensorEntry::values).max().unwrap_or(0);
-                footprint(weights, Some(plan)) * 9 / 8 + values * 4
-            }
-            None => weights.bytes(),
-        };
+        let bytes = plan.map_or_else(|| weights.bytes(), |plan| planned(weights, plan));
         let shape = CacheShape::read(&weights.description).unwrap_or_default();
         let tokens = shape.context.min(EXPECTED_TOKENS);
         Self {
@@ -55,7 +48,8 @@ impl Need {
         }
     }
 
-    fn bytes(&self) -> u64 {
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
         self.weights.saturating_add(self.cache)
     }
 }
@@ -110,9 +104,25 @@ impl CacheShape {
 }
 
 /// The memory that is promised to loads.
-#[derive(Default)]
 pub struct Room {
     promised: Mutex<Vec<Arc<AtomicU64>>>,
+    /// Bytes that are available; `None` where the system does not say, and all is let in.
+    available: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::with_memory(memory::available_bytes)
+    }
+}
+
+/// Why a load is not let in.
+#[derive(Debug)]
+pub struct Refused {
+    /// What a user is told.
+    pub failure: Failure,
+    /// Bytes that would have to be freed.
+    pub missing: u64,
 }
 
 /// Memory for one load, given back when this is dropped. What the load has taken already shows in
@@ -124,31 +134,32 @@ pub struct Promise<'a> {
 }
 
 impl Room {
+    /// Room by what a function says is available.
+    pub fn with_memory(available: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self {
+            promised: Mutex::default(),
+            available: Box::new(available),
+        }
+    }
+
     /// Promises a load its memory, or says what is in the way.
     pub fn promise(
         &self,
         need: Need,
         residents: impl Fn() -> Vec<Resident>,
-    ) -> Result<Promise<'_>, Failure> {
-        self.promise_of(need, memory::available_bytes(), residents)
-    }
-
-    /// The same, with this much available; `None` where the system does not say, and all is let in.
-    fn promise_of(
-        &self,
-        need: Need,
-        available: Option<u64>,
-        residents: impl Fn() -> Vec<Resident>,
-    ) -> Result<Promise<'_>, Failure> {
+    ) -> Result<Promise<'_>, Refused> {
         let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
         let others = promised
             .iter()
             .map(|left| left.load(Ordering::Acquire))
             .sum();
-        if let Some(available) = available {
+        if let Some(available) = (self.available)() {
             let wanted = need.bytes().saturating_add(HEADROOM).saturating_add(others);
             if wanted > available {
-                return Err(refusal(&need, available, others, &residents()));
+                return Err(Refused {
+                    failure: refusal(&need, available, others, &residents()),
+                    missing: wanted - available,
+                });
             }
         }
         let left = Arc::new(AtomicU64::new(need.bytes()));
@@ -221,7 +232,8 @@ fn refusal(need: &Need, available: u64, others: u64, residents: &[Resident]) -> 
     .hint(hint)
 }
 
-fn megabytes(bytes: u64) -> String {
+/// For a sentence.
+pub(super) fn megabytes(bytes: u64) -> String {
     format!("{:.0} MB", bytes as f64 / 1e6)
 }
 
@@ -242,9 +254,14 @@ mod tests {
 
     #[test]
     fn a_load_under_way_counts_with_what_it_has_still_to_take() {
-        let room = Room::default();
-        let promise =
-            |weights, available| room.promise_of(need(weights), Some(available), Vec::new);
+        let figure = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&figure);
+        let room = Room::with_memory(move || Some(told.load(Ordering::Acquire)));
+        let promise = |weights, available| {
+            figure.store(available, Ordering::Release);
+            let promised = room.promise(need(weights), Vec::new);
+            promised.map_err(|refused| refused.failure)
+        };
         let first = promise(500 * MB, 1_000 * MB).unwrap_or_else(|refused| panic!("{refused:?}"));
         let refused = promise(500 * MB, 1_000 * MB).err().expect("not both");
         assert_eq!(refused.kind, FailureKind::OutOfMemory);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use wire::{Failure, FailureKind};
 
 use super::{Tokenizer, special::NAMES};
-use crate::failures;
+use crate::failures::{self, unwritable};
 
 impl Tokenizer {
     /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the template
@@ -102,12 +102,4 @@ impl Tokenizer {
 fn pretty(value: &Value) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec_pretty(value)
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        FailureKind::Io,
-        format!("cannot write `{}`: {error}", path.display()),
-    )
-    .hint("choose a folder that you may write to")
 }

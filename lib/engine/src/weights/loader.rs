@@ -1,55 +1,49 @@
-//! Reads tensors into memory, each once, with progress and a look at the cancel flag between pieces;
-//! hands them out as the layers that models are built of.
+//! Hands tensors out as the layers that models are built of, each read once. Refuses shapes that a
+//! model does not expect. How bytes come from files is `reader`'s matter, what is done to weights on
+//! the way `convert`'s.
 
-use std::{os::unix::fs::FileExt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
-use wire::{
-    Failure, FailureKind,
-    host::{Event, Progress, Stage},
-    model::{DType, QuantizationMethod},
-};
+use wire::{Failure, FailureKind, host::Event};
 
-use super::{Format, TensorEntry, Weights};
+use super::{
+    Format, TensorEntry, Weights,
+    reader::{Reader, in_order},
+};
 use crate::{
     Cancel,
-    bitsandbytes::{EightBit, FourBit, Module, Plan, Source, load_4bit, load_8bit},
+    bitsandbytes::Plan,
     failures,
     kernels::Matrix,
-    layers::{Embedding, LayerNorm, Linear, RmsNorm, Weight},
+    layers::{Embedding, LayerNorm, Linear, RmsNorm},
 };
 
-/// Bytes read between two looks at the cancel flag.
-const PIECE: usize = 8 << 20;
+/// A layer that was handed out.
+#[derive(Clone, Debug)]
+pub struct LoadedPart {
+    /// The class that transformers has for it: `Linear`, `Linear4bit`, `Embedding`; `Norm` for norms.
+    pub class: &'static str,
+    /// `(out_features, in_features)`, `(vocabulary, hidden)`, `(size, 1)`.
+    pub shape: (usize, usize),
+    /// Whether a linear layer has a bias.
+    pub bias: bool,
+    /// How plain or packed values are stored; `None` for what bitsandbytes quantised.
+    pub format: Option<Format>,
+    /// Number of parameters, packed ones as what they were packed from.
+    pub parameters: u64,
+    /// Bytes that it takes.
+    pub bytes: u64,
+}
 
 /// Builds layers from the tensors of a [`Weights`].
 pub struct Loader<'a> {
-    weights: &'a Weights,
-    subject: String,
-    done: u64,
+    pub(super) reader: Reader<'a>,
     /// Bytes that the layers take which were handed out.
-    kept: u64,
-    plan: Option<Plan>,
-    cancel: &'a Cancel,
-    sink: &'a mut dyn FnMut(Event),
-}
-
-/// A tensor of plain floats in memory.
-pub(crate) struct Floats {
-    format: Format,
-    bytes: Vec<u8>,
-    dtype: DType,
-}
-
-impl Floats {
-    /// Its values, for quantisation.
-    pub fn as_source(&self) -> Source<'_> {
-        Source {
-            format: self.format,
-            bytes: &self.bytes,
-            dtype: self.dtype,
-        }
-    }
+    pub(super) kept: u64,
+    pub(super) plan: Option<Plan>,
+    /// What was handed out, by the names of the files, without `.weight`.
+    parts: BTreeMap<String, LoadedPart>,
 }
 
 impl<'a> Loader<'a> {
@@ -61,13 +55,16 @@ impl<'a> Loader<'a> {
         sink: &'a mut dyn FnMut(Event),
     ) -> Self {
         Self {
-            weights,
-            subject: subject.to_owned(),
-            done: 0,
+            reader: Reader {
+                weights,
+                subject: subject.to_owned(),
+                done: 0,
+                cancel,
+                sink,
+            },
             kept: 0,
             plan: None,
-            cancel,
-            sink,
+            parts: BTreeMap::new(),
         }
     }
 
@@ -82,106 +79,23 @@ impl<'a> Loader<'a> {
     pub fn bytes(&self) -> u64 {
         match self.plan {
             Some(_) => self.kept,
-            None => self.weights.bytes(),
+            None => self.reader.weights.bytes(),
         }
     }
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.weights.tensors.contains_key(name)
-    }
-
-    /// A matrix of `shape` `(out_features, in_features)`, in the format it is stored in.
-    pub fn matrix(&mut self, name: &str, shape: (usize, usize)) -> Result<Matrix, Failure> {
-        let entry = self.entry(name, &[shape.0, shape.1])?;
-        let bytes = self.read(entry)?;
-        self.dense(entry.format, shape, bytes)
-    }
-
-    /// A matrix of what was read, in the type of the plan where there is one.
-    fn dense(
-        &mut self,
-        format: Format,
-        shape: (usize, usize),
-        bytes: Vec<u8>,
-    ) -> Result<Matrix, Failure> {
-        let (format, bytes) = match &self.plan {
-            Some(plan) if format != plan.format() => {
-                let source = Source {
-                    format,
-                    bytes: &bytes,
-                    dtype: plan.dtype,
-                };
-                (plan.format(), source.converted())
-            }
-            _ => (format, bytes),
-        };
-        self.kept += bytes.len() as u64;
-        Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)
-    }
-
-    /// The bytes of a matrix of `shape` that the file holds the other way round, `(in_features,
-    /// out_features)`, as GPT-2's `Conv1D` does. Fails on formats that pack several values of a row.
-    fn read_turned(
-        &mut self,
-        name: &str,
-        shape: (usize, usize),
-    ) -> Result<(Format, Vec<u8>), Failure> {
-        let entry = self.entry(name, &[shape.1, shape.0])?;
-        if entry.format.block_values() != 1 {
-            return Err(failures::unsupported(format!(
-                "cannot load `{}`: tensor `{name}` is {} and would have to be transposed",
-                self.subject,
-                entry.format.name()
-            )));
-        }
-        let bytes = self.read(entry)?;
-        let turned = in_order(
-            &bytes,
-            (&[shape.0, shape.1], &[1, shape.0]),
-            entry.format.block_bytes(),
-        );
-        Ok((entry.format, turned))
-    }
-
-    /// A tensor of plain floats, the other way round where the file has it `turned`.
-    pub(crate) fn source(
-        &mut self,
-        name: &str,
-        dtype: DType,
-        turned: bool,
-    ) -> Result<Floats, Failure> {
-        let weights: &'a Weights = self.weights;
-        let shape = weights.tensors.get(name).map(|entry| &entry.shape[..]);
-        let (format, bytes) = match shape {
-            Some(&[rows, columns]) if turned => self.read_turned(name, (columns, rows))?,
-            shape => {
-                let entry = self.entry(name, shape.unwrap_or_default())?;
-                (entry.format, self.read(entry)?)
-            }
-        };
-        if !matches!(format, Format::F32 | Format::F16 | Format::BF16) {
-            return Err(failures::unsupported(format!(
-                "cannot quantise `{}`: tensor `{name}` is {}",
-                self.subject,
-                format.name()
-            )));
-        }
-        Ok(Floats {
-            format,
-            bytes,
-            dtype,
-        })
+        self.reader.weights.tensors.contains_key(name)
     }
 
     /// The bytes of a tensor, whatever they mean.
     pub(crate) fn bytes_of(&mut self, name: &str) -> Result<Vec<u8>, Failure> {
-        let weights: &'a Weights = self.weights;
+        let weights: &'a Weights = self.reader.weights;
         let entry = weights
             .tensors
             .get(name)
             .ok_or_else(|| self.missing(name))?;
-        self.read(entry)
+        self.reader.read(entry)
     }
 
     /// The values of a tensor of f32.
@@ -197,7 +111,7 @@ impl<'a> Loader<'a> {
     /// Values of `size`, as f32.
     pub fn values(&mut self, name: &str, size: usize) -> Result<Vec<f32>, Failure> {
         let entry = self.entry(name, &[size])?;
-        let bytes = self.read(entry)?;
+        let bytes = self.reader.read(entry)?;
         let mut values = vec![0.0; size];
         entry.format.unpack(&bytes, &mut values);
         if let Some(plan) = &self.plan {
@@ -215,84 +129,55 @@ impl<'a> Loader<'a> {
 
     /// A linear layer from `{name}.weight` and, where the file has one, `{name}.bias`.
     pub fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        let weight = self.weight(name, shape, false)?;
-        let bias = self.bias(name, shape.0)?;
-        Ok(Linear::new(weight, bias))
+        self.any_linear(name, shape, false)
     }
 
     /// The same from a weight that the file holds as `(in_features, out_features)`.
     pub fn turned_linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        let weight = self.weight(name, shape, true)?;
-        let bias = self.bias(name, shape.0)?;
-        Ok(Linear::new(weight, bias))
+        self.any_linear(name, shape, true)
     }
 
-    /// The weight of a linear layer: stored quantised, quantised now, or as it is.
-    fn weight(
+    fn any_linear(
         &mut self,
         name: &str,
         shape: (usize, usize),
         turned: bool,
-    ) -> Result<Arc<dyn Weight>, Failure> {
-        let tensor = format!("{name}.weight");
-        let Some(plan) = self.plan.clone() else {
-            return Ok(Arc::new(self.plain(&tensor, shape, turned)?));
-        };
-        let stored = Module::find(self, name);
-        let weight: Arc<dyn Weight> = match (stored, &plan.quantization.method) {
-            (Some(Module::FourBit(state)), method) => {
-                let compute = match method {
-                    QuantizationMethod::FourBit { compute_dtype, .. } => *compute_dtype,
-                    QuantizationMethod::EightBit { .. } => DType::F32,
-                };
-                Arc::new(load_4bit(self, (name, &state), shape, compute)?)
-            }
-            (Some(Module::EightBit), method) => {
-                let threshold = match method {
-                    QuantizationMethod::EightBit { threshold } => threshold.0,
-                    QuantizationMethod::FourBit { .. } => 0.0,
-                };
-                Arc::new(load_8bit(self, name, shape, threshold)?)
-            }
-            (None, _) if plan.stored || !plan.converts(name) => {
-                return Ok(Arc::new(self.plain(&tensor, shape, turned)?));
-            }
-            (None, method) => {
-                let floats = self.source(&tensor, plan.dtype, turned)?;
-                let source = floats.as_source();
-                if source.values() != shape.0 * shape.1 {
-                    self.entry(&tensor, &[shape.0, shape.1])?;
-                }
-                match method {
-                    QuantizationMethod::FourBit {
-                        kind,
-                        double_quant,
-                        compute_dtype,
-                    } => {
-                        let how = (*kind, *double_quant, *compute_dtype);
-                        Arc::new(FourBit::quantize(shape, source, how))
-                    }
-                    QuantizationMethod::EightBit { threshold } => {
-                        Arc::new(EightBit::quantize(shape, source, threshold.0))
-                    }
-                }
-            }
-        };
-        self.kept += weight.bytes() as u64;
-        Ok(weight)
+    ) -> Result<Linear, Failure> {
+        let weight = self.weight(name, shape, turned)?;
+        let bias = self.bias(name, shape.0)?;
+        let linear = Linear::new(weight, bias);
+        let (class, format) = linear.class();
+        let has_bias = linear.has_bias();
+        let values = shape.0 * shape.1 + if has_bias { shape.0 } else { 0 };
+        self.note(name, (class, format), shape, (values, linear.bytes()));
+        if let Some(part) = self.parts.get_mut(name) {
+            part.bias = has_bias;
+        }
+        Ok(linear)
     }
 
-    fn plain(
+    /// Keeps what is known of a layer that is handed out.
+    fn note(
         &mut self,
-        tensor: &str,
+        name: &str,
+        (class, format): (&'static str, Option<Format>),
         shape: (usize, usize),
-        turned: bool,
-    ) -> Result<Matrix, Failure> {
-        if !turned {
-            return self.matrix(tensor, shape);
-        }
-        let (format, bytes) = self.read_turned(tensor, shape)?;
-        self.dense(format, shape, bytes)
+        (values, bytes): (usize, usize),
+    ) {
+        let part = LoadedPart {
+            class,
+            shape,
+            bias: false,
+            format,
+            parameters: values as u64,
+            bytes: bytes as u64,
+        };
+        self.parts.insert(name.to_owned(), part);
+    }
+
+    /// What was handed out so far, by the names of the files.
+    pub fn take_parts(&mut self) -> BTreeMap<String, LoadedPart> {
+        std::mem::take(&mut self.parts)
     }
 
     /// `count` linear layers that lie in one tensor `{name}.weight` `(count, out_features,
@@ -313,7 +198,7 @@ impl<'a> Loader<'a> {
                     shape: vec![shape.0, shape.1],
                     ..whole.clone()
                 };
-                let bytes = self.read(&part)?;
+                let bytes = self.reader.read(&part)?;
                 let matrix = Matrix::new(part.format, shape.0, shape.1, bytes);
                 Ok(Linear::new(
                     Arc::new(matrix.map_err(failures::internal)?),
@@ -332,14 +217,16 @@ impl<'a> Loader<'a> {
 
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.
     pub fn embedding(&mut self, name: &str, shape: (usize, usize)) -> Result<Embedding, Failure> {
-        Ok(Embedding::new(
-            self.matrix(&format!("{name}.weight"), shape)?,
-        ))
+        let matrix = self.matrix(&format!("{name}.weight"), shape, false)?;
+        let form = ("Embedding", Some(matrix.format()));
+        self.note(name, form, shape, (shape.0 * shape.1, matrix.bytes()));
+        Ok(Embedding::new(matrix))
     }
 
     /// An RMS norm from `{name}.weight`.
     pub fn rms_norm(&mut self, name: &str, size: usize, epsilon: f64) -> Result<RmsNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
+        self.note_norm(name, size, 1);
         Ok(RmsNorm::new(weight, epsilon))
     }
 
@@ -352,6 +239,7 @@ impl<'a> Loader<'a> {
     ) -> Result<RmsNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
         let weight = (weight + 1.0).map_err(failures::internal)?;
+        self.note_norm(name, size, 1);
         Ok(RmsNorm::new(weight, epsilon))
     }
 
@@ -364,94 +252,70 @@ impl<'a> Loader<'a> {
     ) -> Result<LayerNorm, Failure> {
         let weight = self.vector(&format!("{name}.weight"), size)?;
         let bias = self.vector(&format!("{name}.bias"), size)?;
+        self.note_norm(name, size, 2);
         Ok(LayerNorm::new(weight, bias, epsilon))
     }
 
-    fn entry(&self, name: &str, shape: &[usize]) -> Result<&'a TensorEntry, Failure> {
-        let weights: &'a Weights = self.weights;
+    /// A norm of so many vectors, which are f32 in memory.
+    fn note_norm(&mut self, name: &str, size: usize, vectors: usize) {
+        let values = size * vectors;
+        self.note(name, ("Norm", None), (size, 1), (values, values * 4));
+    }
+
+    /// The entry of a tensor of values. Fails on one that is missing or of another shape.
+    pub(super) fn entry(&self, name: &str, shape: &[usize]) -> Result<&'a TensorEntry, Failure> {
+        let weights: &'a Weights = self.reader.weights;
+        let subject = &self.reader.subject;
         let Some(entry) = weights.tensors.get(name) else {
             return Err(self.missing(name));
         };
         if entry.format == Format::Byte {
             return Err(failures::unsupported(format!(
-                "cannot load `{}`: tensor `{name}` holds bytes and nothing says what they mean",
-                self.subject
+                "cannot load `{subject}`: tensor `{name}` holds bytes and nothing says what they mean",
             )));
         }
         if entry.shape != shape {
             return Err(Failure::new(
                 FailureKind::Corrupt,
                 format!(
-                    "cannot load `{}`: tensor `{name}` has shape {:?}, its configuration says {shape:?}",
-                    self.subject, entry.shape
+                    "cannot load `{subject}`: tensor `{name}` has shape {:?}, its configuration says {shape:?}",
+                    entry.shape
                 ),
             ));
         }
         Ok(entry)
     }
 
+    /// The bytes of a matrix of `shape` that the file holds the other way round, `(in_features,
+    /// out_features)`, as GPT-2's `Conv1D` does. Fails on formats that pack several values of a row.
+    pub(super) fn read_turned(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+    ) -> Result<(Format, Vec<u8>), Failure> {
+        let entry = self.entry(name, &[shape.1, shape.0])?;
+        if entry.format.block_values() != 1 {
+            return Err(failures::unsupported(format!(
+                "cannot load `{}`: tensor `{name}` is {} and would have to be transposed",
+                self.reader.subject,
+                entry.format.name()
+            )));
+        }
+        let bytes = self.reader.read(entry)?;
+        let turned = in_order(
+            &bytes,
+            (&[shape.0, shape.1], &[1, shape.0]),
+            entry.format.block_bytes(),
+        );
+        Ok((entry.format, turned))
+    }
+
     fn missing(&self, name: &str) -> Failure {
-        let message = format!("cannot load `{}`: tensor `{name}` is missing", self.subject);
+        let message = format!(
+            "cannot load `{}`: tensor `{name}` is missing",
+            self.reader.subject
+        );
         Failure::new(FailureKind::Corrupt, message)
             .hint("the file is incomplete, or its weights are of another architecture")
     }
-
-    fn read(&mut self, entry: &TensorEntry) -> Result<Vec<u8>, Failure> {
-        let Some(strides) = &entry.strides else {
-            return self.read_span(entry, entry.bytes as usize);
-        };
-        // A view into a storage: from its first value to its last, then in order.
-        let size = entry.format.block_bytes();
-        let last: usize = entry
-            .shape
-            .iter()
-            .zip(strides)
-            .map(|(&size, &stride)| size.saturating_sub(1) * stride)
-            .sum();
-        let span = self.read_span(entry, (last + 1) * size)?;
-        self.done = (self.done + entry.bytes).saturating_sub(span.len() as u64);
-        Ok(in_order(&span, (&entry.shape, strides), size))
-    }
-
-    fn read_span(&mut self, entry: &TensorEntry, length: usize) -> Result<Vec<u8>, Failure> {
-        let (path, file) = &self.weights.files[entry.file];
-        let mut bytes = vec![0; length];
-        let mut offset = entry.offset;
-        for piece in bytes.chunks_mut(PIECE) {
-            self.cancel.check()?;
-            file.read_exact_at(piece, offset)
-                .map_err(|error| failures::io(path, &error))?;
-            offset += piece.len() as u64;
-            self.done += piece.len() as u64;
-            (self.sink)(Event::Progress(Progress {
-                stage: Stage::Load,
-                subject: self.subject.clone(),
-                done: self.done,
-                total: Some(self.weights.bytes()),
-            }));
-        }
-        Ok(bytes)
-    }
-}
-
-/// The values of a view, each of `size` bytes, one after the other.
-fn in_order(span: &[u8], (shape, strides): (&[usize], &[usize]), size: usize) -> Vec<u8> {
-    let values: usize = shape.iter().product();
-    let mut bytes = Vec::with_capacity(values * size);
-    let mut index = vec![0; shape.len()];
-    let mut place = 0;
-    for _ in 0..values {
-        bytes.extend_from_slice(&span[place * size..][..size]);
-        // The next index, as an odometer counts.
-        for dimension in (0..shape.len()).rev() {
-            index[dimension] += 1;
-            place += strides[dimension];
-            if index[dimension] < shape[dimension] {
-                break;
-            }
-            place -= index[dimension] * strides[dimension];
-            index[dimension] = 0;
-        }
-    }
-    bytes
 }

@@ -6,11 +6,14 @@
 //! other resident model; reading costs one copy out of the page cache and gives honest progress.
 
 mod archive;
+mod blocks;
+mod convert;
 mod folder;
 mod format;
 mod gguf;
 mod loader;
 mod pickle;
+mod reader;
 mod safetensors;
 mod torch;
 
@@ -24,7 +27,7 @@ use std::{
 pub use format::Format;
 pub(crate) use format::scale_and_minimum;
 pub use gguf::{Metadata, Value};
-pub use loader::Loader;
+pub use loader::{LoadedPart, Loader};
 use wire::Failure;
 
 use crate::{failures, hub::Layout};

@@ -1,0 +1,394 @@
+//! The tree of modules that `print(model)` of transformers 4.57 shows, from the layers that were
+//! loaded. Names and classes are transformers' own, also for GGUF files; the format of packed blocks,
+//! which it does not have, stands behind the sizes.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use wire::model::ModuleInfo;
+
+use super::plan::{NormKind, Plan};
+use crate::{layers::Activation, weights::LoadedPart};
+
+/// What stands before the names of layers in some files.
+const BASES: [&str; 4] = [
+    "language_model.model.",
+    "model.language_model.",
+    "model.",
+    "transformer.",
+];
+
+/// The tree; `None` for what has layers under names of its own. `config` is `config.json`, null for
+/// GGUF.
+pub(super) fn tree(
+    plan: &Plan,
+    parts: &BTreeMap<String, LoadedPart>,
+    config: &Value,
+) -> Option<ModuleInfo> {
+    let parts = parts
+        .iter()
+        .map(|(name, part)| (canonical(name, parts), part));
+    let tree = Tree {
+        plan,
+        config,
+        parts: parts.collect(),
+        prefix: prefix(plan.architecture)?,
+    };
+    if plan.architecture == "gpt2" {
+        tree.gpt2()
+    } else {
+        tree.decoder()
+    }
+}
+
+/// What the classes of a family begin with.
+fn prefix(architecture: &str) -> Option<&'static str> {
+    Some(match architecture {
+        "llama" => "Llama",
+        "mistral" => "Mistral",
+        "mixtral" => "Mixtral",
+        "qwen2" => "Qwen2",
+        "qwen3" => "Qwen3",
+        "qwen3_moe" | "qwen3moe" => "Qwen3Moe",
+        "phi3" => "Phi3",
+        "gemma" => "Gemma",
+        "gemma2" => "Gemma2",
+        "gemma3" | "gemma3_text" => "Gemma3",
+        "smollm3" => "SmolLM3",
+        "gpt2" => "GPT2",
+        "starcoder2" => "Starcoder2",
+        _ => return None,
+    })
+}
+
+/// A layer's name as transformers has it, without what stands before all names.
+fn canonical(name: &str, all: &BTreeMap<String, LoadedPart>) -> String {
+    let Some((layer, part)) = name
+        .strip_prefix("blk.")
+        .and_then(|rest| rest.split_once('.'))
+    else {
+        let bare = BASES.iter().find_map(|base| name.strip_prefix(base));
+        return match name {
+            "token_embd" => "embed_tokens",
+            "output_norm" => "norm",
+            "output" => "lm_head",
+            _ => bare.unwrap_or(name),
+        }
+        .to_owned();
+    };
+    let has = |part: &str| all.contains_key(&format!("blk.{layer}.{part}"));
+    let part = match part {
+        "attn_q" => "self_attn.q_proj",
+        "attn_k" => "self_attn.k_proj",
+        "attn_v" => "self_attn.v_proj",
+        "attn_qkv" => "self_attn.qkv_proj",
+        "attn_output" => "self_attn.o_proj",
+        "attn_q_norm" => "self_attn.q_norm",
+        "attn_k_norm" => "self_attn.k_norm",
+        "attn_norm" => "input_layernorm",
+        "ffn_norm" if has("post_attention_norm") => "pre_feedforward_layernorm",
+        "ffn_norm" | "post_attention_norm" => "post_attention_layernorm",
+        "post_ffw_norm" => "post_feedforward_layernorm",
+        "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" if has("attn_qkv") => "mlp.gate_up_proj",
+        "ffn_up" if !has("ffn_gate") => "mlp.c_fc",
+        "ffn_up" => "mlp.up_proj",
+        "ffn_down" if !has("ffn_gate") && !has("attn_qkv") => "mlp.c_proj",
+        "ffn_down" => "mlp.down_proj",
+        other => other,
+    };
+    format!("layers.{layer}.{part}")
+}
+
+struct Tree<'a> {
+    plan: &'a Plan,
+    config: &'a Value,
+    parts: BTreeMap<String, &'a LoadedPart>,
+    prefix: &'static str,
+}
+
+impl Tree<'_> {
+    fn decoder(&self) -> Option<ModuleInfo> {
+        let is_gemma3 = self.prefix == "Gemma3";
+        let class = if is_gemma3 {
+            "Gemma3TextModel".to_owned()
+        } else {
+            self.class("Model")
+        };
+        let layers = (0..self.plan.layers.len()).map(|layer| self.layer(layer));
+        let model = [
+            self.leaf("", "embed_tokens"),
+            Some(list("layers", layers.collect::<Option<_>>()?)),
+            self.leaf("", "norm"),
+            Some(plain("rotary_emb", self.class("RotaryEmbedding()"))),
+            is_gemma3.then(|| plain("rotary_emb_local", self.class("RotaryEmbedding()"))),
+        ];
+        let parts = [group("model", class, model), self.head()];
+        group("", self.class("ForCausalLM"), parts)
+    }
+
+    fn layer(&self, index: usize) -> Option<ModuleInfo> {
+        let at = format!("layers.{index}.");
+        let leaf = |name| self.leaf(&at, name);
+        let attention = format!("{at}self_attn.");
+        let attention = [
+            "q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "q_norm", "k_norm",
+        ]
+        .map(|name| self.leaf(&attention, name));
+        let is_phi = self.prefix == "Phi3";
+        let dropout = |name: &str| is_phi.then(|| plain(name, self.dropout("resid_pdrop", "0.0")));
+        group(
+            &index.to_string(),
+            self.class("DecoderLayer"),
+            [
+                group("self_attn", self.class("Attention"), attention),
+                self.feed_forward(&at),
+                leaf("input_layernorm"),
+                leaf("post_attention_layernorm"),
+                leaf("pre_feedforward_layernorm"),
+                leaf("post_feedforward_layernorm"),
+                dropout("resid_attn_dropout"),
+                dropout("resid_mlp_dropout"),
+            ],
+        )
+    }
+
+    fn feed_forward(&self, at: &str) -> Option<ModuleInfo> {
+        for (name, expert, parts) in [
+            ("block_sparse_moe", "BlockSparseTop2MLP", ["w1", "w2", "w3"]),
+            ("mlp", "MLP", ["gate_proj", "up_proj", "down_proj"]),
+        ] {
+            let at = format!("{at}{name}.");
+            let Some(gate) = self.leaf(&at, "gate") else {
+                continue;
+            };
+            let experts = (0..).map_while(|index| {
+                let at = format!("{at}experts.{index}.");
+                let parts = parts.map(|part| self.leaf(&at, part)).into_iter();
+                let parts = parts.chain([Some(plain("act_fn", self.activation()))]);
+                group(&index.to_string(), self.class(expert), parts)
+            });
+            let experts = list("experts", experts.collect());
+            return group(
+                name,
+                self.class("SparseMoeBlock"),
+                [Some(gate), Some(experts)],
+            );
+        }
+        let at = format!("{at}mlp.");
+        let names = [
+            "gate_proj",
+            "up_proj",
+            "gate_up_proj",
+            "down_proj",
+            "c_fc",
+            "c_proj",
+        ];
+        let activation = match self.prefix {
+            "Phi3" => "activation_fn",
+            "Starcoder2" => "act",
+            _ => "act_fn",
+        };
+        let parts = names.map(|name| self.leaf(&at, name)).into_iter();
+        let parts = parts.chain([Some(plain(activation, self.activation()))]);
+        group("mlp", self.class("MLP"), parts)
+    }
+
+    fn gpt2(&self) -> Option<ModuleInfo> {
+        let blocks = (0..self.plan.layers.len()).map(|index| {
+            let at = format!("h.{index}.");
+            let (attention, mlp) = (format!("{at}attn."), format!("{at}mlp."));
+            let attention = [
+                self.leaf(&attention, "c_attn"),
+                self.leaf(&attention, "c_proj"),
+                Some(plain("attn_dropout", self.dropout("attn_pdrop", "0.1"))),
+                Some(plain("resid_dropout", self.dropout("resid_pdrop", "0.1"))),
+            ];
+            let mlp = [
+                self.leaf(&mlp, "c_fc"),
+                self.leaf(&mlp, "c_proj"),
+                Some(plain("act", self.activation())),
+                Some(plain("dropout", self.dropout("resid_pdrop", "0.1"))),
+            ];
+            group(
+                &index.to_string(),
+                self.class("Block"),
+                [
+                    self.leaf(&at, "ln_1"),
+                    group("attn", self.class("Attention"), attention),
+                    self.leaf(&at, "ln_2"),
+                    group("mlp", self.class("MLP"), mlp),
+                ],
+            )
+        });
+        let model = [
+            self.leaf("", "wte"),
+            self.leaf("", "wpe"),
+            Some(plain("drop", self.dropout("embd_pdrop", "0.1"))),
+            Some(list("h", blocks.collect::<Option<_>>()?)),
+            self.leaf("", "ln_f"),
+        ];
+        let parts = [
+            group("transformer", self.class("Model"), model),
+            self.head(),
+        ];
+        group("", self.class("LMHeadModel"), parts)
+    }
+
+    /// The head; a tied one is a view of the token table and takes nothing of its own.
+    fn head(&self) -> Option<ModuleInfo> {
+        self.leaf("", "lm_head").or_else(|| {
+            let sizes = &self.plan.sizes;
+            let kind = linear("Linear", (sizes.vocab_size, sizes.hidden_size), false);
+            Some(plain("lm_head", kind))
+        })
+    }
+
+    fn leaf(&self, at: &str, name: &str) -> Option<ModuleInfo> {
+        let part = self.parts.get(&format!("{at}{name}"))?;
+        let (rows, columns) = part.shape;
+        let mut kind = match part.class {
+            "Embedding" => self.embedding(name, part.shape),
+            "Norm" => self.norm(rows),
+            "Linear" if self.prefix == "GPT2" && name != "lm_head" => {
+                format!("Conv1D(nf={rows}, nx={columns})")
+            }
+            class => linear(class, part.shape, part.bias),
+        };
+        if part.format.is_some_and(|format| format.block_values() > 1) {
+            kind.truncate(kind.len() - 1);
+            kind = format!(
+                "{kind}, {})",
+                part.format.map_or("", |format| format.name())
+            );
+        }
+        Some(ModuleInfo {
+            name: name.to_owned(),
+            class: kind,
+            count: 1,
+            parameters: part.parameters,
+            bytes: part.bytes,
+            parts: Vec::new(),
+        })
+    }
+
+    fn embedding(&self, name: &str, (rows, columns): (usize, usize)) -> String {
+        let class = if self.prefix == "Gemma3" {
+            "Gemma3TextScaledWordEmbedding"
+        } else {
+            "Embedding"
+        };
+        let padding = self.config["pad_token_id"].as_u64();
+        match padding.filter(|_| name == "embed_tokens") {
+            Some(id) => format!("{class}({rows}, {columns}, padding_idx={id})"),
+            None => format!("{class}({rows}, {columns})"),
+        }
+    }
+
+    fn norm(&self, size: usize) -> String {
+        let epsilon = float(self.plan.norm_epsilon);
+        match self.plan.norm {
+            NormKind::Layer => {
+                format!("LayerNorm(({size},), eps={epsilon}, elementwise_affine=True, bias=True)")
+            }
+            NormKind::Rms | NormKind::RmsPlusOne => {
+                format!("{}RMSNorm(({size},), eps={epsilon})", self.prefix)
+            }
+        }
+    }
+
+    fn activation(&self) -> String {
+        match self.plan.activation {
+            Activation::Silu => "SiLUActivation()",
+            Activation::Gelu => "GELUActivation()",
+            Activation::GeluTanh if self.prefix == "GPT2" => "NewGELUActivation()",
+            Activation::GeluTanh => "GELUTanh()",
+            Activation::Relu => "ReLU()",
+        }
+        .to_owned()
+    }
+
+    fn dropout(&self, key: &str, default: &str) -> String {
+        let rate = self.config[key].as_f64();
+        let rate = rate.map_or_else(|| default.to_owned(), |rate| format!("{rate:?}"));
+        format!("Dropout(p={rate}, inplace=False)")
+    }
+
+    fn class(&self, end: &str) -> String {
+        format!("{}{end}", self.prefix)
+    }
+}
+
+fn linear(class: &str, (rows, columns): (usize, usize), bias: bool) -> String {
+    let bias = if bias { "True" } else { "False" };
+    format!("{class}(in_features={columns}, out_features={rows}, bias={bias})")
+}
+
+/// A number as Python writes it: the exponent has two digits.
+fn float(value: f64) -> String {
+    if (1e-4..1e16).contains(&value) {
+        return format!("{value:?}");
+    }
+    // GGUF has floats of 32 bits, whose shortest digits are fewer.
+    let single = value as f32;
+    let text = if f64::from(single).to_bits() == value.to_bits() {
+        format!("{single:e}")
+    } else {
+        format!("{value:e}")
+    };
+    match text.split_once("e-") {
+        Some((digits, exponent)) if exponent.len() == 1 => format!("{digits}e-0{exponent}"),
+        _ => text,
+    }
+}
+
+/// A module without weights.
+fn plain(name: &str, kind: String) -> ModuleInfo {
+    ModuleInfo {
+        name: name.to_owned(),
+        class: kind,
+        count: 1,
+        ..ModuleInfo::default()
+    }
+}
+
+/// A module of others; `None` when none of them has weights.
+fn group(
+    name: &str,
+    kind: String,
+    parts: impl IntoIterator<Item = Option<ModuleInfo>>,
+) -> Option<ModuleInfo> {
+    let parts: Vec<ModuleInfo> = parts.into_iter().flatten().collect();
+    let total = |of: fn(&ModuleInfo) -> u64| -> u64 {
+        parts
+            .iter()
+            .map(|part| of(part) * u64::from(part.count))
+            .sum()
+    };
+    let (parameters, bytes) = (total(|part| part.parameters), total(|part| part.bytes));
+    (parameters > 0).then_some(ModuleInfo {
+        name: name.to_owned(),
+        class: kind,
+        count: 1,
+        parameters,
+        bytes,
+        parts,
+    })
+}
+
+/// A `ModuleList`; neighbours that are alike are shown once, as torch does.
+fn list(name: &str, parts: Vec<ModuleInfo>) -> ModuleInfo {
+    let mut shown: Vec<(usize, ModuleInfo)> = Vec::new();
+    for (index, part) in parts.into_iter().enumerate() {
+        match shown.last_mut() {
+            Some((first, last)) if (&last.class, &last.parts) == (&part.class, &part.parts) => {
+                last.count += 1;
+                last.name = format!("{first}-{index}");
+            }
+            _ => shown.push((index, part)),
+        }
+    }
+    let parts = shown.into_iter().map(|(_, part)| Some(part));
+    group(name, "ModuleList".to_owned(), parts)
+        .unwrap_or_else(|| plain(name, "ModuleList()".to_owned()))
+}

@@ -1,0 +1,215 @@
+//! Making room for a load: models that nobody uses go, the longest unused first, and the user is told;
+//! or, where that would not suffice, none goes and the load is refused.
+
+use std::sync::Arc;
+
+use wire::{Failure, host::Event};
+
+use super::{
+    Residency, ResidentModel, Slot, lock,
+    room::{Need, Promise, megabytes},
+};
+
+impl Residency {
+    /// Promises a load its memory, for which others may have to go.
+    pub(super) fn make_room(
+        &self,
+        need: &Need,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Promise<'_>, Failure> {
+        if let Ok(promise) = self.room.promise(need.clone(), || self.residents()) {
+            return Ok(promise);
+        }
+        // What is kept for a conversation's next turn goes before any model does.
+        self.ready().iter().for_each(|model| model.prefixes.clear());
+        loop {
+            let refused = match self.room.promise(need.clone(), || self.residents()) {
+                Ok(promise) => return Ok(promise),
+                Err(refused) => refused,
+            };
+            let Some(freed) = self.evict(refused.missing) else {
+                return Err(refused.failure);
+            };
+            let resident = freed.resident();
+            sink(Event::Notice(format!(
+                "freed `{}` ({}, unused for {:.0} s) to make room for `{}`; its next use loads it again",
+                resident.info.name,
+                megabytes(resident.info.bytes),
+                resident.idle_seconds,
+                need.name
+            )));
+            // The last handle: its memory is back before the next look.
+            drop(freed);
+        }
+    }
+
+    /// Takes the model that was unused for longest out of the table, if all that may go have as many
+    /// bytes as are missing.
+    fn evict(&self, missing: u64) -> Option<Arc<ResidentModel>> {
+        let mut models = lock(&self.models);
+        let mut idle: Vec<_> = models
+            .iter()
+            .filter_map(|(key, slot)| match slot {
+                Slot::Ready(model) if is_idle(model) => Some((key.clone(), Arc::clone(model))),
+                _ => None,
+            })
+            .collect();
+        let bytes: u64 = idle.iter().map(|(_, model)| model.info.bytes).sum();
+        if bytes < missing {
+            return None;
+        }
+        idle.sort_by_key(|(_, model)| lock(&model.usage).last_used);
+        let (key, model) = idle.into_iter().next()?;
+        models.remove(&key);
+        Some(model)
+    }
+}
+
+/// Whether a model may go: nobody runs, waits or is about to, and nobody has pinned it.
+fn is_idle(model: &Arc<ResidentModel>) -> bool {
+    let usage = lock(&model.usage);
+    usage.users == 0 && !usage.pinned && Arc::strong_count(model) == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+        sync::Mutex,
+    };
+
+    use wire::{
+        FailureKind,
+        hub::HubVariables,
+        model::{Device, ModelSource, ModelSpec},
+    };
+
+    use super::{super::Client, *};
+    use crate::{
+        Cancel,
+        hub::Layout,
+        residency::room::{HEADROOM, Room},
+        weights::Weights,
+    };
+
+    /// Copies of the tests' tiny model, each a model of its own.
+    fn copies(root: &Path, count: usize) -> Vec<PathBuf> {
+        let origin =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/llama_long_prompt");
+        let tokenizer = r#"{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
+        let copy = |index| {
+            let folder = root.join(format!("model{index}"));
+            fs::create_dir(&folder).expect("a folder");
+            for name in ["config.json", "model.safetensors"] {
+                fs::copy(origin.join(name), folder.join(name)).expect("is copied");
+            }
+            fs::write(folder.join("tokenizer.json"), tokenizer).expect("is written");
+            folder
+        };
+        (0..count).map(copy).collect()
+    }
+
+    fn spec(folder: &Path) -> ModelSpec {
+        ModelSpec {
+            source: ModelSource::new(folder.display().to_string()),
+            dtype: None,
+            device: Device::Cpu,
+            quantization: None,
+        }
+    }
+
+    fn load(
+        residency: &Residency,
+        folder: &Path,
+    ) -> (Result<Arc<ResidentModel>, Failure>, Vec<String>) {
+        let (hub, cancel) = (HubVariables::default(), Cancel::new());
+        let client = Client {
+            hub: &hub,
+            cancel: &cancel,
+        };
+        let mut notices = Vec::new();
+        let mut sink = |event| {
+            if let Event::Notice(line) = event {
+                notices.push(line);
+            }
+        };
+        let model = residency.model(&spec(folder), &client, &mut sink);
+        (model.map(|(model, _)| model), notices)
+    }
+
+    /// A table that is told these figures of available memory, one a look; then there is plenty.
+    fn table(figures: Vec<u64>) -> Residency {
+        let figures = Mutex::new(figures.into_iter());
+        Residency {
+            room: Room::with_memory(move || Some(lock(&figures).next().unwrap_or(u64::MAX))),
+            ..Residency::default()
+        }
+    }
+
+    fn names(residency: &Residency) -> Vec<String> {
+        let names = residency
+            .residents()
+            .into_iter()
+            .map(|resident| resident.info.name);
+        let mut names: Vec<String> = names
+            .map(|name| name.rsplit('/').next().expect("has a name").to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_longest_unused_goes_and_the_user_is_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = copies(root.path(), 4);
+        let weights = Weights::open(&Layout::Folder(folders[0].clone())).expect("opens");
+        let need = Need::of("m", &weights, None).bytes();
+        let short = HEADROOM + need - 1;
+        // Three loads find room; the fourth is short by one byte, and again after the first has gone.
+        let residency = table(vec![u64::MAX, u64::MAX, u64::MAX, short, short]);
+        for folder in &folders[..3] {
+            load(&residency, folder).0.expect("there is room");
+        }
+        // Used again: model1 is the longest unused, then model2.
+        load(&residency, &folders[0]).0.expect("is resident");
+        {
+            let (model, _) = load(&residency, &folders[0]);
+            let model = model.expect("is resident");
+            drop(model.turn(&Cancel::new()).expect("is free"));
+        }
+        let (model, notices) = load(&residency, &folders[3]);
+        drop(model.expect("room was made"));
+        assert_eq!(names(&residency), ["model0", "model3"]);
+        assert_eq!(notices.len(), 2, "{notices:?}");
+        assert!(
+            notices[0].contains("model1") && notices[1].contains("model2"),
+            "{notices:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_used_or_pinned_stays_and_too_little_frees_nothing() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = copies(root.path(), 3);
+        let figures = vec![u64::MAX, u64::MAX, HEADROOM, HEADROOM, HEADROOM, HEADROOM];
+        let residency = table(figures);
+        let used = load(&residency, &folders[0]).0.expect("there is room");
+        load(&residency, &folders[1])
+            .0
+            .expect("there is room")
+            .set_pinned(true);
+        let refused = |residency: &Residency| {
+            let (model, notices) = load(residency, &folders[2]);
+            let failure = model.err().expect("is refused");
+            assert_eq!(failure.kind, FailureKind::OutOfMemory);
+            assert!(failure.message.contains("model0"), "{failure}");
+            assert!(notices.is_empty());
+            assert_eq!(names(residency), ["model0", "model1"]);
+        };
+        refused(&residency);
+        drop(used);
+        // Its weights alone are less than what is missing: weights and cache.
+        refused(&residency);
+    }
+}

@@ -1,0 +1,70 @@
+//! Keys of the table of models: one for all spellings of the same weights.
+
+use std::path::Path;
+
+use wire::{
+    Failure, FailureKind,
+    model::{
+        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource, ModelSpec,
+        QuantizationMethod,
+    },
+};
+
+use crate::failures;
+
+/// The table's key: one for all spellings of the same weights. Fails on a device or a type that the
+/// engine does not have.
+pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
+    if let Device::Cuda(number) = spec.device {
+        return Err(Failure::new(
+            FailureKind::Device,
+            format!("cannot use `cuda:{number}`: this build runs on the processor only"),
+        )
+        .hint("use the device `cpu` or `auto`"));
+    }
+    // Beside quantised weights a type says how the others are stored; activations stay f32.
+    let dtype = spec.quantization.as_ref().map(|quantization| {
+        let default = match quantization.method {
+            QuantizationMethod::Ggml(_) => DType::F32,
+            QuantizationMethod::FourBit { .. } | QuantizationMethod::EightBit { .. } => DType::F16,
+        };
+        spec.dtype.unwrap_or(default)
+    });
+    if let (None, Some(wanted @ (DType::F16 | DType::BF16))) = (dtype, spec.dtype) {
+        return Err(failures::unsupported(format!(
+            "activations of type {wanted:?} are not supported on the processor"
+        ))
+        .hint("leave `dtype` out: activations are f32, weights stay as they are stored"));
+    }
+    Ok(ModelSpec {
+        source: source_key(&spec.source),
+        dtype: dtype.or(Some(DType::F32)),
+        device: Device::Cpu,
+        quantization: spec.quantization.clone(),
+    })
+}
+
+/// The same for the files alone.
+pub(super) fn source_key(source: &ModelSource) -> ModelSource {
+    let mut key = ModelSource {
+        local_files_only: false,
+        ..source.clone()
+    };
+    if Path::new(&source.repo).is_absolute()
+        && let Ok(path) = Path::new(&source.repo).canonicalize()
+    {
+        key.repo = path.display().to_string();
+        key.revision = None;
+        return key;
+    }
+    key.revision.get_or_insert_with(|| "main".to_owned());
+    if key.repo == EMBEDDED_REPO {
+        // The embedded file is a copy of this revision, and stands for `main` too.
+        if key.revision.as_deref() == Some(EMBEDDED_REVISION) {
+            key.revision = Some("main".to_owned());
+        }
+        key.gguf_file
+            .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
+    }
+    key
+}

@@ -1,0 +1,269 @@
+//! Weights that change their form while they are read: quantised by a plan, or rounded to its type.
+//! A tensor is computed part by part as it comes from the file, so that loading takes no more memory
+//! than the result; only one that the file holds transposed is in memory as a whole.
+
+use std::sync::{Arc, OnceLock};
+
+use wire::{
+    Failure,
+    model::{DType, QuantizationMethod},
+};
+
+use super::{Format, Loader, Weights, blocks, reader::each_part};
+use crate::{
+    bitsandbytes::{
+        EightBitParts, FourBit, FourBitParts, Module, Plan, Source, load_4bit, load_8bit,
+    },
+    failures,
+    kernels::Matrix,
+    layers::Weight,
+};
+
+/// Values of a part that is rounded or packed: a whole number of any format's blocks.
+const PART: usize = 1 << 16;
+
+/// A tensor of plain floats in memory.
+pub(crate) struct Floats {
+    format: Format,
+    bytes: Vec<u8>,
+    dtype: DType,
+}
+
+impl Floats {
+    /// Its values, for quantisation.
+    pub fn as_source(&self) -> Source<'_> {
+        Source {
+            format: self.format,
+            bytes: &self.bytes,
+            dtype: self.dtype,
+        }
+    }
+}
+
+/// A tensor that is computed from: its name, its shape in the model, and whether the file holds it
+/// transposed.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'n> {
+    pub name: &'n str,
+    pub shape: (usize, usize),
+    pub turned: bool,
+}
+
+impl Loader<'_> {
+    /// The weight of a linear layer: stored quantised, quantised now, or as it is.
+    pub(super) fn weight(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        turned: bool,
+    ) -> Result<Arc<dyn Weight>, Failure> {
+        let tensor = format!("{name}.weight");
+        let Some(plan) = self.plan.clone() else {
+            return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
+        };
+        let method = &plan.quantization.method;
+        let weight: Arc<dyn Weight> = match Module::find(self, name) {
+            Some(Module::FourBit(state)) => {
+                let compute = match method {
+                    QuantizationMethod::FourBit { compute_dtype, .. } => *compute_dtype,
+                    QuantizationMethod::EightBit { .. } | QuantizationMethod::Ggml(_) => DType::F32,
+                };
+                Arc::new(load_4bit(self, (name, &state), shape, compute)?)
+            }
+            Some(Module::EightBit) => {
+                let threshold = match method {
+                    QuantizationMethod::EightBit { threshold } => threshold.0,
+                    QuantizationMethod::FourBit { .. } | QuantizationMethod::Ggml(_) => 0.0,
+                };
+                Arc::new(load_8bit(self, name, shape, threshold)?)
+            }
+            None if plan.stored || !plan.converts(name) => {
+                return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
+            }
+            None => {
+                let name = &tensor;
+                let wanted = Wanted {
+                    name,
+                    shape,
+                    turned,
+                };
+                match self.quantized(wanted, &plan)? {
+                    Some(weight) => weight,
+                    None => return Ok(Arc::new(self.matrix(&tensor, shape, turned)?)),
+                }
+            }
+        };
+        self.kept += weight.bytes() as u64;
+        Ok(weight)
+    }
+
+    /// A weight as bitsandbytes quantises it; `None` where the plan is another.
+    fn quantized(
+        &mut self,
+        wanted: Wanted,
+        plan: &Plan,
+    ) -> Result<Option<Arc<dyn Weight>>, Failure> {
+        let shape = wanted.shape;
+        Ok(Some(match plan.quantization.method {
+            QuantizationMethod::Ggml(_) => return Ok(None),
+            QuantizationMethod::FourBit {
+                kind,
+                double_quant,
+                compute_dtype,
+            } => {
+                let mut whole = FourBitParts::new(shape.0 * shape.1, kind);
+                let mut parts = whole.parts();
+                let size = FourBitParts::PART;
+                self.each_source(wanted, (plan.dtype, size), &mut parts, |part, source| {
+                    part.fill(source);
+                })?;
+                let values = whole.finish(double_quant);
+                Arc::new(FourBit::quantized(shape, values, kind, compute_dtype))
+            }
+            QuantizationMethod::EightBit { threshold } => {
+                let mut whole = EightBitParts::new(shape);
+                let size = whole.part();
+                let mut parts = whole.parts();
+                self.each_source(wanted, (plan.dtype, size), &mut parts, |part, source| {
+                    part.fill(source);
+                })?;
+                Arc::new(whole.finish(threshold.0))
+            }
+        }))
+    }
+
+    /// A matrix of `shape` `(out_features, in_features)`, in the format it is stored in, or in the
+    /// type of the plan where there is one. The file may hold it transposed.
+    pub(super) fn matrix(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        turned: bool,
+    ) -> Result<Matrix, Failure> {
+        let stored = self.reader.weights.tensors.get(name);
+        let stored = stored.map_or(Format::F32, |entry| entry.format);
+        let form = self
+            .plan
+            .as_ref()
+            .map(|plan| (plan.dtype, plan.form(name, shape.1, stored)));
+        let (format, bytes) = match form {
+            Some((dtype, format)) if format != stored => {
+                let wanted = Wanted {
+                    name,
+                    shape,
+                    turned,
+                };
+                (format, self.packed(wanted, (dtype, format))?)
+            }
+            _ if turned => self.read_turned(name, shape)?,
+            _ => {
+                let entry = self.entry(name, &[shape.0, shape.1])?;
+                (entry.format, self.reader.read(entry)?)
+            }
+        };
+        self.kept += bytes.len() as u64;
+        Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)
+    }
+
+    /// A matrix of plain floats in another format, which its rows are a whole number of blocks of.
+    fn packed(
+        &mut self,
+        wanted: Wanted,
+        (dtype, format): (DType, Format),
+    ) -> Result<Vec<u8>, Failure> {
+        let values = wanted.shape.0 * wanted.shape.1;
+        let bytes_of = |values: usize| values / format.block_values() * format.block_bytes();
+        let mut bytes = vec![0; bytes_of(values)];
+        let mut parts: Vec<&mut [u8]> = bytes.chunks_mut(bytes_of(PART)).collect();
+        if format.block_values() == 1 {
+            self.each_source(wanted, (dtype, PART), &mut parts, |part, source| {
+                source.convert(part);
+            })?;
+            return Ok(bytes);
+        }
+        let failed = OnceLock::new();
+        self.each_source(wanted, (dtype, PART), &mut parts, |part, source| {
+            let mut values = vec![0.0; source.values()];
+            source.read(0, &mut values);
+            if let Err(error) = blocks::quantize(format, values, part) {
+                let _ = failed.set(error);
+            }
+        })?;
+        match failed.into_inner() {
+            Some(error) => Err(failures::internal(error)),
+            None => Ok(bytes),
+        }
+    }
+
+    /// Hands the values of a tensor of plain floats to `work`, `size` values with each of `parts`, on
+    /// all cores.
+    fn each_source<T: Send>(
+        &mut self,
+        wanted: Wanted,
+        (dtype, size): (DType, usize),
+        parts: &mut [T],
+        work: impl Fn(&mut T, Source<'_>) + Sync,
+    ) -> Result<(), Failure> {
+        let Wanted {
+            name,
+            shape,
+            turned,
+        } = wanted;
+        let of = |format, part: &mut T, bytes: &[u8]| {
+            let source = Source {
+                format,
+                bytes,
+                dtype,
+            };
+            work(part, source);
+        };
+        if turned {
+            let (format, bytes) = self.read_turned(name, shape)?;
+            self.check_plain(name, format)?;
+            let work = |part: &mut T, bytes: &[u8]| of(format, part, bytes);
+            each_part(&bytes, size * format.block_bytes(), parts, work);
+            return Ok(());
+        }
+        let entry = self.entry(name, &[shape.0, shape.1])?;
+        let format = entry.format;
+        self.check_plain(name, format)?;
+        let work = |part: &mut T, bytes: &[u8]| of(format, part, bytes);
+        let size = size * format.block_bytes();
+        self.reader.read_parts(entry, size, parts, work)
+    }
+
+    /// A tensor of plain floats, the other way round where the file has it `turned`.
+    pub(crate) fn source(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        turned: bool,
+    ) -> Result<Floats, Failure> {
+        let weights: &Weights = self.reader.weights;
+        let shape = weights.tensors.get(name).map(|entry| &entry.shape[..]);
+        let (format, bytes) = match shape {
+            Some(&[rows, columns]) if turned => self.read_turned(name, (columns, rows))?,
+            shape => {
+                let entry = self.entry(name, shape.unwrap_or_default())?;
+                (entry.format, self.reader.read(entry)?)
+            }
+        };
+        self.check_plain(name, format)?;
+        Ok(Floats {
+            format,
+            bytes,
+            dtype,
+        })
+    }
+
+    fn check_plain(&self, name: &str, format: Format) -> Result<(), Failure> {
+        if matches!(format, Format::F32 | Format::F16 | Format::BF16) {
+            return Ok(());
+        }
+        Err(failures::unsupported(format!(
+            "cannot quantise `{}`: tensor `{name}` is {}",
+            self.reader.subject,
+            format.name()
+        )))
+    }
+}

@@ -1,0 +1,195 @@
+//! `save_pretrained` of models: what is written, and that a save which does not end leaves what was
+//! there. The bytes of quantised weights are compared in `bitsandbytes`.
+
+use std::{fs, path::Path};
+
+use engine::{Cancel, Service};
+use serde_json::json;
+use wire::{
+    Failure, FailureKind,
+    host::{Event, Progress, Request, Response, Stage},
+    model::{DType, FourBitType, ModelSource, ModelSpec, Quantization, QuantizationMethod},
+};
+
+use crate::support::{ask, ask_until, embedded_file, fixture, spec};
+
+fn of(path: &Path) -> ModelSpec {
+    spec(ModelSource::new(path.display().to_string()))
+}
+
+fn nf4(path: &Path) -> ModelSpec {
+    let method = QuantizationMethod::FourBit {
+        kind: FourBitType::Nf4,
+        double_quant: true,
+        compute_dtype: DType::F32,
+    };
+    ModelSpec {
+        dtype: Some(DType::F32),
+        quantization: Some(Quantization {
+            method,
+            skip_modules: None,
+        }),
+        ..of(path)
+    }
+}
+
+fn request(model: ModelSpec, folder: &Path) -> Request {
+    Request::SaveModel {
+        model,
+        folder: folder.display().to_string(),
+    }
+}
+
+fn save(model: ModelSpec, folder: &Path) -> Result<Vec<String>, Failure> {
+    match ask(&Service::new(), request(model, folder)).0? {
+        Response::Saved(paths) => Ok(paths),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A model in a folder of its own: in two shards where `sharded`.
+fn model(folder: &Path, sharded: bool) {
+    let origin = fixture("families/llama_long_prompt");
+    fs::create_dir_all(folder).unwrap();
+    fs::copy(origin.join("config.json"), folder.join("config.json")).unwrap();
+    fs::write(folder.join("generation_config.json"), "{}").unwrap();
+    let whole = fs::read(origin.join("model.safetensors")).unwrap();
+    if !sharded {
+        fs::write(folder.join("model.safetensors"), whole).unwrap();
+        return;
+    }
+    let (size, rest) = whole.split_at(8);
+    let size = u64::from_le_bytes(size.try_into().unwrap()) as usize;
+    let (header, data) = rest.split_at(size);
+    let mut header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(header).unwrap();
+    header.remove("__metadata__");
+    let mut map = serde_json::Map::new();
+    let mut shards = [serde_json::Map::new(), serde_json::Map::new()];
+    for (index, (name, entry)) in header.into_iter().enumerate() {
+        let shard = format!("model-0000{}-of-00002.safetensors", index % 2 + 1);
+        map.insert(name.clone(), shard.into());
+        shards[index % 2].insert(name, entry);
+    }
+    for (index, mut header) in shards.into_iter().enumerate() {
+        let mut bytes = Vec::new();
+        for entry in header.values_mut() {
+            let place: (usize, usize) =
+                serde_json::from_value(entry["data_offsets"].clone()).unwrap();
+            let start = bytes.len();
+            bytes.extend_from_slice(&data[place.0..place.1]);
+            entry["data_offsets"] = json!([start, bytes.len()]);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let length = (header.len() as u64).to_le_bytes();
+        let file = [&length[..], &header, &bytes].concat();
+        let name = format!("model-0000{}-of-00002.safetensors", index + 1);
+        fs::write(folder.join(name), file).unwrap();
+    }
+    let index = json!({"metadata": {}, "weight_map": map}).to_string();
+    fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
+}
+
+#[test]
+fn a_quantised_model_is_written_with_its_configuration() {
+    let root = tempfile::tempdir().unwrap();
+    let (origin, target) = (root.path().join("origin"), root.path().join("a/saved"));
+    model(&origin, true);
+    let (answer, events) = ask(&Service::new(), request(nf4(&origin), &target));
+    let Response::Saved(paths) = answer.unwrap() else {
+        panic!("not saved")
+    };
+    let expected = ["config.json", "generation_config.json", "model.safetensors"];
+    assert_eq!(names(&target), expected);
+    assert_eq!(
+        names(&root.path().join("a")),
+        ["saved"],
+        "something is left"
+    );
+    assert_eq!(paths.len(), 3);
+    assert!(paths.iter().all(|path| Path::new(path).is_file()));
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(target.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["quantization_config"]["bnb_4bit_quant_type"], "nf4");
+    let Some(Event::Progress(Progress {
+        stage, done, total, ..
+    })) = events.last()
+    else {
+        panic!("no progress")
+    };
+    assert_eq!((*stage, Some(*done)), (Stage::Save, *total));
+    // What is quantised already is copied.
+    let again = root.path().join("again");
+    save(of(&target), &again).unwrap();
+    for name in expected {
+        let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
+        assert!(read(&again) == read(&target), "{name}");
+    }
+}
+
+#[test]
+fn a_save_over_another_leaves_none_of_its_weights() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, sharded) = (root.path().join("whole"), root.path().join("sharded"));
+    model(&whole, false);
+    model(&sharded, true);
+    let target = root.path().join("target");
+    let sharded_names = names(&sharded);
+    save(of(&whole), &target).unwrap();
+    fs::write(target.join("tokenizer.json"), "mine").unwrap();
+    let with_tokenizer = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.push("tokenizer.json".to_owned());
+        names.sort();
+        names
+    };
+    save(of(&sharded), &target).unwrap();
+    assert_eq!(names(&target), with_tokenizer(&sharded_names));
+    save(of(&whole), &target).unwrap();
+    assert_eq!(names(&target), with_tokenizer(&names(&whole)));
+}
+
+#[test]
+fn a_save_that_does_not_end_leaves_what_was_there() {
+    let root = tempfile::tempdir().unwrap();
+    let (origin, target) = (root.path().join("origin"), root.path().join("target"));
+    model(&origin, false);
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("config.json"), "old").unwrap();
+    for model in [nf4(&origin), of(&origin)] {
+        let cancel = Cancel::new();
+        let request = request(model, &target);
+        let (answer, _) = ask_until(&Service::new(), request, &cancel, |event, cancel| {
+            if matches!(event, Event::Progress(_)) {
+                cancel.cancel();
+            }
+        });
+        assert_eq!(answer.unwrap_err().kind, FailureKind::Interrupted);
+        assert_eq!(names(&target), ["config.json"]);
+        assert_eq!(fs::read(target.join("config.json")).unwrap(), b"old");
+        assert_eq!(names(root.path()), ["origin", "target"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let origin = root.path().join("origin");
+    model(&origin, false);
+    let own = save(nf4(&origin), &origin).unwrap_err();
+    assert!(own.message.contains("is loaded from there"), "{own}");
+    let file = save(nf4(&origin), &origin.join("config.json")).unwrap_err();
+    assert!(file.message.contains("it is a file"), "{file}");
+    let gguf = save(of(&embedded_file()), &root.path().join("x")).unwrap_err();
+    assert_eq!(gguf.kind, FailureKind::Unsupported);
+    assert_eq!(names(root.path()), ["origin"]);
+}
