@@ -36,7 +36,12 @@ def listening():
 
 
 def sockets_of(pid):
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        # A compiler that was under way has ended.
+        return
+    for descriptor in descriptors:
         try:
             target = os.readlink(descriptor)
         except FileNotFoundError:

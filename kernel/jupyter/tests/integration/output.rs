@@ -1,5 +1,6 @@
 //! Streams under load, output outside a cell, and subscribers that come late or do not read.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use jupyter_protocol::messaging::ShutdownRequest;
@@ -145,16 +146,16 @@ async fn the_last_output_arrives_before_the_kernel_is_gone() {
         .send_control(ShutdownRequest { restart: false })
         .await;
     front_end.control_reply(&shutdown).await;
-    // The cell's idle follows its reply, and so may come after the shutdown's busy.
-    let (mut size, mut idle) = (0, Vec::new());
+    // The cell's idle follows its reply, and so may come after the shutdown's.
+    let (mut size, mut idle) = (0, HashSet::new());
     while idle.len() < 2 {
         let message = read(&mut front_end.iopub).await;
         size += message.content["text"].as_str().unwrap_or("").len();
         if describe(&message) == "status idle" {
-            idle.push(message.parent);
+            idle.insert(message.parent);
         }
     }
     assert_eq!(size, 20 * 1024 * 1024);
-    assert_eq!(idle, [id, shutdown]);
+    assert_eq!(idle, HashSet::from([id, shutdown]));
     front_end.join();
 }
