@@ -44,7 +44,7 @@ fn main() -> Result<(), Failure> {
         );
     }
     let loads_only = std::env::args().nth(3).is_some();
-    let lengths: &[usize] = if loads_only { &[] } else { &[512, 64] };
+    let lengths: &[usize] = if loads_only { &[] } else { &[512, 64, 2048] };
     for &length in lengths {
         let prompt = Prompt::Ids {
             ids: (0..length as u32).map(|i| 1000 + i * 7).collect(),

@@ -2,8 +2,8 @@
 //! a cache, gated activations. Activations are f32 throughout: rounding them to 8 bits, as ggml and
 //! candle's `QMatMul` do, changes what a small quantised model answers.
 //!
-//! The primitives exist twice, portable and for AVX2 with FMA; which set runs is found out once, at
-//! run time, so that one binary is right everywhere and fast where it can be.
+//! The primitives exist twice, portable and for AVX2 with FMA, and some for AVX-512; which set runs is
+//! found out once, at run time, so that one binary is right everywhere and fast where it can be.
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +22,10 @@ mod unsafe_avx2_floats;
 mod unsafe_avx2_nibbles;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_pack;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_blocks;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_floats;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_nibbles;
 

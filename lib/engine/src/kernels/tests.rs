@@ -192,6 +192,20 @@ fn products_are_the_portable_ones() {
 }
 
 #[test]
+fn tiles_of_any_length_are_multiplied() {
+    for columns in [1, 7, 16, 33, 100] {
+        let values = floats(6 * columns, 9);
+        let part = |index: usize| &values[index * columns..][..columns];
+        let (rows, inputs) = ([part(0), part(1)], std::array::from_fn(|j| part(2 + j)));
+        let got = (primitives().tile)(rows, inputs);
+        let expected = (portable::PRIMITIVES.tile)(rows, inputs);
+        for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((got - expected).abs() < 1e-4, "{columns}: {got} {expected}");
+        }
+    }
+}
+
+#[test]
 fn attention_loops_are_the_portable_ones() {
     for dim in [8, 20, 64, 80] {
         let (vector, rows) = (floats(dim, 1), floats(dim * 5, 2));

@@ -14,7 +14,8 @@ use std::arch::x86_64::{
 use super::{
     Primitives, TILE, avx2_blocks as blocks,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx512_nibbles,
+    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx512_blocks, unsafe_avx512_floats,
+    unsafe_avx512_nibbles,
 };
 use crate::weights::Format;
 
@@ -27,9 +28,9 @@ pub fn detect() -> Option<Primitives> {
         // SAFETY (all nine): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
-        packed_dot: |format, row, input, scratch| unsafe {
-            packed_dot(format, row, input, scratch)
-        },
+        packed_dot: unsafe_avx512_blocks::detect().unwrap_or(
+            |format, row, input, scratch| unsafe { packed_dot(format, row, input, scratch) },
+        ),
         nibbles_unpack: |book, packed, scales, values| unsafe {
             unsafe_avx2_nibbles::unpack(book, packed, scales, values);
         },
@@ -42,7 +43,8 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_pack::pack_block(values, bounds, packed)
         },
         bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
-        tile: |rows, inputs| unsafe { tile(rows, inputs) },
+        tile: unsafe_avx512_floats::detect()
+            .unwrap_or(|rows, inputs| unsafe { tile(rows, inputs) }),
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
     })
@@ -110,7 +112,7 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) -> f32 {
+pub(super) fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) -> f32 {
     let pairs = row
         .chunks_exact(format.block_bytes())
         .zip(input.chunks_exact(format.block_values()));
