@@ -17,16 +17,15 @@ impl Residency {
         need: &Need,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Promise<'_>, Failure> {
-        if let Ok(promise) = self.room.promise(need.clone(), || self.residents()) {
-            return Ok(promise);
-        }
-        // What is kept for a conversation's next turn goes before any model does.
-        self.ready().iter().for_each(|model| model.prefixes.clear());
         loop {
             let refused = match self.room.promise(need.clone(), || self.residents()) {
                 Ok(promise) => return Ok(promise),
                 Err(refused) => refused,
             };
+            // What is kept for a conversation's next turn goes before any model does.
+            if self.forget_prefixes() {
+                continue;
+            }
             let Some(freed) = self.evict(refused.missing) else {
                 return Err(refused.failure);
             };
@@ -41,6 +40,14 @@ impl Residency {
             // The last handle: its memory is back before the next look.
             drop(freed);
         }
+    }
+
+    /// Whether any had been kept.
+    fn forget_prefixes(&self) -> bool {
+        let models = self.ready();
+        let kept = models.iter().any(|model| model.prefixes.bytes() > 0);
+        models.iter().for_each(|model| model.prefixes.clear());
+        kept
     }
 
     /// Takes the model that was unused for longest out of the table, if all that may go have as many
