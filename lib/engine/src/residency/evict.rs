@@ -46,7 +46,9 @@ impl Residency {
     fn forget_prefixes(&self) -> bool {
         let models = self.ready();
         let kept = models.iter().any(|model| model.prefixes.bytes() > 0);
-        models.iter().for_each(|model| model.prefixes.clear());
+        for model in &models {
+            model.prefixes.clear();
+        }
         kept
     }
 
