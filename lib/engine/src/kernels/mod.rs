@@ -5,6 +5,10 @@
 //! The primitives exist twice, portable and for AVX2 with FMA, and some for AVX-512; which set runs is
 //! found out once, at run time, so that one binary is right everywhere and fast where it can be.
 
+#[cfg(target_arch = "x86_64")]
+#[macro_use]
+mod unsafe_tile;
+
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
@@ -72,8 +76,14 @@ pub(crate) struct Primitives {
 
 static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
-    if let Some(primitives) = unsafe_avx2::detect() {
-        return primitives;
+    if let Some(avx2) = unsafe_avx2::detect() {
+        // Some loops are there for wider registers too.
+        return Primitives {
+            packed_dot: unsafe_avx512_blocks::detect().unwrap_or(avx2.packed_dot),
+            nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(avx2.nibbles_dot),
+            tile: unsafe_avx512_floats::detect().unwrap_or(avx2.tile),
+            ..avx2
+        };
     }
     portable::PRIMITIVES
 });

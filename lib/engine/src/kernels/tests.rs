@@ -2,8 +2,17 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{BLOCK, Bounds, Matrix, portable, primitives};
+use super::{BLOCK, Bounds, Matrix, Primitives, portable, primitives};
 use crate::weights::Format;
+
+/// The set that runs here, and AVX2's own where that runs wider registers.
+fn sets() -> Vec<Primitives> {
+    #[cfg(target_arch = "x86_64")]
+    let narrow = super::unsafe_avx2::detect();
+    #[cfg(not(target_arch = "x86_64"))]
+    let narrow = None;
+    [*primitives()].into_iter().chain(narrow).collect()
+}
 
 /// A reproducible stream of bytes.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -168,25 +177,22 @@ fn products_are_the_portable_ones() {
         format.unpack(&bytes, &mut plain);
         let rows = [&plain[..columns], &plain[columns..]];
         let inputs: [&[f32]; 4] = std::array::from_fn(|j| &inputs[j * columns..][..columns]);
-        let (got, expected) = (
-            (primitives().tile)(rows, inputs),
-            (portable::PRIMITIVES.tile)(rows, inputs),
-        );
+        let expected = (portable::PRIMITIVES.tile)(rows, inputs);
         let packed_row = &bytes[..bytes.len() / 2];
         let mut scratch = vec![0.0; columns];
-        let one = (primitives().packed_dot)(format, packed_row, inputs[0], &mut scratch);
         let portable_one =
             (portable::PRIMITIVES.packed_dot)(format, packed_row, inputs[0], &mut scratch);
-        let pairs = got
-            .iter()
-            .flatten()
-            .chain([&one])
-            .zip(expected.iter().flatten().chain([&portable_one]));
-        for (got, expected) in pairs {
-            assert!(
-                (got - expected).abs() < 1e-3,
-                "{format:?}: {got} {expected}"
-            );
+        for set in sets() {
+            let got = (set.tile)(rows, inputs);
+            let one = (set.packed_dot)(format, packed_row, inputs[0], &mut scratch);
+            let pairs = got.iter().flatten().chain([&one]);
+            let expected = expected.iter().flatten().chain([&portable_one]);
+            for (got, expected) in pairs.zip(expected) {
+                assert!(
+                    (got - expected).abs() < 1e-3,
+                    "{format:?}: {got} {expected}"
+                );
+            }
         }
     }
 }
@@ -197,10 +203,12 @@ fn tiles_of_any_length_are_multiplied() {
         let values = floats(6 * columns, 9);
         let part = |index: usize| &values[index * columns..][..columns];
         let (rows, inputs) = ([part(0), part(1)], std::array::from_fn(|j| part(2 + j)));
-        let got = (primitives().tile)(rows, inputs);
         let expected = (portable::PRIMITIVES.tile)(rows, inputs);
-        for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
-            assert!((got - expected).abs() < 1e-4, "{columns}: {got} {expected}");
+        for set in sets() {
+            let got = (set.tile)(rows, inputs);
+            for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+                assert!((got - expected).abs() < 1e-4, "{columns}: {got} {expected}");
+            }
         }
     }
 }

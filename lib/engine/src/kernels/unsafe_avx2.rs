@@ -14,8 +14,7 @@ use std::arch::x86_64::{
 use super::{
     Primitives, TILE, avx2_blocks as blocks,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx512_blocks, unsafe_avx512_floats,
-    unsafe_avx512_nibbles,
+    unsafe_avx2_nibbles, unsafe_avx2_pack,
 };
 use crate::weights::Format;
 
@@ -28,23 +27,20 @@ pub fn detect() -> Option<Primitives> {
         // SAFETY (all nine): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
-        packed_dot: unsafe_avx512_blocks::detect().unwrap_or(
-            |format, row, input, scratch| unsafe { packed_dot(format, row, input, scratch) },
-        ),
+        packed_dot: |format, row, input, scratch| unsafe {
+            packed_dot(format, row, input, scratch)
+        },
         nibbles_unpack: |book, packed, scales, values| unsafe {
             unsafe_avx2_nibbles::unpack(book, packed, scales, values);
         },
-        nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(
-            |book, packed, scales, input| unsafe {
-                unsafe_avx2_nibbles::dot(book, packed, scales, input)
-            },
-        ),
+        nibbles_dot: |book, packed, scales, input| unsafe {
+            unsafe_avx2_nibbles::dot(book, packed, scales, input)
+        },
         pack_block: |values, bounds, packed| unsafe {
             unsafe_avx2_pack::pack_block(values, bounds, packed)
         },
         bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
-        tile: unsafe_avx512_floats::detect()
-            .unwrap_or(|rows, inputs| unsafe { tile(rows, inputs) }),
+        tile: |rows, inputs| unsafe { tile(rows, inputs) },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
     })
@@ -319,44 +315,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     total(sums) + rest
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-fn tile(rows: [&[f32]; TILE.0], inputs: [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0] {
-    let length = rows[0].len();
-    assert!(
-        rows.iter().chain(&inputs).all(|row| row.len() == length),
-        "rows of a tile have one length"
-    );
-    let mut sums = [[_mm256_setzero_ps(); TILE.1]; TILE.0];
-    let whole = length - length % 8;
-    for at in (0..whole).step_by(8) {
-        // SAFETY: `at + 8 <= whole <= length`, the length of every row.
-        let [first, second] = unsafe {
-            [
-                _mm256_loadu_ps(rows[0].as_ptr().add(at)),
-                _mm256_loadu_ps(rows[1].as_ptr().add(at)),
-            ]
-        };
-        for (j, input) in inputs.iter().enumerate() {
-            // SAFETY: as above.
-            let input = unsafe { _mm256_loadu_ps(input.as_ptr().add(at)) };
-            sums[0][j] = _mm256_fmadd_ps(first, input, sums[0][j]);
-            sums[1][j] = _mm256_fmadd_ps(second, input, sums[1][j]);
-        }
-    }
-    let mut out = [[0.0; TILE.1]; TILE.0];
-    for (out, sums) in out.iter_mut().zip(sums) {
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = lanes_total(sum);
-        }
-    }
-    for at in whole..length {
-        for (out, row) in out.iter_mut().zip(rows) {
-            for (out, input) in out.iter_mut().zip(inputs) {
-                *out += row[at] * input[at];
-            }
-        }
-    }
-    out
+tile! {
+    "avx2,fma,f16c", 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_fmadd_ps, lanes_total
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
