@@ -10,14 +10,17 @@ from nbclient import NotebookClient
 NOTEBOOKS = ["week3.ipynb", "week3.ko.ipynb"]
 
 
+def executed(name):
+    """The code cells of a notebook, executed."""
+    folder = ROOT / "notebooks"
+    notebook = nbformat.read(folder / name, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 @pytest.fixture(scope="module", params=NOTEBOOKS)
 def cells(request):
-    """The executed code cells of a notebook."""
-    folder = ROOT / "notebooks"
-    notebook = nbformat.read(folder / request.param, as_version=4)
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
-    client.execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return executed(request.param)
 
 
 def find(cells, code):
@@ -35,20 +38,12 @@ def printed(cell):
 
 @pytest.fixture(scope="module")
 def tokenizer_cells():
-    """The executed code cells of the notebook on tokenizers and templates."""
-    folder = ROOT / "notebooks"
-    notebook = nbformat.read(folder / "tokenizers.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return executed("tokenizers.ipynb")
 
 
 @pytest.fixture(scope="module")
 def generation_cells():
-    """The executed code cells of the notebook on generation."""
-    folder = ROOT / "notebooks"
-    notebook = nbformat.read(folder / "generation.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return executed("generation.ipynb")
 
 
 def test_generation_shows_its_numbers(generation_cells):
