@@ -36,6 +36,7 @@ pub fn run(session: PathBuf) -> io::Result<()> {
     let callers = Callers::listen(&session)?;
     // Snapshots and what cells start become this process's children when their own parent dies.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    unsafe_fork::heed_interrupts();
     unsafe_fork::notice_children();
     let mut supervisor = Supervisor {
         snapshots: Dormitory::open(&session)?,

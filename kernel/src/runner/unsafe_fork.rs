@@ -39,6 +39,15 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
+/// Has interrupts end what cells start. A shell starts a background job with them ignored, which every
+/// process inherits: a program that a cell waits for could not be stopped.
+pub fn heed_interrupts() {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: sets the disposition that every process has at first.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Lets the death of a child end a wait of this process: orphans that it inherits are buried at once.
 pub fn notice_children() {
     extern "C" fn nothing(_: libc::c_int) {}

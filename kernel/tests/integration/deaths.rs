@@ -167,7 +167,16 @@ fn a_limit_below_what_is_taken_is_not_set() {
 
 #[test]
 fn an_interrupt_reaches_the_program_that_a_cell_waits_for() {
-    let mut runner = Runner::start();
+    interrupt_program(Runner::start());
+}
+
+/// Every process that a shell starts in the background begins with interrupts ignored.
+#[test]
+fn the_same_where_interrupts_are_ignored() {
+    interrupt_program(Runner::start_with_interrupts_ignored());
+}
+
+fn interrupt_program(mut runner: Runner) {
     let mut control = runner.control();
     control.run("up");
     control.send(&json!({"Run": {"library": cells(), "function": "up_and_wait"}}));

@@ -15,6 +15,9 @@ use rustix::fs::{FileType, Mode};
 use serde_json::{Value, json};
 use wire::frame;
 
+/// A supervisor that takes longer to answer hangs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
 /// The cells' library, compiled once.
 pub fn cells() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
@@ -45,6 +48,26 @@ pub struct Runner {
 
 impl Runner {
     pub fn start() -> Self {
+        Self::start_by(command)
+    }
+
+    /// As a shell starts a job in the background.
+    pub fn start_with_interrupts_ignored() -> Self {
+        Self::start_by(|session| {
+            let runner = command(session);
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh"])
+                .arg(runner.get_program())
+                .args(runner.get_args());
+            for (name, value) in runner.get_envs() {
+                shell.env(name, value.expect("is set"));
+            }
+            shell
+        })
+    }
+
+    fn start_by(command: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = |name: &str| {
             let path = folder.path().join(name);
@@ -127,7 +150,12 @@ fn connect(socket: &Path) -> UnixStream {
     let limit = Instant::now() + Duration::from_secs(20);
     loop {
         match UnixStream::connect(socket) {
-            Ok(stream) => return stream,
+            Ok(stream) => {
+                stream
+                    .set_read_timeout(Some(ANSWER_LIMIT))
+                    .expect("a limit");
+                return stream;
+            }
             Err(error) => assert!(Instant::now() < limit, "{error}"),
         }
         thread::sleep(Duration::from_millis(5));
