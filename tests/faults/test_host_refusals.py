@@ -90,7 +90,7 @@ def hub(tmp_path_factory):
     repository.mkdir(parents=True)
     sparse_gguf(repository / "big.gguf", 2 << 20)
     binary = BINARY.parent / "standin-hub"
-    assert binary.exists(), f"{binary} is not built: cargo build --release -p standin-hub"
+    assert binary.exists(), f"{binary} is not built: cargo build --release --workspace --bin standin-hub"
     process = subprocess.Popen([binary, folder], stdout=subprocess.PIPE, text=True)
     yield process.stdout.readline().strip()
     process.kill()

@@ -1,7 +1,7 @@
 """The echo kernel under real Jupyter clients: the public conformance suite, and what only a client
 in another process can see (readiness, signals, restarts, the last messages before the end).
 
-Run with pytest after `cargo build --release -p warmcell-jupyter --example echo_kernel`; needs the
+Run with pytest after `cargo build --release --workspace --example echo_kernel`; needs the
 packages jupyter_client and jupyter_kernel_test.
 """
 
