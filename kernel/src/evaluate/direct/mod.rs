@@ -11,6 +11,7 @@ mod program;
 mod reading;
 mod rustc;
 mod source;
+mod writing;
 
 use std::{ops::Range, path::PathBuf};
 
@@ -19,9 +20,10 @@ use anyhow::Result;
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
 pub use items::Item;
-pub use program::{FUNCTION, Program, Variable, nameable};
+pub use program::{Program, Variable};
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
+pub use writing::{FUNCTION, nameable};
 
 use crate::runner::messages::RollBack;
 use items::Kind;
@@ -267,7 +269,7 @@ fn ambiguous<'a>(draft: &'a Draft, error: &'a Diagnostic) -> impl Iterator<Item 
         .into_iter()
         .flatten()
         .filter_map(|range| draft.source.text.get(range))
-        .filter(|name| program::prelude_names().any(|known| known == *name))
+        .filter(|name| writing::prelude_names().any(|known| known == *name))
         .map(str::to_owned)
 }
 

@@ -1,26 +1,16 @@
-//! What the cells so far have left behind, and the source that a cell becomes: the definitions it
-//! needs, and a function that takes its variables out of the store, runs its statements, and puts
-//! them back.
+//! What the cells so far have left behind, and what a new cell makes of it.
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt::Write as _,
     sync::Arc,
 };
 
 use super::{
     cell::{Binding, Cell},
     items::{self, Item, Items, Source},
-    source::{Generated, Origin},
+    source::Generated,
+    writing::{Parts, write},
 };
-
-/// The function that a cell becomes.
-pub const FUNCTION: &str = "warmcell_cell";
-
-const STORE: &str = "::warmcell::cell::variables::VariableStore";
-
-/// What the library brings into scope.
-const PRELUDE: &str = include_str!("../../../../lib/warmcell/src/prelude.rs");
 
 /// A variable of an earlier cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,177 +178,6 @@ impl Program {
     }
 }
 
-/// What [`write`] writes from.
-struct Parts<'a> {
-    program: &'a Program,
-    after: &'a Program,
-    cell: &'a Cell,
-    code: &'a str,
-    plan: &'a Plan,
-    used: &'a [String],
-}
-
-fn write(parts: &Parts<'_>) -> (Generated, bool) {
-    let mut source = Generated::default();
-    source.glue(&prelude(&parts.plan.hidden));
-    let is_partial = write_items(&mut source, parts);
-    source.glue(&format!(
-        "#[unsafe(no_mangle)] pub extern \"C\" fn {FUNCTION}(mut __warmcell_store: *mut {STORE}) -> *mut {STORE} {{
-if __warmcell_store.is_null() {{ __warmcell_store = ::warmcell::cell::variables::create_variable_store(); }}
-let __warmcell = unsafe {{ &mut *__warmcell_store }};"
-    ));
-    write_taking(&mut source, parts);
-    source.glue(&format!("::warmcell::cell::run(__warmcell, |__warmcell: &mut {STORE}| -> ::std::result::Result<(), ::warmcell::cell::CellError> {{"));
-    write_statements(&mut source, parts);
-    source.glue("::std::result::Result::Ok(())\n});");
-    for name in parts.used {
-        let replaced = parts.cell.variables.iter().any(|new| new.name == *name);
-        if !replaced && !parts.plan.moved.contains(name) && !parts.plan.inside.contains(name) {
-            put(&mut source, name, None);
-        }
-    }
-    source.glue("__warmcell_store }");
-    // Keeps the linker from dropping the library from a cell that uses none of it: the runner calls
-    // its hooks.
-    source.glue(
-        "#[used] static WARMCELL_HOOK: extern \"C\" fn() = ::warmcell::cell::warmcell_cell_begin;",
-    );
-    (source, is_partial)
-}
-
-/// What brings the library into scope. A name that the user's own `*` import has too is the user's.
-fn prelude(hidden: &HashSet<String>) -> String {
-    let names = if hidden.is_empty() {
-        "*".to_owned()
-    } else {
-        let names: Vec<&str> = prelude_names()
-            .filter(|name| !hidden.contains(*name))
-            .collect();
-        format!("{{{}}}", names.join(", "))
-    };
-    format!(
-        "#![allow(warnings)]\nuse ::warmcell::prelude::{names};\nuse ::warmcell::cell::display_scope::*;"
-    )
-}
-
-/// The names that the library's prelude has.
-pub fn prelude_names() -> impl Iterator<Item = &'static str> {
-    let list = PRELUDE
-        .split_once("pub use crate::{")
-        .map_or("", |(_, list)| list);
-    items::words(list)
-}
-
-fn write_items(source: &mut Generated, parts: &Parts<'_>) -> bool {
-    let all = parts.after.items.all();
-    let chosen = if parts.plan.all_items {
-        all.clone()
-    } else {
-        let types = parts
-            .used
-            .iter()
-            .filter_map(|name| parts.program.variables.get(name))
-            .flat_map(|variable| items::words(&variable.type_name));
-        let words = items::words(parts.code).chain(types);
-        parts
-            .after
-            .items
-            .needed_by(&words.map(str::to_owned).collect())
-    };
-    for item in &chosen {
-        let origin = match &item.source {
-            Some(from) => Origin::Earlier {
-                source: Arc::clone(from),
-                start: item.place.start,
-            },
-            None if parts.code.get(item.place.clone()) == Some(&item.text) => Origin::Cell {
-                start: item.place.start,
-            },
-            None => Origin::CellPart(item.place.clone()),
-        };
-        source.add(origin, &item.text);
-    }
-    chosen.len() < all.len()
-}
-
-/// The variables are looked at first, all of them: a value that cannot be read is told, and no other
-/// has left the store by then.
-fn write_taking(source: &mut Generated, parts: &Parts<'_>) {
-    let forgotten = &parts.after.forgotten;
-    if !forgotten.is_empty() {
-        source.glue(&format!("__warmcell.forget(&{forgotten:?});"));
-    }
-    if parts.used.is_empty() {
-        return;
-    }
-    source.glue("if !__warmcell.check(&[");
-    let variables = &parts.program.variables;
-    for name in parts.used {
-        let type_name = nameable(&variables[name].type_name);
-        source.add(
-            Origin::Take(name.clone()),
-            &format!("({name:?}, ::std::any::TypeId::of::<{type_name}>()),"),
-        );
-    }
-    source.glue("]) { return __warmcell_store; }");
-    for name in parts.used {
-        let variable = &variables[name];
-        let type_name = nameable(&variable.type_name);
-        let mutable = if variable.mutable { "mut " } else { "" };
-        source.add(
-            Origin::Take(name.clone()),
-            &format!("let {mutable}{name} = __warmcell.take_variable::<{type_name}>({name:?});"),
-        );
-    }
-}
-
-/// A variable's type in words that stable Rust takes, which has none for `!`.
-pub fn nameable(type_name: &str) -> String {
-    type_name
-        .replace("'!'", "'\\x21'")
-        .replace('!', "::warmcell::cell::variables::Never")
-}
-
-fn write_statements(source: &mut Generated, parts: &Parts<'_>) {
-    let Parts { cell, code, .. } = parts;
-    for statement in &cell.statements {
-        source.add(
-            Origin::Cell {
-                start: statement.start,
-            },
-            &code[statement.clone()],
-        );
-    }
-    if let Some(value) = &cell.value {
-        source.glue("(");
-        source.add(Origin::Cell { start: value.start }, &code[value.clone()]);
-        source.add(
-            Origin::Show(value.clone()),
-            ").__warmcell_ref().evcxr_display();",
-        );
-    }
-    for name in parts.used {
-        if parts.plan.inside.contains(name) && !parts.plan.moved.contains(name) {
-            put(source, name, None);
-        }
-    }
-    let stays = |binding: &&Binding| !parts.plan.moved.contains(&binding.name);
-    for (index, binding) in cell.variables.iter().filter(stays).enumerate() {
-        put(source, &binding.name, Some(index));
-    }
-}
-
-/// A new variable is put under a number too, by which its type is found in the compiled form.
-fn put(source: &mut Generated, name: &str, new: Option<usize>) {
-    let mut call = String::new();
-    // Writing to a string cannot fail.
-    let _ = match new {
-        Some(index) => write!(call, "__warmcell.put_new::<{index}, _>({name:?}, {name});"),
-        None => write!(call, "__warmcell.put_variable({name:?}, {name});"),
-    };
-    source.add(Origin::Put(name.to_owned()), &call);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,36 +271,6 @@ mod tests {
         assert_eq!(outdated("use std::collections::BTreeMap as Map;"), ["g"]);
         assert!(outdated(items).is_empty());
         assert!(outdated("fn f() -> i32 { 1 }").is_empty());
-    }
-
-    #[test]
-    fn a_type_that_never_ends_has_a_name() {
-        let never = "::warmcell::cell::variables::Never";
-        assert_eq!(
-            nameable("A<!, '!', fn() -> !>"),
-            format!("A<{never}, '\\x21', fn() -> {never}>")
-        );
-        let program = with(&[("a", "JoinHandle<!>")], "");
-        let text = draft(&program, "drop(a)", &Plan::default()).source.text;
-        assert!(!text.contains("<!>"), "{text}");
-    }
-
-    #[test]
-    fn the_librarys_names_are_known() {
-        let names: Vec<&str> = prelude_names().collect();
-        assert!(
-            names.contains(&"AutoTokenizer") && names.contains(&"unload"),
-            "{names:?}"
-        );
-        assert!(
-            !names.contains(&"use") && !names.contains(&"crate"),
-            "{names:?}"
-        );
-        let text = prelude(&HashSet::from(["Device".to_owned()]));
-        assert!(
-            text.contains("DType") && !text.contains("Device,"),
-            "{text}"
-        );
     }
 
     #[test]
