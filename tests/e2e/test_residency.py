@@ -66,6 +66,24 @@ def test_two_loads_at_once_end_in_one(new_kernel):
     assert len(took) == 1, f"it was loaded twice, in {took} seconds"
 
 
+def test_two_notebooks_generate_at_once(new_kernel):
+    writer, asker = new_kernel(), new_kernel()
+    for kernel in (writer, asker):
+        kernel.run(LOAD).expect_ok()
+    alone = asker.run(ASK).expect_ok().stream()
+    story = writer.send(
+        'model.generate("A long story: ").max_new_tokens(1500).min_new_tokens(1500)'
+        '.on_token(|token| print!("{}", token.text)).run()?;'
+    )
+    while writer.next_for(story, "iopub", 60)["msg_type"] != "stream":
+        pass
+    assert asker.run(ASK).expect_ok().stream() == alone
+    # The story is still being told.
+    writer.manager.interrupt_kernel()
+    outcome = writer.collect(story)
+    assert outcome.status == "error" and "interrupted" in outcome.traceback
+
+
 def test_a_killed_host_takes_no_variable_and_the_handle_loads_again(new_kernel):
     kernel = new_kernel()
     kernel.run(LOAD + " let kept = 3;").expect_ok()

@@ -1,8 +1,10 @@
 //! How fast a model runs here (by name, `nf4` to quantise it, and `load` to do no more): load, prefill and
-//! decode, and the most memory the process took. For
+//! decode, a chat's next turn, several requests at once, and the most memory the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
+
+use std::{thread, time::Instant};
 
 use engine::{Cancel, Service};
 use wire::{
@@ -44,35 +46,15 @@ fn main() -> Result<(), Failure> {
         );
     }
     let loads_only = std::env::args().nth(3).is_some();
-    let lengths: &[usize] = if loads_only { &[] } else { &[512, 64, 2048] };
-    for &length in lengths {
-        let prompt = Prompt::Ids {
-            ids: (0..length as u32).map(|i| 1000 + i * 7).collect(),
-            fingerprint: None,
-        };
-        let config = GenerationConfig {
-            max_new_tokens: Some(64),
-            min_new_tokens: Some(64),
-            use_cache: Some(false),
-            ..Default::default()
-        };
-        let request = Request::Generate {
-            model: model.clone(),
-            prompts: vec![prompt],
-            config,
-            stream: None,
-            assistant: None,
-        };
-        if let Response::Generated(generated) = ask(&service, request)? {
-            let timing = generated[0].timing;
-            println!(
-                "{length:4} tokens: prefill {:.1} tokens/s, decode {:.1} tokens/s",
-                length as f64 / timing.prefill,
-                (generated[0].ids.len() - 1) as f64 / timing.decode
-            );
+    if !loads_only {
+        for length in [512, 64, 2048] {
+            depth(&service, &model, length)?;
+        }
+        two_turns(&service, &model)?;
+        for requests in [1, 2, 4] {
+            together(&service, &model, requests)?;
         }
     }
-    two_turns(&service, &model)?;
     print_memory();
     ask(&service, Request::Unload(UnloadTarget::All))?;
     println!("after it was freed:");
@@ -88,6 +70,54 @@ fn print_memory() {
     {
         println!("{line}");
     }
+}
+
+/// 64 tokens after a prompt of this length.
+fn after(model: &ModelSpec, length: usize) -> Request {
+    Request::Generate {
+        model: model.clone(),
+        prompts: vec![Prompt::Ids {
+            ids: (0..length as u32).map(|i| 1000 + i * 7).collect(),
+            fingerprint: None,
+        }],
+        config: GenerationConfig {
+            max_new_tokens: Some(64),
+            min_new_tokens: Some(64),
+            use_cache: Some(false),
+            ..Default::default()
+        },
+        stream: None,
+        assistant: None,
+    }
+}
+
+fn depth(service: &Service, model: &ModelSpec, length: usize) -> Result<(), Failure> {
+    if let Response::Generated(generated) = ask(service, after(model, length))? {
+        let timing = generated[0].timing;
+        println!(
+            "{length:4} tokens: prefill {:.1} tokens/s, decode {:.1} tokens/s",
+            length as f64 / timing.prefill,
+            (generated[0].ids.len() - 1) as f64 / timing.decode
+        );
+    }
+    Ok(())
+}
+
+/// Several requests at once, as of several notebooks.
+fn together(service: &Service, model: &ModelSpec, requests: usize) -> Result<(), Failure> {
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let work = || ask(service, after(model, 64)).map(drop);
+        let threads: Vec<_> = (0..requests).map(|_| scope.spawn(work)).collect();
+        let mut answers = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        answers.try_for_each(|answer| answer.expect("no panic"))
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{requests} requests at once: {:.1} tokens/s in all, their prompts of 64 tokens read too",
+        (64 * requests) as f64 / seconds
+    );
+    Ok(())
 }
 
 /// A chat of a thousand tokens, and its next turn: what was read stays with the model.

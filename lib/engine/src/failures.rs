@@ -1,7 +1,7 @@
 //! How the errors of libraries become the failures a user reads. Which failure a condition is, is
 //! decided where it is found; here are only the conversions that many places share.
 
-use std::path::Path;
+use std::{any::Any, path::Path};
 
 use wire::{Failure, FailureKind};
 
@@ -34,6 +34,13 @@ pub fn corrupt(path: &Path, what: impl std::fmt::Display) -> Failure {
         format!("`{}` is damaged: {what}", path.display()),
     )
     .hint("delete the file and fetch it again")
+}
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 /// A tensor operation that failed on shapes this program chose.

@@ -27,8 +27,8 @@ use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
     families::{self, CausalLm},
-    generate::{self, Generator, PrefixCaches},
-    hub::{self, HubConfig, Wanted},
+    generate::{self, Generator, PrefixCaches, Seat, Steps},
+    hub::{self, HubConfig, ModelFiles, Wanted},
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
@@ -54,47 +54,38 @@ pub struct ResidentModel {
     pub info: ModelInfo,
     /// As it was first asked for.
     spec: ModelSpec,
-    model: Box<dyn CausalLm>,
+    steps: Steps,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     defaults: GenerationConfig,
     prefixes: PrefixCaches,
     loaded: Instant,
     usage: Mutex<Usage>,
-    turn: Condvar,
     /// Stays last: it runs when the others are gone.
     _memory: ReturnMemory,
 }
 
 struct Usage {
     last_used: Instant,
-    /// Requests that run or wait.
+    /// Requests that run.
     users: u32,
-    running: bool,
     pinned: bool,
 }
 
-/// The right to run on a model; one request has it at a time, others wait.
-pub struct Turn<'a>(&'a ResidentModel);
+/// A request's place at a model. Others may have theirs at the same time.
+pub struct Place<'a> {
+    resident: &'a ResidentModel,
+    seat: Seat<'a>,
+}
 
 impl ResidentModel {
-    /// Waits for the model to be free. Fails when the request is cancelled first.
-    pub fn turn(&self, cancel: &Cancel) -> Result<Turn<'_>, Failure> {
-        let mut usage = lock(&self.usage);
-        usage.users += 1;
-        while usage.running {
-            if cancel.is_cancelled() {
-                usage.users -= 1;
-                return Err(Failure::interrupted());
-            }
-            usage = self
-                .turn
-                .wait_timeout(usage, WAIT)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+    /// Takes a place.
+    pub fn place(&self) -> Place<'_> {
+        lock(&self.usage).users += 1;
+        Place {
+            resident: self,
+            seat: self.steps.seat(),
         }
-        usage.running = true;
-        Ok(Turn(self))
     }
 
     fn resident(&self) -> Resident {
@@ -120,25 +111,23 @@ impl ResidentModel {
     }
 }
 
-impl Turn<'_> {
+impl Place<'_> {
     /// The model, for generation.
     pub fn generator(&self) -> Generator<'_> {
         Generator {
-            model: self.0.model.as_ref(),
-            tokenizer: &self.0.tokenizer,
-            defaults: &self.0.defaults,
-            prefixes: &self.0.prefixes,
+            seat: &self.seat,
+            tokenizer: &self.resident.tokenizer,
+            defaults: &self.resident.defaults,
+            prefixes: &self.resident.prefixes,
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut usage = lock(&self.0.usage);
+        let mut usage = lock(&self.resident.usage);
         usage.users -= 1;
-        usage.running = false;
         usage.last_used = Instant::now();
-        self.0.turn.notify_one();
     }
 }
 
@@ -366,50 +355,25 @@ impl Residency {
         };
         let loader = Loader::new(&weights, &files.name, client.cancel, &mut tell);
         let model = families::build(&weights, &files.name, loader.with_plan(plan.as_ref()))?;
-        let sizes = model.sizes();
+        let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let info = ModelInfo {
-            name: files.name,
-            files: weights
-                .files()
-                .map(|path| path.display().to_string())
-                .collect(),
-            architecture: model.architecture().to_owned(),
-            quantization: plan
-                .as_ref()
-                .map_or_else(|| weights.main_format().name().to_owned(), Plan::name),
-            device: "cpu".to_owned(),
-            parameters: plan.as_ref().map_or_else(
-                || weights.parameters(),
-                |plan| bitsandbytes::parameters(&weights, plan),
-            ),
-            bytes: model.bytes(),
-            memory_footprint: bitsandbytes::footprint(&weights, plan.as_ref()),
-            context_length: sizes.context_length as u32,
-            vocab_size: sizes.vocab_size as u32,
-            layers: sizes.layers as u32,
-            hidden_size: sizes.hidden_size as u32,
             load_seconds: started.elapsed().as_secs_f64(),
-            was_resident: false,
-            dtype: plan.as_ref().map(|plan| plan.dtype),
-            license: license(&files.layout, &weights).map(Into::into),
-            modules: model.modules().cloned().map(Box::new),
+            ..describe(&files, &weights, plan.as_ref(), model.as_ref())
         };
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {
             info,
             spec: spec.clone(),
             prefixes: PrefixCaches::new(model.bytes()),
-            model,
+            steps: Steps::new(model, joins),
             tokenizer,
             defaults,
             loaded: now,
             usage: Mutex::new(Usage {
                 last_used: now,
                 users: 0,
-                running: false,
                 pinned: false,
             }),
-            turn: Condvar::new(),
             _memory: ReturnMemory,
         }))
     }
@@ -456,6 +420,41 @@ fn follow(
         if let Some(outcome) = outcome {
             return outcome;
         }
+    }
+}
+
+/// What is known of a model that was just loaded.
+fn describe(
+    files: &ModelFiles,
+    weights: &Weights,
+    plan: Option<&Plan>,
+    model: &dyn CausalLm,
+) -> ModelInfo {
+    let sizes = model.sizes();
+    ModelInfo {
+        name: files.name.clone(),
+        files: weights
+            .files()
+            .map(|path| path.display().to_string())
+            .collect(),
+        architecture: model.architecture().to_owned(),
+        quantization: plan.map_or_else(|| weights.main_format().name().to_owned(), Plan::name),
+        device: "cpu".to_owned(),
+        parameters: plan.map_or_else(
+            || weights.parameters(),
+            |plan| bitsandbytes::parameters(weights, plan),
+        ),
+        bytes: model.bytes(),
+        memory_footprint: bitsandbytes::footprint(weights, plan),
+        context_length: sizes.context_length as u32,
+        vocab_size: sizes.vocab_size as u32,
+        layers: sizes.layers as u32,
+        hidden_size: sizes.hidden_size as u32,
+        load_seconds: 0.0,
+        was_resident: false,
+        dtype: plan.map(|plan| plan.dtype),
+        license: license(&files.layout, weights).map(Into::into),
+        modules: model.modules().cloned().map(Box::new),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
     time::Instant,
 };
 
@@ -15,10 +16,10 @@ use wire::{
 };
 
 use crate::{
-    Cancel, generate,
+    Cancel, failures, generate,
     hub::{self, HubConfig, Wanted},
     memory,
-    residency::{Client, Residency, ResidentModel, Turn},
+    residency::{Client, Residency},
     save,
 };
 
@@ -55,11 +56,7 @@ impl Service {
         let client = Client { hub, cancel };
         let work = AssertUnwindSafe(|| self.answer(request, &client, sink));
         let outcome = catch_unwind(work).unwrap_or_else(|panic| {
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
+            let what = failures::panic_message(&*panic);
             Err(Failure::new(
                 FailureKind::Internal,
                 format!("the engine panicked: {what}"),
@@ -118,14 +115,18 @@ impl Service {
                     Some(spec) => Some(self.residency.model(&spec, client, sink)?.0),
                     None => None,
                 };
-                let turns = Turns::take(&model, assistant.as_deref(), cancel)?;
+                let place = model.place();
+                // A model that assists itself has one place for both.
+                let other = assistant.iter().find(|other| !Arc::ptr_eq(other, &model));
+                let other = other.map(|other| other.place());
+                let assists = other.as_ref().unwrap_or(&place);
                 let task = generate::Task {
                     prompts: &prompts,
                     config: &config,
                     stream,
-                    assistant: assistant.as_ref().map(|_| turns.assistant()),
+                    assistant: assistant.as_ref().map(|_| assists.generator()),
                 };
-                let generated = generate::run(turns.model(), task, cancel, sink)?;
+                let generated = generate::run(place.generator(), task, cancel, sink)?;
                 Response::Generated(generated)
             }
             Request::Forward {
@@ -134,9 +135,9 @@ impl Service {
                 output_hidden_states,
             } => {
                 let (model, _) = self.residency.model(&model, client, sink)?;
-                let turn = model.turn(cancel)?;
+                let place = model.place();
                 let forward = generate::forward(
-                    turn.generator(),
+                    place.generator(),
                     &prompts,
                     output_hidden_states,
                     cancel,
@@ -203,53 +204,5 @@ impl Service {
             models: self.residents(),
             clients: 0,
         }
-    }
-}
-
-/// The right to run on a model and on its assistant.
-struct Turns<'a> {
-    model: Turn<'a>,
-    /// None where the model assists itself.
-    assistant: Option<Turn<'a>>,
-}
-
-impl<'a> Turns<'a> {
-    /// Waits for both. Two requests that have each other's models the other way round wait in one order,
-    /// or they would wait for ever.
-    fn take(
-        model: &'a ResidentModel,
-        assistant: Option<&'a ResidentModel>,
-        cancel: &Cancel,
-    ) -> Result<Self, Failure> {
-        let Some(assistant) = assistant.filter(|other| !std::ptr::eq(*other, model)) else {
-            return Ok(Self {
-                model: model.turn(cancel)?,
-                assistant: None,
-            });
-        };
-        let is_first = std::ptr::from_ref(model) < std::ptr::from_ref(assistant);
-        let (first, second) = if is_first {
-            (model, assistant)
-        } else {
-            (assistant, model)
-        };
-        let (first, second) = (first.turn(cancel)?, second.turn(cancel)?);
-        let (model, assistant) = if is_first {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        Ok(Self {
-            model,
-            assistant: Some(assistant),
-        })
-    }
-
-    fn model(&self) -> generate::Generator<'_> {
-        self.model.generator()
-    }
-
-    fn assistant(&self) -> generate::Generator<'_> {
-        self.assistant.as_ref().unwrap_or(&self.model).generator()
     }
 }

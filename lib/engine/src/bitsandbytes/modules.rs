@@ -83,6 +83,15 @@ impl Plan {
         }
     }
 
+    /// Whether what becomes of a token depends on which others are in its pass: `LLM.int8()` takes a
+    /// column apart for all when one has an outlier there.
+    pub(crate) fn mixes_tokens(&self) -> bool {
+        matches!(
+            self.quantization.method,
+            QuantizationMethod::EightBit { .. }
+        )
+    }
+
     /// How values that are not quantised are stored.
     pub(crate) fn format(&self) -> Format {
         format_of(self.dtype)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 use wire::model::ModuleInfo;
 
-use super::{CausalLm, ModelSizes};
+use super::{CausalLm, ModelSizes, Part};
 use crate::layers::{
     Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm, Rotary,
-    Span, Step,
+    Size, Span, Step, join, split,
 };
 
 /// Tokens that are read at once when a sequence is read again.
@@ -66,16 +66,20 @@ impl CausalLm for Decoder {
         KvCache::new(self.layers.len(), kv_heads, head_dim, padding)
     }
 
-    fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        self.prepare(ids, cache)?;
-        self.read(ids, cache, &mut |_| {})
+    fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>> {
+        for part in &mut *parts {
+            self.prepare(part.ids, part.cache)?;
+        }
+        self.pass(parts, &mut |_| {})
     }
 
     fn layer_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Vec<Tensor>> {
         self.prepare(ids, cache)?;
         let mut states = Vec::with_capacity(self.layers.len() + 1);
-        let last = self.read(ids, cache, &mut |state| states.push(state.clone()))?;
-        states.push(last);
+        let last = self.pass(&mut [Part { ids, cache }], &mut |state| {
+            states.push(state.clone());
+        })?;
+        states.extend(last);
         Ok(states)
     }
 
@@ -104,33 +108,42 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reads ids `(batch, tokens)` and shows what goes into each layer; a failure leaves the cache as it
-    /// was.
-    fn read(
-        &self,
-        ids: &[u32],
-        cache: &mut KvCache,
-        look: &mut dyn FnMut(&Tensor),
-    ) -> Result<Tensor> {
-        let before = cache.len();
-        let read = self.try_read(ids, cache, look);
-        match read {
-            Ok(_) => cache.note(ids),
-            Err(_) => cache.truncate(before),
+    /// Reads parts and shows what goes into each layer; a failure leaves the caches as they were.
+    fn pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+        let before: Vec<usize> = parts.iter().map(|part| part.cache.len()).collect();
+        let states = self.try_pass(parts, look);
+        for (part, before) in parts.iter_mut().zip(before) {
+            match states {
+                Ok(_) => part.cache.note(part.ids),
+                Err(_) => part.cache.truncate(before),
+            }
         }
-        read
+        states
     }
 
-    fn try_read(
-        &self,
-        ids: &[u32],
-        cache: &mut KvCache,
-        look: &mut dyn FnMut(&Tensor),
-    ) -> Result<Tensor> {
-        let batch = cache.batch();
-        let span = Span::after(cache, ids.len() / batch);
-        // (batch, tokens, hidden)
-        let mut x = self.embed_tokens.forward(ids)?;
+    fn try_pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+        let vectors = parts.iter().map(|part| self.vectors(part));
+        let (mut x, sizes) = join(vectors.collect::<Result<_>>()?)?;
+        let steps: Vec<Step> = parts
+            .iter()
+            .zip(&sizes)
+            .map(|(part, &size)| self.step(part.cache, size))
+            .collect::<Result<_>>()?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            look(&x);
+            let caches = parts.iter_mut();
+            let mut caches: Vec<&mut LayerCache> =
+                caches.map(|part| &mut part.cache.layers[index]).collect();
+            x = layer.forward(&x, &steps, &mut caches)?;
+        }
+        split(&self.norm.forward(&x)?, &sizes)
+    }
+
+    /// What goes into the first layer, `(batch, tokens, hidden)`.
+    fn vectors(&self, part: &Part) -> Result<Tensor> {
+        let batch = part.cache.batch();
+        let span = Span::after(part.cache, part.ids.len() / batch);
+        let mut x = self.embed_tokens.forward(part.ids)?;
         x = x.reshape((batch, span.tokens, self.sizes.hidden_size))?;
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
@@ -142,20 +155,20 @@ impl Decoder {
             });
             x = x.broadcast_add(&Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?)?;
         }
-        let rotaries = self
-            .rotaries
-            .iter()
-            .map(|rotary| Ok((rotary, rotary.positions(span, cache.is_long)?)))
-            .collect::<Result<_>>()?;
-        let step = Step {
-            rotaries,
+        Ok(x)
+    }
+
+    fn step(&self, cache: &KvCache, size: Size) -> Result<Step<'_>> {
+        let span = Span::after(cache, size.1);
+        let rotaries = self.rotaries.iter().map(|rotary| {
+            let positions = rotary.positions(span, cache.is_long)?;
+            Ok((rotary, positions))
+        });
+        Ok(Step {
+            size,
+            rotaries: rotaries.collect::<Result<_>>()?,
             padding: Arc::clone(cache.padding()),
-        };
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            look(&x);
-            x = layer.forward(&x, &step, cache)?;
-        }
-        self.norm.forward(&x)
+        })
     }
 
     /// Reads what the cache holds anew, after the frequencies of its positions have changed: what
@@ -170,17 +183,26 @@ impl Decoder {
                 .flat_map(|row| &row[start..end])
                 .copied()
                 .collect();
-            self.read(&ids, cache, &mut |_| {})?;
+            let part = Part {
+                ids: &ids,
+                cache: &mut *cache,
+            };
+            self.pass(&mut [part], &mut |_| {})?;
         }
         Ok(())
     }
 }
 
 impl DecoderLayer {
-    /// From `(batch, tokens, hidden)` to the same shape.
-    fn forward(&self, x: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
+    /// From `(batch, tokens, hidden)`, several parts joined, to the same shape.
+    fn forward(
+        &self,
+        x: &Tensor,
+        steps: &[Step],
+        caches: &mut [&mut LayerCache],
+    ) -> Result<Tensor> {
         let normed = self.input_norm.forward(x)?;
-        let mut y = self.attention.forward(&normed, step, cache)?;
+        let mut y = self.attention.forward(&normed, steps, caches)?;
         if let Some(norm) = &self.post_attention_norm {
             y = norm.forward(&y)?;
         }

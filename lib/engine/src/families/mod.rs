@@ -148,6 +148,14 @@ pub struct ModelSizes {
     pub hidden_size: usize,
 }
 
+/// New tokens of one sequence, or of a batch of them.
+pub struct Part<'a> {
+    /// `(batch, tokens)`, row by row.
+    pub ids: &'a [u32],
+    /// What was read before.
+    pub cache: &'a mut KvCache,
+}
+
 /// A decoder that predicts the next token. It holds weights only: what belongs to a sequence is in
 /// its [`KvCache`], so that several sequences can share one model.
 pub trait CausalLm: Send + Sync {
@@ -172,9 +180,19 @@ pub trait CausalLm: Send + Sync {
     /// number of padding tokens of each, which no token will look at.
     fn new_batch_cache(&self, padding: &[usize]) -> KvCache;
 
-    /// Reads `ids` after what `cache` holds, `(batch, tokens)` row by row; gives their last hidden
-    /// states `(batch, tokens, hidden)`. Those of padding mean nothing.
-    fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor>;
+    /// Reads new tokens of several sequences or batches in one pass over the weights; gives the last
+    /// hidden states of each part, `(batch, tokens, hidden)`. Those of padding mean nothing. A failure
+    /// may leave some of the caches longer than they were.
+    fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>>;
+
+    /// The same of one part.
+    fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        let states = self.read(&mut [Part { ids, cache }])?;
+        states
+            .into_iter()
+            .next()
+            .ok_or_else(|| candle_core::Error::msg("no hidden states"))
+    }
 
     /// As [`Self::hidden_states`], with what comes before: the token vectors, then what each layer gives,
     /// each `(batch, tokens, hidden)`. The last one is what `hidden_states` gives.

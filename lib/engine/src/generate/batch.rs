@@ -78,12 +78,12 @@ pub fn run(
 ) -> Result<Outcome, Failure> {
     let stopping = Stopping::new(settings, generator.tokenizer, started);
     let reader = Reader {
-        model: generator.model,
+        seat: generator.seat,
         cancel,
     };
     let mut rows = rows(batch, settings);
     let mut outcome = Outcome::default();
-    let mut cache = generator.model.new_batch_cache(&batch.padding);
+    let mut cache = generator.model().new_batch_cache(&batch.padding);
     let prompts: Vec<&[u32]> = batch.rows.iter().map(Vec::as_slice).collect();
     // Each prompt is read once, whatever the number of its sequences.
     let mut read = reader.read(&prompts, &mut cache, 1)?;

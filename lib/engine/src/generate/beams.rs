@@ -64,14 +64,14 @@ pub fn run(
 ) -> Result<Outcome, Failure> {
     let stopping = Stopping::new(settings, generator.tokenizer, started);
     let reader = Reader {
-        model: generator.model,
+        seat: generator.seat,
         cancel,
     };
     let mut searches: Vec<Search> = (0..batch.rows.len())
         .map(|prompt| Search::new(batch, prompt, (settings, beams), &stopping))
         .collect();
     let mut outcome = Outcome::default();
-    let mut cache = generator.model.new_batch_cache(&batch.padding);
+    let mut cache = generator.model().new_batch_cache(&batch.padding);
     let prompts: Vec<&[u32]> = batch.rows.iter().map(Vec::as_slice).collect();
     let mut read = reader.read(&prompts, &mut cache, 1)?;
     outcome.prefill = started.elapsed().as_secs_f64();

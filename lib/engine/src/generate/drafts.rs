@@ -40,10 +40,10 @@ impl<'a> Drafter<'a> {
         check_vocabularies(generator, assistant)?;
         Ok(Some(Self::Model(Box::new(DraftModel {
             reader: Reader {
-                model: assistant.model,
+                seat: assistant.seat,
                 cancel,
             },
-            cache: assistant.model.new_cache(),
+            cache: assistant.model().new_cache(),
             drafting: settings.drafting,
             processors: settings.processors.clone(),
             prompt_length: settings.prompt_length,
@@ -60,7 +60,7 @@ impl<'a> Drafter<'a> {
 }
 
 fn check_vocabularies(generator: Generator, assistant: Generator) -> Result<(), Failure> {
-    let (own, other) = (generator.model.sizes(), assistant.model.sizes());
+    let (own, other) = (generator.model().sizes(), assistant.model().sizes());
     let same_tokens = generator.tokenizer.fingerprint() == assistant.tokenizer.fingerprint();
     if own.vocab_size == other.vocab_size && same_tokens {
         return Ok(());
@@ -97,7 +97,7 @@ pub struct DraftModel<'a> {
 
 impl DraftModel<'_> {
     fn draft(&mut self, ids: &[u32], room: usize) -> Result<Vec<u32>, Failure> {
-        let context = self.reader.model.sizes().context_length;
+        let context = self.reader.seat.model().sizes().context_length;
         let room = room
             .min(self.drafting.tokens)
             .min(context.saturating_sub(ids.len()));

@@ -12,6 +12,7 @@ pub mod processors;
 mod reading;
 mod sampling;
 mod settings;
+mod steps;
 mod stopping;
 mod tokens;
 mod validate;
@@ -24,6 +25,7 @@ use output::{Outcome, Sequence};
 pub use prefixes::PrefixCaches;
 pub use settings::Settings;
 use settings::Situation;
+pub use steps::{Seat, Steps};
 pub use stopping::StopStrings;
 pub use tokens::Tokens;
 use wire::{
@@ -44,14 +46,21 @@ use crate::{
 /// A model with what generation needs beside it.
 #[derive(Clone, Copy)]
 pub struct Generator<'a> {
-    /// The weights.
-    pub model: &'a dyn CausalLm,
+    /// Its place among the requests on the model.
+    pub seat: &'a Seat<'a>,
     /// Its tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// What its files say of generation.
     pub defaults: &'a GenerationConfig,
     /// What earlier turns left.
     pub prefixes: &'a PrefixCaches,
+}
+
+impl<'a> Generator<'a> {
+    /// The weights.
+    pub fn model(self) -> &'a dyn CausalLm {
+        self.seat.model()
+    }
 }
 
 /// What a request asks of generation.
@@ -86,7 +95,7 @@ pub fn run(
     let situation = Situation {
         prompt_length: prompts.iter().map(Vec::len).max().unwrap_or(0),
         prompts: prompts.len(),
-        sizes: generator.model.sizes(),
+        sizes: generator.model().sizes(),
         has_assistant: task.assistant.is_some(),
         streams: task.stream.is_some(),
     };
@@ -124,7 +133,7 @@ pub fn forward(
     let prompts = read_prompts(generator, prompts)?;
     let config = GenerationConfig::default();
     let batch = padded(generator, &prompts, &config, sink);
-    forward::run(generator.model, batch, output_hidden_states, cancel)
+    forward::run(generator.model(), batch, output_hidden_states, cancel)
 }
 
 /// One sequence, token by token.
@@ -202,7 +211,7 @@ fn padded(
         (None, None) => 0,
     };
     // A tokenizer may have a token that the model has no row for.
-    let pad = if (pad as usize) < generator.model.sizes().vocab_size {
+    let pad = if (pad as usize) < generator.model().sizes().vocab_size {
         pad
     } else {
         0
@@ -215,7 +224,7 @@ fn read_prompts(generator: Generator, prompts: &[Prompt]) -> Result<Vec<Vec<u32>
     if prompts.is_empty() {
         return Err(failures::invalid("there is no prompt to continue").hint("give at least one"));
     }
-    let vocab_size = generator.model.sizes().vocab_size;
+    let vocab_size = generator.model().sizes().vocab_size;
     let read = prompts.iter().map(|prompt| {
         let ids = prompt_ids(generator.tokenizer, prompt)?;
         match ids.iter().find(|&&id| id as usize >= vocab_size) {

@@ -49,9 +49,9 @@ impl<'a> Tokens<'a> {
     ) -> Result<Self, Failure> {
         let drafter = Drafter::new(settings, generator, assistant, cancel)?;
         let cache = if settings.use_cache {
-            generator.prefixes.take(&prompt, generator.model)?
+            generator.prefixes.take(&prompt, generator.model())?
         } else {
-            generator.model.new_cache()
+            generator.model().new_cache()
         };
         Ok(Self {
             stopping: Stopping::new(settings, generator.tokenizer, started),
@@ -104,7 +104,7 @@ impl<'a> Tokens<'a> {
         let guesses = self.guess(is_first)?;
         self.ids.extend_from_slice(&guesses);
         let reader = Reader {
-            model: self.generator.model,
+            seat: self.generator.seat,
             cancel: self.cancel,
         };
         let positions = guesses.len() + 1;
@@ -172,7 +172,7 @@ impl Iterator for Tokens<'_> {
 impl Drop for Tokens<'_> {
     fn drop(&mut self) {
         if self.settings.use_cache {
-            let empty = self.generator.model.new_cache();
+            let empty = self.generator.model().new_cache();
             let cache = std::mem::replace(&mut self.cache, empty);
             self.generator.prefixes.put(cache);
         }

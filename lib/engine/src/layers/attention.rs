@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{LayerCache, Linear, Positions, RmsNorm, Rotary};
+use super::{LayerCache, Linear, Positions, RmsNorm, Rotary, Size, join, split};
 use crate::kernels::CausalAttention;
 
 /// Heads of an attention layer.
@@ -51,9 +51,11 @@ pub enum Projections {
     Fused(Linear),
 }
 
-/// What all layers of one step share.
+/// What all layers of one step share, for one part of its tokens.
 #[derive(Debug)]
 pub struct Step<'a> {
+    /// Rows and tokens of the part.
+    pub size: Size,
     /// The model's rotary embeddings with the angles of this step.
     pub rotaries: Vec<(&'a Rotary, Positions)>,
     /// Positions of padding before each row's tokens.
@@ -61,12 +63,30 @@ pub struct Step<'a> {
 }
 
 impl Attention {
-    /// From `(batch, tokens, hidden)` to the same shape; the tokens' keys and values go into `cache`.
-    pub fn forward(&self, x: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
+    /// From `(batch, tokens, hidden)`, several parts joined, to the same shape; the keys and values of
+    /// each part go into a cache of its own.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        steps: &[Step],
+        caches: &mut [&mut LayerCache],
+    ) -> Result<Tensor> {
+        let sizes: Vec<Size> = steps.iter().map(|step| step.size).collect();
+        let projected = self.projections.forward(x, self.shape)?;
+        let [q, k, v] = projected.map(|x| split(&x, &sizes));
+        let parts = q?.into_iter().zip(k?).zip(v?);
+        let mixed = parts
+            .zip(steps.iter().zip(caches))
+            .map(|(((q, k), v), (step, cache))| self.mix([q, k, v], step, cache))
+            .collect::<Result<_>>()?;
+        self.output.forward(&join(mixed)?.0)
+    }
+
+    /// From queries, keys and values, each `(batch, tokens, …)`, to `(batch, tokens, heads * head_dim)`.
+    fn mix(&self, [q, k, v]: [Tensor; 3], step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
         let AttentionShape {
             heads, kv_heads, ..
         } = self.shape;
-        let [q, k, v] = self.projections.forward(x, self.shape)?;
         // (batch, heads, tokens, head_dim), and the same with kv_heads
         let mut q = split_heads(&q, heads, self.q_norm.as_ref())?;
         let mut k = split_heads(&k, kv_heads, self.k_norm.as_ref())?;
@@ -83,9 +103,7 @@ impl Attention {
             window: self.window,
             padding: Arc::clone(&step.padding),
         };
-        // (batch, tokens, heads * head_dim)
-        let mixed = q.apply_op3_no_bwd(&keys, &values, &attention)?;
-        self.output.forward(&mixed)
+        q.apply_op3_no_bwd(&keys, &values, &attention)
     }
 }
 

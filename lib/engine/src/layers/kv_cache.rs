@@ -42,7 +42,12 @@ impl KvCache {
         }
     }
 
-    /// The same, keeping keys and values as f32, f16 or bf16; 16 bits take half the memory and round what
+    /// A cache of no sequence at all, to stand where another was taken from.
+    pub(crate) fn nothing() -> Self {
+        Self::new(0, 0, 0, &[])
+    }
+
+    /// This cache, keeping keys and values as f32, f16 or bf16; 16 bits take half the memory and round what
     /// attention reads. For an empty cache. Fails on other types.
     pub fn stored_as(mut self, dtype: DType) -> Result<Self> {
         if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) || !self.is_empty() {

@@ -185,7 +185,7 @@ mod tests {
         {
             let (model, _) = load(&residency, &folders[0]);
             let model = model.expect("is resident");
-            drop(model.turn(&Cancel::new()).expect("is free"));
+            drop(model.place());
         }
         let (model, notices) = load(&residency, &folders[3]);
         drop(model.expect("room was made"));

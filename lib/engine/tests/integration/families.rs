@@ -5,7 +5,7 @@
 use candle_core::DType;
 use engine::{
     Cancel,
-    families::{self, CausalLm},
+    families::{self, CausalLm, Part},
     hub::Layout,
     layers::KvCache,
     weights::Weights,
@@ -152,6 +152,49 @@ fn check_batch(model: &dyn CausalLm, prompt: &[u32], variant: &str) {
         assert!(error < TOLERANCE, "{variant}: in a batch: {error}");
     }
     assert_eq!(cache.padding().as_ref(), [5, 0, 5]);
+    check_joined(model, prompt, variant);
+}
+
+/// Sequences at different places, and a batch, read in one pass are what each is by itself.
+fn check_joined(model: &dyn CausalLm, prompt: &[u32], variant: &str) {
+    let beginnings: [(&[usize], &[u32]); 3] =
+        [(&[0], prompt), (&[0], &prompt[5..14]), (&[0, 0], &[])];
+    let batch = [&prompt[..7], &prompt[2..9]].concat();
+    let next: [&[u32]; 3] = [&[3], &prompt[14..], &batch];
+    let new = || {
+        beginnings.map(|(padding, ids)| {
+            let mut cache = model.new_batch_cache(padding);
+            if !ids.is_empty() {
+                read(model, &mut cache, ids);
+            }
+            cache
+        })
+    };
+    let mut caches = new();
+    let alone: Vec<_> = caches
+        .iter_mut()
+        .zip(next)
+        .map(|(cache, ids)| model.hidden_states(ids, cache).unwrap())
+        .collect();
+    let mut caches = new();
+    let mut parts: Vec<Part> = caches
+        .iter_mut()
+        .zip(next)
+        .map(|(cache, ids)| Part { ids, cache })
+        .collect();
+    let joined = model.read(&mut parts).unwrap();
+    assert_eq!(joined.len(), 3);
+    for (joined, alone) in joined.iter().zip(&alone) {
+        assert_eq!(joined.dims(), alone.dims());
+        let values = [joined, alone].map(|x| x.flatten_all().unwrap().to_vec1().unwrap());
+        let error = distance(&values[0], &values[1]);
+        assert!(
+            error < TOLERANCE,
+            "{variant}: in a pass with others: {error}"
+        );
+    }
+    let lengths = caches.map(|cache| cache.len());
+    assert_eq!(lengths, [prompt.len() + 1, prompt.len() - 5, 7]);
 }
 
 /// Logits of all positions of a step, row by row.

@@ -134,22 +134,66 @@ fn a_cancelled_generation_keeps_what_it_had() {
     assert_eq!(generated[0].ids.len(), 5);
 }
 
+/// Two stories and a long prompt at once: each says what it says alone.
 #[test]
-fn requests_on_one_model_wait_for_each_other() {
+fn requests_on_one_model_run_together() {
     let service = Service::new();
     load(&service, spec(embedded()));
-    let (first, second) = thread::scope(|scope| {
-        let first = scope.spawn(|| ask(&service, story(12)).0.unwrap());
-        let second = scope.spawn(|| ask(&service, story(12)).0.unwrap());
-        (first.join().unwrap(), second.join().unwrap())
-    });
-    let (Response::Generated(first), Response::Generated(second)) = (first, second) else {
-        panic!("no text");
+    let long = "The quick brown fox jumps over the lazy dog. ".repeat(20);
+    let requests = [
+        "Tell me a long story.",
+        "What is the capital of France?",
+        &long,
+    ]
+    .map(|text| Prompt::Chat(vec![ChatMessage::new("user", text)]));
+    let ask_for = |prompt: &Prompt, events: &mut Vec<u64>| {
+        let request = Request::Generate {
+            model: spec(embedded()),
+            prompts: vec![prompt.clone()],
+            config: GenerationConfig {
+                max_new_tokens: Some(16),
+                min_new_tokens: Some(16),
+                use_cache: Some(false),
+                ..Default::default()
+            },
+            stream: Some(wire::generate::StreamOptions::default()),
+            assistant: None,
+        };
+        let (answer, told) = ask(&service, request);
+        events.extend(told.into_iter().filter_map(|event| match event {
+            Event::Token(token) if token.id.is_some() => Some(token.produced_at),
+            _ => None,
+        }));
+        match answer.unwrap() {
+            Response::Generated(mut generated) => generated.remove(0).ids,
+            other => panic!("{other:?}"),
+        }
     };
-    assert_eq!(
-        first[0].ids, second[0].ids,
-        "two sequences got into each other"
-    );
+    let alone = requests
+        .each_ref()
+        .map(|prompt| ask_for(prompt, &mut Vec::new()));
+    let barrier = Barrier::new(requests.len());
+    let together: Vec<(Vec<u32>, Vec<u64>)> = thread::scope(|scope| {
+        let work = |prompt| {
+            barrier.wait();
+            let mut times = Vec::new();
+            (ask_for(prompt, &mut times), times)
+        };
+        let threads = requests
+            .each_ref()
+            .map(|prompt| scope.spawn(move || work(prompt)));
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    for ((together, _), alone) in together.iter().zip(&alone) {
+        assert_eq!(together, alone, "two sequences got into each other");
+    }
+    // Nobody waited for another's end.
+    let first = together.iter().map(|(_, times)| times[0]).max();
+    let last = together.iter().map(|(_, times)| times[15]).min();
+    assert!(first < last, "one after the other: {first:?} {last:?}");
     assert_eq!(service.residents()[0].users, 0);
 }
 

@@ -1,0 +1,270 @@
+//! Steps of several requests on one model, run together: each request brings its next tokens, and those
+//! that are there at once go through the weights in one pass, every sequence with a cache of its own.
+//! Whichever request comes first runs the pass for all; there is no thread beside theirs.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use candle_core::{Error, Result, Tensor};
+
+use crate::{
+    failures,
+    families::{CausalLm, Part},
+    layers::{KvCache, join, split},
+};
+
+/// Longest wait for the next tokens of the others.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// The same as a part of the time that a pass takes.
+const PATIENCE_PART: u32 = 4;
+
+/// A model whose steps are shared.
+pub struct Steps {
+    model: Box<dyn CausalLm>,
+    /// Whether one pass may hold tokens of several requests.
+    joins: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Seats that were ever taken.
+    count: u64,
+    /// Seats that are taken.
+    taken: usize,
+    /// Seats whose next step is worth waiting for: they took part in the last pass.
+    expected: HashSet<u64>,
+    waiting: Vec<Job>,
+    done: HashMap<u64, Done>,
+    /// A request collects steps or runs them.
+    is_led: bool,
+    /// How long the last pass took.
+    pass: Duration,
+}
+
+/// A step that waits to be run.
+struct Job {
+    seat: u64,
+    ids: Vec<u32>,
+    cache: KvCache,
+    positions: usize,
+}
+
+/// A step that was run.
+struct Done {
+    cache: KvCache,
+    logits: Result<Option<Tensor>>,
+}
+
+/// A request's place at a model.
+pub struct Seat<'a> {
+    steps: &'a Steps,
+    number: u64,
+}
+
+impl Steps {
+    /// Shares a model. It `joins` when no token's numbers depend on which others are in its pass; else
+    /// requests take turns, step by step.
+    pub fn new(model: Box<dyn CausalLm>, joins: bool) -> Self {
+        Self {
+            model,
+            joins,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &dyn CausalLm {
+        self.model.as_ref()
+    }
+
+    /// Takes a place.
+    pub fn seat(&self) -> Seat<'_> {
+        let mut state = self.lock();
+        state.count += 1;
+        state.taken += 1;
+        Seat {
+            steps: self,
+            number: state.count,
+        }
+    }
+
+    /// Waits a moment for those who are expected, then runs what is there.
+    fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.is_led = true;
+        let patience = PATIENCE.min(state.pass / PATIENCE_PART);
+        let started = Instant::now();
+        while self.joins && state.waiting.len() < state.expected.len() {
+            let Some(left) = patience.checked_sub(started.elapsed()) else {
+                break;
+            };
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let count = if self.joins { state.waiting.len() } else { 1 };
+        let jobs: Vec<Job> = state.waiting.drain(..count).collect();
+        if self.joins {
+            state.expected = jobs.iter().map(|job| job.seat).collect();
+        }
+        drop(state);
+        let started = Instant::now();
+        let done = self.run(jobs);
+        let mut state = self.lock();
+        state.done.extend(done);
+        state.is_led = false;
+        state.pass = started.elapsed();
+        self.changed.notify_all();
+        state
+    }
+
+    /// Runs steps in one pass; when that fails each by itself, so that each gets its own failure. After a
+    /// panic all fail: the requests of others must not wait for ever.
+    fn run(&self, mut jobs: Vec<Job>) -> Vec<(u64, Done)> {
+        let before: Vec<usize> = jobs.iter().map(|job| job.cache.len()).collect();
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.logits(&mut jobs)));
+        let failure = match attempt {
+            Ok(Ok(logits)) => {
+                let done = jobs.into_iter().zip(logits);
+                return done.map(|(job, logits)| job.done(Ok(logits))).collect();
+            }
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let message = format!("the engine panicked: {}", failures::panic_message(&*panic));
+                let fail = |job: Job| Job {
+                    // Nobody knows what is in it.
+                    cache: KvCache::nothing(),
+                    ..job
+                };
+                let failed = jobs.into_iter().map(fail);
+                return failed
+                    .map(|job| job.done(Err(Error::msg(message.clone()))))
+                    .collect();
+            }
+        };
+        for (job, before) in jobs.iter_mut().zip(before) {
+            job.cache.truncate(before);
+        }
+        match <[Job; 1]>::try_from(jobs) {
+            Ok([job]) => vec![job.done(Err(failure))],
+            Err(jobs) => {
+                let alone = jobs.into_iter().map(|job| self.run(vec![job]));
+                alone.flatten().collect()
+            }
+        }
+    }
+
+    /// The logits that each step wants, `(batch, positions, vocabulary)`.
+    fn logits(&self, jobs: &mut [Job]) -> Result<Vec<Option<Tensor>>> {
+        let mut parts: Vec<Part> = jobs
+            .iter_mut()
+            .map(|job| Part {
+                ids: &job.ids,
+                cache: &mut job.cache,
+            })
+            .collect();
+        // Each (batch, tokens, hidden)
+        let states = self.model.read(&mut parts)?;
+        let last = states.iter().zip(&*jobs);
+        let last: Vec<Tensor> = last
+            .filter(|(_, job)| job.positions > 0)
+            .map(|(state, job)| {
+                let start = state.dim(1)?.saturating_sub(job.positions);
+                state.narrow(1, start, job.positions)?.contiguous()
+            })
+            .collect::<Result<_>>()?;
+        if last.is_empty() {
+            return Ok(vec![None; jobs.len()]);
+        }
+        let (joined, sizes) = join(last)?;
+        let mut logits = split(&self.model.logits(&joined)?, &sizes)?.into_iter();
+        let of = |job: &Job| {
+            if job.positions > 0 {
+                logits.next()
+            } else {
+                None
+            }
+        };
+        Ok(jobs.iter().map(of).collect())
+    }
+
+    /// Nothing under the lock panics.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    fn done(self, logits: Result<Option<Tensor>>) -> (u64, Done) {
+        let cache = self.cache;
+        (self.seat, Done { cache, logits })
+    }
+}
+
+impl Seat<'_> {
+    /// The model.
+    pub fn model(&self) -> &dyn CausalLm {
+        self.steps.model()
+    }
+
+    /// Whether passes may hold tokens of others, too.
+    pub fn has_company(&self) -> bool {
+        self.steps.joins && self.steps.lock().taken > 1
+    }
+
+    /// Reads `ids` `(batch, tokens)` after what the cache holds, together with what others read. Gives
+    /// the logits after the last `positions` tokens of each row, `(batch, positions, vocabulary)`; `None`
+    /// for none. A failure leaves the cache as it was, or empty.
+    pub fn step(
+        &self,
+        ids: Vec<u32>,
+        cache: &mut KvCache,
+        positions: usize,
+    ) -> Result<Option<Tensor>> {
+        let steps = self.steps;
+        let mut state = steps.lock();
+        state.expected.insert(self.number);
+        state.waiting.push(Job {
+            seat: self.number,
+            ids,
+            cache: mem::replace(cache, KvCache::nothing()),
+            positions,
+        });
+        // Whoever leads may wait for it.
+        steps.changed.notify_all();
+        loop {
+            if let Some(done) = state.done.remove(&self.number) {
+                *cache = done.cache;
+                return done.logits;
+            }
+            state = if state.is_led {
+                let waited = steps.changed.wait(state);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            } else {
+                steps.lead(state)
+            };
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut state = self.steps.lock();
+        state.taken -= 1;
+        state.expected.remove(&self.number);
+        self.steps.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod tests;
