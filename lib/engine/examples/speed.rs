@@ -1,4 +1,4 @@
-//! How fast a model runs here (by name, `nf4` to quantise it, and `load` to do no more): load, prefill and
+//! How fast a model runs here (by name; `nf4`, `f32` or `bf16`; and `load` to do no more): load, prefill and
 //! decode, a chat's next turn, several requests at once, and the most memory the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
@@ -22,18 +22,24 @@ fn main() -> Result<(), Failure> {
     let name = std::env::args()
         .nth(1)
         .unwrap_or_else(|| EMBEDDED_REPO.to_owned());
+    let form = std::env::args().nth(2);
+    let nf4 = Quantization {
+        method: QuantizationMethod::FourBit {
+            kind: FourBitType::Nf4,
+            double_quant: true,
+            compute_dtype: DType::F32,
+        },
+        skip_modules: None,
+    };
     let model = ModelSpec {
         source: ModelSource::new(name),
-        dtype: None,
+        dtype: match form.as_deref() {
+            Some("f32") => Some(DType::F32),
+            Some("bf16") => Some(DType::BF16),
+            _ => None,
+        },
         device: Device::Auto,
-        quantization: std::env::args().nth(2).map(|_| Quantization {
-            method: QuantizationMethod::FourBit {
-                kind: FourBitType::Nf4,
-                double_quant: true,
-                compute_dtype: DType::F32,
-            },
-            skip_modules: None,
-        }),
+        quantization: (form.as_deref() == Some("nf4")).then_some(nf4),
     };
     let service = Service::new();
     print_memory();

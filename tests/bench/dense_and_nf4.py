@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Times transformers with bitsandbytes (nf4, double quantisation) on a checkpoint, for the record in README.md.
+"""Times transformers on a checkpoint, dense or with bitsandbytes (nf4, double quantisation), for the record in
+README.md.
 
     pip install bitsandbytes==0.50.2 transformers==4.57.6 torch accelerate
-    python nf4.py make FOLDER          # a checkpoint of SmolLM2-135M's shape with random weights
-    python nf4.py make-8b FOLDER       # one of Llama-3.1-8B's shape, in shards, 16 GB
-    python nf4.py time FOLDER [portable]
+    python dense_and_nf4.py make FOLDER          # a checkpoint of SmolLM2-135M's shape with random weights
+    python dense_and_nf4.py make-8b FOLDER       # one of Llama-3.1-8B's shape, in shards, 16 GB
+    python dense_and_nf4.py nf4 FOLDER [portable]
+    python dense_and_nf4.py dense FOLDER
 
 `portable` leaves bitsandbytes' AVX512-BF16 product out. Ours: `cargo run --release -p warmcell-engine --example
-speed -- FOLDER nf4`, with any tokenizer.json in the folder.
+speed -- FOLDER nf4` (or `f32`, `bf16`), with any tokenizer.json in the folder.
 """
 
 import json
@@ -61,21 +63,29 @@ def make_8b(folder):
         json.dump({"metadata": {}, "weight_map": weights}, file)
 
 
-def measure(folder, dtype, portable):
-    torch.set_num_threads(2)
+def load_nf4(folder, dtype, portable):
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    start = time.time()
-    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, device_map="cpu", dtype=dtype).eval()
-    load = time.time() - start
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, device_map="cpu", dtype=dtype)
     if portable:
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
-    ids = torch.tensor([[1000 + i * 7 for i in range(64)]])
+    return model
 
-    def generate(count):
+
+def load_dense(folder, dtype):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+
+
+def measure(dtype, load, lengths):
+    torch.set_num_threads(2)
+    start = time.time()
+    model = load().eval()
+    print(f"{dtype}: load {time.time() - start:.2f} s, footprint {model.get_memory_footprint()}")
+
+    def generate(ids, count):
         start = time.time()
         model.generate(
             ids, attention_mask=torch.ones_like(ids), min_new_tokens=count, max_new_tokens=count, do_sample=False,
@@ -83,11 +93,12 @@ def measure(folder, dtype, portable):
         )
         return time.time() - start
 
-    generate(2)
-    prefill = generate(1)
-    decode = generate(17) - prefill
-    print(f"{dtype}: load {load:.2f} s, prefill {64 / prefill:.1f}, decode {16 / decode:.1f} tokens/s,"
-          f" footprint {model.get_memory_footprint()}")
+    for length in lengths:
+        ids = torch.tensor([[1000 + i * 7 for i in range(length)]])
+        generate(ids, 2)
+        prefill = generate(ids, 1)
+        decode = generate(ids, 17) - prefill
+        print(f"{length:4} tokens: prefill {length / prefill:.1f}, decode {16 / decode:.1f} tokens/s")
 
 
 if __name__ == "__main__":
@@ -96,5 +107,9 @@ if __name__ == "__main__":
     elif sys.argv[1] == "make-8b":
         make_8b(sys.argv[2])
     else:
+        kind, folder, *options = sys.argv[1:]
         for dtype in (torch.float32, torch.bfloat16):
-            measure(sys.argv[2], dtype, "portable" in sys.argv[3:])
+            if kind == "nf4":
+                measure(dtype, lambda: load_nf4(folder, dtype, "portable" in options), [64])
+            else:
+                measure(dtype, lambda: load_dense(folder, dtype), [512, 64, 2048])
