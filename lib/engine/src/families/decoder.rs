@@ -59,6 +59,11 @@ impl CausalLm for Decoder {
         self.modules.as_ref()
     }
 
+    fn settled_length(&self) -> usize {
+        let lengths = self.rotaries.iter().map(Rotary::settled_length);
+        lengths.min().unwrap_or(usize::MAX)
+    }
+
     fn new_batch_cache(&self, padding: &[usize]) -> KvCache {
         let AttentionShape {
             kv_heads, head_dim, ..

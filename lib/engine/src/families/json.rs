@@ -12,8 +12,8 @@ use super::{
 use crate::{
     failures,
     layers::{
-        Activation, AttentionShape, Llama3Scaling, LongRopeScaling, RopeConfig, RopeScaling,
-        RotaryLayout, YarnScaling,
+        Activation, AttentionShape, DynamicScaling, Llama3Scaling, LongRopeScaling, RopeConfig,
+        RopeScaling, RotaryLayout, YarnScaling,
     },
 };
 
@@ -101,11 +101,12 @@ impl<'a> Json<'a> {
         let context = self.any(&["max_position_embeddings", "n_positions"]);
         let context_length = context.unwrap_or(2048);
         let inner = self.any(&["intermediate_size", "n_inner"]);
+        let rope = self.rope(self.rope_values(None), head_dim, context_length)?;
         Ok(Plan {
             architecture,
             sizes: ModelSizes {
                 vocab_size: self.count("vocab_size")?,
-                context_length,
+                context_length: rope.scaling.context_length(context_length),
                 layers,
                 hidden_size,
             },
@@ -125,7 +126,7 @@ impl<'a> Json<'a> {
             score_cap: None,
             logit_cap: None,
             embedding_scale: None,
-            ropes: vec![self.rope(self.rope_values(None), head_dim, context_length)?],
+            ropes: vec![rope],
             layout: RotaryLayout::Halves,
             layers: Plan::plain_layers(layers)?,
             tied: self.flag("tie_word_embeddings").unwrap_or(false),
@@ -202,6 +203,11 @@ impl<'a> Json<'a> {
         Ok(match kind {
             None | Some("default") => RopeScaling::Plain,
             Some("linear") => RopeScaling::Linear(number("factor")?),
+            // A single pair has no base to stretch.
+            Some("dynamic") if dim > 2 => RopeScaling::Dynamic(DynamicScaling {
+                factor: number("factor")?,
+                max_position_embeddings: context_length,
+            }),
             Some("llama3") => RopeScaling::Llama3(Llama3Scaling {
                 factor: number("factor")? as f32,
                 low_freq_factor: number("low_freq_factor")? as f32,

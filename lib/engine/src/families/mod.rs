@@ -171,6 +171,11 @@ pub trait CausalLm: Send + Sync {
     /// Its modules, as transformers prints them; `None` where they are not known.
     fn modules(&self) -> Option<&ModuleInfo>;
 
+    /// Tokens of a sequence up to which what is cached of one does not depend on how many come after it.
+    fn settled_length(&self) -> usize {
+        usize::MAX
+    }
+
     /// An empty cache that fits it, for one sequence.
     fn new_cache(&self) -> KvCache {
         self.new_batch_cache(&[0])

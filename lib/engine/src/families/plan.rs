@@ -159,5 +159,5 @@ pub fn impossible(what: &str) -> Failure {
 /// The failure of a scaling of rotary frequencies that is not known.
 pub fn unknown_scaling(kind: &str) -> Failure {
     failures::unsupported(format!("rope scaling `{kind}` is not supported"))
-        .hint("scalings that load: default, linear, llama3, yarn, longrope")
+        .hint("scalings that load: default, linear, dynamic, llama3, yarn, longrope")
 }

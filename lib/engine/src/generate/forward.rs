@@ -19,6 +19,7 @@ pub fn run(
     check_size(model, &batch, output_hidden_states)?;
     let length = batch.length();
     let mut cache = model.new_batch_cache(&batch.padding);
+    cache.plan(length);
     let mut logits = Vec::new();
     let mut states: Vec<Vec<Tensor>> = Vec::new();
     for start in (0..length).step_by(CHUNK) {

@@ -34,6 +34,9 @@ impl PrefixCaches {
     /// A cache that holds as much of the beginning of `ids` as any that is kept, and at least one token
     /// less than all; how much that is is its length. A conversation that goes on elsewhere keeps its own.
     pub fn take(&self, ids: &[u32], model: &dyn CausalLm) -> Result<KvCache, Failure> {
+        if ids.len() > model.settled_length() {
+            return Ok(model.new_cache());
+        }
         let mut kept = self.lock();
         let most = ids.len().saturating_sub(1);
         let best = kept
@@ -56,8 +59,8 @@ impl PrefixCaches {
     }
 
     /// Keeps a cache of a single sequence. The longest unused go when they are too many or too large.
-    pub fn put(&self, cache: KvCache) {
-        if cache.is_empty() || cache.batch() != 1 {
+    pub fn put(&self, cache: KvCache, model: &dyn CausalLm) {
+        if cache.is_empty() || cache.batch() != 1 || cache.len() > model.settled_length() {
             return;
         }
         let mut kept = self.lock();

@@ -33,6 +33,7 @@ impl Reader<'_> {
         positions: usize,
     ) -> Result<Option<Vec<Vec<Vec<f32>>>>, Failure> {
         let length = rows.first().map_or(0, |row| row.len());
+        cache.plan(length);
         loop {
             if self.cancel.is_cancelled() {
                 return Ok(None);

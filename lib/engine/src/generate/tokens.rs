@@ -172,9 +172,9 @@ impl Iterator for Tokens<'_> {
 impl Drop for Tokens<'_> {
     fn drop(&mut self) {
         if self.settings.use_cache {
-            let empty = self.generator.model().new_cache();
-            let cache = std::mem::replace(&mut self.cache, empty);
-            self.generator.prefixes.put(cache);
+            let model = self.generator.model();
+            let cache = std::mem::replace(&mut self.cache, model.new_cache());
+            self.generator.prefixes.put(cache, model);
         }
     }
 }

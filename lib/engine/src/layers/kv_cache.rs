@@ -18,6 +18,8 @@ pub struct KvCache {
     /// Tokens read, one list a row; padding included.
     rows: Vec<Vec<u32>>,
     padding: Arc<[usize]>,
+    /// Tokens of a row, padding included, once all that is being read is in.
+    planned: usize,
     /// Its keys are turned by the frequencies of long sequences, where a model has such.
     pub(crate) is_long: bool,
 }
@@ -38,6 +40,7 @@ impl KvCache {
             layers: (0..layers).map(|_| layer()).collect(),
             rows: vec![Vec::new(); padding.len()],
             padding: padding.into(),
+            planned: 0,
             is_long: false,
         }
     }
@@ -98,6 +101,16 @@ impl KvCache {
         &self.rows
     }
 
+    /// Says how many tokens a row will have, padding included, when more is read in several parts: the
+    /// positions of some models depend on it.
+    pub fn plan(&mut self, length: usize) {
+        self.planned = length;
+    }
+
+    pub(crate) fn planned(&self) -> usize {
+        self.planned
+    }
+
     /// Number of first ids of a single sequence that are the same in `ids`: what a new prompt need
     /// not read again after a [`Self::truncate`] to it.
     pub fn shared_prefix(&self, ids: &[u32]) -> usize {
@@ -109,6 +122,7 @@ impl KvCache {
 
     /// Forgets all after the first `length` tokens. The buffers stay.
     pub fn truncate(&mut self, length: usize) {
+        self.planned = 0;
         for row in &mut self.rows {
             row.truncate(length);
         }
@@ -126,6 +140,7 @@ impl KvCache {
             layers: layers.collect::<Result<_>>()?,
             rows: rows.collect(),
             padding: Arc::clone(&self.padding),
+            planned: 0,
             is_long: self.is_long,
         })
     }

@@ -21,7 +21,7 @@ pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
 pub(crate) use linear::Weight;
 pub use norm::{LayerNorm, Norm, RmsNorm};
-pub use rope_scaling::{Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
+pub use rope_scaling::{DynamicScaling, Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
 pub use rotary::{Positions, RopeConfig, Rotary, RotaryLayout, Span};
 
 pub use crate::kernels::Activation;

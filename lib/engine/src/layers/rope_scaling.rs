@@ -1,6 +1,5 @@
 //! Ways to stretch the frequencies of rotary embeddings over a longer context than the trained one,
-//! as transformers' `modeling_rope_utils.py` computes them. Its `dynamic` kind, under which keys
-//! already cached keep angles that later ones do not have, is not among them.
+//! as transformers' `modeling_rope_utils.py` computes them.
 
 use std::f64::consts::PI;
 
@@ -13,12 +12,23 @@ pub enum RopeScaling {
     Linear(f64),
     /// Each divided by its own factor, as a GGUF file lists them in `rope_freqs.weight`.
     Factors(Vec<f32>),
+    /// By a base that grows with the sequence past its trained length.
+    Dynamic(DynamicScaling),
     /// Llama 3's: low frequencies divided, high ones kept, a ramp between.
     Llama3(Llama3Scaling),
     /// `YaRN` (Peng et al., 2023).
     Yarn(YarnScaling),
     /// `LongRoPE` (Ding et al., 2024): a divisor a frequency, others for sequences past a length.
     LongRope(LongRopeScaling),
+}
+
+/// Parameters of the dynamic scaling, named as in `config.json`. Frequencies change with each token past
+/// the trained length; keys that were read before keep theirs, as in transformers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names are config.json's own")]
+pub struct DynamicScaling {
+    pub factor: f64,
+    pub max_position_embeddings: usize,
 }
 
 /// Parameters of Llama 3's scaling, named as in `config.json`.
@@ -63,6 +73,15 @@ pub(super) struct Frequencies {
 }
 
 impl RopeScaling {
+    /// The tokens that a model takes whose configuration names so many. The dynamic kind is the only one
+    /// under which that is the length before it is stretched.
+    pub fn context_length(&self, named: usize) -> usize {
+        match self {
+            Self::Dynamic(scaling) => (named as f64 * scaling.factor.max(1.0)) as usize,
+            _ => named,
+        }
+    }
+
     /// Frequencies for `periods`: `theta^(2i / dim)` for each `i`.
     pub(super) fn frequencies(&self, periods: &[f32], theta: f64) -> Frequencies {
         let plain = || periods.iter().map(|period| 1.0 / period);
@@ -75,7 +94,7 @@ impl RopeScaling {
         let mut long = None;
         let mut attention_factor = 1.0;
         let short = match self {
-            Self::Plain => plain().collect(),
+            Self::Plain | Self::Dynamic(_) => plain().collect(),
             Self::Linear(factor) => plain().map(|f| f / *factor as f32).collect(),
             Self::Factors(factors) => plain().zip(factors).map(|(f, factor)| f / factor).collect(),
             Self::Llama3(scaling) => plain().map(|f| scaling.apply(f)).collect(),
@@ -97,6 +116,16 @@ impl RopeScaling {
             long,
             attention_factor,
         }
+    }
+}
+
+impl DynamicScaling {
+    /// The base for a sequence of this many tokens, more than the trained ones:
+    /// `_compute_dynamic_ntk_parameters` of transformers, which computes it in f32.
+    pub(super) fn theta(&self, theta: f64, dim: usize, tokens: usize) -> f32 {
+        let stretch = self.factor as f32 * tokens as f32 / self.max_position_embeddings as f32;
+        let exponent = dim as f64 / (dim as f64 - 2.0);
+        theta as f32 * (stretch - (self.factor as f32 - 1.0)).powf(exponent as f32)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{KvCache, RopeScaling};
+use super::{DynamicScaling, KvCache, RopeScaling};
 
 /// Which values of a head turn together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Rotary {
     inverse_frequencies: Vec<f32>,
     /// Frequencies of sequences longer than a number of tokens.
     long: Option<(usize, Vec<f32>)>,
+    /// What frequencies that grow with the sequence are computed from.
+    dynamic: Option<(DynamicScaling, f64)>,
     /// Multiplies cosine and sine.
     attention_factor: f32,
     layout: RotaryLayout,
@@ -55,6 +57,8 @@ pub struct Span<'a> {
     pub tokens: usize,
     /// Places before the first token of each row, which do not count as positions.
     pub padding: &'a [usize],
+    /// Places that will be taken once all that is being read is in.
+    pub planned: usize,
 }
 
 impl<'a> Span<'a> {
@@ -64,6 +68,7 @@ impl<'a> Span<'a> {
             start: cache.len(),
             tokens,
             padding: cache.padding(),
+            planned: cache.planned().max(cache.len() + tokens),
         }
     }
 
@@ -85,24 +90,24 @@ impl<'a> Span<'a> {
         padding.iter().map(row).collect()
     }
 
-    /// Tokens of the longest row, once the step is done.
+    /// Tokens of the longest row, once all that is being read is in.
     pub fn longest(&self) -> usize {
-        self.start + self.tokens - self.padding.iter().min().copied().unwrap_or(0)
+        self.planned - self.padding.iter().min().copied().unwrap_or(0)
     }
 }
 
 impl Rotary {
     /// Frequencies by a configuration.
     pub fn new(config: &RopeConfig, layout: RotaryLayout) -> Self {
-        let (dim, theta) = (config.dim, config.theta as f32);
-        let periods: Vec<f32> = (0..dim)
-            .step_by(2)
-            .map(|i| theta.powf(i as f32 / dim as f32))
-            .collect();
+        let periods = periods(config.theta as f32, config.dim);
         let frequencies = config.scaling.frequencies(&periods, config.theta);
         Self {
             inverse_frequencies: frequencies.short,
             long: frequencies.long,
+            dynamic: match config.scaling {
+                RopeScaling::Dynamic(scaling) => Some((scaling, config.theta)),
+                _ => None,
+            },
             attention_factor: frequencies.attention_factor,
             layout,
         }
@@ -114,10 +119,28 @@ impl Rotary {
         self.long.as_ref().is_some_and(|(above, _)| tokens > *above)
     }
 
+    /// Tokens of a sequence up to which a key does not depend on how many come after it.
+    pub fn settled_length(&self) -> usize {
+        let dynamic = self.dynamic.as_ref();
+        dynamic.map_or(usize::MAX, |(scaling, _)| scaling.max_position_embeddings)
+    }
+
+    /// The frequencies of sequences past their settled length.
+    fn grown(&self, tokens: usize) -> Option<Vec<f32>> {
+        let (scaling, theta) = self
+            .dynamic
+            .filter(|(scaling, _)| tokens > scaling.max_position_embeddings)?;
+        let dim = 2 * self.inverse_frequencies.len();
+        let periods = periods(scaling.theta(theta, dim, tokens), dim);
+        Some(periods.iter().map(|period| 1.0 / period).collect())
+    }
+
     /// The angles of a step, by the frequencies of long sequences or of others.
     pub fn positions(&self, span: Span, long: bool) -> Result<Positions> {
-        let frequencies = match &self.long {
-            Some((_, frequencies)) if long => frequencies,
+        let grown = self.grown(span.longest());
+        let frequencies = match (&self.long, &grown) {
+            (Some((_, frequencies)), _) if long => frequencies,
+            (_, Some(frequencies)) => frequencies,
             _ => &self.inverse_frequencies,
         };
         let rows = span.rows();
@@ -164,4 +187,12 @@ impl Rotary {
             }
         }
     }
+}
+
+/// `theta^(2i / dim)` for each `i`.
+fn periods(theta: f32, dim: usize) -> Vec<f32> {
+    (0..dim)
+        .step_by(2)
+        .map(|i| theta.powf(i as f32 / dim as f32))
+        .collect()
 }

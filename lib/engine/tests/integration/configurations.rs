@@ -50,8 +50,8 @@ fn what_is_not_computed_is_named() {
         ("qwen2", json!({"hidden_act": "mish"}), "activation `mish`"),
         (
             "qwen2",
-            json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
-            "rope scaling `dynamic`",
+            json!({"rope_scaling": {"rope_type": "ntk", "factor": 2.0}}),
+            "rope scaling `ntk`",
         ),
         (
             "gpt2",

@@ -113,6 +113,26 @@ fn check_cache(model: &dyn CausalLm, prompt: &[u32], variant: &str) {
     check_batch(model, prompt, variant);
 }
 
+/// Past the trained length the frequencies are those of the whole prompt, in however many parts it is
+/// read; and nothing of it serves another prompt.
+#[test]
+fn llama_dynamic() {
+    let expected = json("families/llama_dynamic/expected.json");
+    let model = load(&Layout::Folder(fixture("families/llama_dynamic")));
+    check_numbers(model.as_ref(), &expected, "llama_dynamic");
+    let prompt = ids(&expected["prompt"]);
+    let whole = read(model.as_ref(), &mut model.new_cache(), &prompt);
+    let mut cache = model.new_cache();
+    cache.plan(prompt.len());
+    read(model.as_ref(), &mut cache, &prompt[..30]);
+    let rest = read(model.as_ref(), &mut cache, &prompt[30..]);
+    assert!(distance(whole.last().unwrap(), rest.last().unwrap()) < TOLERANCE);
+    assert_eq!(
+        (model.settled_length(), model.sizes().context_length),
+        (64, 256)
+    );
+}
+
 /// Keys and values in 16 bits change logits by their rounding, and take half the memory.
 #[test]
 fn a_cache_in_16_bits() {
@@ -245,6 +265,7 @@ macro_rules! families {
 families! { check:
     llama_linear
     llama_yarn
+    llama_dynamic_crossing
     llama_long_prompt
     mistral_window
     mistral_full
