@@ -1,5 +1,7 @@
 //! A finished generation: the text, how many tokens came how fast, and why it ended.
 
+use std::fmt::Write;
+
 use wire::{
     generate::{FinishReason, Generated},
     mime::Bundle,
@@ -8,18 +10,27 @@ use wire::{
 use crate::{
     RichDisplay, Table,
     html::{self, PRE},
-    rendered, units,
+    logprobs, rendered, units,
 };
 
 impl RichDisplay for Generated {
     fn bundle(&self) -> Bundle {
         let summary = summary(self);
+        let mut text = format!("{}\n({summary})", self.text);
+        let (shown, below) = match &self.details.logprobs {
+            Some(logprobs) => {
+                let bundle = logprobs.bundle();
+                let table = bundle.get("text/plain").unwrap_or_default();
+                let _ = write!(text, "\n{table}");
+                (logprobs::shaded(logprobs), logprobs::below(logprobs))
+            }
+            None => (html::escape(&self.text), String::new()),
+        };
         let html = format!(
-            "<div><div dir=\"auto\" style=\"{PRE}\">{}</div><p><small>{}</small></p></div>",
-            html::escape(&self.text),
+            "<div><div dir=\"auto\" style=\"{PRE}\">{shown}</div><p><small>{}</small></p>{below}</div>",
             html::escape(&summary)
         );
-        rendered(format!("{}\n({summary})", self.text), html)
+        rendered(text, html)
     }
 }
 
@@ -53,12 +64,39 @@ impl RichDisplay for Sequences<'_> {
             }
             row
         };
-        Table {
+        let table = Table {
             caption: units::plural(self.0.len(), "sequence"),
             header,
             rows: self.0.iter().enumerate().map(row).collect(),
+        };
+        self.with_logprobs(table.bundle())
+    }
+}
+
+impl Sequences<'_> {
+    /// The same with each sequence's probabilities below, folded, where they were asked for.
+    fn with_logprobs(self, table: Bundle) -> Bundle {
+        let known = self.0.iter().enumerate();
+        let known = known.filter_map(|(index, one)| Some((index, one.details.logprobs.as_ref()?)));
+        let known: Vec<(usize, Bundle)> = known
+            .map(|(index, logprobs)| (index, logprobs.bundle()))
+            .collect();
+        if known.is_empty() {
+            return table;
         }
-        .bundle()
+        let content = |bundle: &Bundle, mime| bundle.get(mime).unwrap_or_default().to_owned();
+        let mut text = content(&table, "text/plain");
+        let mut html = format!("<div>{}", content(&table, "text/html"));
+        for (index, bundle) in known {
+            let _ = write!(text, "\n── {index}: {}", content(&bundle, "text/plain"));
+            html.push_str(&html::details(
+                &format!("Probabilities of sequence {index}"),
+                false,
+                &content(&bundle, "text/html"),
+            ));
+        }
+        html.push_str("</div>");
+        rendered(text, html)
     }
 }
 

@@ -7,15 +7,18 @@
 mod array;
 mod base64;
 mod cards;
+mod chart;
 mod chat;
 mod compare;
 mod compare_answers;
 mod failure;
 mod generation;
 pub mod html;
+mod logprobs;
 mod media;
 mod model;
 mod progress;
+mod quantization;
 mod show;
 mod status;
 mod table;
@@ -24,11 +27,14 @@ pub mod units;
 
 use wire::mime::Bundle;
 
+pub use chart::Chart;
 pub use compare::{TemplateComparison, TokenizerComparison};
 pub use compare_answers::{ComparedAnswer, GenerationComparison};
 pub use generation::Sequences;
+pub use logprobs::probability_plot;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use progress::{LoadProgress, Loaded};
+pub use quantization::weight_histogram;
 pub use show::Show;
 pub use table::Table;
 

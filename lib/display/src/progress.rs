@@ -29,6 +29,7 @@ impl LoadProgress {
             Stage::Verify => "Checking",
             Stage::Load => "Loading",
             Stage::Save => "Saving",
+            Stage::Compare => "Comparing",
         };
         let done = units::bytes(news.done);
         let amount = match news.total {

@@ -32,27 +32,34 @@ impl RichDisplay for Table {
 }
 
 impl Table {
-    /// Columns padded to their widest cell, below the caption. A cell of several lines is cut into
-    /// one by marks, or the columns would be lost.
     fn text(&self) -> String {
         let header: Vec<String> = self.header.iter().map(|&name| name.to_owned()).collect();
         let lines: Vec<Vec<String>> = std::iter::once(&header)
             .chain(&self.rows)
-            .map(|row| row.iter().map(|cell| cell.replace('\n', "↵")).collect())
+            .cloned()
             .collect();
-        let width = |column: usize| {
-            let cells = lines.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let mut text = self.caption.clone();
-        for row in &lines {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let _ = write!(line, "  {cell:0$}", width(column));
-            }
-            text.push('\n');
-            text.push_str(line.trim_end());
-        }
+        let text = format!("{}\n{}", self.caption, columns(&lines));
         text.trim_start_matches('\n').to_owned()
     }
+}
+
+/// Columns padded to their widest cell. A cell of several lines is cut into one by marks, or the
+/// columns would be lost.
+pub(crate) fn columns(lines: &[Vec<String>]) -> String {
+    let lines: Vec<Vec<String>> = lines
+        .iter()
+        .map(|row| row.iter().map(|cell| cell.replace('\n', "↵")).collect())
+        .collect();
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let padded = lines.iter().map(|row| {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let _ = write!(line, "  {cell:0$}", width(column));
+        }
+        line.trim_end().to_owned()
+    });
+    padded.collect::<Vec<_>>().join("\n")
 }

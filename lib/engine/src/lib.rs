@@ -11,6 +11,7 @@ pub mod hub;
 mod kernels;
 pub mod layers;
 mod memory;
+mod report;
 mod residency;
 mod save;
 mod service;

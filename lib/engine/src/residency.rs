@@ -88,6 +88,11 @@ impl ResidentModel {
         }
     }
 
+    /// What it was first asked for as.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
     fn resident(&self) -> Resident {
         let usage = lock(&self.usage);
         Resident {

@@ -18,7 +18,7 @@ use wire::{
 use crate::{
     Cancel, failures, generate,
     hub::{self, HubConfig, Wanted},
-    memory,
+    memory, report,
     residency::{Client, Residency},
     save,
 };
@@ -157,6 +157,14 @@ impl Service {
             }
             Request::SaveModel { model, folder } => {
                 Response::Saved(self.save_model(&model, &folder, client, sink)?)
+            }
+            Request::QuantizationReport { model } => {
+                let (model, _) = self.residency.model(&model, client, sink)?;
+                let config = HubConfig::new(client.hub);
+                let source = &model.spec().source;
+                let files = hub::resolve(&config, source, Wanted::Model, cancel, sink)?;
+                let report = report::report(&files, &model, (cancel, sink))?;
+                Response::QuantizationReport(Box::new(report))
             }
             Request::Shutdown => Response::Stopping,
         })

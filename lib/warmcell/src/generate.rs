@@ -150,6 +150,10 @@ impl Generate {
         output_scores: bool;
         /// Keep the model's own logits of each step: [`Generation::logits`].
         output_logits: bool;
+        /// Keep how likely each token was, and so many of the likeliest beside it, 100 at most:
+        /// [`Generation::logprobs`]. Not with beams, which choose sequences. No option of transformers,
+        /// whose `compute_transition_scores` gives the same numbers.
+        logprobs: u32;
         /// Whether to start from the keys and values that an earlier turn of the conversation left, which
         /// it does when not told otherwise.
         use_cache: bool;

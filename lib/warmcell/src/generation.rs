@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use ::display::{RichDisplay, Sequences};
+use ::display::{Chart, RichDisplay, Sequences};
 use serde::{Serialize, Serializer};
 use wire::{
     array::Array,
     generate::{Details, FinishReason, Generated},
     mime::Bundle,
 };
+
+use crate::Logprobs;
 
 /// What a model added to its prompts: `num_return_sequences` for each, in order, the best first. Never
 /// empty; `Display` and what follows are the first's, [`Self::sequences`] has all.
@@ -78,6 +80,21 @@ impl Generation {
     /// The model's own logits `(tokens, vocabulary)`, with `output_logits`.
     pub fn logits(&self) -> Option<&Array> {
         self.first.details.logits.as_ref()
+    }
+
+    /// How likely each token was, with `logprobs`.
+    pub fn logprobs(&self) -> Option<Logprobs> {
+        let logprobs = self.first.details.logprobs.clone();
+        logprobs.map(Logprobs::new)
+    }
+
+    /// The probabilities of all sequences over their positions, with `logprobs`: a line each. `None`
+    /// without.
+    pub fn probability_plot(&self) -> Option<Chart> {
+        let logprobs = self
+            .sequences()
+            .filter_map(|one| one.details.logprobs.as_ref());
+        ::display::probability_plot(&logprobs.collect::<Vec<_>>())
     }
 
     /// Of beam search, transformers' `sequences_scores`: the sum of the logarithms of probabilities over

@@ -26,6 +26,7 @@ mod error;
 mod forward;
 mod generate;
 mod generation;
+mod logprobs;
 mod measure;
 mod model;
 mod models;
@@ -34,6 +35,7 @@ pub mod prelude;
 mod progress;
 mod prompt;
 mod quantization;
+mod quantization_report;
 mod rich;
 mod seed;
 #[cfg(not(feature = "local"))]
@@ -47,7 +49,7 @@ mod tool;
 mod vocabulary;
 
 pub use ::display::{
-    Audio, ComparedAnswer, GenerationComparison, Html, Image, Json, Markdown, MediaError,
+    Audio, Chart, ComparedAnswer, GenerationComparison, Html, Image, Json, Markdown, MediaError,
     RichDisplay, Show, TemplateComparison, TokenizerComparison, Vega, html,
 };
 pub use batch::{BatchEncoding, Row};
@@ -58,6 +60,7 @@ pub use error::{Error, Result};
 pub use forward::Forward;
 pub use generate::Generate;
 pub use generation::Generation;
+pub use logprobs::Logprobs;
 pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
@@ -66,6 +69,7 @@ pub use pipeline::{
 };
 pub use prompt::IntoPrompt;
 pub use quantization::BitsAndBytesConfig;
+pub use quantization_report::QuantizationReport;
 pub use seed::manual_seed;
 pub use show::{DisplayHandle, clear_output, display, display_with_id, input, password};
 pub use streamer::{TextIteratorStreamer, TextStream, TextStreamer};
@@ -80,8 +84,10 @@ pub use wire::{
         Details, EarlyStopping, FinishReason, Forward as ModelOutput, Generated, GenerationConfig,
         StreamedToken,
     },
+    logprobs::{ScoredToken, TokenLogprob},
     mime::Bundle,
     model::{DType, Device, FourBitType},
+    quantization_report::{CodeCount, QuantizedLayer, Sizes},
     text::{ChatMessage, TemplateOptions},
     tokenize::{
         DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,

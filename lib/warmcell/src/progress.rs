@@ -45,7 +45,8 @@ impl Watch {
             Request::LoadModel(spec)
             | Request::Generate { model: spec, .. }
             | Request::Forward { model: spec, .. }
-            | Request::SaveModel { model: spec, .. } => Some(&spec.source.repo),
+            | Request::SaveModel { model: spec, .. }
+            | Request::QuantizationReport { model: spec } => Some(&spec.source.repo),
             Request::LoadTokenizer(source) => Some(&source.repo),
             _ => None,
         };
@@ -55,8 +56,13 @@ impl Watch {
             stage_started: now,
             stage_from: 0,
             news: None,
-            next_frame: matches!(request, Request::LoadModel(_) | Request::SaveModel { .. })
-                .then(|| now + PATIENCE),
+            next_frame: matches!(
+                request,
+                Request::LoadModel(_)
+                    | Request::SaveModel { .. }
+                    | Request::QuantizationReport { .. }
+            )
+            .then(|| now + PATIENCE),
             is_stale: true,
             is_generation: matches!(request, Request::Generate { .. }),
             output: None,

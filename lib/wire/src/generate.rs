@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 pub use crate::generation_config::{EarlyStopping, GenerationConfig};
-use crate::{array::Array, text::ChatMessage};
+use crate::{array::Array, logprobs::Logprobs, text::ChatMessage};
 
 /// What a model continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +119,8 @@ pub struct Details {
     pub scores: Option<Array>,
     /// Logits as the model gave them `(tokens, vocabulary)`; with `output_logits`.
     pub logits: Option<Array>,
+    /// How likely each token was, and what stood beside it; with `logprobs`.
+    pub logprobs: Option<Logprobs>,
     /// Tokens of the prompt that were not read, since an earlier turn had read them.
     pub reused: u32,
     /// Tokens that a draft guessed.

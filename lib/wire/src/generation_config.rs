@@ -111,6 +111,8 @@ generation_config! {
     output_scores: bool,
     /// Give the model's own logits of each step.
     output_logits: bool,
+    /// Give how likely each token was, and so many of the likeliest beside it. No field of transformers'.
+    logprobs: u32,
 
     /// Guess this many tokens at once from what followed the last tokens before.
     prompt_lookup_num_tokens: u32,

@@ -8,6 +8,7 @@ use crate::{
     generate::{Forward, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
+    quantization_report::QuantizationReport,
     text::{ChatMessage, RenderedChat, TemplateOptions},
     tokenize::{TokenizerAnswer, TokenizerCall, TokenizerSpec},
 };
@@ -121,6 +122,12 @@ pub enum Request {
         /// An absolute path; made when there is none.
         folder: String,
     },
+    /// Hold a model's quantised weights against those of its files. Answered by
+    /// [`Response::QuantizationReport`].
+    QuantizationReport {
+        /// The model; loaded, with progress, when it is not resident.
+        model: ModelSpec,
+    },
     /// End the host. Answered by [`Response::Stopping`].
     Shutdown,
 }
@@ -201,6 +208,8 @@ pub enum Stage {
     Load,
     /// Writing a model's files.
     Save,
+    /// Reading weights again, to hold the quantised ones against them.
+    Compare,
 }
 
 /// Answers.
@@ -225,6 +234,8 @@ pub enum Response {
     Unloaded(Vec<Resident>),
     /// The files that were written.
     Saved(Vec<String>),
+    /// What quantisation did to a model.
+    QuantizationReport(Box<QuantizationReport>),
     /// The host is ending.
     Stopping,
 }

@@ -10,11 +10,13 @@ pub mod generate;
 mod generation_config;
 pub mod host;
 pub mod hub;
+pub mod logprobs;
 pub mod mime;
 pub mod model;
 mod module;
 mod packed;
 pub mod place;
+pub mod quantization_report;
 pub mod text;
 pub mod tokenize;
 
@@ -23,7 +25,7 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 13] = [
+    let sources: [&[u8]; 15] = [
         include_bytes!("array.rs"),
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
@@ -31,10 +33,12 @@ pub const PROTOCOL_VERSION: u32 = {
         include_bytes!("generation_config.rs"),
         include_bytes!("host.rs"),
         include_bytes!("hub.rs"),
+        include_bytes!("logprobs.rs"),
         include_bytes!("mime.rs"),
         include_bytes!("model.rs"),
         include_bytes!("module.rs"),
         include_bytes!("packed.rs"),
+        include_bytes!("quantization_report.rs"),
         include_bytes!("text.rs"),
         include_bytes!("tokenize.rs"),
     ];

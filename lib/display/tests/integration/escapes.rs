@@ -7,18 +7,19 @@ use display::{RichDisplay, html::escape};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::render;
+use crate::{PICTURE, render};
 
 /// Fields whose texts are choices of the program and not of anybody else.
 const CHOICES: [&str; 6] = ["dtype", "kind", "finish_reason", "stage", "type", "Cuda"];
 /// Elements that renderings are made of.
-const ELEMENTS: [&str; 24] = [
-    "b", "br", "caption", "code", "details", "div", "em", "i", "ins", "kbd", "meter", "p", "pre",
-    "progress", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr",
+const ELEMENTS: [&str; 25] = [
+    "b", "br", "caption", "code", "details", "div", "em", "i", "img", "ins", "kbd", "meter", "p",
+    "pre", "progress", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead",
+    "tr",
 ];
 /// Their attributes.
-const ATTRIBUTES: [&str; 8] = [
-    "style", "title", "open", "value", "max", "colspan", "scope", "dir",
+const ATTRIBUTES: [&str; 10] = [
+    "style", "title", "open", "value", "max", "colspan", "scope", "dir", "alt", "src",
 ];
 
 /// Texts that mean something in HTML, in attributes or in styles, and some that are any text.
@@ -76,6 +77,9 @@ fn fault(html: &str) -> Option<String> {
             else {
                 return Some(format!("the value of `{name}` has no quotes"));
             };
+            if name.trim() == "src" && !value.starts_with(PICTURE) {
+                return Some(format!("source `{value}`"));
+            }
             if name.trim() == "style" && value.contains("url(") {
                 return Some(format!("style `{value}`"));
             }
@@ -92,6 +96,7 @@ fn the_check_sees_what_it_is_for() {
         "<td title=\"\" onmouseover=\"alert(1)\">",
         "<td style=\"background: url(http://x)\">",
         "<td title=x>",
+        "<img alt=\"\" src=\"http://x\">",
     ] {
         assert!(fault(bad).is_some(), "{bad}");
     }

@@ -105,6 +105,11 @@ impl EightBitPart<'_> {
     }
 }
 
+/// What a code stands for in a row of this scale.
+pub(crate) fn unpack_8bit(code: i8, scale: f32) -> f32 {
+    f32::from(code) * scale * WEIGHT_SCALE
+}
+
 /// Codes of a row, and its largest magnitude.
 fn quantize_row(values: &[f32], codes: &mut [i8]) -> f32 {
     let largest = values
@@ -160,7 +165,7 @@ impl EightBit {
             let product = (primitives().bytes_dot)(codes, &input.codes[start..][..self.columns]);
             *out = product as f32 * (input.scales[token] * scale) * SCALE;
             for &column in &input.outliers {
-                let weight = f32::from(codes[column]) * scale * WEIGHT_SCALE;
+                let weight = unpack_8bit(codes[column], scale);
                 *out += inputs[start + column] * weight;
             }
         }

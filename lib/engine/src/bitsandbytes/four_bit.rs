@@ -90,7 +90,8 @@ impl Absmax {
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes that the scales take.
+    pub fn bytes(&self) -> usize {
         match self {
             Self::Plain(absmax) => absmax.len() * 4,
             Self::Nested {

@@ -19,6 +19,6 @@ pub use modules::{Plan, footprint, memory, parameters};
 pub use save::save;
 pub use source::Source;
 
-pub(crate) use eight_bit::{EightBit, EightBitParts};
+pub(crate) use eight_bit::{EightBit, EightBitParts, unpack_8bit};
 pub(crate) use four_bit::{FourBit, FourBitParts};
-pub(crate) use stored::{Module, load_4bit, load_8bit, read_config};
+pub(crate) use stored::{Module, load_4bit, load_8bit, read_config, shape_4bit};

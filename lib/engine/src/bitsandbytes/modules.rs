@@ -130,7 +130,7 @@ impl Plan {
     }
 
     /// The module of a tensor that is quantised while it is loaded.
-    pub(super) fn module<'n>(&self, name: &'n str, entry: &TensorEntry) -> Option<&'n str> {
+    pub(crate) fn module<'n>(&self, name: &'n str, entry: &TensorEntry) -> Option<&'n str> {
         if matches!(self.quantization.method, QuantizationMethod::Ggml(_)) {
             return None;
         }
@@ -159,13 +159,25 @@ impl Plan {
         }
     }
 
-    fn block_bytes(&self, name: &str, entry: &TensorEntry) -> u64 {
+    /// Whether the files hold the matrix of this name transposed.
+    pub(crate) fn turns(&self, name: &str) -> bool {
+        self.turned && !name.starts_with(KEPT) && !is_table(name)
+    }
+
+    /// How a matrix is stored in memory that bitsandbytes does not quantise; `None` of what is none.
+    pub(crate) fn form_of(&self, name: &str, entry: &TensorEntry) -> Option<Format> {
         let &[rows, columns] = &entry.shape[..] else {
-            return entry.values() * format_of(self.dtype).block_bytes() as u64;
+            return None;
         };
-        let is_turned = self.turned && !name.starts_with(KEPT) && !is_table(name);
-        let format = self.form(name, if is_turned { rows } else { columns }, entry.format);
-        format.bytes_of(entry.values()).unwrap_or(entry.bytes)
+        let columns = if self.turns(name) { rows } else { columns };
+        Some(self.form(name, columns, entry.format))
+    }
+
+    fn block_bytes(&self, name: &str, entry: &TensorEntry) -> u64 {
+        match self.form_of(name, entry) {
+            Some(format) => format.bytes_of(entry.values()).unwrap_or(entry.bytes),
+            None => entry.values() * format_of(self.dtype).block_bytes() as u64,
+        }
     }
 
     /// Bytes that belong to a tensor's packed weights beside them: scales of blocks or of rows.

@@ -28,7 +28,7 @@ impl<'a> Source<'a> {
     }
 
     /// Stretches of `size` values; the last may be shorter.
-    pub(super) fn parts(self, size: usize) -> impl IndexedParallelIterator<Item = Source<'a>> {
+    pub(crate) fn parts(self, size: usize) -> impl IndexedParallelIterator<Item = Source<'a>> {
         let parts = self
             .bytes
             .par_chunks(size.max(1) * self.format.block_bytes());

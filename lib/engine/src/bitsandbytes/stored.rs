@@ -93,6 +93,27 @@ impl Module {
     }
 }
 
+/// Type and shape that a layer of 4 bits had before.
+pub(crate) fn shape_4bit(
+    loader: &mut Loader,
+    (name, state): (&str, &str),
+) -> Result<(String, (usize, usize)), Failure> {
+    let state = read_state(loader, (name, state))?;
+    match state.shape[..] {
+        [rows, columns] => Ok((state.quant_type, (rows, columns))),
+        _ => Err(wrong_state(name, "is not that of a matrix")),
+    }
+}
+
+fn read_state(loader: &mut Loader, (name, state): (&str, &str)) -> Result<State, Failure> {
+    serde_json::from_slice(&loader.bytes_of(state)?)
+        .map_err(|error| wrong_state(name, &format!("cannot be read: {error}")))
+}
+
+fn wrong_state(name: &str, what: &str) -> Failure {
+    failures::invalid(format!("the 4-bit state of `{name}` {what}"))
+}
+
 /// Reads a layer of 4 bits.
 pub(crate) fn load_4bit(
     loader: &mut Loader,
@@ -100,9 +121,8 @@ pub(crate) fn load_4bit(
     shape: (usize, usize),
     compute: DType,
 ) -> Result<FourBit, Failure> {
-    let wrong = |what: &str| failures::invalid(format!("the 4-bit state of `{name}` {what}"));
-    let state: State = serde_json::from_slice(&loader.bytes_of(state)?)
-        .map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    let wrong = |what: &str| wrong_state(name, what);
+    let state = read_state(loader, (name, state))?;
     if state.shape != [shape.0, shape.1] {
         return Err(wrong(&format!(
             "is of shape {:?}, not {shape:?}",

@@ -62,8 +62,9 @@ impl Row {
         settings
             .processors
             .process(&mut logits, &self.ids, settings.prompt_length);
-        self.ids.push(self.sampler.choose(&logits));
-        self.record.scores(logits);
+        let id = self.sampler.choose(&logits);
+        self.ids.push(id);
+        self.record.choice(logits, id);
         self.finish_reason = stopping.check(&self.ids)?;
         Ok(())
     }

@@ -310,7 +310,7 @@ fn sort_by_score(beams: &mut [Beam]) {
 }
 
 /// Places of the `count` largest values, the largest first, of equals the first.
-fn largest(values: &[f32], count: usize) -> Vec<usize> {
+pub(super) fn largest(values: &[f32], count: usize) -> Vec<usize> {
     let mut best: Vec<usize> = Vec::with_capacity(count + 1);
     for (place, value) in values.iter().enumerate() {
         let is_better =

@@ -6,6 +6,7 @@ mod beams;
 mod defaults;
 mod drafts;
 mod forward;
+mod logprobs;
 mod output;
 mod prefixes;
 pub mod processors;

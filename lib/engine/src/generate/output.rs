@@ -6,7 +6,10 @@ use wire::{
     generate::{Details, FinishReason, Generated, Timing},
 };
 
-use super::Settings;
+use super::{
+    Settings,
+    logprobs::{self, Candidates},
+};
 use crate::tokenizer::Tokenizer;
 
 /// Bytes of arrays that one answer carries at most: what a message may have, less some room.
@@ -17,6 +20,7 @@ pub const MOST_BYTES: usize = wire::frame::MAX_FRAME - (56 << 20);
 pub struct Record {
     scores: Option<Vec<Vec<f32>>>,
     logits: Option<Vec<Vec<f32>>>,
+    candidates: Option<Candidates>,
 }
 
 impl Record {
@@ -25,6 +29,7 @@ impl Record {
         Self {
             scores: settings.output_scores.then(Vec::new),
             logits: settings.output_logits.then(Vec::new),
+            candidates: settings.logprobs.map(Candidates::new),
         }
     }
 
@@ -42,12 +47,21 @@ impl Record {
         }
     }
 
+    /// Adds a step's processed logits, and the token that was chosen by them.
+    pub fn choice(&mut self, scores: Vec<f32>, id: u32) {
+        if let Some(candidates) = &mut self.candidates {
+            candidates.add(&scores, id);
+        }
+        self.scores(scores);
+    }
+
     /// What was recorded, which is gone from here then.
     pub fn take(&mut self) -> Details {
         let array = |rows: Vec<Vec<f32>>| Array::from_rows(&rows);
         Details {
             scores: self.scores.take().and_then(array),
             logits: self.logits.take().and_then(array),
+            logprobs: self.candidates.take().map(Candidates::into_logprobs),
             ..Details::default()
         }
     }
@@ -95,8 +109,11 @@ impl Outcome {
                 seconds - self.first_token
             },
         };
-        let finished = self.sequences.into_iter().map(|sequence| {
+        let finished = self.sequences.into_iter().map(|mut sequence| {
             let prompt_ids = prompts[sequence.prompt].clone();
+            if let Some(logprobs) = &mut sequence.details.logprobs {
+                logprobs::write_texts(logprobs, tokenizer, &prompt_ids)?;
+            }
             Ok(Generated {
                 text: tokenizer.decode(&sequence.ids, true)?,
                 prompt_text: tokenizer.decode(&prompt_ids, true)?,

@@ -54,6 +54,8 @@ pub struct Settings {
     pub output_scores: bool,
     /// Keep each step's logits.
     pub output_logits: bool,
+    /// Keep how likely each token was, and so many of the likeliest.
+    pub logprobs: Option<usize>,
 }
 
 /// Draws instead of the likeliest tokens.
@@ -143,6 +145,7 @@ impl Settings {
             drafting: drafting(&config),
             output_scores: config.output_scores.unwrap_or(false),
             output_logits: config.output_logits.unwrap_or(false),
+            logprobs: config.logprobs.map(|count| count as usize),
             eos: config.eos_token_id.unwrap_or_default(),
             stop_strings: config.stop_strings.unwrap_or_default(),
             prompt_length,

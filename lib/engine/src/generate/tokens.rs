@@ -150,7 +150,7 @@ impl<'a> Tokens<'a> {
             .processors
             .process(&mut logits, &self.ids, settings.prompt_length);
         let id = self.sampler.choose(&logits);
-        self.record.scores(logits);
+        self.record.choice(logits, id);
         id
     }
 }

@@ -9,6 +9,9 @@ use wire::{
 use super::settings::Situation;
 use crate::failures::invalid;
 
+/// Alternatives of a token that are kept at most.
+const MOST_LOGPROBS: u32 = 100;
+
 /// What a user is told beside the result.
 #[derive(Debug, Default)]
 pub struct Issues {
@@ -52,6 +55,7 @@ pub fn check(
         );
     }
     check_counts(config)?;
+    check_logprobs(config)?;
     check_modes(config, situation, issues)?;
     if config.do_sample != Some(true) {
         warn_of_sampling_flags(config, issues);
@@ -84,6 +88,28 @@ fn check_counts(config: &GenerationConfig) -> Result<(), Failure> {
         return Err(invalid(format!(
             "`num_return_sequences` ({sequences}) has to be smaller or equal to `num_beams` ({beams})"
         )));
+    }
+    Ok(())
+}
+
+/// What transformers does not have, and thus no words for.
+fn check_logprobs(config: &GenerationConfig) -> Result<(), Failure> {
+    let Some(count) = config.logprobs else {
+        return Ok(());
+    };
+    if count > MOST_LOGPROBS {
+        return Err(invalid(format!(
+            "`logprobs` keeps at most {MOST_LOGPROBS} alternatives of a token, but is {count}"
+        ))
+        .hint("`output_scores` keeps the scores of all tokens"));
+    }
+    if config.num_beams.unwrap_or(1) > 1 {
+        return Err(invalid(
+            "`logprobs` cannot be used with beam search, which chooses sequences and not tokens",
+        )
+        .hint(
+            "leave `num_beams` out; a beam has its `sequence_score`, and `output_scores` its steps",
+        ));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::Format;
 
 /// Quantises values, a whole number of blocks, into the bytes that they take. Fails on a format that
 /// has no blocks.
-pub(super) fn quantize(format: Format, values: Vec<f32>, bytes: &mut [u8]) -> Result<()> {
+pub(crate) fn quantize(format: Format, values: Vec<f32>, bytes: &mut [u8]) -> Result<()> {
     let dtype = match format {
         Format::Q4_0 => GgmlDType::Q4_0,
         Format::Q4_1 => GgmlDType::Q4_1,

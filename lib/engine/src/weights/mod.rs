@@ -24,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use blocks::quantize as quantize_blocks;
 pub use format::Format;
 pub(crate) use format::scale_and_minimum;
 pub use gguf::{Metadata, Value};

@@ -77,13 +77,13 @@ fn floats(value: &Value) -> Vec<f32> {
 }
 
 /// A model of 128 random tokens, with a tokenizer of which nothing but its being there is used.
-struct Tiny {
-    service: Service,
+pub(crate) struct Tiny {
+    pub(crate) service: Service,
     folder: tempfile::TempDir,
 }
 
 impl Tiny {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("tiny_llama/grouped", &[])
     }
 
@@ -107,7 +107,7 @@ impl Tiny {
         spec(ModelSource::new(self.folder.path().display().to_string()))
     }
 
-    fn request(&self, prompts: &[Vec<u32>], config: GenerationConfig) -> Request {
+    pub(crate) fn request(&self, prompts: &[Vec<u32>], config: GenerationConfig) -> Request {
         Request::Generate {
             model: self.spec(),
             prompts: prompts.iter().map(|ids| prompt(ids)).collect(),
@@ -117,11 +117,15 @@ impl Tiny {
         }
     }
 
-    fn generate(&self, prompts: &[Vec<u32>], config: GenerationConfig) -> Vec<Generated> {
+    pub(crate) fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        config: GenerationConfig,
+    ) -> Vec<Generated> {
         sequences(ask(&self.service, self.request(prompts, config)).0.unwrap())
     }
 
-    fn fail(&self, prompts: &[Vec<u32>], config: GenerationConfig) -> Failure {
+    pub(crate) fn fail(&self, prompts: &[Vec<u32>], config: GenerationConfig) -> Failure {
         ask(&self.service, self.request(prompts, config))
             .0
             .unwrap_err()
