@@ -129,7 +129,7 @@ fn form(name: &str, entry: &TensorEntry, plan: Option<&Plan>) -> Option<Form> {
         let is_weight = entry.format == Format::Byte && name.ends_with(".weight");
         return is_weight.then_some(Form::Stored);
     }
-    if let QuantizationMethod::Ggml(_) = plan.quantization.method {
+    if let Some(QuantizationMethod::Ggml(_)) = plan.method() {
         let format = plan.form_of(name, entry)?;
         return (format != entry.format && format.block_values() > 1)
             .then_some(Form::Blocks(format));
@@ -212,17 +212,17 @@ impl Reporter {
         let turned = plan.turns(tensor.name);
         let floats = loader.source(tensor.name, plan.dtype, turned)?;
         let source = floats.as_source();
-        let (quantized_as, bytes, comparison) = match plan.quantization.method {
-            QuantizationMethod::FourBit {
+        let (quantized_as, bytes, comparison) = match plan.method() {
+            Some(&QuantizationMethod::FourBit {
                 kind, double_quant, ..
-            } => {
+            }) => {
                 let quantized = quantize_4bit(source, kind, double_quant);
                 let book = *self.book.get_or_insert(code_book(kind));
                 let bytes = quantized.packed.len() + quantized.absmax.bytes();
                 let comparison = compare::four_bits(source, &quantized, &book);
                 (kind.name(), bytes, comparison)
             }
-            QuantizationMethod::EightBit { .. } | QuantizationMethod::Ggml(_) => {
+            _ => {
                 let columns = tensor.entry.shape[usize::from(!turned)];
                 let (codes, scales) = quantize_8bit(source, columns);
                 let bytes = codes.len() + scales.len() * 4;

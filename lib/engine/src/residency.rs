@@ -457,7 +457,7 @@ fn describe(
         hidden_size: sizes.hidden_size as u32,
         load_seconds: 0.0,
         was_resident: false,
-        dtype: plan.map(|plan| plan.dtype),
+        dtype: plan.and_then(|plan| plan.quantization.as_ref().map(|_| plan.dtype)),
         license: license(&files.layout, weights).map(Into::into),
         modules: model.modules().cloned().map(Box::new),
     }

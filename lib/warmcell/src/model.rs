@@ -108,7 +108,9 @@ impl ModelBuilder {
         self
     }
 
-    /// Type of the activations, and of weights that are not quantised.
+    /// Type of the weights that are not quantised: a dense model in `DType::BF16` takes half of f32's
+    /// memory. Activations are f32 whatever the type, so that the numbers are at least as exact as
+    /// transformers'.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.spec.dtype = Some(dtype);
         self

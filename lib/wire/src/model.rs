@@ -202,7 +202,8 @@ impl Hash for Threshold {
 pub struct ModelSpec {
     /// Repository or path.
     pub source: ModelSource,
-    /// Type of activations; the family's default when not given.
+    /// Type of the weights that are not quantised; of a dense model as its files have them when not
+    /// given. Activations are f32.
     pub dtype: Option<DType>,
     /// Where it is to live.
     pub device: Device,
@@ -242,7 +243,7 @@ pub struct ModelInfo {
     pub load_seconds: f64,
     /// Whether the model had been in memory when it was asked for.
     pub was_resident: bool,
-    /// How weights that are not quantised are stored.
+    /// How weights are stored that are not quantised, where others are.
     #[serde(default)]
     pub dtype: Option<DType>,
     /// The licence that its files name.

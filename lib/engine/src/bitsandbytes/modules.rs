@@ -20,11 +20,11 @@ const KEPT: &str = "lm_head";
 /// Tables of vectors, the only other matrices of a decoder.
 const EMBEDDINGS: [&str; 3] = ["embed_tokens", "wte", "wpe"];
 
-/// How a model is quantised.
+/// What is made of a model's weights while they are loaded.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// By what, and what not.
-    pub quantization: Quantization,
+    /// How they are quantised, and which not; `None` where they are only rounded.
+    pub quantization: Option<Quantization>,
     /// The type that all values are rounded to first, and that the others stay in.
     pub dtype: DType,
     /// The files hold quantised weights already.
@@ -34,8 +34,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a model that is to be quantised, or whose files say that they are; `None` where
-    /// neither holds. As in transformers, the files win, and without a type it is f16.
+    /// The plan for a model that is to be quantised or rounded, or whose files say that they are quantised;
+    /// `None` where they stay as they are. As in transformers, the files win, and what is quantised without
+    /// a type is f16.
     pub fn new(
         wanted: Option<&Quantization>,
         dtype: Option<DType>,
@@ -51,6 +52,7 @@ impl Plan {
             }
             Description::Gguf(_) => (None, false),
         };
+        let is_gguf = matches!(weights.description, Description::Gguf(_));
         let is_ggml = |quantization: &Quantization| {
             matches!(quantization.method, QuantizationMethod::Ggml(_))
         };
@@ -61,23 +63,43 @@ impl Plan {
             .hint("leave `quantize` out, or load the model's original weights"));
         }
         let is_stored = stored.is_some();
-        Ok(stored.or_else(|| wanted.cloned()).map(|quantization| Self {
-            dtype: dtype.unwrap_or(if is_ggml(&quantization) {
-                DType::F32
-            } else {
-                DType::F16
-            }),
+        let quantization = stored.or_else(|| wanted.cloned());
+        let dtype = match (&quantization, dtype) {
+            (None, Some(DType::F16 | DType::BF16)) if is_gguf => {
+                return Err(failures::unsupported(
+                    "the types of a GGUF file's weights cannot be changed: they are packed already",
+                )
+                .hint("leave `dtype` out, or load the model's safetensors"));
+            }
+            // Widened to f32 they would be the same numbers in more memory.
+            (None, None | Some(DType::F32)) => return Ok(None),
+            (_, Some(dtype)) => dtype,
+            (Some(quantization), None) if is_ggml(quantization) => DType::F32,
+            (Some(_), None) => DType::F16,
+        };
+        Ok(Some(Self {
             quantization,
+            dtype,
             stored: is_stored,
             turned,
         }))
+    }
+
+    /// By what it quantises.
+    pub(crate) fn method(&self) -> Option<&QuantizationMethod> {
+        self.quantization
+            .as_ref()
+            .map(|quantization| &quantization.method)
     }
 
     /// Whether the linear layer of this name is quantised.
     pub fn converts(&self, module: &str) -> bool {
         let last = module.rsplit('.').next().unwrap_or(module);
         let kept = |key: &str| key == module || key == last || module.contains(&format!("{key}."));
-        match &self.quantization.skip_modules {
+        let Some(quantization) = &self.quantization else {
+            return false;
+        };
+        match &quantization.skip_modules {
             Some(keys) => !keys.iter().any(|key| kept(key)),
             None => !kept(KEPT),
         }
@@ -86,10 +108,7 @@ impl Plan {
     /// Whether what becomes of a token depends on which others are in its pass: `LLM.int8()` takes a
     /// column apart for all when one has an outlier there.
     pub(crate) fn mixes_tokens(&self) -> bool {
-        matches!(
-            self.quantization.method,
-            QuantizationMethod::EightBit { .. }
-        )
+        matches!(self.method(), Some(QuantizationMethod::EightBit { .. }))
     }
 
     /// How values that are not quantised are stored.
@@ -100,8 +119,10 @@ impl Plan {
     /// The form of a matrix that bitsandbytes does not quantise: blocks of ggml where those were asked
     /// for, otherwise the plan's type.
     pub(crate) fn form(&self, tensor: &str, columns: usize, stored: Format) -> Format {
-        match self.quantization.method {
-            QuantizationMethod::Ggml(kind) => blocks(kind, tensor, columns).unwrap_or(stored),
+        match self.method() {
+            Some(&QuantizationMethod::Ggml(kind)) => {
+                blocks(kind, tensor, columns).unwrap_or(stored)
+            }
             _ => self.format(),
         }
     }
@@ -113,10 +134,11 @@ impl Plan {
 
     /// What a user calls it.
     pub fn name(&self) -> String {
-        match &self.quantization.method {
-            QuantizationMethod::FourBit {
+        match self.method() {
+            None => self.format().name().to_owned(),
+            Some(QuantizationMethod::FourBit {
                 kind, double_quant, ..
-            } => {
+            }) => {
                 let double = if *double_quant {
                     ", double quantised"
                 } else {
@@ -124,14 +146,14 @@ impl Plan {
                 };
                 format!("{}{double}", kind.name())
             }
-            QuantizationMethod::EightBit { .. } => "int8".to_owned(),
-            QuantizationMethod::Ggml(kind) => kind.name().to_uppercase(),
+            Some(QuantizationMethod::EightBit { .. }) => "int8".to_owned(),
+            Some(QuantizationMethod::Ggml(kind)) => kind.name().to_uppercase(),
         }
     }
 
     /// The module of a tensor that is quantised while it is loaded.
     pub(crate) fn module<'n>(&self, name: &'n str, entry: &TensorEntry) -> Option<&'n str> {
-        if matches!(self.quantization.method, QuantizationMethod::Ggml(_)) {
+        if matches!(self.method(), None | Some(QuantizationMethod::Ggml(_))) {
             return None;
         }
         let module = name.strip_suffix(".weight")?;
@@ -151,11 +173,11 @@ impl Plan {
         if self.stored && is_state(name) {
             return 0;
         }
-        match (&self.quantization.method, self.module(name, entry)) {
-            (QuantizationMethod::FourBit { .. }, Some(_)) => entry.values().div_ceil(2),
-            (QuantizationMethod::EightBit { .. }, Some(_)) => entry.values(),
-            (QuantizationMethod::Ggml(_), _) => self.block_bytes(name, entry),
-            (_, None) => entry.values() * format_of(self.dtype).block_bytes() as u64,
+        match (self.method(), self.module(name, entry)) {
+            (Some(QuantizationMethod::FourBit { .. }), Some(_)) => entry.values().div_ceil(2),
+            (Some(QuantizationMethod::EightBit { .. }), Some(_)) => entry.values(),
+            (Some(QuantizationMethod::Ggml(_)), _) => self.block_bytes(name, entry),
+            _ => entry.values() * format_of(self.dtype).block_bytes() as u64,
         }
     }
 
@@ -185,17 +207,17 @@ impl Plan {
         if self.stored || self.module(name, entry).is_none() {
             return 0;
         }
-        match self.quantization.method {
-            QuantizationMethod::FourBit { double_quant, .. } => {
+        match self.method() {
+            Some(QuantizationMethod::FourBit { double_quant, .. }) => {
                 let blocks = entry.values().div_ceil(64);
-                if double_quant {
+                if *double_quant {
                     blocks + blocks.div_ceil(256) * 4 + 1028
                 } else {
                     blocks * 4
                 }
             }
-            QuantizationMethod::EightBit { .. } => entry.shape[0] as u64 * 4,
-            QuantizationMethod::Ggml(_) => 0,
+            Some(QuantizationMethod::EightBit { .. }) => entry.shape[0] as u64 * 4,
+            None | Some(QuantizationMethod::Ggml(_)) => 0,
         }
     }
 }
@@ -286,7 +308,7 @@ pub fn memory(weights: &Weights, plan: &Plan) -> u64 {
 
 /// Number of parameters: packed ones count as what they were packed from.
 pub fn parameters(weights: &Weights, plan: &Plan) -> u64 {
-    let four = matches!(plan.quantization.method, QuantizationMethod::FourBit { .. });
+    let four = matches!(plan.method(), Some(QuantizationMethod::FourBit { .. }));
     let tensors = weights.tensors.iter();
     tensors
         .filter(|(name, _)| !(plan.stored && is_state(name)))

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use wire::{
     Failure,
-    model::{DType, FourBitType, QuantizationMethod},
+    model::{DType, FourBitType, Quantization, QuantizationMethod},
 };
 
 use super::{
@@ -41,7 +41,7 @@ pub fn save(
             "its weights are quantised already: copy its files",
         ));
     }
-    if let QuantizationMethod::Ggml(kind) = plan.quantization.method {
+    if let Some(QuantizationMethod::Ggml(kind)) = plan.method() {
         return Err(failures::unsupported(format!(
             "weights in {} cannot be saved",
             kind.name()
@@ -70,18 +70,18 @@ pub fn save(
         } else {
             [entry.shape[0], entry.shape[1]]
         };
-        let written = match plan.quantization.method {
-            QuantizationMethod::FourBit {
+        let written = match plan.method() {
+            Some(&QuantizationMethod::FourBit {
                 kind, double_quant, ..
-            } => file.add_4bit(module, source.as_source(), shape, (kind, double_quant)),
-            QuantizationMethod::EightBit { .. } => {
+            }) => file.add_4bit(module, source.as_source(), shape, (kind, double_quant)),
+            Some(QuantizationMethod::EightBit { .. }) => {
                 let (codes, scales) = quantize_8bit(source.as_source(), shape[1]);
                 let codes: Vec<u8> = codes.into_iter().map(i8::cast_unsigned).collect();
                 file.add(name, "I8", &shape, &codes)
                     .and_then(|()| file.add_floats(&format!("{module}.SCB"), &scales))
                     .and_then(|()| file.add(&format!("{module}.weight_format"), "U8", &[], &[0]))
             }
-            QuantizationMethod::Ggml(_) => Ok(()),
+            None | Some(QuantizationMethod::Ggml(_)) => Ok(()),
         };
         written.map_err(io)?;
     }
@@ -91,8 +91,20 @@ pub fn save(
     fs::write(folder.join("config.json"), text).map_err(io)
 }
 
-/// The model's configuration with what `BitsAndBytesConfig.to_dict` adds.
+/// The model's configuration with its type, and with what `BitsAndBytesConfig.to_dict` adds.
 fn configuration(config: &Value, plan: &Plan) -> Value {
+    let mut config = config.clone();
+    if let Some(fields) = config.as_object_mut() {
+        fields.remove("torch_dtype");
+        fields.insert("dtype".to_owned(), torch_name(plan.dtype).into());
+        if let Some(quantization) = &plan.quantization {
+            fields.insert("quantization_config".to_owned(), section(quantization));
+        }
+    }
+    config
+}
+
+fn section(quantization: &Quantization) -> Value {
     let mut section = json!({
         "_load_in_4bit": false,
         "_load_in_8bit": false,
@@ -102,13 +114,13 @@ fn configuration(config: &Value, plan: &Plan) -> Value {
         "bnb_4bit_use_double_quant": false,
         "llm_int8_enable_fp32_cpu_offload": false,
         "llm_int8_has_fp16_weight": false,
-        "llm_int8_skip_modules": plan.quantization.skip_modules,
+        "llm_int8_skip_modules": quantization.skip_modules,
         "llm_int8_threshold": 6.0,
         "load_in_4bit": false,
         "load_in_8bit": false,
         "quant_method": "bitsandbytes",
     });
-    match &plan.quantization.method {
+    match &quantization.method {
         QuantizationMethod::FourBit {
             kind,
             double_quant,
@@ -127,13 +139,7 @@ fn configuration(config: &Value, plan: &Plan) -> Value {
         }
         QuantizationMethod::Ggml(_) => {}
     }
-    let mut config = config.clone();
-    if let Some(fields) = config.as_object_mut() {
-        fields.remove("torch_dtype");
-        fields.insert("dtype".to_owned(), torch_name(plan.dtype).into());
-        fields.insert("quantization_config".to_owned(), section);
-    }
-    config
+    section
 }
 
 /// A safetensors file in the making. Data of each width goes to a file of its own, widest first in the

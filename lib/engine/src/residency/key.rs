@@ -10,10 +10,8 @@ use wire::{
     },
 };
 
-use crate::failures;
-
-/// The table's key: one for all spellings of the same weights. Fails on a device or a type that the
-/// engine does not have.
+/// The table's key: one for all spellings of the same weights. Fails on a device that the engine does not
+/// have.
 pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
     if let Device::Cuda(number) = spec.device {
         return Err(Failure::new(
@@ -22,23 +20,19 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         )
         .hint("use the device `cpu` or `auto`"));
     }
-    // Beside quantised weights a type says how the others are stored; activations stay f32.
-    let dtype = spec.quantization.as_ref().map(|quantization| {
-        let default = match quantization.method {
-            QuantizationMethod::Ggml(_) => DType::F32,
-            QuantizationMethod::FourBit { .. } | QuantizationMethod::EightBit { .. } => DType::F16,
-        };
-        spec.dtype.unwrap_or(default)
-    });
-    if let (None, Some(wanted @ (DType::F16 | DType::BF16))) = (dtype, spec.dtype) {
-        return Err(failures::unsupported(format!(
-            "activations of type {wanted:?} are not supported on the processor"
-        ))
-        .hint("leave `dtype` out: activations are f32, weights stay as they are stored"));
-    }
+    let default = match spec
+        .quantization
+        .as_ref()
+        .map(|quantization| &quantization.method)
+    {
+        None | Some(QuantizationMethod::Ggml(_)) => DType::F32,
+        Some(QuantizationMethod::FourBit { .. } | QuantizationMethod::EightBit { .. }) => {
+            DType::F16
+        }
+    };
     Ok(ModelSpec {
         source: source_key(&spec.source),
-        dtype: dtype.or(Some(DType::F32)),
+        dtype: spec.dtype.or(Some(default)),
         device: Device::Cpu,
         quantization: spec.quantization.clone(),
     })

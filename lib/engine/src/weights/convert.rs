@@ -61,19 +61,19 @@ impl Loader<'_> {
         let Some(plan) = self.plan.clone() else {
             return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
         };
-        let method = &plan.quantization.method;
+        let method = plan.method();
         let weight: Arc<dyn Weight> = match Module::find(self, name) {
             Some(Module::FourBit(state)) => {
                 let compute = match method {
-                    QuantizationMethod::FourBit { compute_dtype, .. } => *compute_dtype,
-                    QuantizationMethod::EightBit { .. } | QuantizationMethod::Ggml(_) => DType::F32,
+                    Some(QuantizationMethod::FourBit { compute_dtype, .. }) => *compute_dtype,
+                    _ => DType::F32,
                 };
                 Arc::new(load_4bit(self, (name, &state), shape, compute)?)
             }
             Some(Module::EightBit) => {
                 let threshold = match method {
-                    QuantizationMethod::EightBit { threshold } => threshold.0,
-                    QuantizationMethod::FourBit { .. } | QuantizationMethod::Ggml(_) => 0.0,
+                    Some(QuantizationMethod::EightBit { threshold }) => threshold.0,
+                    _ => 0.0,
                 };
                 Arc::new(load_8bit(self, name, shape, threshold)?)
             }
@@ -104,13 +104,13 @@ impl Loader<'_> {
         plan: &Plan,
     ) -> Result<Option<Arc<dyn Weight>>, Failure> {
         let shape = wanted.shape;
-        Ok(Some(match plan.quantization.method {
-            QuantizationMethod::Ggml(_) => return Ok(None),
-            QuantizationMethod::FourBit {
+        Ok(Some(match plan.method() {
+            None | Some(QuantizationMethod::Ggml(_)) => return Ok(None),
+            Some(&QuantizationMethod::FourBit {
                 kind,
                 double_quant,
                 compute_dtype,
-            } => {
+            }) => {
                 let mut whole = FourBitParts::new(shape.0 * shape.1, kind);
                 let mut parts = whole.parts();
                 let size = FourBitParts::PART;
@@ -120,7 +120,7 @@ impl Loader<'_> {
                 let values = whole.finish(double_quant);
                 Arc::new(FourBit::quantized(shape, values, kind, compute_dtype))
             }
-            QuantizationMethod::EightBit { threshold } => {
+            Some(QuantizationMethod::EightBit { threshold }) => {
                 let mut whole = EightBitParts::new(shape);
                 let size = whole.part();
                 let mut parts = whole.parts();

@@ -336,6 +336,80 @@ fn saved_checkpoints_are_those_of_transformers() {
     }
 }
 
+/// A dense model in 16 bits: each weight is the nearest value of the type, in memory and in a saved file.
+#[test]
+fn dense_weights_are_rounded_to_the_type_that_was_asked_for() {
+    /// Bytes of four of them.
+    const FREQUENCIES: u64 = 16;
+    let weights = open(&fixture("tiny_llama/grouped"));
+    let original = tensors(&fixture("tiny_llama/grouped/model.safetensors"));
+    let footprint_as_stored = footprint(&weights, None);
+    let logits = |model: &dyn CausalLm| -> Vec<f32> {
+        let hidden = model
+            .hidden_states(&[5, 9, 11], &mut model.new_cache())
+            .unwrap();
+        model
+            .logits(&hidden)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    };
+    let exact = logits(
+        families::load(&weights, "tiny", &Cancel::new(), &mut |_| {})
+            .unwrap()
+            .as_ref(),
+    );
+    type Round = fn(f32) -> [u8; 2];
+    let cases: [(DType, &str, Round); 2] = [
+        (DType::BF16, "BF16", |value| {
+            half::bf16::from_f32(value).to_le_bytes()
+        }),
+        (DType::F16, "F16", |value| {
+            half::f16::from_f32(value).to_le_bytes()
+        }),
+    ];
+    for (dtype, name, round) in cases {
+        let plan = Plan::new(None, Some(dtype), &weights).unwrap().unwrap();
+        assert_eq!(
+            (plan.name().as_str(), plan.converts("q_proj")),
+            (name, false)
+        );
+        // The rotary frequencies stay in f32.
+        let parameters = footprint(&weights, Some(&plan)) - FREQUENCIES;
+        assert_eq!(2 * parameters, footprint_as_stored - FREQUENCIES);
+        let folder = tempfile::tempdir().unwrap();
+        let (cancel, mut sink) = (Cancel::new(), |_| {});
+        let mut loader = Loader::new(&weights, "tiny", &cancel, &mut sink);
+        save(&weights, &plan, &mut loader, folder.path()).unwrap();
+        for (tensor, saved) in tensors(&folder.path().join("model.safetensors")) {
+            let (values, _) = original[&tensor].2.as_chunks::<4>();
+            let rounded = values
+                .iter()
+                .flat_map(|value| round(f32::from_le_bytes(*value)));
+            assert_eq!(
+                (saved.0.as_str(), saved.2),
+                (name, rounded.collect()),
+                "{tensor}"
+            );
+        }
+        let config = fs::read_to_string(folder.path().join("config.json")).unwrap();
+        assert!(!config.contains("quantization_config"), "{config}");
+        let now = logits(load(&weights, &plan).as_ref());
+        let saved = open(folder.path());
+        let saved = families::load(&saved, "saved", &Cancel::new(), &mut |_| {}).unwrap();
+        assert_eq!(now, logits(saved.as_ref()), "{name}");
+        assert_ne!(now, exact, "{name} rounds nothing");
+    }
+    // Wider would be the same numbers.
+    assert!(
+        Plan::new(None, Some(DType::F32), &weights)
+            .unwrap()
+            .is_none()
+    );
+}
+
 /// The course's figure, from shapes alone: the file has a header and a hole where its data would be.
 #[test]
 fn the_footprint_of_llama_3_2_1b() {
