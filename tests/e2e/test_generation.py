@@ -124,3 +124,41 @@ def test_what_cannot_be_is_an_error_and_what_is_unused_is_told_once(loaded):
         'model.generate("a").num_beams(2).streamer(streamer).run()?;'
     )
     assert "cannot be used with beam search" in loaded.run(streamed).traceback
+
+
+def test_logprobs_say_how_likely_each_token_was(loaded):
+    code = """
+        let told = model.generate("The capital of France is").logprobs(3).max_new_tokens(6).run()?;
+        let logprobs = told.logprobs().expect("was asked for");
+        let first = &logprobs.tokens[0];
+        let texts: String = logprobs.tokens.iter().map(|one| one.token.text.as_str()).collect();
+        (logprobs.tokens.len(), first.alternatives.len(), first.token == first.alternatives[0], texts == told.text(),
+         logprobs.perplexity() >= 1.0)
+    """
+    assert value(loaded, code) == "(6, 3, true, true, true)"
+    [shown] = loaded.run("told").expect_ok().of("execute_result")
+    assert "·Paris" in shown["data"]["text/plain"] and "perplexity" in shown["data"]["text/plain"]
+    assert "<span style=" in shown["data"]["text/html"] and "data:image/svg+xml;base64," in shown["data"]["text/html"]
+    assert "·Paris" in loaded.run('println!("{logprobs}");').expect_ok().stream()
+    [chart] = loaded.run("logprobs.plot()").expect_ok().of("execute_result")
+    [layer] = chart["data"]["application/vnd.vegalite.v5+json"]["layer"]
+    assert [one["position"] for one in layer["data"]["values"]] == [1, 2, 3, 4, 5, 6]
+    assert chart["data"]["image/svg+xml"].startswith("<svg ")
+
+
+def test_logprobs_come_with_batches_draws_and_streams_but_not_with_beams(loaded):
+    code = """
+        let prompts = ["The capital of France is", "One, two, three, four, five,"];
+        let several = model.generate(&prompts).do_sample(true).seed(3).logprobs(2).max_new_tokens(5).run()?;
+        let lengths: Vec<usize> = several.sequences()
+            .map(|one| one.details.logprobs.as_ref().map_or(0, |logprobs| logprobs.tokens.len())).collect();
+        let streamer = TextStreamer::new(&model.tokenizer()?).skip_prompt(true);
+        let streamed = model.generate(prompts[0]).logprobs(1).max_new_tokens(5).streamer(streamer).run()?;
+        (lengths == [5, 5], streamed.logprobs().is_some(), model.generate("a").max_new_tokens(2).run()?.logprobs().is_none())
+    """
+    outcome = loaded.run(code).expect_ok()
+    assert outcome.result == "(true, true, true)" and "Paris" in outcome.stream()
+    shown = loaded.run("several").expect_ok().of("execute_result")[0]["data"]["text/html"]
+    assert "Probabilities of sequence 1" in shown
+    refused = loaded.run('model.generate("a").num_beams(2).logprobs(1).run()?;')
+    assert "cannot be used with beam search" in refused.traceback and "hint" in refused.traceback

@@ -51,6 +51,12 @@ def test_generation_shows_its_numbers(generation_cells):
     assert printed(find(generation_cells, "top_k(5)")).count("5 of 49152 tokens were left") == 3
     [beams] = data(find(generation_cells, "num_beams"), "text/plain")
     assert beams.startswith("4 sequences")
+    told = find(generation_cells, "logprobs(4)")
+    assert "between" in printed(told) and "<small>" in data(told, "text/html")[0]
+    [chart] = data(find(generation_cells, "probability_plot"), "application/vnd.vegalite.v5+json")
+    values = chart["layer"][0]["data"]["values"]
+    assert {value["sequence"] for value in values} == {0, 1, 2}
+    assert all(0 <= value["probability"] <= 1 for value in values)
     assert "StopString" in printed(find(generation_cells, "stop_strings"))
     assert "the same text: true" in printed(find(generation_cells, "prompt_lookup"))
 

@@ -129,3 +129,42 @@ def test_two_models_answer_side_by_side(kernel, folder):
     shown = outcome.of("execute_result")[0]["data"]
     assert shown["text/plain"].count("── ") == 2 and "Q8_0" in shown["text/plain"]
     assert "tokens/s" in shown["text/html"]
+
+
+REPORT = ROOT / "lib/engine/tests/fixtures/quantization_report.json"
+
+
+def test_a_report_says_what_quantisation_did(kernel, folder):
+    expected = json.loads(REPORT.read_text())["cases"]["llama_long_prompt/nf4_double"]
+    kernel.run(f"let reported = {load(folder, f'.quantization_config({CONFIG})')};").expect_ok()
+    code = """
+        let report = reported.quantization_report()?;
+        let error = report.relative_rmse.expect("has originals");
+        (report.layers.len(), (error * 1e6).round(), report.total().after == reported.info().bytes)
+    """
+    rounded = round(expected["rmse"] * 1e6)
+    assert kernel.run(code).expect_ok().result == f"({len(expected['layers'])}, {rounded}.0, true)"
+
+    [shown] = kernel.run("report").expect_ok().of("execute_result")
+    text, html = shown["data"]["text/plain"], shown["data"]["text/html"]
+    assert "in nf4, double quantised" in text and "model.layers.0.self_attn.q_proj" in text
+    assert '<img alt="' in html and "data:image/svg+xml;base64," in html and "<script" not in html
+
+    [chart] = kernel.run("report.histogram()").expect_ok().of("execute_result")
+    assert chart["data"]["image/svg+xml"].startswith("<svg ") and "text/html" not in chart["data"]
+    bars, stems, _ = chart["data"]["application/vnd.vegalite.v5+json"]["layer"]
+    assert len(bars["data"]["values"]) == 80 and len(stems["data"]["values"]) == 16
+    assert sum(value["share"] for value in stems["data"]["values"]) == pytest.approx(100)
+
+
+def test_what_has_no_originals_is_reported_without_errors(kernel, folder):
+    saved = folder.parent / "packed"
+    kernel.run(
+        f"let origin = {load(folder, f'.quantization_config({CONFIG})')};"
+        f"origin.save_pretrained({quoted(saved)})?; origin.tokenizer()?.save_pretrained({quoted(saved)})?;"
+        f"let packed = {load(saved)};"
+    ).expect_ok()
+    outcome = kernel.run("packed.quantization_report()?").expect_ok()
+    assert "quantised weights only" in outcome.result and "relative RMSE" not in outcome.result
+    plain = kernel.run(f"{load(folder)}.quantization_report()?;")
+    assert plain.status == "error" and "is not quantised" in plain.traceback and "hint" in plain.traceback

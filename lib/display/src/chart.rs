@@ -17,7 +17,8 @@ const INK: &str = "#767676";
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 180.0;
 const LEFT: f64 = 52.0;
-const TOP: f64 = 12.0;
+/// Of a line of the title.
+const LINE: f64 = 15.0;
 const BOTTOM: f64 = 44.0;
 const RIGHT: f64 = 12.0;
 
@@ -30,16 +31,18 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// A chart from the Vega-Lite layers of `data`, and the picture that shows the same.
-    pub(crate) fn new(alt: String, layers: Value, plot: Plot) -> Self {
+    /// A chart from the layers of a Vega-Lite specification, and the picture that shows the same.
+    pub(crate) fn new(layers: &Value, plot: Plot) -> Self {
+        let alt = plot.title.join(". ");
         let spec = json!({
             "$schema": SCHEMA,
             "description": alt,
+            "title": {"text": plot.title, "fontSize": 11, "fontWeight": "normal"},
             "width": WIDTH,
             "height": HEIGHT,
             "layer": layers,
         });
-        let svg = plot.finish(&alt);
+        let svg = plot.finish();
         Self { spec, svg, alt }
     }
 
@@ -117,14 +120,17 @@ fn round_step(step: f64) -> f64 {
 
 /// A picture in the making.
 pub(crate) struct Plot {
+    /// Lines that stand above it.
+    title: Vec<String>,
     x: Axis,
     y: Axis,
     marks: String,
 }
 
 impl Plot {
-    pub fn new(x: Axis, y: Axis) -> Self {
+    pub fn new(title: Vec<String>, x: Axis, y: Axis) -> Self {
         Self {
+            title,
             x,
             y,
             marks: String::new(),
@@ -183,19 +189,38 @@ impl Plot {
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
         (
             LEFT + self.x.place(x, WIDTH),
-            TOP + HEIGHT - self.y.place(y, HEIGHT),
+            self.top() + HEIGHT - self.y.place(y, HEIGHT),
         )
     }
 
-    fn finish(self, alt: &str) -> String {
-        let (width, height) = (LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM);
+    /// Where the drawing begins, below the title.
+    fn top(&self) -> f64 {
+        LINE * self.title.len() as f64 + 8.0
+    }
+
+    fn finish(self) -> String {
+        let bottom = self.top() + HEIGHT;
+        let (width, height) = (LEFT + WIDTH + RIGHT, bottom + BOTTOM);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"{INK}\">\
-             <title>{}</title>",
-            html::escape(alt)
+             viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"{INK}\">"
         );
-        let bottom = TOP + HEIGHT;
+        for (line, text) in self.title.iter().enumerate() {
+            let y = LINE * (line as f64 + 0.8);
+            let _ = write!(
+                svg,
+                "<text x=\"{LEFT}\" y=\"{y:.1}\">{}</text>",
+                html::escape(text)
+            );
+        }
+        self.write_axes(&mut svg, bottom);
+        svg.push_str(&self.marks);
+        svg.push_str("</svg>");
+        svg
+    }
+
+    /// Lines at the y axis' ticks, ticks at the x axis', and what both are called.
+    fn write_axes(&self, svg: &mut String, bottom: f64) {
         for &tick in &self.y.ticks {
             let (x, y) = self.at(self.x.ends.0, tick);
             let _ = write!(
@@ -220,15 +245,13 @@ impl Plot {
         let _ = write!(
             svg,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-             <text transform=\"translate(13 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>{}</svg>",
+             <text transform=\"translate(13 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             LEFT + WIDTH / 2.0,
             bottom + 34.0,
             html::escape(self.x.title),
-            TOP + HEIGHT / 2.0,
-            html::escape(self.y.title),
-            self.marks
+            bottom - HEIGHT / 2.0,
+            html::escape(self.y.title)
         );
-        svg
     }
 }
 

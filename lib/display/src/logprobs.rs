@@ -32,6 +32,7 @@ const DARKEST: f32 = 0.55;
 const LINES: [&str; 6] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
 ];
+const NAMES: [&str; 6] = ["blue", "red", "green", "pink", "orange", "light blue"];
 
 impl RichDisplay for Logprobs {
     fn bundle(&self) -> Bundle {
@@ -54,7 +55,7 @@ pub fn probability_plot(sequences: &[&Logprobs]) -> Option<Chart> {
             .map(|position| position as f64)
             .collect(),
     };
-    let mut plot = Plot::new(x, Axis::to("probability", 1.0));
+    let mut plot = Plot::new(title(sequences.len()), x, Axis::to("probability", 1.0));
     let mut values: Vec<Value> = Vec::new();
     for (index, sequence) in sequences.iter().enumerate() {
         let tokens = (1_u32..).zip(&sequence.tokens);
@@ -72,19 +73,27 @@ pub fn probability_plot(sequences: &[&Logprobs]) -> Option<Chart> {
             })
         }));
     }
-    let alt = match sequences {
-        [_] => "Probability of each token over its position".to_owned(),
-        several => format!(
-            "Probability of each token over its position, in {} sequences",
-            several.len()
-        ),
-    };
-    Some(Chart::new(alt, layers(&values, sequences.len()), plot))
+    Some(Chart::new(&layers(&values, sequences.len()), plot))
+}
+
+fn title(sequences: usize) -> Vec<String> {
+    let mut title = vec!["Probability of each token over its position".to_owned()];
+    if sequences > 1 {
+        let names = (0..sequences.min(NAMES.len())).zip(NAMES);
+        let names = names.map(|(index, name)| format!("{index} {name}"));
+        let rest = if sequences > NAMES.len() { ", …" } else { "" };
+        let names = names.collect::<Vec<_>>().join(", ");
+        title.push(format!("sequences: {names}{rest}"));
+    }
+    title
 }
 
 fn layers(values: &[Value], sequences: usize) -> Value {
     let mut encoding = json!({
-        "x": {"field": "position", "type": "quantitative", "title": "position"},
+        "x": {
+            "field": "position", "type": "quantitative", "title": "position",
+            "axis": {"tickMinStep": 1, "format": "d"},
+        },
         "y": {
             "field": "probability", "type": "quantitative", "title": "probability",
             "scale": {"domain": [0, 1]},
@@ -183,25 +192,25 @@ pub(crate) fn shaded(logprobs: &Logprobs) -> String {
     let mut html = String::new();
     for (index, TokenLogprob { token, .. }) in logprobs.tokens.iter().take(MOST_SHADED).enumerate()
     {
-        if index > 0 {
-            html.push('│');
-        }
-        let text = match token.text.as_str() {
-            "" => label(token),
-            text => html::visible(text),
+        let separator = if index + 1 < logprobs.tokens.len() {
+            "│"
+        } else {
+            ""
         };
+        // The break stands behind the figure, which belongs to its own token.
+        let breaks = "\n".repeat(token.text.matches('\n').count());
         let opacity = (1.0 - probability(token) as f32) * DARKEST;
         let _ = write!(
             html,
             "<span style=\"background: rgba(230, 100, 0, {opacity:.2}); border-radius: 2px;\" \
-             title=\"{}\">{}<small> {:.0}%</small></span>",
+             title=\"{}\">{}<small> {:.0}%</small></span>{separator}{breaks}",
             html::escape(&format!(
                 "id {} · {} · logprob {:.4}",
                 token.id,
                 percent(token),
                 token.logprob
             )),
-            html::escape(&text),
+            html::escape(&label(token)),
             probability(token) * 100.0
         );
     }

@@ -25,6 +25,9 @@ const TEXT_ROWS: usize = 60;
 const MOST_ROWS: usize = 1000;
 /// Widest bar of a text.
 const BAR: f64 = 30.0;
+/// Titles of the histogram's axes.
+const PLACE: &str = "weight / largest magnitude of its block";
+const SHARE: &str = "% of the weights";
 const BARS: &str = "#4285f4";
 const STEMS: &str = "#e08a00";
 
@@ -41,47 +44,44 @@ pub fn weight_histogram(report: &QuantizationReport) -> Option<Chart> {
     if bins.is_empty() && codes.is_empty() {
         return None;
     }
-    let mut layers: Vec<Value> = Vec::new();
     let most = bins.iter().chain(&codes).copied().fold(0.0, f64::max);
     let x = Axis {
-        title: "weight / largest magnitude of its block",
+        title: PLACE,
         ends: (-1.0, 1.0),
         ticks: vec![-1.0, -0.5, 0.0, 0.5, 1.0],
     };
-    let mut plot = Plot::new(x, Axis::to("% of the weights", most));
+    let mut plot = Plot::new(title(&bins, &codes), x, Axis::to(SHARE, most));
     let width = 2.0 / bins.len().max(1) as f64;
     let place = |bin: usize| -1.0 + width * bin as f64;
-    let mut parts = Vec::new();
-    if !bins.is_empty() {
-        parts.push("bars: the weights of the files");
-        for (bin, &share) in bins.iter().enumerate() {
-            plot.bar((place(bin), place(bin + 1)), share, BARS);
-        }
-        let values: Vec<Value> = bins
-            .iter()
-            .enumerate()
-            .map(|(bin, share)| json!({"from": place(bin), "to": place(bin + 1), "share": share}))
-            .collect();
-        layers.push(bar_layer(&values));
+    let (mut bars, mut stems) = (Vec::new(), Vec::new());
+    for (bin, &share) in bins.iter().enumerate() {
+        let (from, to) = (place(bin), place(bin + 1));
+        plot.bar((from, to), share, BARS);
+        bars.push(json!({"from": from, "to": to, "share": share}));
     }
-    if !codes.is_empty() {
-        parts.push("stems: how many are rounded to each code");
-        let values: Vec<Value> = report
-            .codes
-            .iter()
-            .zip(&codes)
-            .map(|(code, share)| json!({"code": code.code, "value": code.value, "share": share}))
-            .collect();
-        for (code, &share) in report.codes.iter().zip(&codes) {
-            plot.stem(f64::from(code.value), share, STEMS);
-        }
-        layers.extend(stem_layers(&values));
+    for (code, &share) in report.codes.iter().zip(&codes) {
+        plot.stem(f64::from(code.value), share, STEMS);
+        stems.push(json!({"code": code.code, "value": code.value, "share": share}));
     }
-    let alt = format!(
-        "Weights by their place in their block. {}",
-        parts.join("; ")
-    );
-    Some(Chart::new(alt, layers.into(), plot))
+    let mut layers: Vec<Value> = Vec::new();
+    if !bars.is_empty() {
+        layers.push(bar_layer(&bars));
+    }
+    if !stems.is_empty() {
+        layers.extend(stem_layers(&stems));
+    }
+    Some(Chart::new(&layers.into(), plot))
+}
+
+/// What is drawn, for readers of the chart and for those who do not see it.
+fn title(bins: &[f64], codes: &[f64]) -> Vec<String> {
+    let bars = (!bins.is_empty()).then_some("bars: the weights of the files");
+    let stems = (!codes.is_empty()).then_some("stems: how many are rounded to each code");
+    let parts: Vec<&str> = bars.into_iter().chain(stems).collect();
+    vec![
+        "Weights by their place in their block".to_owned(),
+        parts.join("; "),
+    ]
 }
 
 fn bar_layer(values: &[Value]) -> Value {
@@ -91,10 +91,10 @@ fn bar_layer(values: &[Value]) -> Value {
         "encoding": {
             "x": {
                 "field": "from", "type": "quantitative", "bin": {"binned": true},
-                "title": "weight / largest magnitude of its block",
+                "title": PLACE,
             },
             "x2": {"field": "to"},
-            "y": {"field": "share", "type": "quantitative", "title": "% of the weights"},
+            "y": {"field": "share", "type": "quantitative", "title": SHARE},
             "tooltip": [
                 {"field": "from", "type": "quantitative", "format": ".3f"},
                 {"field": "to", "type": "quantitative", "format": ".3f"},
@@ -112,9 +112,9 @@ fn stem_layers(values: &[Value]) -> [Value; 2] {
             "encoding": {
                 "x": {
                     "field": "value", "type": "quantitative",
-                    "title": "weight / largest magnitude of its block",
+                    "title": PLACE,
                 },
-                "y": {"field": "share", "type": "quantitative", "title": "% of the weights"},
+                "y": {"field": "share", "type": "quantitative", "title": SHARE},
                 "tooltip": [
                     {"field": "code", "type": "quantitative"},
                     {"field": "value", "type": "quantitative", "format": ".4f"},
@@ -202,15 +202,15 @@ fn percent(error: f64) -> String {
 /// The columns that something is known for.
 fn header(report: &QuantizationReport) -> Vec<&'static str> {
     if report.without_originals.is_some() {
-        return vec!["layer", "weights", "as", "bytes"];
+        return vec!["layer", "weights", "quantised as", "bytes"];
     }
     vec![
         "layer",
         "weights",
-        "stored",
-        "bytes",
-        "as",
-        "bytes",
+        "stored as",
+        "bytes before",
+        "quantised as",
+        "bytes after",
         "relative RMSE",
     ]
 }

@@ -31,6 +31,7 @@ pub fn report(
     (cancel, sink): (&Cancel, &mut dyn FnMut(Event)),
 ) -> Result<QuantizationReport, Failure> {
     let weights = Weights::open(&files.layout)?;
+    check_files(&weights, model)?;
     let spec = model.spec();
     let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
     let tensors = tensors(&weights, plan.as_ref());
@@ -61,6 +62,19 @@ pub fn report(
         after: model.info.bytes.saturating_sub(layers.sum()),
     };
     Ok(report)
+}
+
+/// A repository may have moved on since the model was loaded.
+fn check_files(weights: &Weights, model: &ResidentModel) -> Result<(), Failure> {
+    let paths = weights.files().map(|path| path.display().to_string());
+    if paths.eq(model.info.files.iter().cloned()) {
+        return Ok(());
+    }
+    Err(failures::invalid(format!(
+        "`{}` was loaded from other files than it has now",
+        model.info.name
+    ))
+    .hint("`unload` it, and load it again"))
 }
 
 /// The same news with the stage that a user sees, and with the bytes that are read here as the whole.

@@ -35,17 +35,17 @@ impl Candidates {
     pub fn add(&mut self, scores: &[f32], chosen: u32) {
         let mut logprobs = scores.to_vec();
         log_softmax(&mut logprobs);
-        let scored = |id: usize| ScoredToken {
+        let token = |id: usize| ScoredToken {
             id: id as u32,
             text: String::new(),
             logprob: logprobs[id],
         };
         self.tokens.push(TokenLogprob {
-            token: scored(chosen as usize),
+            token: token(chosen as usize),
             alternatives: largest(&logprobs, self.count)
                 .into_iter()
                 .filter(|&id| logprobs[id].is_finite())
-                .map(scored)
+                .map(token)
                 .collect(),
         });
     }

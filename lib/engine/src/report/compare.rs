@@ -72,7 +72,7 @@ impl Comparison {
             .fold(0.0, |most: f32, value| most.max(value.abs()));
         for value in block {
             let place = if largest > 0.0 { value / largest } else { 0.0 };
-            let bin = (f64::from(place) + 1.0) / 2.0 * BINS as f64;
+            let bin = f64::midpoint(f64::from(place), 1.0) * BINS as f64;
             self.histogram[(bin as usize).min(BINS - 1)] += 1;
         }
     }
@@ -189,6 +189,8 @@ fn original(source: Source<'_>) -> Source<'_> {
 /// In the order of the parts, so that the same weights give the same figures.
 fn sum(parts: &[Comparison]) -> Comparison {
     let mut all = Comparison::default();
-    parts.iter().for_each(|part| all.add(part));
+    for part in parts {
+        all.add(part);
+    }
     all
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use wire::{
     generate::{Generated, GenerationConfig, Prompt, StreamOptions},
     host::{Event, Request, Response},
-    logprobs::{Logprobs, TokenLogprob},
+    logprobs::{Logprobs, ScoredToken, TokenLogprob},
 };
 
 use crate::{
@@ -98,7 +98,7 @@ fn drawn_tokens_have_the_probability_they_were_drawn_by() {
             let expected = f64::from(row[generated.ids[step] as usize]) - sum.ln();
             assert!((f64::from(one.token.logprob) - expected).abs() < 1e-5);
             assert_eq!(one.alternatives.len(), 6, "top_k leaves six");
-            let whole: f32 = one.alternatives.iter().map(|one| one.probability()).sum();
+            let whole: f32 = one.alternatives.iter().map(ScoredToken::probability).sum();
             assert!((whole - 1.0).abs() < 1e-5, "{whole}");
         }
     }

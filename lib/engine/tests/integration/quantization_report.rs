@@ -251,7 +251,7 @@ fn what_is_not_quantised_or_not_wanted_any_more_has_no_report() {
     info(&service, model.clone());
     let request = Request::QuantizationReport { model };
     let (answer, _) = ask_until(&service, request, &Cancel::new(), |_, cancel| {
-        cancel.cancel()
+        cancel.cancel();
     });
     assert_eq!(answer.unwrap_err().kind, FailureKind::Interrupted);
 }
