@@ -155,17 +155,7 @@ fn facts(report: &QuantizationReport) -> Vec<(&'static str, String)> {
         "quantised",
         format!("{layers}, {} weights", units::count(weights)),
     )];
-    let quantized = report.layers.iter().map(|layer| layer.bytes);
-    let quantized = quantized.fold(
-        Sizes {
-            before: Some(0),
-            after: 0,
-        },
-        |sum, sizes| Sizes {
-            before: sum.before.zip(sizes.before).map(|(a, b)| a + b),
-            after: sum.after + sizes.after,
-        },
-    );
+    let quantized = report.quantized();
     let bits = quantized.after as f64 * 8.0 / weights.max(1) as f64;
     facts.push((
         "bytes of these",

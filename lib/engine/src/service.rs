@@ -13,6 +13,7 @@ use wire::{
     host::{Event, HostStatus, Request, Response, UnloadTarget},
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident},
+    quantization_report::QuantizationReport,
 };
 
 use crate::{
@@ -159,11 +160,7 @@ impl Service {
                 Response::Saved(self.save_model(&model, &folder, client, sink)?)
             }
             Request::QuantizationReport { model } => {
-                let (model, _) = self.residency.model(&model, client, sink)?;
-                let config = HubConfig::new(client.hub);
-                let source = &model.spec().source;
-                let files = hub::resolve(&config, source, Wanted::Model, cancel, sink)?;
-                let report = report::report(&files, &model, (cancel, sink))?;
+                let report = self.quantization_report(&model, client, sink)?;
                 Response::QuantizationReport(Box::new(report))
             }
             Request::Shutdown => Response::Stopping,
@@ -199,6 +196,19 @@ impl Service {
             self.residency.unload(&target)?;
         }
         Ok(written)
+    }
+
+    fn quantization_report(
+        &self,
+        spec: &ModelSpec,
+        client: &Client<'_>,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<QuantizationReport, Failure> {
+        let (model, _) = self.residency.model(spec, client, sink)?;
+        let config = HubConfig::new(client.hub);
+        let source = &model.spec().source;
+        let files = hub::resolve(&config, source, Wanted::Model, client.cancel, sink)?;
+        report::report(&files, &model, (client.cancel, sink))
     }
 
     /// What the engine knows of the process; a host adds its clients and its time-out.

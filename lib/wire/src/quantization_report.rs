@@ -67,10 +67,27 @@ pub struct CodeCount {
 impl QuantizationReport {
     /// Bytes of all weights; before where that is known of all.
     pub fn total(&self) -> Sizes {
+        self.quantized().and(self.others)
+    }
+
+    /// Bytes of the quantised layers.
+    pub fn quantized(&self) -> Sizes {
         let layers = self.layers.iter().map(|layer| layer.bytes);
-        layers.fold(self.others, |sum, sizes| Sizes {
-            before: sum.before.zip(sizes.before).map(|(a, b)| a + b),
-            after: sum.after + sizes.after,
-        })
+        let none = Sizes {
+            before: Some(0),
+            after: 0,
+        };
+        layers.fold(none, Sizes::and)
+    }
+}
+
+impl Sizes {
+    /// Both together; before where that is known of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            before: self.before.zip(other.before).map(|(a, b)| a + b),
+            after: self.after + other.after,
+        }
     }
 }

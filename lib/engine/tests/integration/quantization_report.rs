@@ -1,9 +1,9 @@
 //! The report on a quantised model, against bitsandbytes 0.50.2 and gguf 0.19.0 (fixture by
 //! `make_quantization_report.py`), and what it says where there are no originals to compare with.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use engine::{Cancel, Service};
+use engine::{Cancel, Service, hub::Layout, weights::Weights};
 use serde_json::Value;
 use wire::{
     Failure, FailureKind,
@@ -254,4 +254,22 @@ fn what_is_not_quantised_or_not_wanted_any_more_has_no_report() {
         cancel.cancel();
     });
     assert_eq!(answer.unwrap_err().kind, FailureKind::Interrupted);
+}
+
+/// As when a repository has moved on: the figures would be those of other weights.
+#[test]
+fn files_that_are_others_than_those_of_the_load_are_refused() {
+    let folder = folder(&fixture("families/llama_long_prompt"));
+    let service = Service::new();
+    let model = of(folder.path(), Some(method("fp4")));
+    info(&service, model.clone());
+    let (whole, shard) = ("model.safetensors", "model-00001-of-00001.safetensors");
+    let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
+    let map: BTreeMap<&String, &str> = weights.tensors.keys().map(|name| (name, shard)).collect();
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    fs::rename(folder.path().join(whole), folder.path().join(shard)).unwrap();
+    let refusal = report(&service, model).unwrap_err();
+    assert!(refusal.message.contains("other files"), "{refusal}");
+    assert!(refusal.hint.unwrap().contains("unload"));
 }
