@@ -12,9 +12,9 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Primitives, TILE, avx2_blocks as blocks,
+    Primitives, avx2_blocks as blocks, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles, unsafe_avx2_pack,
+    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels,
 };
 use crate::weights::Format;
 
@@ -24,7 +24,7 @@ pub fn detect() -> Option<Primitives> {
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     found.then_some(Primitives {
-        // SAFETY (all nine): `detect` has just found the instructions that the functions are
+        // SAFETY (all): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
         packed_dot: |format, row, input, scratch| unsafe {
@@ -40,9 +40,24 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_pack::pack_block(values, bounds, packed)
         },
         bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
-        tile: |rows, inputs| unsafe { tile(rows, inputs) },
+        panel_dot: |format, panel, input, sums| unsafe {
+            unsafe_avx2_panels::panel_dot(format, panel, input, sums)
+        },
+        panel_unpack: |format, panel, out| unsafe {
+            unsafe_avx2_panels::panel_unpack(format, panel, out);
+        },
+        tile: |panel, inputs, stride, out| unsafe {
+            unsafe_avx2_panels::tile(panel, inputs, stride, out);
+        },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
+        exponentials: |values, largest| unsafe {
+            unsafe_avx2_exponential::exponentials(values, largest)
+        },
+        lane_exponentials: |values, largest| unsafe {
+            unsafe_avx2_exponential::lane_exponentials(values, largest)
+        },
+        silu_gate: |gate, up| unsafe { unsafe_avx2_exponential::silu_gate(gate, up) },
     })
 }
 
@@ -313,10 +328,6 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     total(sums) + rest
-}
-
-tile! {
-    "avx2,fma,f16c", 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_fmadd_ps, lanes_total
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -4,13 +4,21 @@ use std::{fmt::Debug, sync::Arc};
 
 use candle_core::{Result, Tensor};
 
-use crate::{kernels::Matrix, weights::Format};
+use crate::{
+    kernels::{Matrix, Rows, Stacked, multiply},
+    weights::Format,
+};
 
 /// Weights `(out_features, in_features)` that can be multiplied with, however they are stored. A new
 /// quantisation implements this and hands itself to [`Linear::new`].
 pub(crate) trait Weight: Debug + Send + Sync {
     /// `x · Wᵀ`: from f32 `(…, in_features)` to f32 `(…, out_features)`.
     fn multiply(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// The rows, where the product is no more than theirs with the activations as they are.
+    fn rows(&self) -> Option<&dyn Rows> {
+        None
+    }
 
     /// Bytes that the values take.
     fn bytes(&self) -> usize;
@@ -23,6 +31,10 @@ pub(crate) trait Weight: Debug + Send + Sync {
 impl Weight for Matrix {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
         self.multiply(x)
+    }
+
+    fn rows(&self) -> Option<&dyn Rows> {
+        Some(self)
     }
 
     fn bytes(&self) -> usize {
@@ -53,6 +65,26 @@ impl Linear {
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
+        }
+    }
+
+    /// What several layers make of one input, side by side: from `(…, in_features)` to `(…, the sum of
+    /// their out_features)`. One product where weights allow it: each token is handed out once.
+    pub(crate) fn forward_all<const COUNT: usize>(
+        layers: [&Self; COUNT],
+        x: &Tensor,
+    ) -> Result<Tensor> {
+        let rows: Option<Vec<_>> = layers
+            .iter()
+            .map(|layer| layer.weight.rows().filter(|_| layer.bias.is_none()))
+            .collect();
+        match rows.and_then(Stacked::of) {
+            Some(stacked) => multiply(&stacked, x),
+            None => {
+                let parts = layers.map(|layer| layer.forward(x));
+                let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
+                Tensor::cat(&parts, x.rank() - 1)
+            }
         }
     }
 
