@@ -118,7 +118,21 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
                 }
             }
         }
-        Format::Q2K | Format::Q3K | Format::Byte => format.unpack(bytes, values),
+        Format::Q2K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q2_k(block, part), values);
+                }
+            }
+        }
+        Format::Q3K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q3_k(block, part), values);
+                }
+            }
+        }
+        Format::Byte => format.unpack(bytes, values),
     }
 }
 
@@ -179,7 +193,21 @@ pub(super) fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mu
                 }
             }
         }
-        Format::Q2K | Format::Q3K | Format::Byte => {
+        Format::Q2K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q2_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Q3K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q3_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Byte => {
             format.unpack(row, scratch);
             return dot(scratch, input);
         }
