@@ -6,7 +6,7 @@ use display::{LoadProgress, Loaded, RichDisplay};
 use jupyter::{CellError, Publisher, Stream};
 use wire::{
     host::{Event, Progress, Request, Response},
-    model::{DType, Device, ModelSource, ModelSpec},
+    model::{Activations, DType, Device, ModelSource, ModelSpec},
 };
 
 use super::{Call, Command, Commands, Form, error, host};
@@ -69,6 +69,7 @@ fn spec(arguments: &str) -> Result<ModelSpec, String> {
         dtype: None,
         device: Device::Auto,
         quantization: None,
+        activations: Activations::F32,
     };
     while let Some(option) = words.next() {
         let mut value = || {
@@ -80,6 +81,7 @@ fn spec(arguments: &str) -> Result<ModelSpec, String> {
             "--file" => spec.source.gguf_file = Some(value()?.to_owned()),
             "--revision" => spec.source.revision = Some(value()?.to_owned()),
             "--dtype" => spec.dtype = Some(dtype(value()?)?),
+            "--activations" => spec.activations = activations(value()?)?,
             "--device" => spec.device = device(value()?)?,
             _ => return Err(format!("`{option}` is no option")),
         }
@@ -94,6 +96,10 @@ fn dtype(name: &str) -> Result<DType, String> {
         "bf16" => Ok(DType::BF16),
         _ => Err(format!("`{name}` is no element type")),
     }
+}
+
+fn activations(name: &str) -> Result<Activations, String> {
+    Activations::from_name(name).ok_or_else(|| format!("there are no activations in `{name}`"))
 }
 
 fn device(name: &str) -> Result<Device, String> {

@@ -1,4 +1,5 @@
-//! How fast a model runs here (by name, `nf4` to quantise it, and `load` to do no more): load, prefill and
+//! How fast a model runs here (by name, `nf4` to quantise it or `int8` to round activations, and `load` to do
+//! no more): load, prefill and
 //! decode, and the most memory the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
@@ -11,8 +12,8 @@ use wire::{
     host::{Event, Request, Response, UnloadTarget},
     hub::HubVariables,
     model::{
-        DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec, Quantization,
-        QuantizationMethod,
+        Activations, DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec,
+        Quantization, QuantizationMethod,
     },
 };
 
@@ -20,11 +21,17 @@ fn main() -> Result<(), Failure> {
     let name = std::env::args()
         .nth(1)
         .unwrap_or_else(|| EMBEDDED_REPO.to_owned());
+    let form = std::env::args().nth(2);
     let model = ModelSpec {
         source: ModelSource::new(name),
         dtype: None,
         device: Device::Auto,
-        quantization: std::env::args().nth(2).map(|_| Quantization {
+        activations: if form.as_deref() == Some("int8") {
+            Activations::Int8
+        } else {
+            Activations::F32
+        },
+        quantization: form.filter(|form| form == "nf4").map(|_| Quantization {
             method: QuantizationMethod::FourBit {
                 kind: FourBitType::Nf4,
                 double_quant: true,
@@ -42,6 +49,12 @@ fn main() -> Result<(), Failure> {
             info.bytes as f64 / 1e6,
             info.memory_footprint
         );
+        if let Some(found) = info.agreement {
+            println!(
+                "the same most likely token at {} of {} positions, KL divergence {:.2e} nats",
+                found.same_top, found.positions, found.divergence
+            );
+        }
     }
     let loads_only = std::env::args().nth(3).is_some();
     let lengths: &[usize] = if loads_only { &[] } else { &[512, 64, 2048] };

@@ -81,7 +81,7 @@ pub use wire::{
         StreamedToken,
     },
     mime::Bundle,
-    model::{DType, Device, FourBitType},
+    model::{Agreement, DType, Device, FourBitType},
     text::{ChatMessage, TemplateOptions},
     tokenize::{
         DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,

@@ -3,10 +3,12 @@
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
+use wire::model::Activations;
 
 use super::{
-    panels::{self, PANEL},
+    panels::{self, Lanes, PANEL},
     primitives,
+    rounded::{RoundedBlock, is_exact},
     rows::{Input, Rows, multiply, panel_of_rows},
 };
 use crate::weights::Format;
@@ -19,6 +21,7 @@ pub struct Matrix {
     columns: usize,
     /// Rows that lie in panels, all before the others.
     panelled: usize,
+    activations: Activations,
     bytes: Vec<u8>,
 }
 
@@ -50,8 +53,16 @@ impl Matrix {
             rows,
             columns,
             panelled,
+            activations: Activations::F32,
             bytes,
         })
+    }
+
+    /// The same, with activations in this form where its rows all lie in panels.
+    #[must_use]
+    pub fn taking(mut self, activations: Activations) -> Self {
+        self.activations = activations;
+        self
     }
 
     /// How the values are stored.
@@ -131,5 +142,13 @@ impl Rows for Matrix {
                 (primitives().unpack)(self.format, self.row(row), values);
             });
         }
+    }
+
+    fn rounds(&self) -> bool {
+        self.activations == Activations::Int8 && self.panelled == self.rows && !is_exact()
+    }
+
+    fn rounded(&self, first: usize, inputs: &[RoundedBlock], out: &mut [Lanes]) {
+        (primitives().rounded)(self.format, self.panel_bytes(first), inputs, out);
     }
 }

@@ -17,6 +17,7 @@ mod nibbles;
 mod pack;
 mod panels;
 mod portable;
+mod rounded;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
@@ -31,11 +32,15 @@ mod unsafe_avx2_pack;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_panels;
 #[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_rounded;
+#[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_floats;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_nibbles;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_panels;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_rounded;
 mod unsafe_share;
 
 use std::sync::LazyLock;
@@ -45,9 +50,11 @@ pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
+use rounded::RoundedBlock;
+pub(crate) use rounded::exactly;
 pub(crate) use rows::{Rows, Stacked, multiply};
 
-use panels::Lanes;
+use panels::{COLUMNS, Lanes};
 
 use crate::weights::Format;
 
@@ -83,6 +90,10 @@ pub(crate) struct Primitives {
     pub lane_exponentials: fn(&mut [Lanes], &Lanes) -> Lanes,
     /// `gate[i] = silu(gate[i]) · up[i]`.
     pub silu_gate: fn(&mut [f32], &[f32]),
+    /// Rounds activations to 8 bits.
+    pub round: fn(&[f32; COLUMNS]) -> RoundedBlock,
+    /// Products of a panel's rows with a few tokens of such.
+    pub rounded: fn(Format, &[u8], &[RoundedBlock], &mut [Lanes]),
 }
 
 static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
@@ -93,7 +104,9 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
             nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(avx2.nibbles_dot),
             ..avx2
         };
-        return unsafe_avx512_floats::detect(unsafe_avx512_panels::detect(avx2));
+        return unsafe_avx512_rounded::detect(unsafe_avx512_floats::detect(
+            unsafe_avx512_panels::detect(avx2),
+        ));
     }
     portable::PRIMITIVES
 });
@@ -103,6 +116,9 @@ pub(crate) fn primitives() -> &'static Primitives {
     &PRIMITIVES
 }
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod attention_tests;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod tests;

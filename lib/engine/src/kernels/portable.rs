@@ -1,7 +1,12 @@
 //! The primitives in plain Rust: the meaning that the faster sets must have, and what runs where no
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
-use super::{Book, Primitives, exponential, pack::pack_block, panels};
+use super::{
+    Book, Primitives, exponential,
+    pack::pack_block,
+    panels,
+    rounded::{self, RoundedBlock},
+};
 use crate::weights::Format;
 
 /// The portable set.
@@ -20,6 +25,8 @@ pub const PRIMITIVES: Primitives = Primitives {
     exponentials: exponential::exponentials,
     lane_exponentials: exponential::lane_exponentials,
     silu_gate: exponential::silu_gate,
+    round: RoundedBlock::of,
+    rounded: rounded::rounded,
 };
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {

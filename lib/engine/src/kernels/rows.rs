@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use super::{
     panels::{Lanes, PANEL, WIDTH, block_sums, turn},
     primitives,
+    rounded::{RoundedBlock, multiply_rounded},
     unsafe_share::{Stripe, share_pieces, share_stripes},
 };
 
@@ -28,6 +29,15 @@ pub(crate) trait Rows: Sync {
     /// Unpacks a panel's rows to f32 as `(columns, 16)`, from row `first` on; rows past the last are
     /// zero.
     fn panel(&self, first: usize, out: &mut [f32]);
+
+    /// Whether activations are to be rounded to 8 bits before they are multiplied.
+    fn rounds(&self) -> bool {
+        false
+    }
+
+    /// Products of a panel's rows, from `first` on, with tokens that have been rounded. Of rows that
+    /// round.
+    fn rounded(&self, _first: usize, _inputs: &[RoundedBlock], _out: &mut [Lanes]) {}
 }
 
 /// The activations of one token.
@@ -104,6 +114,15 @@ impl Rows for Stacked<'_> {
     fn panel(&self, first: usize, out: &mut [f32]) {
         let (part, row) = self.part(first);
         part.panel(row, out);
+    }
+
+    fn rounds(&self) -> bool {
+        self.0.iter().all(|part| part.rounds())
+    }
+
+    fn rounded(&self, first: usize, inputs: &[RoundedBlock], out: &mut [Lanes]) {
+        let (part, row) = self.part(first);
+        part.rounded(row, inputs, out);
     }
 }
 
@@ -195,6 +214,7 @@ impl CustomOp1 for Product<'_> {
         let input = &storage.as_slice::<f32>()?[start..end];
         let out = match input.len() / columns {
             0 => Vec::new(),
+            _ if self.0.rounds() => multiply_rounded(self.0, input),
             1 => multiply_one(self.0, input),
             _ => multiply_many(self.0, input),
         };

@@ -3,11 +3,12 @@
 use candle_core::{Device, Tensor};
 
 use super::{
-    BLOCK, Bounds, Matrix, Primitives,
+    BLOCK, Bounds, Matrix, Primitives, exactly,
     panels::{self, PANEL},
-    portable, primitives,
+    portable, primitives, rounded,
 };
 use crate::weights::Format;
+use wire::model::Activations;
 
 /// The set that runs here, and AVX2's own where that runs wider registers.
 fn sets() -> Vec<Primitives> {
@@ -221,6 +222,64 @@ fn panels_hold_their_rows() {
                     "{format:?}: {got} {expected}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn rounded_products_are_the_portable_ones() {
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        let blocks = 5;
+        let rows = packed(format, PANEL * blocks, 3);
+        let mut panel = vec![0; rows.len()];
+        panels::pack(format, &rows, &mut panel);
+        for tokens in 1..=rounded::TOKENS {
+            let inputs = floats(tokens * blocks * 32, 5);
+            let (inputs, _) = inputs.as_chunks::<32>();
+            let round = |set: &Primitives| -> Vec<_> { inputs.iter().map(set.round).collect() };
+            let blocks = round(&portable::PRIMITIVES);
+            let mut expected = vec![[0.0; PANEL]; tokens];
+            (portable::PRIMITIVES.rounded)(format, &panel, &blocks, &mut expected);
+            for set in sets() {
+                for (got, expected) in round(&set).iter().zip(&blocks) {
+                    assert_eq!(got.codes, expected.codes);
+                    assert_eq!((got.scale, got.sum), (expected.scale, expected.sum));
+                }
+                let mut got = vec![[9.0; PANEL]; tokens];
+                (set.rounded)(format, &panel, &blocks, &mut got);
+                for (got, expected) in got.as_flattened().iter().zip(expected.as_flattened()) {
+                    assert!(
+                        (got - expected).abs() < 1e-4,
+                        "{format:?}: {got} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Rounded products are near the exact ones, and give way to them where that is asked for.
+#[test]
+fn a_matrix_rounds_where_it_is_to() {
+    let (rows, columns) = (48, 96);
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        let bytes = packed(format, rows * columns / 32, 3);
+        let exact = Matrix::new(format, rows, columns, bytes.clone()).unwrap();
+        let rounding = Matrix::new(format, rows, columns, bytes).unwrap();
+        let rounding = rounding.taking(Activations::Int8);
+        for tokens in [1, 3, 20] {
+            let input = floats(tokens * columns, 5);
+            let x = Tensor::from_slice(&input, (tokens, columns), &Device::Cpu).unwrap();
+            let values = |matrix: &Matrix| -> Vec<f32> {
+                let product = matrix.multiply(&x).unwrap();
+                product.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let (expected, got) = (values(&exact), values(&rounding));
+            assert_ne!(got, expected, "{format:?}");
+            let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>();
+            let errors: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| a - b).collect();
+            assert!(norm(&errors) < 1e-4 * norm(&expected), "{format:?}");
+            assert_eq!(exactly(|| values(&rounding)), expected, "{format:?}");
         }
     }
 }

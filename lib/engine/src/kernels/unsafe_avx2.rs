@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 use super::{
     Primitives, avx2_blocks as blocks, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels,
+    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels, unsafe_avx2_rounded,
 };
 use crate::weights::Format;
 
@@ -58,6 +58,10 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_exponential::lane_exponentials(values, largest)
         },
         silu_gate: |gate, up| unsafe { unsafe_avx2_exponential::silu_gate(gate, up) },
+        round: |values| unsafe { unsafe_avx2_rounded::round(values) },
+        rounded: |format, panel, inputs, out| unsafe {
+            unsafe_avx2_rounded::rounded(format, panel, inputs, out);
+        },
     })
 }
 

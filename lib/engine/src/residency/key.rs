@@ -41,6 +41,7 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         dtype: dtype.or(Some(DType::F32)),
         device: Device::Cpu,
         quantization: spec.quantization.clone(),
+        activations: spec.activations,
     })
 }
 
