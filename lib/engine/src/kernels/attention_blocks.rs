@@ -1,5 +1,5 @@
 //! Attention of many tokens: sixteen queries side by side, one a lane, against blocks of keys, with the
-//! softmax kept up to date as blocks come (FlashAttention; Dao et al., 2022). Heads that share keys are
+//! softmax kept up to date as blocks come (Flash Attention; Dao et al., 2022). Heads that share keys are
 //! queries of the same block, so that keys are read and turned round once for all of them.
 
 use std::ops::Range;
@@ -189,14 +189,14 @@ impl Queries {
         for lane in 0..PANEL {
             self.sums[lane] = self.sums[lane] * factors[0][lane] + sums[lane];
         }
-        if largest != self.largest {
+        if factors[0].iter().any(|factor| *factor < 1.0) {
             for lanes in &mut self.mixed {
                 for (value, factor) in lanes.iter_mut().zip(&factors[0]) {
                     *value *= factor;
                 }
             }
-            self.largest = largest;
         }
+        self.largest = largest;
         for (part, mixed) in self.mixed.chunks_mut(PANEL).enumerate() {
             let values = &values[part * PANEL..];
             (primitives().tile)(scores.as_flattened(), values, dim, mixed);

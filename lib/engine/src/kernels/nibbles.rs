@@ -130,7 +130,7 @@ impl Rows for Nibbles {
 
     fn panel(&self, first: usize, out: &mut [f32]) {
         panel_of_rows((first, self.rows), out, |row, values| {
-            self.unpack(row, values)
+            self.unpack(row, values);
         });
     }
 }

@@ -54,8 +54,11 @@ impl RoundedBlock {
         sum: 0.0,
     };
 
-    /// The nearest block: the largest magnitude becomes 127. Always part of its caller, which may be
-    /// compiled for wider registers.
+    /// The nearest block: the largest magnitude becomes 127.
+    #[expect(
+        clippy::inline_always,
+        reason = "only as part of its caller it is compiled for the caller's registers"
+    )]
     #[inline(always)]
     pub(super) fn of(values: &[f32; COLUMNS]) -> Self {
         let largest = values

@@ -25,8 +25,12 @@ const LOOKS: Duration = Duration::from_micros(60);
 const LOOKS_PER_CLOCK: usize = 16;
 
 /// How long the one who hands out works alone after a helper has kept it waiting: other programs have the
-/// helper's core then, and take it for some milliseconds at a time.
+/// helper's core then, and take it for some milliseconds at a time. Doubled each time, up to the most.
 const ALONE: Duration = Duration::from_millis(4);
+/// The most of [`ALONE`].
+const ALONE_AT_MOST: Duration = Duration::from_millis(256);
+/// Products without such a wait after which the core counts as free again: those of some tokens.
+const GOOD: u32 = 500;
 /// Waits that are no sign of that.
 const SHORT_WAIT: Duration = Duration::from_micros(100);
 
@@ -59,8 +63,39 @@ struct Helper {
 struct Crew {
     board: Arc<Board>,
     helpers: Vec<Helper>,
-    /// Who hands work out holds it; since when it works alone, where a helper kept it waiting.
-    turn: Mutex<Option<Instant>>,
+    /// Who hands work out holds it.
+    turn: Mutex<Trust>,
+}
+
+/// Whether helpers have their cores to themselves, by how long they kept others waiting.
+struct Trust {
+    /// No work is handed out before.
+    alone_until: Option<Instant>,
+    /// How long that is the next time.
+    alone: Duration,
+    /// Products since the last wait.
+    good: u32,
+}
+
+impl Trust {
+    fn wants_help(&self) -> bool {
+        self.alone_until.is_none_or(|until| Instant::now() > until)
+    }
+
+    /// Notes how long who handed out worked, and then waited.
+    fn note(&mut self, worked: Duration, waited: Duration) {
+        if waited > worked + SHORT_WAIT {
+            self.alone_until = Some(Instant::now() + self.alone);
+            self.alone = (self.alone * 2).min(ALONE_AT_MOST);
+            self.good = 0;
+            return;
+        }
+        self.alone_until = None;
+        self.good += 1;
+        if self.good >= GOOD {
+            (self.alone, self.good) = (ALONE, 0);
+        }
+    }
 }
 
 /// One for each thread that rayon has, so that the same variable limits both.
@@ -75,10 +110,11 @@ pub(super) fn share(jobs: usize, work: Work) {
             Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         };
-        if let Some(mut alone_since) = turn
-            && alone_since.is_none_or(|since| since.elapsed() > ALONE)
+        if let Some(mut trust) = turn
+            && trust.wants_help()
         {
-            *alone_since = CREW.run(jobs, work);
+            let (worked, waited) = CREW.run(jobs, work);
+            trust.note(worked, waited);
             return;
         }
     }
@@ -109,12 +145,16 @@ impl Crew {
         Self {
             helpers: (0..helpers).filter_map(start).collect(),
             board,
-            turn: Mutex::new(None),
+            turn: Mutex::new(Trust {
+                alone_until: None,
+                alone: ALONE,
+                good: 0,
+            }),
         }
     }
 
-    /// The caller holds `turn`. Gives the time where it waited for a helper longer than it worked.
-    fn run(&self, jobs: usize, work: Work) -> Option<Instant> {
+    /// The caller holds `turn`. Gives how long it worked, and how long it then waited for helpers.
+    fn run(&self, jobs: usize, work: Work) -> (Duration, Duration) {
         let started = Instant::now();
         let board = &*self.board;
         // SAFETY: the lifetime is that of the call: `Closes` ends the work and waits for all who look at
@@ -134,13 +174,12 @@ impl Crew {
         board.take_jobs(work);
         let worked = started.elapsed();
         drop(closes);
-        let now = Instant::now();
+        let waited = started.elapsed().saturating_sub(worked);
         let mut panic = board.panic.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(panic) = panic.take() {
             resume_unwind(panic);
         }
-        let waited = now - started - worked;
-        (waited > worked + SHORT_WAIT).then_some(now)
+        (worked, waited)
     }
 }
 
@@ -189,7 +228,9 @@ impl Board {
                 // waits for this thread before the work ends or another is written.
                 let work = unsafe { *self.work.get() };
                 let done = catch_unwind(AssertUnwindSafe(|| {
-                    work.into_iter().for_each(|work| self.take_jobs(work));
+                    if let Some(work) = work {
+                        self.take_jobs(work);
+                    }
                 }));
                 if let Err(panic) = done {
                     *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
@@ -288,8 +329,28 @@ pub(super) fn share_pieces(
 
 #[cfg(test)]
 mod tests {
-    use super::{share, share_stripes};
+    use super::{ALONE, Duration, GOOD, Trust, share, share_stripes};
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn who_waited_works_alone_for_a_while() {
+        let (short, long) = (Duration::from_micros(50), Duration::from_millis(3));
+        let mut trust = Trust {
+            alone_until: None,
+            alone: ALONE,
+            good: 0,
+        };
+        trust.note(short, short);
+        assert!(trust.wants_help());
+        trust.note(short, long);
+        assert!(!trust.wants_help());
+        assert_eq!(trust.alone, 2 * ALONE);
+        for _ in 0..GOOD {
+            trust.note(long, long);
+        }
+        assert!(trust.wants_help());
+        assert_eq!(trust.alone, ALONE);
+    }
 
     #[test]
     fn each_job_is_done_once() {
@@ -345,7 +406,8 @@ mod tests {
             }
         });
         for (at, value) in out.iter().enumerate() {
-            assert_eq!(*value, (1 + at / 10 * 10 + at % 10 / 4) as f32, "{at}");
+            let expected = 1 + at / 10 * 10 + at % 10 / 4;
+            assert_eq!(*value as usize, expected, "{at}");
         }
     }
 }

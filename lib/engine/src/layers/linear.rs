@@ -74,18 +74,24 @@ impl Linear {
         layers: [&Self; COUNT],
         x: &Tensor,
     ) -> Result<Tensor> {
-        let rows: Option<Vec<_>> = layers
-            .iter()
-            .map(|layer| layer.weight.rows().filter(|_| layer.bias.is_none()))
-            .collect();
-        match rows.and_then(Stacked::of) {
-            Some(stacked) => multiply(&stacked, x),
-            None => {
-                let parts = layers.map(|layer| layer.forward(x));
-                let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
-                Tensor::cat(&parts, x.rank() - 1)
-            }
+        let rows: Option<Vec<_>> = layers.iter().map(|layer| layer.weight.rows()).collect();
+        let Some(stacked) = rows.and_then(Stacked::of) else {
+            let parts = layers.map(|layer| layer.forward(x));
+            let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
+            return Tensor::cat(&parts, x.rank() - 1);
+        };
+        let y = multiply(&stacked, x)?;
+        if layers.iter().all(|layer| layer.bias.is_none()) {
+            return Ok(y);
         }
+        let biases = layers.iter().map(|layer| {
+            if let Some(bias) = &layer.bias {
+                return Ok(bias.clone());
+            }
+            let size = layer.weight.rows().map_or(0, |rows| rows.shape().0);
+            Tensor::zeros(size, y.dtype(), y.device())
+        });
+        y.broadcast_add(&Tensor::cat(&biases.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// The class that transformers has for it, and the format of plain or packed values.
