@@ -340,5 +340,6 @@ fn info(name: &str, load_seconds: f64) -> ModelInfo {
         dtype: None,
         license: None,
         modules: None,
+        agreement: None,
     }
 }

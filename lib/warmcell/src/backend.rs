@@ -31,6 +31,10 @@ pub(crate) struct Call {
 }
 
 /// What comes next of a call.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is on its way at a time, never a list of them"
+)]
 pub(crate) enum Next {
     Event(Event),
     /// Nothing came until the deadline.

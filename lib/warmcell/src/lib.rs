@@ -86,7 +86,7 @@ pub use wire::{
     },
     logprobs::{ScoredToken, TokenLogprob},
     mime::Bundle,
-    model::{DType, Device, FourBitType},
+    model::{Agreement, DType, Device, FourBitType},
     quantization_report::{CodeCount, QuantizedLayer, Sizes},
     text::{ChatMessage, TemplateOptions},
     tokenize::{

@@ -10,8 +10,8 @@ use wire::{
     FailureKind,
     host::{Request, Response, UnloadTarget},
     model::{
-        DType, Device, GgmlType, ModelInfo, ModelSource, ModelSpec, Quantization,
-        QuantizationMethod,
+        Activations, Agreement, DType, Device, GgmlType, ModelInfo, ModelSource, ModelSpec,
+        Quantization, QuantizationMethod,
     },
 };
 
@@ -34,6 +34,7 @@ impl AutoModelForCausalLM {
             dtype: None,
             device: Device::Auto,
             quantization: None,
+            activations: Activations::F32,
         };
         ModelBuilder {
             spec,
@@ -143,6 +144,24 @@ impl ModelBuilder {
         self
     }
 
+    /// In what form activations are multiplied: `"f32"`, as they are, which is the default, or `"int8"`,
+    /// rounded, which is faster where weights are in blocks of `q4_0`, `q4_1` or `q8_0`, and changes
+    /// answers. Loading then tells how much; [`Model::agreement`] has the figures.
+    pub fn activations(mut self, form: &str) -> Self {
+        if let Some(form) = Activations::from_name(form) {
+            self.spec.activations = form;
+            return self;
+        }
+        let error = Error::new(
+            FailureKind::InvalidArgument,
+            format!("there are no activations in `{form}`"),
+        );
+        let names = Activations::ALL.map(Activations::name).join(", ");
+        self.wrong
+            .get_or_insert(error.with_hint(format!("forms: {names}")));
+        self
+    }
+
     /// Loads it, or finds it resident, which takes milliseconds.
     ///
     /// # Errors
@@ -210,6 +229,12 @@ impl Model {
     /// What is known of it.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// How far it is from itself with activations as they are, on sample texts: positions with the same
+    /// most likely token, and the divergence. `None` where nothing is rounded.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.info.agreement
     }
 
     /// Bytes of parameters and buffers by transformers' definition, which leaves the scales of
@@ -294,6 +319,7 @@ mod tests {
         let error =
             |builder: ModelBuilder| builder.load().expect_err("is wrong").message().to_owned();
         assert!(error(model().quantize("q4_9")).contains("`q4_9`"));
+        assert!(error(model().activations("int4")).contains("`int4`"));
         assert!(error(model().device_map("tpu")).contains("`tpu`"));
         let both = model()
             .quantize("Q4_K")

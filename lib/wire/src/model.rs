@@ -71,6 +71,48 @@ pub enum DType {
     BF16,
 }
 
+/// In what form activations are multiplied with weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activations {
+    /// As they are: what a model answers is what transformers answers with the same weights.
+    #[default]
+    F32,
+    /// Rounded to 8 bits, a scale each 32 of them, where weights are blocks of `Q4_0`, `Q4_1` or `Q8_0`:
+    /// faster, and answers change; [`ModelInfo::agreement`] says how much.
+    Int8,
+}
+
+impl Activations {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The form of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.name() == name)
+    }
+}
+
+/// How far a model with rounded activations is from the same with activations as they are, on a few
+/// texts of prose, code and dialogue that the engine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Positions that were compared.
+    pub positions: u32,
+    /// Those at which both find the same token most likely.
+    pub same_top: u32,
+    /// Mean Kullback–Leibler divergence of the next token's distribution, in nats.
+    pub divergence: f64,
+}
+
 /// How weights are quantised while they are loaded: what transformers' `BitsAndBytesConfig` comes down
 /// to, or blocks of ggml.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -209,6 +251,9 @@ pub struct ModelSpec {
     pub device: Device,
     /// How linear layers are quantised while they are loaded; as the files have them when not given.
     pub quantization: Option<Quantization>,
+    /// In what form activations are multiplied.
+    #[serde(default)]
+    pub activations: Activations,
 }
 
 /// What is known of a loaded model.
@@ -252,6 +297,9 @@ pub struct ModelInfo {
     /// Its modules, as transformers prints them.
     #[serde(default)]
     pub modules: Option<Box<ModuleInfo>>,
+    /// What rounding the activations changes; `None` where they are as they are.
+    #[serde(default)]
+    pub agreement: Option<Agreement>,
 }
 
 /// What is known of a loaded tokenizer.

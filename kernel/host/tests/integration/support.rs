@@ -15,7 +15,7 @@ use wire::{
     PROTOCOL_VERSION, frame,
     host::{ClientMessage, Event, Hello, HostMessage, Request, Welcome},
     hub::HubVariables,
-    model::{Device, ModelSource, ModelSpec},
+    model::{Activations, Device, ModelSource, ModelSpec},
 };
 
 /// Nothing here takes a tenth of this on an idle machine.
@@ -148,6 +148,7 @@ pub fn spec(name: &str) -> ModelSpec {
         dtype: None,
         device: Device::Auto,
         quantization: None,
+        activations: Activations::F32,
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     mean::mean,
 };
 use crate::{
-    kernels::{BLOCK, Book, Bounds, LEAST, Nibbles, multiply, primitives},
+    kernels::{BLOCK, Book, Bounds, LEAST, Nibbles, Rows, multiply, primitives},
     layers::Weight,
     weights::Format,
 };
@@ -249,6 +249,10 @@ impl Weight for FourBit {
         };
         let rounded = |x: &Tensor| x.to_dtype(dtype)?.to_dtype(candle_core::DType::F32);
         rounded(&multiply(&self.nibbles, &rounded(x)?)?)
+    }
+
+    fn rows(&self) -> Option<&dyn Rows> {
+        (self.compute == DType::F32).then_some(&self.nibbles)
     }
 
     fn bytes(&self) -> usize {

@@ -1,19 +1,19 @@
 //! Scaled dot-product attention of new tokens over a cache, causal, with grouped heads: the keys of a
-//! group are read where they lie, never copied once a head.
+//! group are read where they lie, never copied once a head. For few tokens `attention_rows` goes key by
+//! key, for many `attention_blocks` takes sixteen queries at a time.
 
 use std::{ops::Range, sync::Arc};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
-use rayon::prelude::*;
 
-use super::primitives;
+use super::{attention_blocks, attention_rows};
 
-/// Values that one job should at least touch: below it, handing out costs more than it brings.
-const VALUES_PER_JOB: usize = 1 << 15;
-/// Rows of 16-bit keys or values that are widened at once: with heads of a hundred values they stay in
-/// the first-level cache until they are used.
-const ROWS_WIDENED: usize = 64;
+/// Keys and values that are looked at at once: with heads of a hundred values they stay in the
+/// first-level cache until they are used.
+pub(super) const KEYS: usize = 64;
+/// Queries of a sequence from which on they are taken sixteen at a time.
+const BLOCKED_FROM: usize = 12;
 
 /// Softmax(q·kᵀ·scale)·v, where the last of `tokens` queries sits at the last of `keys` positions and
 /// each query sees the keys up to its own position, within the window and past the padding.
@@ -31,16 +31,9 @@ pub struct CausalAttention {
     pub padding: Arc<[usize]>,
 }
 
-/// What one job needs beside its output.
-struct Scratch {
-    scores: Vec<f32>,
-    /// Room for [`ROWS_WIDENED`] rows.
-    rows: Vec<f32>,
-}
-
 /// Keys or values of a cache.
 #[derive(Clone, Copy)]
-enum Rows<'a> {
+pub(super) enum Rows<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
     BF16(&'a [bf16]),
@@ -56,37 +49,50 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Hands out a range as f32: whole, or in pieces of `scratch`'s length, each with its place in the
-    /// range.
-    fn each(self, range: Range<usize>, scratch: &mut [f32], mut take: impl FnMut(usize, &[f32])) {
-        let length = scratch.len();
+    /// A range as f32, by way of `scratch` where it is something else.
+    pub(super) fn widened(self, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
+        let scratch = &mut scratch[..range.len()];
         match self {
-            Self::F32(values) => take(0, &values[range]),
-            Self::F16(values) => {
-                for (index, piece) in values[range].chunks(length).enumerate() {
-                    piece.convert_to_f32_slice(&mut scratch[..piece.len()]);
-                    take(index * length, &scratch[..piece.len()]);
-                }
-            }
-            Self::BF16(values) => {
-                for (index, piece) in values[range].chunks(length).enumerate() {
-                    piece.convert_to_f32_slice(&mut scratch[..piece.len()]);
-                    take(index * length, &scratch[..piece.len()]);
-                }
-            }
+            Self::F32(values) => return &values[range],
+            Self::F16(values) => values[range].convert_to_f32_slice(scratch),
+            Self::BF16(values) => values[range].convert_to_f32_slice(scratch),
         }
+        scratch
     }
 }
 
-/// Sizes of one call.
-struct Sizes {
-    heads: usize,
-    kv_heads: usize,
-    tokens: usize,
-    keys: usize,
-    head_dim: usize,
+/// What one call works on.
+pub(super) struct Call<'a> {
+    pub q: &'a [f32],
+    pub k: Rows<'a>,
+    pub v: Rows<'a>,
+    pub batch: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub tokens: usize,
+    pub keys: usize,
+    pub head_dim: usize,
     /// Values between two batches, and between two heads, of keys and values.
     strides: (usize, usize),
+}
+
+impl Call<'_> {
+    /// Heads of queries that share one of keys.
+    pub(super) fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// The query of a token and head.
+    pub(super) fn query(&self, batch: usize, head: usize, token: usize) -> &[f32] {
+        let row = (batch * self.heads + head) * self.tokens + token;
+        &self.q[row * self.head_dim..][..self.head_dim]
+    }
+
+    /// Where some keys, and their values, of a head lie.
+    pub(super) fn place(&self, batch: usize, kv_head: usize, keys: Range<usize>) -> Range<usize> {
+        let start = batch * self.strides.0 + kv_head * self.strides.1;
+        start + keys.start * self.head_dim..start + keys.end * self.head_dim
+    }
 }
 
 impl CustomOp3 for CausalAttention {
@@ -123,7 +129,11 @@ impl CustomOp3 for CausalAttention {
                 k_layout.shape()
             );
         }
-        let sizes = Sizes {
+        let call = Call {
+            q: &q.as_slice::<f32>()?[q_layout.start_offset()..],
+            k: Rows::of(k, k_layout.start_offset())?,
+            v: Rows::of(v, v_layout.start_offset())?,
+            batch,
             heads,
             kv_heads,
             tokens,
@@ -131,21 +141,12 @@ impl CustomOp3 for CausalAttention {
             head_dim,
             strides: (strides[0], strides[1]),
         };
-        let q = &q.as_slice::<f32>()?[q_layout.start_offset()..];
-        let k = Rows::of(k, k_layout.start_offset())?;
-        let v = Rows::of(v, v_layout.start_offset())?;
         // (batch, tokens, heads, head_dim)
-        let mut out = vec![0.0; batch * tokens * heads * head_dim];
-        out.par_chunks_mut(head_dim)
-            .with_min_len((VALUES_PER_JOB / (keys * head_dim)).max(1))
-            .enumerate()
-            .for_each_init(
-                || Scratch {
-                    scores: vec![0.0; keys],
-                    rows: vec![0.0; ROWS_WIDENED * head_dim],
-                },
-                |scratch, (index, out)| self.attend(&sizes, index, (q, k, v), scratch, out),
-            );
+        let out = if tokens * call.group() < BLOCKED_FROM {
+            attention_rows::attend(self, &call)
+        } else {
+            attention_blocks::attend(self, &call)
+        };
         Ok((
             CpuStorage::F32(out),
             Shape::from((batch, tokens, heads * head_dim)),
@@ -154,62 +155,23 @@ impl CustomOp3 for CausalAttention {
 }
 
 impl CausalAttention {
-    /// One query of one head; `index` counts `(batch, tokens, heads)`.
-    fn attend(
-        &self,
-        sizes: &Sizes,
-        index: usize,
-        (q, k, v): (&[f32], Rows, Rows),
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
-        let head = index % sizes.heads;
-        let token = index / sizes.heads % sizes.tokens;
-        let batch = index / (sizes.heads * sizes.tokens);
-        let query_at = ((batch * sizes.heads + head) * sizes.tokens + token) * sizes.head_dim;
-        let query = &q[query_at..][..sizes.head_dim];
-        let kv_head = head / (sizes.heads / sizes.kv_heads);
-        let start = batch * sizes.strides.0 + kv_head * sizes.strides.1;
-        let end = sizes.keys - sizes.tokens + token + 1;
-        let padding = self.padding[batch];
-        let first = end.saturating_sub(self.window.unwrap_or(end)).max(padding);
-        // A query in the padding sees nothing: its row stays zero, and nobody reads it.
-        if first >= end {
-            return;
-        }
-        let scores = &mut scratch.scores[..end - first];
-        let seen = start + first * sizes.head_dim..start + end * sizes.head_dim;
-        let dim = sizes.head_dim;
-        k.each(seen.clone(), &mut scratch.rows, |at, rows| {
-            (primitives().dots)(query, rows, &mut scores[at / dim..][..rows.len() / dim]);
-        });
-        if let Some(cap) = self.cap {
-            for score in &mut *scores {
-                *score = (*score * self.scale / cap).tanh() * cap;
-            }
-            softmax(scores, 1.0);
-        } else {
-            softmax(scores, self.scale);
-        }
-        v.each(seen, &mut scratch.rows, |at, rows| {
-            (primitives().weighted_sum)(&scores[at / dim..][..rows.len() / dim], rows, out);
-        });
+    /// The keys that a token sees; none where it lies in the padding: its row is zero, and nobody reads
+    /// it.
+    pub(super) fn seen(&self, call: &Call, batch: usize, token: usize) -> Range<usize> {
+        let end = call.keys - call.tokens + token + 1;
+        let first = end.saturating_sub(self.window.unwrap_or(end));
+        first.max(self.padding[batch]).min(end)..end
     }
-}
 
-fn softmax(scores: &mut [f32], scale: f32) {
-    let mut largest = f32::NEG_INFINITY;
-    for score in &mut *scores {
-        *score *= scale;
-        largest = largest.max(*score);
-    }
-    let mut sum = 0.0;
-    for score in &mut *scores {
-        *score = (*score - largest).exp();
-        sum += *score;
-    }
-    let factor = 1.0 / sum;
-    for score in scores {
-        *score *= factor;
+    /// Scales scores, and bends them where there is a cap.
+    pub(super) fn adjust(&self, scores: &mut [f32]) {
+        for score in &mut *scores {
+            *score *= self.scale;
+        }
+        if let Some(cap) = self.cap {
+            for score in scores {
+                *score = (*score / cap).tanh() * cap;
+            }
+        }
     }
 }

@@ -36,6 +36,61 @@ pub fn q5_1(block: &[u8]) -> Block {
     values
 }
 
+/// The `part`-th 32 values of a block of `Q2_K`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn q2_k(block: &[u8], part: usize) -> Block {
+    let codes = &block[16 + 32 * (part / 4)..];
+    let shift = 2 * (part % 4);
+    let mut values = floats([two_bits(codes, shift), two_bits(&codes[16..], shift)]);
+    let (scale, minimum) = (half(block, 80), half(block, 82));
+    for (side, values) in values.chunks_exact_mut(2).enumerate() {
+        let both = block[2 * part + side];
+        let step = _mm256_mul_ps(scale, _mm256_set1_ps(f32::from(both & 15)));
+        let offset = _mm256_mul_ps(minimum, _mm256_set1_ps(f32::from(both >> 4)));
+        for value in values {
+            *value = _mm256_sub_ps(_mm256_mul_ps(step, *value), offset);
+        }
+    }
+    values
+}
+
+/// The `part`-th 32 values of a block of `Q3_K`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn q3_k(block: &[u8], part: usize) -> Block {
+    let codes = &block[32 + 32 * (part / 4)..];
+    let third = |at: usize| _mm_srli_epi16::<2>(bits(&block[at..], part, 1));
+    let shift = 2 * (part % 4);
+    let mut values = floats([
+        _mm_or_si128(two_bits(codes, shift), third(0)),
+        _mm_or_si128(two_bits(&codes[16..], shift), third(16)),
+    ]);
+    let (scale, four) = (half(block, 108), _mm256_set1_ps(4.0));
+    for (side, values) in values.chunks_exact_mut(2).enumerate() {
+        let step = f32::from(six_bits(&block[96..108], 2 * part + side)) - 32.0;
+        let step = _mm256_mul_ps(scale, _mm256_set1_ps(step));
+        for value in values {
+            *value = _mm256_mul_ps(step, _mm256_sub_ps(*value, four));
+        }
+    }
+    values
+}
+
+/// The `index`-th scale of `Q3_K`: four bits in the nibbles of eight bytes, two in the four after them.
+fn six_bits(scales: &[u8], index: usize) -> u8 {
+    let low = scales[index % 8] >> (4 * (index / 8)) & 15;
+    let high = (scales[8 + index % 4] >> (2 * (index / 4))) & 3;
+    low | (high << 4)
+}
+
+/// Two bits of sixteen bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn two_bits(bytes: &[u8], shift: usize) -> __m128i {
+    _mm_srli_epi16::<4>(bits(bytes, shift, 3))
+}
+
 /// The `part`-th 32 values of a block of `Q4_K`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -1,10 +1,9 @@
 //! Activations of feed-forward layers, alone and as the gate of a gated layer in one pass over both
 //! halves.
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, bail, cpu::erf::erf_f32,
-};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail, cpu::erf::erf_f32};
+
+use super::{primitives, unsafe_share::share_pieces};
 
 /// Values of one job.
 const VALUES_PER_JOB: usize = 1 << 13;
@@ -75,62 +74,58 @@ impl CustomOp1 for Activate {
     }
 }
 
-/// `activation(gate) * up`, elementwise, for two tensors of one shape.
+/// From gate and up in one, `(…, 2 * intermediate)` with the gate first, to `activation(gate) * up`
+/// `(…, intermediate)`.
 pub struct Gate(pub Activation);
 
-impl CustomOp2 for Gate {
+impl CustomOp1 for Gate {
     fn name(&self) -> &'static str {
         "gate"
     }
 
-    fn cpu_fwd(
-        &self,
-        gate: &CpuStorage,
-        gate_layout: &Layout,
-        up: &CpuStorage,
-        up_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let offsets = (
-            gate_layout.contiguous_offsets(),
-            up_layout.contiguous_offsets(),
-        );
-        let (Some(gate_at), Some(up_at)) = offsets else {
-            bail!("a gate takes contiguous tensors");
+    fn cpu_fwd(&self, both: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a gate takes a contiguous tensor");
         };
-        if gate_layout.shape() != up_layout.shape() {
-            bail!(
-                "a gate got {:?} and {:?}",
-                gate_layout.shape(),
-                up_layout.shape()
-            );
+        let mut shape = layout.dims().to_vec();
+        let width = shape.pop().unwrap_or(0);
+        if !width.is_multiple_of(2) || width == 0 {
+            bail!("a gate got {:?}", layout.shape());
         }
-        let mut out = gate.as_slice::<f32>()?[gate_at.0..gate_at.1].to_vec();
-        let up = &up.as_slice::<f32>()?[up_at.0..up_at.1];
-        match self.0 {
-            Activation::Silu => each_pair(&mut out, up, silu),
-            Activation::Gelu => each_pair(&mut out, up, gelu),
-            Activation::GeluTanh => each_pair(&mut out, up, gelu_tanh),
-            Activation::Relu => each_pair(&mut out, up, relu),
+        let both = &both.as_slice::<f32>()?[start..end];
+        let mut out = vec![0.0; both.len() / 2];
+        let gate = |row: usize, out: &mut [f32]| {
+            let (gate, up) = both[row * width..][..width].split_at(width / 2);
+            out.copy_from_slice(gate);
+            match self.0 {
+                Activation::Silu => (primitives().silu_gate)(out, up),
+                Activation::Gelu => each_pair(out, up, gelu),
+                Activation::GeluTanh => each_pair(out, up, gelu_tanh),
+                Activation::Relu => each_pair(out, up, relu),
+            }
+        };
+        if out.len() <= VALUES_PER_JOB {
+            let rows = out.chunks_exact_mut(width / 2).enumerate();
+            rows.for_each(|(row, out)| gate(row, out));
+        } else {
+            share_pieces(&mut out, width / 2, &gate);
         }
-        Ok((CpuStorage::F32(out), gate_layout.shape().clone()))
+        shape.push(width / 2);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
     }
 }
 
 /// The function is a type parameter, so that it is inlined into the loop.
 fn each(out: &mut [f32], function: impl Fn(f32) -> f32 + Sync) {
-    out.par_chunks_mut(VALUES_PER_JOB).for_each(|values| {
+    share_pieces(out, VALUES_PER_JOB, &|_, values| {
         for value in values {
             *value = function(*value);
         }
     });
 }
 
-fn each_pair(out: &mut [f32], up: &[f32], function: impl Fn(f32) -> f32 + Sync) {
-    out.par_chunks_mut(VALUES_PER_JOB)
-        .zip(up.par_chunks(VALUES_PER_JOB))
-        .for_each(|(gate, up)| {
-            for (gate, up) in gate.iter_mut().zip(up) {
-                *gate = function(*gate) * up;
-            }
-        });
+fn each_pair(out: &mut [f32], up: &[f32], function: impl Fn(f32) -> f32) {
+    for (gate, up) in out.iter_mut().zip(up) {
+        *gate = function(*gate) * up;
+    }
 }

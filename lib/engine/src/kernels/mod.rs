@@ -5,21 +5,24 @@
 //! The primitives exist twice, portable and for AVX2 with FMA, and some for AVX-512; which set runs is
 //! found out once, at run time, so that one binary is right everywhere and fast where it can be.
 
-#[cfg(target_arch = "x86_64")]
-#[macro_use]
-mod unsafe_tile;
-
 mod attention;
+mod attention_blocks;
+mod attention_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
+mod exponential;
 mod gated;
 mod matrix;
 mod nibbles;
 mod pack;
+mod panels;
 mod portable;
+mod rounded;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_exponential;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_floats;
 #[cfg(target_arch = "x86_64")]
@@ -27,11 +30,18 @@ mod unsafe_avx2_nibbles;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_pack;
 #[cfg(target_arch = "x86_64")]
-mod unsafe_avx512_blocks;
+mod unsafe_avx2_panels;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_rounded;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_floats;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_nibbles;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_panels;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_rounded;
+mod unsafe_share;
 
 use std::sync::LazyLock;
 
@@ -40,16 +50,13 @@ pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
-pub(crate) use rows::multiply;
+use rounded::RoundedBlock;
+pub(crate) use rounded::exactly;
+pub(crate) use rows::{Rows, Stacked, multiply};
+
+use panels::{COLUMNS, Lanes};
 
 use crate::weights::Format;
-
-/// Rows of weights and of activations that [`Primitives::tile`] multiplies at once: as many as fit
-/// the sixteen registers of AVX2.
-pub(crate) const TILE: (usize, usize) = (2, 4);
-
-/// The form of [`Primitives::tile`].
-pub(crate) type Tile = fn([&[f32]; TILE.0], [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0];
 
 /// The inner loops, in the form that suits this processor.
 #[derive(Clone, Copy)]
@@ -66,24 +73,40 @@ pub(crate) struct Primitives {
     pub pack_block: fn(&[f32; BLOCK], &Bounds, &mut [u8]) -> f32,
     /// Product of signed bytes.
     pub bytes_dot: fn(&[i8], &[i8]) -> i32,
-    /// Products of two rows with four: `out[i][j] = rows[i] · inputs[j]`.
-    pub tile: Tile,
+    /// Products of a panel's rows with a vector, whose block sums come last.
+    pub panel_dot: fn(Format, &[u8], &[f32], &[f32]) -> Lanes,
+    /// Unpacks a panel to `(columns, 16)`, value for value as [`Format::unpack`].
+    pub panel_unpack: fn(Format, &[u8], &mut [f32]),
+    /// Adds products of a panel `(depth, 16)` with up to sixteen columns of inputs, whose rows begin so
+    /// far apart: `out[t][lane] += Σ panel[k][lane] · inputs[k · stride + t]`.
+    pub tile: fn(&[f32], &[f32], usize, &mut [Lanes]),
     /// Products of a vector with each of `rows`, which lie one after the other.
     pub dots: fn(&[f32], &[f32], &mut [f32]),
     /// Adds `weights[i] * rows[i]` to the last argument, for rows that lie one after the other.
     pub weighted_sum: fn(&[f32], &[f32], &mut [f32]),
+    /// `values[i] = exp(values[i] - largest)`; gives their sum.
+    pub exponentials: fn(&mut [f32], f32) -> f32,
+    /// The same by lanes, each with its own largest.
+    pub lane_exponentials: fn(&mut [Lanes], &Lanes) -> Lanes,
+    /// `gate[i] = silu(gate[i]) · up[i]`.
+    pub silu_gate: fn(&mut [f32], &[f32]),
+    /// Rounds activations to 8 bits.
+    pub round: fn(&[f32; COLUMNS]) -> RoundedBlock,
+    /// Products of a panel's rows with a few tokens of such.
+    pub rounded: fn(Format, &[u8], &[RoundedBlock], &mut [Lanes]),
 }
 
 static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = unsafe_avx2::detect() {
         // Some loops are there for wider registers too.
-        return Primitives {
-            packed_dot: unsafe_avx512_blocks::detect().unwrap_or(avx2.packed_dot),
+        let avx2 = Primitives {
             nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(avx2.nibbles_dot),
-            tile: unsafe_avx512_floats::detect().unwrap_or(avx2.tile),
             ..avx2
         };
+        return unsafe_avx512_rounded::detect(unsafe_avx512_floats::detect(
+            unsafe_avx512_panels::detect(avx2),
+        ));
     }
     portable::PRIMITIVES
 });
@@ -93,6 +116,9 @@ pub(crate) fn primitives() -> &'static Primitives {
     &PRIMITIVES
 }
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod attention_tests;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod tests;

@@ -4,7 +4,10 @@
 use half::{bf16, f16};
 use wire::model::DType;
 
-use super::{primitives, rows::Rows};
+use super::{
+    primitives,
+    rows::{Input, Rows, panel_of_rows},
+};
 use crate::bitsandbytes::Absmax;
 
 /// Codes that the primitives take at once; the usual block.
@@ -73,6 +76,27 @@ impl Nibbles {
         Some(&self.packed[start / 2..][..self.columns / 2])
     }
 
+    /// Product of a row with a vector; `scratch` is as long as the vector.
+    pub fn dot(&self, row: usize, input: &[f32], scratch: &mut [f32]) -> f32 {
+        let scales = &mut scratch[..self.columns / PART];
+        if let Some(packed) = self.parts(row, scales) {
+            return (primitives().nibbles_dot)(&self.book, packed, scales, input);
+        }
+        self.unpack_any(row, scratch);
+        let mut product = [0.0];
+        (primitives().dots)(input, scratch, &mut product);
+        product[0]
+    }
+
+    /// Unpacks a row to f32.
+    pub fn unpack(&self, row: usize, out: &mut [f32]) {
+        let mut scales = vec![0.0; self.columns / PART];
+        match self.parts(row, &mut scales) {
+            Some(packed) => (primitives().nibbles_unpack)(&self.book, packed, &scales, out),
+            None => self.unpack_any(row, out),
+        }
+    }
+
     fn unpack_any(&self, row: usize, out: &mut [f32]) {
         let start = row * self.columns;
         let (mut block, mut table) = (usize::MAX, [0.0; 16]);
@@ -97,22 +121,16 @@ impl Rows for Nibbles {
         (self.rows, self.columns)
     }
 
-    fn dot(&self, row: usize, input: &[f32], scratch: &mut [f32]) -> f32 {
-        let scales = &mut scratch[..self.columns / PART];
-        if let Some(packed) = self.parts(row, scales) {
-            return (primitives().nibbles_dot)(&self.book, packed, scales, input);
+    fn dots(&self, first: usize, input: &Input, out: &mut [f32]) {
+        let mut scratch = vec![0.0; self.columns];
+        for (index, out) in out.iter_mut().enumerate() {
+            *out = self.dot(first + index, input.values, &mut scratch);
         }
-        self.unpack_any(row, scratch);
-        let mut product = [0.0];
-        (primitives().dots)(input, scratch, &mut product);
-        product[0]
     }
 
-    fn unpack(&self, row: usize, out: &mut [f32]) {
-        let mut scales = vec![0.0; self.columns / PART];
-        match self.parts(row, &mut scales) {
-            Some(packed) => (primitives().nibbles_unpack)(&self.book, packed, &scales, out),
-            None => self.unpack_any(row, out),
-        }
+    fn panel(&self, first: usize, out: &mut [f32]) {
+        panel_of_rows((first, self.rows), out, |row, values| {
+            self.unpack(row, values);
+        });
     }
 }

@@ -1,7 +1,12 @@
 //! The primitives in plain Rust: the meaning that the faster sets must have, and what runs where no
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
-use super::{Book, Primitives, TILE, pack::pack_block};
+use super::{
+    Book, Primitives, exponential,
+    pack::pack_block,
+    panels,
+    rounded::{self, RoundedBlock},
+};
 use crate::weights::Format;
 
 /// The portable set.
@@ -12,12 +17,19 @@ pub const PRIMITIVES: Primitives = Primitives {
     nibbles_dot,
     pack_block,
     bytes_dot,
-    tile,
+    panel_dot: panels::panel_dot,
+    panel_unpack: panels::panel_unpack,
+    tile: panels::tile,
     dots,
     weighted_sum,
+    exponentials: exponential::exponentials,
+    lane_exponentials: exponential::lane_exponentials,
+    silu_gate: exponential::silu_gate,
+    round: RoundedBlock::of,
+    rounded: rounded::rounded,
 };
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let (a_eights, b_eights) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f32 = a_eights
@@ -37,10 +49,6 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) -> f32 {
     format.unpack(row, scratch);
     dot(scratch, input)
-}
-
-fn tile(rows: [&[f32]; TILE.0], inputs: [&[f32]; TILE.1]) -> [[f32; TILE.1]; TILE.0] {
-    rows.map(|row| inputs.map(|input| dot(row, input)))
 }
 
 fn dots(vector: &[f32], rows: &[f32], out: &mut [f32]) {

@@ -2,8 +2,13 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{BLOCK, Bounds, Matrix, Primitives, portable, primitives};
+use super::{
+    BLOCK, Bounds, Matrix, Primitives, exactly,
+    panels::{self, PANEL},
+    portable, primitives, rounded,
+};
 use crate::weights::Format;
+use wire::model::Activations;
 
 /// The set that runs here, and AVX2's own where that runs wider registers.
 fn sets() -> Vec<Primitives> {
@@ -166,30 +171,54 @@ fn the_product_with_a_packed_matrix_is_the_plain_product() {
     }
 }
 
-/// The portable set runs on no machine that has the fast one; here it multiplies all the same.
 #[test]
 fn products_are_the_portable_ones() {
     let columns = 512;
-    let inputs = floats(4 * columns, 5);
+    let input = floats(columns, 5);
     for format in Format::ALL {
-        let bytes = packed(format, 2 * columns / format.block_values(), 3);
-        let mut plain = vec![0.0; 2 * columns];
-        format.unpack(&bytes, &mut plain);
-        let rows = [&plain[..columns], &plain[columns..]];
-        let inputs: [&[f32]; 4] = std::array::from_fn(|j| &inputs[j * columns..][..columns]);
-        let expected = (portable::PRIMITIVES.tile)(rows, inputs);
-        let packed_row = &bytes[..bytes.len() / 2];
+        let row = packed(format, columns / format.block_values(), 3);
         let mut scratch = vec![0.0; columns];
-        let portable_one =
-            (portable::PRIMITIVES.packed_dot)(format, packed_row, inputs[0], &mut scratch);
+        let expected = (portable::PRIMITIVES.packed_dot)(format, &row, &input, &mut scratch);
         for set in sets() {
-            let got = (set.tile)(rows, inputs);
-            let one = (set.packed_dot)(format, packed_row, inputs[0], &mut scratch);
-            let pairs = got.iter().flatten().chain([&one]);
-            let expected = expected.iter().flatten().chain([&portable_one]);
-            for (got, expected) in pairs.zip(expected) {
+            let got = (set.packed_dot)(format, &row, &input, &mut scratch);
+            assert!(
+                (got - expected).abs() < 1e-3,
+                "{format:?}: {got} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn panels_hold_their_rows() {
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        let blocks = 6;
+        let rows = packed(format, PANEL * blocks, 3);
+        let row_length = rows.len() / PANEL;
+        let mut panel = vec![0; rows.len()];
+        panels::pack(format, &rows, &mut panel);
+        let mut expected = vec![0.0; PANEL * blocks * 32];
+        let mut values = vec![0.0; blocks * 32];
+        for (lane, row) in rows.chunks_exact(row_length).enumerate() {
+            assert_eq!(panels::row(format, &panel, lane), row, "{format:?}");
+            format.unpack(row, &mut values);
+            for (column, value) in values.iter().enumerate() {
+                expected[column * PANEL + lane] = *value;
+            }
+        }
+        for set in sets().into_iter().chain([portable::PRIMITIVES]) {
+            let mut got = vec![0.0; expected.len()];
+            (set.panel_unpack)(format, &panel, &mut got);
+            assert_eq!(got, expected, "{format:?}");
+        }
+        let input = floats(blocks * 32, 5);
+        let sums = panels::block_sums(&input);
+        let expected = (portable::PRIMITIVES.panel_dot)(format, &panel, &input, &sums);
+        for set in sets() {
+            let got = (set.panel_dot)(format, &panel, &input, &sums);
+            for (got, expected) in got.iter().zip(&expected) {
                 assert!(
-                    (got - expected).abs() < 1e-3,
+                    (got - expected).abs() < 1e-4,
                     "{format:?}: {got} {expected}"
                 );
             }
@@ -198,37 +227,150 @@ fn products_are_the_portable_ones() {
 }
 
 #[test]
-fn tiles_of_any_length_are_multiplied() {
-    for columns in [1, 7, 16, 33, 100] {
-        let values = floats(6 * columns, 9);
-        let part = |index: usize| &values[index * columns..][..columns];
-        let (rows, inputs) = ([part(0), part(1)], std::array::from_fn(|j| part(2 + j)));
-        let expected = (portable::PRIMITIVES.tile)(rows, inputs);
-        for set in sets() {
-            let got = (set.tile)(rows, inputs);
-            for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
-                assert!((got - expected).abs() < 1e-4, "{columns}: {got} {expected}");
+fn rounded_products_are_the_portable_ones() {
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        let blocks = 5;
+        let rows = packed(format, PANEL * blocks, 3);
+        let mut panel = vec![0; rows.len()];
+        panels::pack(format, &rows, &mut panel);
+        for tokens in 1..=rounded::TOKENS {
+            let inputs = floats(tokens * blocks * 32, 5);
+            let (inputs, _) = inputs.as_chunks::<32>();
+            let round = |set: &Primitives| -> Vec<_> { inputs.iter().map(set.round).collect() };
+            let blocks = round(&portable::PRIMITIVES);
+            let mut expected = vec![[0.0; PANEL]; tokens];
+            (portable::PRIMITIVES.rounded)(format, &panel, &blocks, &mut expected);
+            for set in sets() {
+                for (got, expected) in round(&set).iter().zip(&blocks) {
+                    assert_eq!(got.codes, expected.codes);
+                    assert_eq!((got.scale, got.sum), (expected.scale, expected.sum));
+                }
+                let mut got = vec![[9.0; PANEL]; tokens];
+                (set.rounded)(format, &panel, &blocks, &mut got);
+                for (got, expected) in got.as_flattened().iter().zip(expected.as_flattened()) {
+                    assert!(
+                        (got - expected).abs() < 1e-4,
+                        "{format:?}: {got} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Rounded products are near the exact ones, and give way to them where that is asked for.
+#[test]
+fn a_matrix_rounds_where_it_is_to() {
+    let (rows, columns) = (48, 96);
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        let bytes = packed(format, rows * columns / 32, 3);
+        let exact = Matrix::new(format, rows, columns, bytes.clone()).unwrap();
+        let rounding = Matrix::new(format, rows, columns, bytes).unwrap();
+        let rounding = rounding.taking(Activations::Int8);
+        for tokens in [1, 3, 20] {
+            let input = floats(tokens * columns, 5);
+            let x = Tensor::from_slice(&input, (tokens, columns), &Device::Cpu).unwrap();
+            let values = |matrix: &Matrix| -> Vec<f32> {
+                let product = matrix.multiply(&x).unwrap();
+                product.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let (expected, got) = (values(&exact), values(&rounding));
+            assert_ne!(got, expected, "{format:?}");
+            let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>();
+            let errors: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| a - b).collect();
+            assert!(norm(&errors) < 1e-4 * norm(&expected), "{format:?}");
+            assert_eq!(exactly(|| values(&rounding)), expected, "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn tiles_of_any_size_are_multiplied() {
+    for (depth, stride) in [(1, 16), (7, 16), (64, 20), (100, 33)] {
+        let (panel, inputs) = (floats(depth * PANEL, 9), floats(depth * stride, 10));
+        for width in 1..=panels::WIDTH {
+            let mut expected = vec![[0.5; PANEL]; width];
+            (portable::PRIMITIVES.tile)(&panel, &inputs, stride, &mut expected);
+            for set in sets() {
+                let mut got = vec![[0.5; PANEL]; width];
+                (set.tile)(&panel, &inputs, stride, &mut got);
+                for (got, expected) in got.as_flattened().iter().zip(expected.as_flattened()) {
+                    assert!((got - expected).abs() < 1e-4, "{width}: {got} {expected}");
+                }
             }
         }
     }
 }
 
 #[test]
+fn exponentials_are_those_of_the_library() {
+    for length in [1, 8, 16, 31, 4096] {
+        let values: Vec<f32> = (0..length).map(|i| i as f32 * 0.05 - 150.0).collect();
+        let values = [&values[..], &[f32::NEG_INFINITY, -1e-9, 3.0]].concat();
+        let mut expected = values.clone();
+        let sum = (portable::PRIMITIVES.exponentials)(&mut expected, 3.0);
+        for set in sets() {
+            let mut got = values.clone();
+            let got_sum = (set.exponentials)(&mut got, 3.0);
+            assert!((got_sum - sum).abs() <= 1e-6 * sum, "{got_sum} {sum}");
+            for (got, expected) in got.iter().zip(&expected) {
+                assert!(
+                    (got - expected).abs() <= 4e-7 * expected + 1e-37,
+                    "{got:e} {expected:e}"
+                );
+            }
+            let mut lost = [f32::NAN];
+            assert!((set.exponentials)(&mut lost, 0.0).is_nan());
+        }
+    }
+}
+
+#[test]
+fn exponentials_by_lanes_and_gates_are_the_portable_ones() {
+    let values = floats(5 * PANEL, 4);
+    let (lanes, _) = values.as_chunks::<PANEL>();
+    let largest = std::array::from_fn(|lane| lane as f32 / 3.0);
+    let (gates, ups) = (
+        floats(83, 6).iter().map(|v| v * 40.0).collect::<Vec<_>>(),
+        floats(83, 7),
+    );
+    let run = |set: &Primitives| {
+        let mut lanes = lanes.to_vec();
+        let sums = (set.lane_exponentials)(&mut lanes, &largest);
+        let mut gates = gates.clone();
+        (set.silu_gate)(&mut gates, &ups);
+        [lanes.as_flattened(), &sums, &gates].concat()
+    };
+    let expected = run(&portable::PRIMITIVES);
+    for set in sets() {
+        for (got, expected) in run(&set).iter().zip(&expected) {
+            assert!(
+                (got - expected).abs() <= 1e-6 * expected.abs() + 1e-12,
+                "{got} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
 fn attention_loops_are_the_portable_ones() {
-    for dim in [8, 20, 64, 80] {
+    for dim in [8, 20, 33, 64, 80, 96, 128, 200, 256] {
         let (vector, rows) = (floats(dim, 1), floats(dim * 5, 2));
         let (mut got, mut expected) = (vec![0.0; 5], vec![0.0; 5]);
-        (primitives().dots)(&vector, &rows, &mut got);
         (portable::PRIMITIVES.dots)(&vector, &rows, &mut expected);
-        let (mut got_sum, mut expected_sum) = (vec![0.5; dim], vec![0.5; dim]);
-        (primitives().weighted_sum)(&got, &rows, &mut got_sum);
-        (portable::PRIMITIVES.weighted_sum)(&got, &rows, &mut expected_sum);
-        let pairs = got
-            .iter()
-            .chain(&got_sum)
-            .zip(expected.iter().chain(&expected_sum));
-        for (got, expected) in pairs {
-            assert!((got - expected).abs() < 1e-4, "{dim}: {got} {expected}");
+        let mut expected_sum = vec![0.5; dim];
+        (portable::PRIMITIVES.weighted_sum)(&expected, &rows, &mut expected_sum);
+        for set in sets() {
+            (set.dots)(&vector, &rows, &mut got);
+            let mut got_sum = vec![0.5; dim];
+            (set.weighted_sum)(&expected, &rows, &mut got_sum);
+            let pairs = got
+                .iter()
+                .chain(&got_sum)
+                .zip(expected.iter().chain(&expected_sum));
+            for (got, expected) in pairs {
+                assert!((got - expected).abs() < 1e-4, "{dim}: {got} {expected}");
+            }
         }
     }
 }
@@ -236,7 +378,7 @@ fn attention_loops_are_the_portable_ones() {
 /// Codes in whole parts of 64 go another way than others; both give the book's values times the scale.
 #[test]
 fn nibbles_are_looked_up_and_multiplied() {
-    use super::{Book, Nibbles, rows::Rows};
+    use super::{Book, Nibbles};
     use crate::bitsandbytes::{Absmax, code_book};
     use wire::model::{DType, FourBitType};
 

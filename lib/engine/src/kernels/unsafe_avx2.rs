@@ -12,9 +12,9 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Primitives, TILE, avx2_blocks as blocks,
+    Primitives, avx2_blocks as blocks, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
-    unsafe_avx2_nibbles, unsafe_avx2_pack,
+    unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels, unsafe_avx2_rounded,
 };
 use crate::weights::Format;
 
@@ -24,7 +24,7 @@ pub fn detect() -> Option<Primitives> {
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     found.then_some(Primitives {
-        // SAFETY (all nine): `detect` has just found the instructions that the functions are
+        // SAFETY (all): `detect` has just found the instructions that the functions are
         // compiled for; they have no other condition.
         unpack: |format, bytes, values| unsafe { unpack(format, bytes, values) },
         packed_dot: |format, row, input, scratch| unsafe {
@@ -40,9 +40,28 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_pack::pack_block(values, bounds, packed)
         },
         bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
-        tile: |rows, inputs| unsafe { tile(rows, inputs) },
+        panel_dot: |format, panel, input, sums| unsafe {
+            unsafe_avx2_panels::panel_dot(format, panel, input, sums)
+        },
+        panel_unpack: |format, panel, out| unsafe {
+            unsafe_avx2_panels::panel_unpack(format, panel, out);
+        },
+        tile: |panel, inputs, stride, out| unsafe {
+            unsafe_avx2_panels::tile(panel, inputs, stride, out);
+        },
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
+        exponentials: |values, largest| unsafe {
+            unsafe_avx2_exponential::exponentials(values, largest)
+        },
+        lane_exponentials: |values, largest| unsafe {
+            unsafe_avx2_exponential::lane_exponentials(values, largest)
+        },
+        silu_gate: |gate, up| unsafe { unsafe_avx2_exponential::silu_gate(gate, up) },
+        round: |values| unsafe { unsafe_avx2_rounded::round(values) },
+        rounded: |format, panel, inputs, out| unsafe {
+            unsafe_avx2_rounded::rounded(format, panel, inputs, out);
+        },
     })
 }
 
@@ -103,7 +122,21 @@ fn unpack(format: Format, bytes: &[u8], values: &mut [f32]) {
                 }
             }
         }
-        Format::Q2K | Format::Q3K | Format::Byte => format.unpack(bytes, values),
+        Format::Q2K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q2_k(block, part), values);
+                }
+            }
+        }
+        Format::Q3K => {
+            for (block, values) in pairs {
+                for (part, values) in values.chunks_exact_mut(32).enumerate() {
+                    store(blocks::q3_k(block, part), values);
+                }
+            }
+        }
+        Format::Byte => format.unpack(bytes, values),
     }
 }
 
@@ -164,7 +197,21 @@ pub(super) fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mu
                 }
             }
         }
-        Format::Q2K | Format::Q3K | Format::Byte => {
+        Format::Q2K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q2_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Q3K => {
+            for (block, input) in pairs {
+                for (part, input) in input.chunks_exact(32).enumerate() {
+                    sums = multiply_add(blocks::q3_k(block, part), input, sums);
+                }
+            }
+        }
+        Format::Byte => {
             format.unpack(row, scratch);
             return dot(scratch, input);
         }
@@ -313,10 +360,6 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     total(sums) + rest
-}
-
-tile! {
-    "avx2,fma,f16c", 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_fmadd_ps, lanes_total
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -110,21 +110,19 @@ impl Attention {
 impl Projections {
     /// From `(batch, tokens, hidden)` to queries, keys and values, each `(batch, tokens, …)`.
     fn forward(&self, x: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
-        match self {
-            Self::Separate([q, k, v]) => Ok([q.forward(x)?, k.forward(x)?, v.forward(x)?]),
-            Self::Fused(qkv) => {
-                let qkv = qkv.forward(x)?;
-                let (queries, keys) = (
-                    shape.heads * shape.head_dim,
-                    shape.kv_heads * shape.head_dim,
-                );
-                Ok([
-                    qkv.narrow(2, 0, queries)?,
-                    qkv.narrow(2, queries, keys)?,
-                    qkv.narrow(2, queries + keys, keys)?,
-                ])
-            }
-        }
+        let qkv = match self {
+            Self::Separate([q, k, v]) => Linear::forward_all([q, k, v], x)?,
+            Self::Fused(qkv) => qkv.forward(x)?,
+        };
+        let (queries, keys) = (
+            shape.heads * shape.head_dim,
+            shape.kv_heads * shape.head_dim,
+        );
+        Ok([
+            qkv.narrow(2, 0, queries)?,
+            qkv.narrow(2, queries, keys)?,
+            qkv.narrow(2, queries + keys, keys)?,
+        ])
     }
 }
 

@@ -50,20 +50,13 @@ pub enum GateAndUp {
 impl GatedMlp {
     /// From `(…, hidden)` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        // (…, intermediate), twice
-        let (gate, up) = match &self.inputs {
-            GateAndUp::Separate([gate, up]) => (gate.forward(x)?, up.forward(x)?),
-            GateAndUp::Fused(both) => {
-                let both = both.forward(x)?;
-                let last = both.rank() - 1;
-                let width = both.dim(last)? / 2;
-                (
-                    both.narrow(last, 0, width)?.contiguous()?,
-                    both.narrow(last, width, width)?.contiguous()?,
-                )
-            }
+        // (…, 2 * intermediate)
+        let both = match &self.inputs {
+            GateAndUp::Separate([gate, up]) => Linear::forward_all([gate, up], x)?,
+            GateAndUp::Fused(both) => both.forward(x)?,
         };
-        let gated = gate.apply_op2_no_bwd(&up, &Gate(self.activation))?;
+        // (…, intermediate)
+        let gated = both.apply_op1_no_bwd(&Gate(self.activation))?;
         self.down.forward(&gated)
     }
 }

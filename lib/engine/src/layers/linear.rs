@@ -4,13 +4,21 @@ use std::{fmt::Debug, sync::Arc};
 
 use candle_core::{Result, Tensor};
 
-use crate::{kernels::Matrix, weights::Format};
+use crate::{
+    kernels::{Matrix, Rows, Stacked, multiply},
+    weights::Format,
+};
 
 /// Weights `(out_features, in_features)` that can be multiplied with, however they are stored. A new
 /// quantisation implements this and hands itself to [`Linear::new`].
 pub(crate) trait Weight: Debug + Send + Sync {
     /// `x · Wᵀ`: from f32 `(…, in_features)` to f32 `(…, out_features)`.
     fn multiply(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// The rows, where the product is no more than theirs with the activations as they are.
+    fn rows(&self) -> Option<&dyn Rows> {
+        None
+    }
 
     /// Bytes that the values take.
     fn bytes(&self) -> usize;
@@ -23,6 +31,10 @@ pub(crate) trait Weight: Debug + Send + Sync {
 impl Weight for Matrix {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
         self.multiply(x)
+    }
+
+    fn rows(&self) -> Option<&dyn Rows> {
+        Some(self)
     }
 
     fn bytes(&self) -> usize {
@@ -54,6 +66,32 @@ impl Linear {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
+    }
+
+    /// What several layers make of one input, side by side: from `(…, in_features)` to `(…, the sum of
+    /// their out_features)`. One product where weights allow it: each token is handed out once.
+    pub(crate) fn forward_all<const COUNT: usize>(
+        layers: [&Self; COUNT],
+        x: &Tensor,
+    ) -> Result<Tensor> {
+        let rows: Option<Vec<_>> = layers.iter().map(|layer| layer.weight.rows()).collect();
+        let Some(stacked) = rows.and_then(Stacked::of) else {
+            let parts = layers.map(|layer| layer.forward(x));
+            let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
+            return Tensor::cat(&parts, x.rank() - 1);
+        };
+        let y = multiply(&stacked, x)?;
+        if layers.iter().all(|layer| layer.bias.is_none()) {
+            return Ok(y);
+        }
+        let biases = layers.iter().map(|layer| {
+            if let Some(bias) = &layer.bias {
+                return Ok(bias.clone());
+            }
+            let size = layer.weight.rows().map_or(0, |rows| rows.shape().0);
+            Tensor::zeros(size, y.dtype(), y.device())
+        });
+        y.broadcast_add(&Tensor::cat(&biases.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// The class that transformers has for it, and the format of plain or packed values.

@@ -91,7 +91,7 @@ mod tests {
     use wire::{
         FailureKind,
         hub::HubVariables,
-        model::{Device, ModelSource, ModelSpec},
+        model::{Activations, Device, ModelSource, ModelSpec},
     };
 
     use super::{super::Client, *};
@@ -125,6 +125,7 @@ mod tests {
             dtype: None,
             device: Device::Cpu,
             quantization: None,
+            activations: Activations::F32,
         }
     }
 

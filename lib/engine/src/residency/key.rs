@@ -35,6 +35,7 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         dtype: spec.dtype.or(Some(default)),
         device: Device::Cpu,
         quantization: spec.quantization.clone(),
+        activations: spec.activations,
     })
 }
 

@@ -162,7 +162,8 @@ impl Loader<'_> {
             }
         };
         self.kept += bytes.len() as u64;
-        Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)
+        let matrix = Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)?;
+        Ok(matrix.taking(self.activations))
     }
 
     /// A matrix of plain floats in another format, which its rows are a whole number of blocks of.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
-use wire::{Failure, FailureKind, host::Event};
+use wire::{Failure, FailureKind, host::Event, model::Activations};
 
 use super::{
     Format, TensorEntry, Weights,
@@ -42,6 +42,7 @@ pub struct Loader<'a> {
     /// Bytes that the layers take which were handed out.
     pub(super) kept: u64,
     pub(super) plan: Option<Plan>,
+    pub(super) activations: Activations,
     /// What was handed out, by the names of the files, without `.weight`.
     parts: BTreeMap<String, LoadedPart>,
 }
@@ -64,6 +65,7 @@ impl<'a> Loader<'a> {
             },
             kept: 0,
             plan: None,
+            activations: Activations::F32,
             parts: BTreeMap::new(),
         }
     }
@@ -72,6 +74,13 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn with_plan(mut self, plan: Option<&Plan>) -> Self {
         self.plan = plan.cloned();
+        self
+    }
+
+    /// The same loader, whose matrices take activations in this form.
+    #[must_use]
+    pub fn with_activations(mut self, activations: Activations) -> Self {
+        self.activations = activations;
         self
     }
 
@@ -200,10 +209,8 @@ impl<'a> Loader<'a> {
                 };
                 let bytes = self.reader.read(&part)?;
                 let matrix = Matrix::new(part.format, shape.0, shape.1, bytes);
-                Ok(Linear::new(
-                    Arc::new(matrix.map_err(failures::internal)?),
-                    None,
-                ))
+                let matrix = matrix.map_err(failures::internal)?;
+                Ok(Linear::new(Arc::new(matrix.taking(self.activations)), None))
             })
             .collect()
     }

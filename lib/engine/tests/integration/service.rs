@@ -9,7 +9,9 @@ use wire::{
     generate::{FinishReason, GenerationConfig, Prompt},
     host::{Event, Request, Response, UnloadTarget},
     hub::HubVariables,
-    model::{Device, EMBEDDED_BYTES, EMBEDDED_FILE, ModelInfo, ModelSource, ModelSpec},
+    model::{
+        Activations, Device, EMBEDDED_BYTES, EMBEDDED_FILE, ModelInfo, ModelSource, ModelSpec,
+    },
     text::ChatMessage,
 };
 
@@ -67,6 +69,7 @@ fn a_model_is_loaded_once_and_found_again() {
             dtype: None,
             device: Device::Cpu,
             quantization: None,
+            activations: Activations::F32,
         },
     );
     assert!(again.was_resident && events.is_empty());

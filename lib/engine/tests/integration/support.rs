@@ -9,7 +9,7 @@ use wire::{
     Failure,
     host::{Event, Request, Response},
     hub::HubVariables,
-    model::{Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
+    model::{Activations, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
 };
 
 /// A file or folder of the fixtures.
@@ -68,6 +68,7 @@ pub fn spec(source: ModelSource) -> ModelSpec {
         dtype: None,
         device: Device::Auto,
         quantization: None,
+        activations: Activations::F32,
     }
 }
 

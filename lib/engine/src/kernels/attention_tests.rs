@@ -1,0 +1,138 @@
+//! Attention against its definition in f64: few tokens and many, grouped heads, windows, caps, padding,
+//! types of the cache.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::CausalAttention;
+
+/// One call.
+struct Case {
+    /// `(batch, heads, kv_heads, tokens, keys, head_dim)`.
+    sizes: [usize; 6],
+    window: Option<usize>,
+    cap: Option<f32>,
+    padding: Vec<usize>,
+}
+
+fn values(count: usize, seed: usize) -> Vec<f32> {
+    let one = |i: usize| ((i * 2_654_435_761 + seed * 97) % 2003) as f32 / 1001.5 - 1.0;
+    (0..count).map(one).collect()
+}
+
+fn tensor(values: &[f32], shape: (usize, usize, usize, usize)) -> Tensor {
+    Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+}
+
+impl Case {
+    fn check(&self, dtype: DType) {
+        let [batch, heads, kv_heads, tokens, keys, dim] = self.sizes;
+        let q = values(batch * heads * tokens * dim, 1);
+        // A longer buffer, as a cache has it, of which the first keys count.
+        let buffer = (batch, kv_heads, keys + 5, dim);
+        let stored = |seed| {
+            let all = values(batch * kv_heads * (keys + 5) * dim, seed);
+            let all = tensor(&all, buffer).to_dtype(dtype).unwrap();
+            all.narrow(2, 0, keys).unwrap()
+        };
+        let (k, v) = (stored(2), stored(3));
+        let attention = CausalAttention {
+            scale: 3.0 / (dim as f32).sqrt(),
+            cap: self.cap,
+            window: self.window,
+            padding: Arc::from(self.padding.clone()),
+        };
+        let got = tensor(&q, (batch, heads, tokens, dim))
+            .apply_op3_no_bwd(&k, &v, &attention)
+            .unwrap();
+        let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
+        let read = |tensor: &Tensor| -> Vec<f32> {
+            let floats = tensor.to_dtype(DType::F32).unwrap();
+            floats.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (k, v) = (read(&k), read(&v));
+        for (index, got) in got.chunks_exact(dim).enumerate() {
+            let place = (
+                index / heads / tokens,
+                index / heads % tokens,
+                index % heads,
+            );
+            let expected = self.expected(&attention, (&q, &k, &v), place);
+            for (got, expected) in got.iter().zip(expected) {
+                let error = (f64::from(*got) - expected).abs();
+                assert!(error < 2e-6, "{:?} {dtype:?}: {got} {expected}", self.sizes);
+            }
+        }
+    }
+
+    fn expected(
+        &self,
+        attention: &CausalAttention,
+        (q, k, v): (&[f32], &[f32], &[f32]),
+        (batch, token, head): (usize, usize, usize),
+    ) -> Vec<f64> {
+        let [_, heads, kv_heads, tokens, keys, dim] = self.sizes;
+        let query = &q[((batch * heads + head) * tokens + token) * dim..][..dim];
+        let kv_head = batch * kv_heads + head / (heads / kv_heads);
+        let position = keys - tokens + token;
+        let seen = (0..=position).filter(|key| {
+            *key >= self.padding[batch] && self.window.is_none_or(|window| key + window > position)
+        });
+        let scores = seen.map(|key| {
+            let row = &k[(kv_head * keys + key) * dim..][..dim];
+            let pairs = query.iter().zip(row);
+            let score: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let score = score * f64::from(attention.scale);
+            let bent = |cap: f32| (score / f64::from(cap)).tanh() * f64::from(cap);
+            (key, self.cap.map_or(score, bent).exp())
+        });
+        let scores: Vec<(usize, f64)> = scores.collect();
+        let sum: f64 = scores.iter().map(|(_, weight)| weight).sum();
+        let mut out = vec![0.0; dim];
+        for (key, weight) in scores {
+            for (out, value) in out.iter_mut().zip(&v[(kv_head * keys + key) * dim..]) {
+                *out += weight / sum * f64::from(*value);
+            }
+        }
+        out
+    }
+}
+
+#[test]
+fn attention_is_what_it_is_defined_as() {
+    let cases = [
+        ([1, 9, 3, 1, 700, 64], None, None),
+        ([1, 4, 4, 1, 3, 20], None, None),
+        ([1, 9, 3, 40, 40, 64], None, None),
+        ([1, 9, 3, 61, 300, 64], None, None),
+        ([1, 8, 1, 17, 130, 80], Some(9), None),
+        ([1, 8, 2, 5, 200, 96], Some(64), Some(2.0)),
+        ([1, 2, 2, 150, 150, 33], Some(70), Some(5.0)),
+    ];
+    for (sizes, window, cap) in cases {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let case = Case {
+                sizes,
+                window,
+                cap,
+                padding: vec![0],
+            };
+            case.check(dtype);
+        }
+    }
+}
+
+/// A query in the padding sees nothing, and gives zeros.
+#[test]
+fn padding_is_not_seen() {
+    for tokens in [1, 30] {
+        let case = Case {
+            sizes: [3, 4, 2, tokens, 30, 16],
+            window: None,
+            cap: None,
+            padding: vec![0, 7, 12],
+        };
+        case.check(DType::F32);
+    }
+}

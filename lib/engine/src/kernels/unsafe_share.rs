@@ -1,0 +1,413 @@
+//! Hands the jobs of one product to all cores and comes back when they are done. A token takes some
+//! hundred products of a few microseconds each, which a general pool spends on waking its threads: here
+//! helpers look for work for a moment before they sleep, and whoever hands it out works too and waits for
+//! nobody who has not begun, so that a core that other programs took slows nothing down.
+//!
+//! Unsafe for the borrowed work that helpers see, and for the stripes of one output that jobs write.
+
+use std::{
+    any::Any,
+    cell::UnsafeCell,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+/// How long a helper looks for work before it sleeps: longer than what lies between two products of a
+/// token, shorter than what anyone would notice.
+const LOOKS: Duration = Duration::from_micros(60);
+/// Looks between two of at the clock.
+const LOOKS_PER_CLOCK: usize = 16;
+
+/// How long the one who hands out works alone after a helper has kept it waiting: other programs have the
+/// helper's core then, and take it for some milliseconds at a time. Doubled each time, up to the most.
+const ALONE: Duration = Duration::from_millis(4);
+/// The most of [`ALONE`].
+const ALONE_AT_MOST: Duration = Duration::from_millis(256);
+/// Products without such a wait after which the core counts as free again: those of some tokens.
+const GOOD: u32 = 500;
+/// Waits that are no sign of that.
+const SHORT_WAIT: Duration = Duration::from_micros(100);
+
+/// What jobs do; each gets its number.
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Where work is posted.
+struct Board {
+    /// Whether there is work to join. Only then is `work` read, and only by those that `inside` counts.
+    open: AtomicBool,
+    work: UnsafeCell<Option<Work<'static>>>,
+    jobs: AtomicUsize,
+    /// The next job that nobody has; past `jobs` when all are taken.
+    next: AtomicUsize,
+    /// Helpers that look at the work.
+    inside: AtomicUsize,
+    /// What a helper's job panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `work` is written only by the one who holds `Crew::turn`, while `open` is false and `inside` is
+// zero after it; helpers read it only after they have counted themselves in and then seen `open`.
+unsafe impl Sync for Board {}
+
+struct Helper {
+    thread: Thread,
+    sleeps: Arc<AtomicBool>,
+}
+
+struct Crew {
+    board: Arc<Board>,
+    helpers: Vec<Helper>,
+    /// Who hands work out holds it.
+    turn: Mutex<Trust>,
+}
+
+/// Whether helpers have their cores to themselves, by how long they kept others waiting.
+struct Trust {
+    /// No work is handed out before.
+    alone_until: Option<Instant>,
+    /// How long that is the next time.
+    alone: Duration,
+    /// Products since the last wait.
+    good: u32,
+}
+
+impl Trust {
+    fn wants_help(&self) -> bool {
+        self.alone_until.is_none_or(|until| Instant::now() > until)
+    }
+
+    /// Notes how long who handed out worked, and then waited.
+    fn note(&mut self, worked: Duration, waited: Duration) {
+        if waited > worked + SHORT_WAIT {
+            self.alone_until = Some(Instant::now() + self.alone);
+            self.alone = (self.alone * 2).min(ALONE_AT_MOST);
+            self.good = 0;
+            return;
+        }
+        self.alone_until = None;
+        self.good += 1;
+        if self.good >= GOOD {
+            (self.alone, self.good) = (ALONE, 0);
+        }
+    }
+}
+
+/// One for each thread that rayon has, so that the same variable limits both.
+static CREW: LazyLock<Crew> = LazyLock::new(|| Crew::new(rayon::current_num_threads() - 1));
+
+/// Does jobs `0..jobs`, each once, on all cores. While another thread's jobs are being done, or inside
+/// a job, the caller does them alone. A panic of a job is the caller's.
+pub(super) fn share(jobs: usize, work: Work) {
+    if jobs > 1 && !CREW.helpers.is_empty() {
+        let turn = match CREW.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if let Some(mut trust) = turn
+            && trust.wants_help()
+        {
+            let (worked, waited) = CREW.run(jobs, work);
+            trust.note(worked, waited);
+            return;
+        }
+    }
+    (0..jobs).for_each(work);
+}
+
+impl Crew {
+    fn new(helpers: usize) -> Self {
+        let board = Arc::new(Board {
+            open: AtomicBool::new(false),
+            work: UnsafeCell::new(None),
+            jobs: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+            panic: Mutex::new(None),
+        });
+        // A helper that cannot be started is one fewer.
+        let start = |index: usize| {
+            let (board, sleeps) = (Arc::clone(&board), Arc::new(AtomicBool::new(false)));
+            let flag = Arc::clone(&sleeps);
+            let builder = thread::Builder::new().name(format!("kernels-{index}"));
+            let started = builder.spawn(move || board.help(&flag)).ok()?;
+            Some(Helper {
+                thread: started.thread().clone(),
+                sleeps,
+            })
+        };
+        Self {
+            helpers: (0..helpers).filter_map(start).collect(),
+            board,
+            turn: Mutex::new(Trust {
+                alone_until: None,
+                alone: ALONE,
+                good: 0,
+            }),
+        }
+    }
+
+    /// The caller holds `turn`. Gives how long it worked, and how long it then waited for helpers.
+    fn run(&self, jobs: usize, work: Work) -> (Duration, Duration) {
+        let started = Instant::now();
+        let board = &*self.board;
+        // SAFETY: the lifetime is that of the call: `Closes` ends the work and waits for all who look at
+        // it, before this function returns or unwinds.
+        let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
+        // SAFETY: nobody looks: the work before was closed and left by all.
+        unsafe { *board.work.get() = Some(work) };
+        board.jobs.store(jobs, SeqCst);
+        board.next.store(0, SeqCst);
+        let closes = Closes(board);
+        board.open.store(true, SeqCst);
+        for helper in self.helpers.iter().take(jobs - 1) {
+            if helper.sleeps.swap(false, SeqCst) {
+                helper.thread.unpark();
+            }
+        }
+        board.take_jobs(work);
+        let worked = started.elapsed();
+        drop(closes);
+        let waited = started.elapsed().saturating_sub(worked);
+        let mut panic = board.panic.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(panic) = panic.take() {
+            resume_unwind(panic);
+        }
+        (worked, waited)
+    }
+}
+
+/// Ends the work and waits for those who are still at a job of it.
+struct Closes<'a>(&'a Board);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.open.store(false, SeqCst);
+        let mut looks = 0;
+        while self.0.inside.load(SeqCst) > 0 {
+            looks += 1;
+            if looks < 2000 {
+                std::hint::spin_loop();
+            } else {
+                // The helper's core has been taken from it: it may need this one.
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Board {
+    fn has_jobs(&self) -> bool {
+        self.open.load(SeqCst) && self.next.load(SeqCst) < self.jobs.load(SeqCst)
+    }
+
+    fn take_jobs(&self, work: Work) {
+        let jobs = self.jobs.load(SeqCst);
+        loop {
+            let job = self.next.fetch_add(1, SeqCst);
+            if job >= jobs {
+                return;
+            }
+            work(job);
+        }
+    }
+
+    /// What a helper does for ever.
+    fn help(&self, sleeps: &AtomicBool) {
+        loop {
+            self.wait(sleeps);
+            self.inside.fetch_add(1, SeqCst);
+            if self.open.load(SeqCst) {
+                // SAFETY: `inside` was counted up before `open` was seen, so that who closes the work
+                // waits for this thread before the work ends or another is written.
+                let work = unsafe { *self.work.get() };
+                let done = catch_unwind(AssertUnwindSafe(|| {
+                    if let Some(work) = work {
+                        self.take_jobs(work);
+                    }
+                }));
+                if let Err(panic) = done {
+                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                }
+            }
+            self.inside.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// Until there is a job to take.
+    fn wait(&self, sleeps: &AtomicBool) {
+        let mut since = Instant::now();
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if self.has_jobs() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            if since.elapsed() > LOOKS {
+                sleeps.store(true, SeqCst);
+                // Whoever opens work after this line wakes this thread; who did before is seen here.
+                if !self.open.load(SeqCst) {
+                    thread::park();
+                }
+                sleeps.store(false, SeqCst);
+                since = Instant::now();
+            }
+        }
+    }
+}
+
+/// A stripe of columns of one output, which one job has for itself.
+pub(super) struct Stripe<'a> {
+    first: *mut f32,
+    rows: usize,
+    row_length: usize,
+    width: usize,
+    output: PhantomData<&'a mut [f32]>,
+}
+
+impl Stripe<'_> {
+    /// Its part of a row.
+    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "a stripe has the rows of its output");
+        // SAFETY: `share_stripes` made it for `rows` rows of `row_length` values with `width` of them
+        // from `first` on inside each, and hands no other stripe these.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row_length), self.width) }
+    }
+}
+
+/// An output's first value, for stripes of it.
+struct Output(*mut f32);
+
+// SAFETY: `share_stripes` makes stripes of it that do not overlap, each for one job.
+unsafe impl Sync for Output {}
+
+/// Hands each job a stripe of `width` columns (the last may be narrower) of an output whose rows have
+/// `row_length` values, and its number. Fails on an output that is no whole number of rows.
+pub(super) fn share_stripes(
+    out: &mut [f32],
+    row_length: usize,
+    width: usize,
+    work: &(dyn Fn(usize, &mut Stripe) + Sync),
+) {
+    if out.is_empty() {
+        return;
+    }
+    let rows = out.len() / row_length;
+    assert_eq!(rows * row_length, out.len(), "an output has whole rows");
+    let first = Output(out.as_mut_ptr());
+    share(row_length.div_ceil(width), &|job| {
+        let first = &first;
+        let start = job * width;
+        let mut stripe = Stripe {
+            // SAFETY: `start < row_length <= out.len()`.
+            first: unsafe { first.0.add(start) },
+            rows,
+            row_length,
+            width: width.min(row_length - start),
+            output: PhantomData,
+        };
+        work(job, &mut stripe);
+    });
+}
+
+/// Hands each job a piece of `length` values (the last may be shorter) of an output, and its number.
+pub(super) fn share_pieces(
+    out: &mut [f32],
+    length: usize,
+    work: &(dyn Fn(usize, &mut [f32]) + Sync),
+) {
+    let whole = out.len();
+    share_stripes(out, whole, length, &|job, stripe| work(job, stripe.row(0)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALONE, Duration, GOOD, Trust, share, share_stripes};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn who_waited_works_alone_for_a_while() {
+        let (short, long) = (Duration::from_micros(50), Duration::from_millis(3));
+        let mut trust = Trust {
+            alone_until: None,
+            alone: ALONE,
+            good: 0,
+        };
+        trust.note(short, short);
+        assert!(trust.wants_help());
+        trust.note(short, long);
+        assert!(!trust.wants_help());
+        assert_eq!(trust.alone, 2 * ALONE);
+        for _ in 0..GOOD {
+            trust.note(long, long);
+        }
+        assert!(trust.wants_help());
+        assert_eq!(trust.alone, ALONE);
+    }
+
+    #[test]
+    fn each_job_is_done_once() {
+        for jobs in [0, 1, 2, 7, 1000] {
+            let done: Vec<AtomicUsize> = (0..jobs).map(|_| AtomicUsize::new(0)).collect();
+            share(jobs, &|job| {
+                done[job].fetch_add(1, SeqCst);
+            });
+            assert!(done.iter().all(|times| times.load(SeqCst) == 1), "{jobs}");
+        }
+    }
+
+    #[test]
+    fn work_of_several_threads_and_inside_work_is_done() {
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        share(3, &|_| {
+                            share(2, &|_| {
+                                done.fetch_add(1, SeqCst);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(done.load(SeqCst), 4 * 500 * 6);
+    }
+
+    #[test]
+    fn a_panic_of_a_job_is_the_callers_and_others_go_on() {
+        for bad in [0, 5] {
+            let caught = std::panic::catch_unwind(|| share(6, &|job| assert_ne!(job, bad)));
+            assert!(caught.is_err(), "{bad}");
+        }
+        let done = AtomicUsize::new(0);
+        share(4, &|_| {
+            done.fetch_add(1, SeqCst);
+        });
+        assert_eq!(done.load(SeqCst), 4);
+    }
+
+    #[test]
+    fn stripes_cover_an_output_without_overlap() {
+        let mut out = vec![0.0; 3 * 10];
+        share_stripes(&mut out, 10, 4, &|job, stripe| {
+            for row in 0..3 {
+                for value in stripe.row(row) {
+                    *value += (1 + row * 10 + job) as f32;
+                }
+            }
+        });
+        for (at, value) in out.iter().enumerate() {
+            let expected = 1 + at / 10 * 10 + at % 10 / 4;
+            assert_eq!(*value as usize, expected, "{at}");
+        }
+    }
+}
