@@ -5,6 +5,7 @@
 mod evict;
 mod key;
 mod license;
+mod loaded;
 mod room;
 
 use std::{
@@ -26,15 +27,17 @@ use wire::{
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    families::{self, CausalLm},
+    encoders::Encoder,
     generate::{self, Generator, PrefixCaches},
     hub::{self, HubConfig, Wanted},
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
-    weights::{Loader, Weights},
+    weights::Loader,
 };
 use key::{key, source_key};
 use license::license;
+use loaded::Loaded;
+pub use loaded::Purpose;
 use room::{Need, Room};
 
 /// How often a waiting request looks at its cancel flag.
@@ -54,7 +57,7 @@ pub struct ResidentModel {
     pub info: ModelInfo,
     /// As it was first asked for.
     spec: ModelSpec,
-    model: Box<dyn CausalLm>,
+    model: Loaded,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     defaults: GenerationConfig,
@@ -97,6 +100,11 @@ impl ResidentModel {
         Ok(Turn(self))
     }
 
+    /// It, as an encoder.
+    pub fn encoder(&self) -> Result<&Encoder, Failure> {
+        self.model.encoder(&self.info.name)
+    }
+
     fn resident(&self) -> Resident {
         let usage = lock(&self.usage);
         Resident {
@@ -121,14 +129,14 @@ impl ResidentModel {
 }
 
 impl Turn<'_> {
-    /// The model, for generation.
-    pub fn generator(&self) -> Generator<'_> {
-        Generator {
-            model: self.0.model.as_ref(),
+    /// The model, for generation. Fails on an encoder.
+    pub fn generator(&self) -> Result<Generator<'_>, Failure> {
+        Ok(Generator {
+            model: self.0.model.causal(&self.0.info.name)?,
             tokenizer: &self.0.tokenizer,
             defaults: &self.0.defaults,
             prefixes: &self.0.prefixes,
-        }
+        })
     }
 }
 
@@ -166,6 +174,7 @@ struct Load {
 /// How a request may get at a model's files. Two that differ here can end differently.
 #[derive(Clone, PartialEq, Eq)]
 struct Terms {
+    purpose: Purpose,
     local_files_only: bool,
     hub: HubVariables,
 }
@@ -178,21 +187,25 @@ struct LoadState {
 
 impl Residency {
     /// The model of a specification, loaded when it is not, and whether it was there. Progress goes to
-    /// `sink`, also that of a load which another request started.
+    /// `sink`, also that of a load which another request started. Fails on one of no use for the purpose.
     pub fn model(
         &self,
-        spec: &ModelSpec,
+        (spec, purpose): (&ModelSpec, Purpose),
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(Arc<ResidentModel>, bool), Failure> {
         let key = key(spec)?;
         let terms = Terms {
+            purpose,
             local_files_only: spec.source.local_files_only,
             hub: client.hub.clone(),
         };
         loop {
             let load = match self.find(&key, &terms) {
-                Found::Ready(model) => return Ok((model, true)),
+                Found::Ready(model) => {
+                    model.model.check(purpose, &model.info.name)?;
+                    return Ok((model, true));
+                }
                 Found::Mine(load) => {
                     return Ok((self.lead(spec, &key, (&load, client), sink)?, false));
                 }
@@ -320,7 +333,8 @@ impl Residency {
             sink(event);
         };
         // A panic must not leave the others waiting for ever.
-        let work = AssertUnwindSafe(|| self.load(spec, key, client, &mut tell));
+        let keys = (spec, key, load.terms.purpose);
+        let work = AssertUnwindSafe(|| self.load(keys, client, &mut tell));
         let outcome = catch_unwind(work).unwrap_or_else(|_| {
             let message = format!("loading `{}` failed inside the engine", spec.source.repo);
             Err(Failure::new(FailureKind::Internal, message))
@@ -339,15 +353,14 @@ impl Residency {
 
     fn load(
         &self,
-        spec: &ModelSpec,
-        key: &ModelSpec,
+        (spec, key, purpose): (&ModelSpec, &ModelSpec, Purpose),
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<ResidentModel>, Failure> {
         let started = Instant::now();
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
-        let weights = Weights::open(&files.layout)?;
+        let weights = loaded::open(&files, spec, purpose)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref());
         let promise = self.make_room(&need, sink)?;
@@ -365,7 +378,7 @@ impl Residency {
             sink(event);
         };
         let loader = Loader::new(&weights, &files.name, client.cancel, &mut tell);
-        let model = families::build(&weights, &files.name, loader.with_plan(plan.as_ref()))?;
+        let model = Loaded::build(&weights, &files.name, loader.with_plan(plan.as_ref()))?;
         let sizes = model.sizes();
         let info = ModelInfo {
             name: files.name,
@@ -392,7 +405,7 @@ impl Residency {
             was_resident: false,
             dtype: plan.as_ref().map(|plan| plan.dtype),
             license: license(&files.layout, &weights).map(Into::into),
-            modules: model.modules().cloned().map(Box::new),
+            modules: model.modules().map(Box::new),
         };
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {

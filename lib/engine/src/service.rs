@@ -1,6 +1,8 @@
 //! Requests to their answers. One [`Service`] serves all threads: it holds what is resident and runs
 //! each request on the thread that brings it. Connections, ids and who may cancel are the host's.
 
+mod pipelines;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -18,7 +20,7 @@ use crate::{
     Cancel, generate,
     hub::{self, HubConfig, Wanted},
     memory,
-    residency::{Client, Residency, ResidentModel, Turn},
+    residency::{Client, Purpose, Residency, ResidentModel, Turn},
     save,
 };
 
@@ -113,9 +115,14 @@ impl Service {
                 stream,
                 assistant,
             } => {
-                let (model, _) = self.residency.model(&model, client, sink)?;
+                let (model, _) =
+                    self.residency
+                        .model((&model, Purpose::Generation), client, sink)?;
                 let assistant = match assistant {
-                    Some(spec) => Some(self.residency.model(&spec, client, sink)?.0),
+                    Some(spec) => {
+                        let wanted = (&spec, Purpose::Generation);
+                        Some(self.residency.model(wanted, client, sink)?.0)
+                    }
                     None => None,
                 };
                 let turns = Turns::take(&model, assistant.as_deref(), cancel)?;
@@ -123,9 +130,9 @@ impl Service {
                     prompts: &prompts,
                     config: &config,
                     stream,
-                    assistant: assistant.as_ref().map(|_| turns.assistant()),
+                    assistant: assistant.as_ref().map(|_| turns.assistant()).transpose()?,
                 };
-                let generated = generate::run(turns.model(), task, cancel, sink)?;
+                let generated = generate::run(turns.model()?, task, cancel, sink)?;
                 Response::Generated(generated)
             }
             Request::Forward {
@@ -133,10 +140,12 @@ impl Service {
                 prompts,
                 output_hidden_states,
             } => {
-                let (model, _) = self.residency.model(&model, client, sink)?;
+                let (model, _) =
+                    self.residency
+                        .model((&model, Purpose::Generation), client, sink)?;
                 let turn = model.turn(cancel)?;
                 let forward = generate::forward(
-                    turn.generator(),
+                    turn.generator()?,
                     &prompts,
                     output_hidden_states,
                     cancel,
@@ -144,10 +153,15 @@ impl Service {
                 )?;
                 Response::Forward(Box::new(forward))
             }
+            Request::LoadPipeline { task, model } => {
+                Response::Model(self.load_pipeline(task, &model, client, sink)?)
+            }
+            Request::RunPipeline(run) => Response::Pipeline(self.run_pipeline(&run, client, sink)?),
             Request::Status => Response::Status(self.status()),
             Request::Unload(target) => Response::Unloaded(self.residency.unload(&target)?),
             Request::Pin { model, pinned } => {
-                let (model, was_resident) = self.residency.model(&model, client, sink)?;
+                let (model, was_resident) =
+                    self.residency.model((&model, Purpose::Any), client, sink)?;
                 model.set_pinned(pinned);
                 Response::Model(ModelInfo {
                     was_resident,
@@ -167,7 +181,8 @@ impl Service {
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
-        let (model, was_resident) = self.residency.model(spec, client, sink)?;
+        let wanted = (spec, Purpose::Generation);
+        let (model, was_resident) = self.residency.model(wanted, client, sink)?;
         Ok(ModelInfo {
             was_resident,
             ..model.info.clone()
@@ -245,11 +260,11 @@ impl<'a> Turns<'a> {
         })
     }
 
-    fn model(&self) -> generate::Generator<'_> {
+    fn model(&self) -> Result<generate::Generator<'_>, Failure> {
         self.model.generator()
     }
 
-    fn assistant(&self) -> generate::Generator<'_> {
+    fn assistant(&self) -> Result<generate::Generator<'_>, Failure> {
         self.assistant.as_ref().unwrap_or(&self.model).generator()
     }
 }

@@ -14,6 +14,7 @@ pub mod mime;
 pub mod model;
 mod module;
 mod packed;
+pub mod pipeline;
 pub mod place;
 pub mod text;
 pub mod tokenize;
@@ -23,7 +24,7 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 13] = [
+    let sources: [&[u8]; 14] = [
         include_bytes!("array.rs"),
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
@@ -35,6 +36,7 @@ pub const PROTOCOL_VERSION: u32 = {
         include_bytes!("model.rs"),
         include_bytes!("module.rs"),
         include_bytes!("packed.rs"),
+        include_bytes!("pipeline.rs"),
         include_bytes!("text.rs"),
         include_bytes!("tokenize.rs"),
     ];

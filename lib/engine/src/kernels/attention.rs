@@ -197,7 +197,7 @@ impl CausalAttention {
     }
 }
 
-fn softmax(scores: &mut [f32], scale: f32) {
+pub(super) fn softmax(scores: &mut [f32], scale: f32) {
     let mut largest = f32::NEG_INFINITY;
     for score in &mut *scores {
         *score *= scale;

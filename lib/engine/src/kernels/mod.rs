@@ -17,6 +17,7 @@ mod matrix;
 mod nibbles;
 mod pack;
 mod portable;
+mod ragged;
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
@@ -40,6 +41,7 @@ pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
+pub use ragged::RaggedAttention;
 pub(crate) use rows::multiply;
 
 use crate::weights::Format;
