@@ -62,7 +62,8 @@ pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
-    Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
+    Pipeline, PipelineBuilder, PipelineInput, PipelineOutput, TextGeneration, pipeline,
+    pipeline_with,
 };
 pub use prompt::IntoPrompt;
 pub use quantization::BitsAndBytesConfig;
@@ -82,6 +83,7 @@ pub use wire::{
     },
     mime::Bundle,
     model::{DType, Device, FourBitType},
+    pipeline::{Aggregation, Answer, Entity, LabelScore, MaskGuess, Ranking, ScoreFunction},
     text::{ChatMessage, TemplateOptions},
     tokenize::{
         DecodeOptions, EncodeOptions, NewToken as AddedToken, Padding, Side, TextInput, Truncation,

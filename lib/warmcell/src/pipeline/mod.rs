@@ -1,31 +1,40 @@
-//! `pipeline(task)`: a model and what goes before and after it, in one call. Now one task.
+//! `pipeline(task)`: a model and what goes before and after it, in one call. Names of tasks are in
+//! `task`, what goes in and comes out in `input` and `output`, arguments in `arguments`.
+
+mod arguments;
+mod input;
+mod output;
+mod task;
+mod text_generation;
 
 use std::{fmt, io::Write};
 
 use ::display::{RichDisplay, html};
+use arguments::Arguments;
+pub use input::PipelineInput;
+use output::Output;
+pub use output::PipelineOutput;
 use serde::Serialize;
+use task::Task;
+pub use text_generation::TextGeneration;
 use wire::{
     FailureKind,
-    generate::GenerationConfig,
+    host::{Request, Response},
     mime::Bundle,
-    model::{EMBEDDED_FILE, EMBEDDED_REPO},
-    text::ChatMessage,
+    model::{DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
+    pipeline::{EncoderTask, PipelineRun},
 };
 
 use crate::{
-    AutoModelForCausalLM, Error, IntoDevice, IntoPrompt, Messages, Model, ModelBuilder, Result,
+    AutoModelForCausalLM, Error, IntoDevice, Model, Result,
+    backend::{run, unexpected},
+    model::source,
 };
-
-/// The tasks there are.
-const TASKS: [&str; 1] = ["text-generation"];
-/// transformers 4.57.6: `TextGenerationPipeline._default_generation_config`.
-const MAX_NEW_TOKENS: u32 = 256;
-const TEMPERATURE: f64 = 0.7;
 
 /// A pipeline for a task, with the default model.
 ///
 /// # Errors
-/// The task is unknown, or as [`ModelBuilder::load`].
+/// As [`PipelineBuilder::load`].
 pub fn pipeline(task: &str) -> Result<Pipeline> {
     pipeline_with(task).load()
 }
@@ -35,7 +44,11 @@ pub fn pipeline_with(task: &str) -> PipelineBuilder {
     PipelineBuilder {
         task: task.to_owned(),
         model: None,
+        revision: None,
+        tokenizer: None,
         device: None,
+        dtype: None,
+        local_files_only: false,
     }
 }
 
@@ -44,14 +57,30 @@ pub fn pipeline_with(task: &str) -> PipelineBuilder {
 #[must_use = "nothing is loaded before `load()`"]
 pub struct PipelineBuilder {
     task: String,
-    model: Option<ModelBuilder>,
+    model: Option<String>,
+    revision: Option<String>,
+    tokenizer: Option<String>,
     device: Option<String>,
+    dtype: Option<DType>,
+    local_files_only: bool,
 }
 
 impl PipelineBuilder {
-    /// The model, by the name of its repository.
+    /// The model, by the name of its repository or its folder.
     pub fn model(mut self, name: impl Into<String>) -> Self {
-        self.model = Some(AutoModelForCausalLM::from_pretrained(name));
+        self.model = Some(name.into());
+        self
+    }
+
+    /// Branch, tag or commit of the model.
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.revision = Some(revision.into());
+        self
+    }
+
+    /// A tokenizer that is not the model's own, by the name of its repository or its folder.
+    pub fn tokenizer(mut self, name: impl Into<String>) -> Self {
+        self.tokenizer = Some(name.into());
         self
     }
 
@@ -61,162 +90,174 @@ impl PipelineBuilder {
         self
     }
 
+    /// Type of the activations.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// Use only what is on this machine.
+    pub fn local_files_only(mut self) -> Self {
+        self.local_files_only = true;
+        self
+    }
+
     /// Loads the model, or finds it resident.
     ///
     /// # Errors
-    /// The task is unknown, or as [`ModelBuilder::load`].
+    /// The task is unknown or not built, the model is missing, gated or not reached, it is of an
+    /// architecture that does not load or without the task's head, the device is missing, or memory does
+    /// not suffice.
     pub fn load(self) -> Result<Pipeline> {
-        check_task(&self.task)?;
-        let mut model = self.model.unwrap_or_else(default_model);
-        if let Some(device) = self.device {
-            model = model.device_map(device.as_str().into_device()?);
-        }
-        let config = GenerationConfig {
-            max_new_tokens: Some(MAX_NEW_TOKENS),
-            do_sample: Some(true),
-            temperature: Some(TEMPERATURE),
-            ..GenerationConfig::default()
+        let task = Task::named(&self.task)?;
+        let device = match &self.device {
+            Some(device) => device.as_str().into_device()?,
+            None => Device::Auto,
+        };
+        let model = match task {
+            Task::TextGeneration => self.generator(device)?,
+            Task::Encoder(task) => self.encoder(task, device)?,
         };
         Ok(Pipeline {
-            task: self.task,
-            model: model.load()?,
-            config,
-            return_full_text: true,
+            task,
+            model,
+            tokenizer: self.tokenizer.map(source),
+            arguments: Arguments::default(),
         })
     }
-}
 
-fn default_model() -> ModelBuilder {
-    let _ = writeln!(
-        std::io::stderr(),
-        "No model was supplied, defaulted to {EMBEDDED_REPO} ({EMBEDDED_FILE}), Warmcell's embedded model; \
-         transformers' default would be openai-community/gpt2."
-    );
-    AutoModelForCausalLM::from_pretrained(EMBEDDED_REPO).gguf_file(EMBEDDED_FILE)
-}
-
-fn check_task(task: &str) -> Result<()> {
-    if TASKS.contains(&task) {
-        return Ok(());
+    fn generator(&self, device: Device) -> Result<Model> {
+        if self.tokenizer.is_some() {
+            let message = "`text-generation` runs on the model's own tokenizer";
+            return Err(
+                Error::new(FailureKind::Unsupported, message).with_hint("leave `tokenizer` out")
+            );
+        }
+        let mut model = if let Some(name) = &self.model {
+            AutoModelForCausalLM::from_pretrained(name)
+        } else {
+            tell(&format!(
+                "No model was supplied, defaulted to {EMBEDDED_REPO} ({EMBEDDED_FILE}), Warmcell's embedded \
+                 model; transformers' default would be openai-community/gpt2."
+            ));
+            AutoModelForCausalLM::from_pretrained(EMBEDDED_REPO).gguf_file(EMBEDDED_FILE)
+        };
+        if let Some(revision) = &self.revision {
+            model = model.revision(revision);
+        }
+        if let Some(dtype) = self.dtype {
+            model = model.dtype(dtype);
+        }
+        if self.local_files_only {
+            model = model.local_files_only();
+        }
+        model.device_map(device).load()
     }
-    let nearest = TASKS
-        .iter()
-        .min_by_key(|known| distance(task, known))
-        .filter(|known| distance(task, known) <= 6);
-    let hint = match nearest {
-        Some(nearest) => format!(
-            "did you mean \"{nearest}\"? Known tasks: {}",
-            TASKS.join(", ")
-        ),
-        None => format!("known tasks: {}", TASKS.join(", ")),
-    };
-    Err(Error::new(
-        FailureKind::InvalidArgument,
-        format!("there is no pipeline for the task \"{task}\""),
-    )
-    .with_hint(hint))
-}
 
-/// Levenshtein's distance.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, character) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for column in 0..to.len() {
-            let replaced = diagonal + usize::from(to[column] != character);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+    fn encoder(&self, task: EncoderTask, device: Device) -> Result<Model> {
+        let mut source = if let Some(name) = &self.model {
+            source(name)
+        } else {
+            default_source(task, self.revision.as_deref())?
+        };
+        if let Some(revision) = &self.revision {
+            source.revision = Some(revision.clone());
+        }
+        source.local_files_only = self.local_files_only;
+        let spec = ModelSpec {
+            source,
+            dtype: self.dtype,
+            device,
+            quantization: None,
+        };
+        let model = spec.clone();
+        match run(&Request::LoadPipeline { task, model })? {
+            Response::Model(info) => Ok(Model::of(spec, info)),
+            other => Err(unexpected(&other)),
         }
     }
-    row[to.len()]
 }
 
-/// A loaded pipeline for text generation.
+/// transformers' default model, announced as there.
+fn default_source(task: EncoderTask, revision: Option<&str>) -> Result<ModelSource> {
+    let (name, default) = task.default_model();
+    if task == EncoderTask::ZeroShotClassification {
+        return Err(Error::new(
+            FailureKind::Unsupported,
+            format!("the default model of `{}`, {name}, is a BART, which is not built yet", task.name()),
+        )
+        .with_hint(
+            "name a model for natural-language inference of another architecture: \
+             `pipeline_with(\"zero-shot-classification\").model(\"cross-encoder/nli-distilroberta-base\").load()?`",
+        ));
+    }
+    let revision = revision.unwrap_or(default);
+    tell(&format!(
+        "No model was supplied, defaulted to {name} and revision {revision} \
+         (https://huggingface.co/{name}).\nUsing a pipeline without specifying a model name and revision in \
+         production is not recommended."
+    ));
+    Ok(ModelSource {
+        revision: Some(revision.to_owned()),
+        ..ModelSource::new(name)
+    })
+}
+
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A loaded pipeline. Set its arguments, then `run()`.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
-    task: String,
+    task: Task,
     model: Model,
-    config: GenerationConfig,
-    return_full_text: bool,
+    tokenizer: Option<ModelSource>,
+    arguments: Arguments,
 }
 
 impl Pipeline {
-    /// Most tokens to add; 256 when not set.
-    #[must_use]
-    pub fn max_new_tokens(mut self, tokens: u32) -> Self {
-        self.config.max_new_tokens = Some(tokens);
-        self
-    }
-
-    /// Whether to draw from the distribution, which pipelines do when not told otherwise.
-    #[must_use]
-    pub fn do_sample(mut self, sample: bool) -> Self {
-        self.config.do_sample = Some(sample);
-        if !sample {
-            self.config.temperature = None;
-        }
-        self
-    }
-
-    /// Divides the logits; 0.7 when not set.
-    #[must_use]
-    pub fn temperature(mut self, temperature: f64) -> Self {
-        self.config.temperature = Some(temperature);
-        self
-    }
-
-    /// Seed of the random draws.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.config.seed = Some(seed);
-        self
-    }
-
-    /// Whether the result holds the prompt too, which it does when not told otherwise.
-    #[must_use]
-    pub fn return_full_text(mut self, full: bool) -> Self {
-        self.return_full_text = full;
-        self
-    }
-
-    /// Runs on a text or a conversation.
+    /// Runs on a text, or on a list of texts; `text-generation` on a conversation too,
+    /// `question-answering` on `(question, context)`, `zero-shot-classification` on `(text, labels)`.
     ///
     /// # Errors
-    /// As [`crate::Generate::run`].
-    pub fn run<'a>(&self, input: impl Into<PipelineInput<'a>>) -> Result<TextGeneration> {
+    /// The input or an argument is not one of the task's, a text is longer than the model reads, the
+    /// model host ended, or the request was interrupted.
+    pub fn run(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
         let input = input.into();
-        let prompt = match input {
-            PipelineInput::Text(text) => text.into_prompts(),
-            PipelineInput::Chat(messages) => messages.into_prompts(),
-        };
-        let generation = self
-            .model
-            .generate(prompt)
-            .generation_config(self.config.clone())
-            .run()?;
-        let generated = generation.text();
-        let text = match input {
-            PipelineInput::Text(prompt) if self.return_full_text => format!("{prompt}{generated}"),
-            _ => generated.to_owned(),
-        };
-        let messages = match input {
-            PipelineInput::Text(_) => None,
-            PipelineInput::Chat(messages) => {
-                let before = if self.return_full_text {
-                    messages.to_vec()
-                } else {
-                    Vec::new()
-                };
-                let answer = ChatMessage::new("assistant", generated);
-                Some(Messages::from([before, vec![answer]].concat()))
-            }
-        };
-        Ok(TextGeneration {
-            generated_text: text,
-            messages,
-        })
+        self.arguments.check(self.task)?;
+        if self.task == Task::TextGeneration {
+            let Arguments {
+                generation,
+                return_full_text,
+                ..
+            } = &self.arguments;
+            let generation =
+                text_generation::run(&self.model, generation, (&input, *return_full_text))?;
+            return Ok(PipelineOutput(Output::Generation(generation)));
+        }
+        let single = input.is_single();
+        let call = input.into_call(self.task, &self.arguments)?;
+        let request = Request::RunPipeline(PipelineRun {
+            model: self.model.spec().clone(),
+            tokenizer: self.tokenizer.clone(),
+            call: call.clone(),
+            batch_size: self.arguments.batch_size,
+        });
+        match run(&request)? {
+            Response::Pipeline(answer) => Ok(PipelineOutput(Output::Encoder {
+                call,
+                answer,
+                single,
+                plain: !self.arguments.has("top_k"),
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// transformers' name of its task.
+    pub fn task(&self) -> &'static str {
+        self.task.name()
     }
 
     /// The model behind it.
@@ -227,7 +268,7 @@ impl Pipeline {
 
 impl fmt::Display for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {}", self.task, self.model)
+        write!(f, "{} with {}", self.task(), self.model)
     }
 }
 
@@ -240,79 +281,6 @@ impl RichDisplay for Pipeline {
 
 impl Serialize for Pipeline {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.task, &self.model).serialize(serializer)
-    }
-}
-
-/// What a text-generation pipeline runs on.
-#[derive(Clone, Copy, Debug)]
-pub enum PipelineInput<'a> {
-    /// A text to continue.
-    Text(&'a str),
-    /// A conversation to answer.
-    Chat(&'a Messages),
-}
-
-impl<'a> From<&'a str> for PipelineInput<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<'a> From<&'a String> for PipelineInput<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<'a> From<&'a Messages> for PipelineInput<'a> {
-    fn from(messages: &'a Messages) -> Self {
-        Self::Chat(messages)
-    }
-}
-
-/// What a text-generation pipeline gives. `Display` is the text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TextGeneration {
-    /// The text, after the prompt unless `return_full_text` is off. Of a conversation, the answer.
-    pub generated_text: String,
-    /// The conversation with its answer, when it was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<Messages>,
-}
-
-impl fmt::Display for TextGeneration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.generated_text)
-    }
-}
-
-impl RichDisplay for TextGeneration {
-    fn bundle(&self) -> Bundle {
-        if let Some(messages) = &self.messages {
-            return messages.bundle();
-        }
-        let text = html::escape(&self.generated_text);
-        let html = format!("<div dir=\"auto\" style=\"white-space: pre-wrap;\">{text}</div>");
-        Bundle::text(self.generated_text.as_str()).with("text/html", html)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelt_task_is_guessed() {
-        let error = check_task("text-generatoin").expect_err("is unknown");
-        assert!(
-            error
-                .hint()
-                .is_some_and(|hint| hint.starts_with("did you mean \"text-generation\"?")),
-            "{error}"
-        );
-        let error = check_task("sentiment-analysis").expect_err("is unknown");
-        assert_eq!(error.hint(), Some("known tasks: text-generation"));
-        assert_eq!(distance("kitten", "sitting"), 3);
+        (self.task(), &self.model).serialize(serializer)
     }
 }
