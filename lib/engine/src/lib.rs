@@ -4,6 +4,7 @@
 
 pub mod bitsandbytes;
 pub mod cancel;
+pub mod encoders;
 mod failures;
 pub mod families;
 pub mod generate;
@@ -11,6 +12,7 @@ pub mod hub;
 mod kernels;
 pub mod layers;
 mod memory;
+mod pipelines;
 mod report;
 mod residency;
 mod save;

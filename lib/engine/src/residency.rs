@@ -6,6 +6,7 @@ mod agreement;
 mod evict;
 mod key;
 mod license;
+mod loaded;
 mod room;
 
 use std::{
@@ -27,7 +28,7 @@ use wire::{
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    families::{self, CausalLm},
+    encoders::Encoder,
     generate::{self, Generator, PrefixCaches, Seat, Steps},
     hub::{self, HubConfig, ModelFiles, Wanted},
     tokenizer::{Shelf, Tokenizer},
@@ -36,6 +37,8 @@ use crate::{
 };
 use key::{key, source_key};
 use license::license;
+pub use loaded::Purpose;
+use loaded::{Loaded, no_decoder};
 use room::{Need, Room};
 
 /// How often a waiting request looks at its cancel flag.
@@ -55,7 +58,7 @@ pub struct ResidentModel {
     pub info: ModelInfo,
     /// As it was first asked for.
     spec: ModelSpec,
-    steps: Steps,
+    model: Loaded,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     defaults: GenerationConfig,
@@ -76,7 +79,8 @@ struct Usage {
 /// A request's place at a model. Others may have theirs at the same time.
 pub struct Place<'a> {
     resident: &'a ResidentModel,
-    seat: Seat<'a>,
+    /// `None` at an encoder, which has no steps to share.
+    seat: Option<Seat<'a>>,
 }
 
 impl ResidentModel {
@@ -85,13 +89,18 @@ impl ResidentModel {
         lock(&self.usage).users += 1;
         Place {
             resident: self,
-            seat: self.steps.seat(),
+            seat: self.model.steps().map(Steps::seat),
         }
     }
 
     /// What it was first asked for as.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// It, as an encoder.
+    pub fn encoder(&self) -> Result<&Encoder, Failure> {
+        self.model.encoder(&self.info.name)
     }
 
     fn resident(&self) -> Resident {
@@ -118,14 +127,18 @@ impl ResidentModel {
 }
 
 impl Place<'_> {
-    /// The model, for generation.
-    pub fn generator(&self) -> Generator<'_> {
-        Generator {
-            seat: &self.seat,
-            tokenizer: &self.resident.tokenizer,
-            defaults: &self.resident.defaults,
-            prefixes: &self.resident.prefixes,
-        }
+    /// The model, for generation. Fails on an encoder.
+    pub fn generator(&self) -> Result<Generator<'_>, Failure> {
+        let resident = self.resident;
+        let Some(seat) = &self.seat else {
+            return Err(no_decoder(&resident.info.name));
+        };
+        Ok(Generator {
+            seat,
+            tokenizer: &resident.tokenizer,
+            defaults: &resident.defaults,
+            prefixes: &resident.prefixes,
+        })
     }
 }
 
@@ -161,6 +174,7 @@ struct Load {
 /// How a request may get at a model's files. Two that differ here can end differently.
 #[derive(Clone, PartialEq, Eq)]
 struct Terms {
+    purpose: Purpose,
     local_files_only: bool,
     hub: HubVariables,
 }
@@ -173,21 +187,25 @@ struct LoadState {
 
 impl Residency {
     /// The model of a specification, loaded when it is not, and whether it was there. Progress goes to
-    /// `sink`, also that of a load which another request started.
+    /// `sink`, also that of a load which another request started. Fails on one of no use for the purpose.
     pub fn model(
         &self,
-        spec: &ModelSpec,
+        (spec, purpose): (&ModelSpec, Purpose),
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(Arc<ResidentModel>, bool), Failure> {
         let key = key(spec)?;
         let terms = Terms {
+            purpose,
             local_files_only: spec.source.local_files_only,
             hub: client.hub.clone(),
         };
         loop {
             let load = match self.find(&key, &terms) {
-                Found::Ready(model) => return Ok((model, true)),
+                Found::Ready(model) => {
+                    model.model.check(purpose, &model.info.name)?;
+                    return Ok((model, true));
+                }
                 Found::Mine(load) => {
                     return Ok((self.lead(spec, &key, (&load, client), sink)?, false));
                 }
@@ -315,7 +333,8 @@ impl Residency {
             sink(event);
         };
         // A panic must not leave the others waiting for ever.
-        let work = AssertUnwindSafe(|| self.load(spec, key, client, &mut tell));
+        let keys = (spec, key, load.terms.purpose);
+        let work = AssertUnwindSafe(|| self.load(keys, client, &mut tell));
         let outcome = catch_unwind(work).unwrap_or_else(|_| {
             let message = format!("loading `{}` failed inside the engine", spec.source.repo);
             Err(Failure::new(FailureKind::Internal, message))
@@ -334,15 +353,14 @@ impl Residency {
 
     fn load(
         &self,
-        spec: &ModelSpec,
-        key: &ModelSpec,
+        (spec, key, purpose): (&ModelSpec, &ModelSpec, Purpose),
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<ResidentModel>, Failure> {
         let started = Instant::now();
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
-        let weights = Weights::open(&files.layout)?;
+        let weights = loaded::open(&files, spec, purpose)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref());
         let promise = self.make_room(&need, sink)?;
@@ -363,27 +381,27 @@ impl Residency {
         let loader = loader
             .with_plan(plan.as_ref())
             .with_activations(spec.activations);
-        let model = families::build(&weights, &files.name, loader)?;
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
-        let agreement = match spec.activations {
-            Activations::F32 => None,
-            Activations::Int8 => {
-                let found = agreement::measure(model.as_ref(), &tokenizer, client.cancel)?;
+        let model = Loaded::build(&weights, &files.name, (loader, joins))?;
+        let agreement = match (spec.activations, &model) {
+            (Activations::Int8, Loaded::Causal(steps)) => {
+                let found = agreement::measure(steps.model(), &tokenizer, client.cancel)?;
                 sink(Event::Notice(rounding(&files.name, found)));
                 Some(found)
             }
+            _ => None,
         };
         let info = ModelInfo {
             load_seconds: started.elapsed().as_secs_f64(),
             agreement,
-            ..describe(&files, &weights, plan.as_ref(), model.as_ref())
+            ..describe(&files, &weights, plan.as_ref(), &model)
         };
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {
             info,
             spec: spec.clone(),
             prefixes: PrefixCaches::new(model.bytes()),
-            steps: Steps::new(model, joins),
+            model,
             tokenizer,
             defaults,
             loaded: now,
@@ -454,7 +472,7 @@ fn describe(
     files: &ModelFiles,
     weights: &Weights,
     plan: Option<&Plan>,
-    model: &dyn CausalLm,
+    model: &Loaded,
 ) -> ModelInfo {
     let sizes = model.sizes();
     ModelInfo {
@@ -480,7 +498,7 @@ fn describe(
         was_resident: false,
         dtype: plan.and_then(|plan| plan.quantization.as_ref().map(|_| plan.dtype)),
         license: license(&files.layout, weights).map(Into::into),
-        modules: model.modules().cloned().map(Box::new),
+        modules: model.modules().map(Box::new),
         agreement: None,
     }
 }

@@ -1,6 +1,8 @@
 //! Requests to their answers. One [`Service`] serves all threads: it holds what is resident and runs
 //! each request on the thread that brings it. Connections, ids and who may cancel are the host's.
 
+mod pipelines;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -20,7 +22,7 @@ use crate::{
     Cancel, failures, generate,
     hub::{self, HubConfig, Wanted},
     memory, report,
-    residency::{Client, Residency},
+    residency::{Client, Purpose, Residency},
     save,
 };
 
@@ -111,9 +113,14 @@ impl Service {
                 stream,
                 assistant,
             } => {
-                let (model, _) = self.residency.model(&model, client, sink)?;
+                let (model, _) =
+                    self.residency
+                        .model((&model, Purpose::Generation), client, sink)?;
                 let assistant = match assistant {
-                    Some(spec) => Some(self.residency.model(&spec, client, sink)?.0),
+                    Some(spec) => {
+                        let wanted = (&spec, Purpose::Generation);
+                        Some(self.residency.model(wanted, client, sink)?.0)
+                    }
                     None => None,
                 };
                 let place = model.place();
@@ -125,9 +132,12 @@ impl Service {
                     prompts: &prompts,
                     config: &config,
                     stream,
-                    assistant: assistant.as_ref().map(|_| assists.generator()),
+                    assistant: assistant
+                        .as_ref()
+                        .map(|_| assists.generator())
+                        .transpose()?,
                 };
-                let generated = generate::run(place.generator(), task, cancel, sink)?;
+                let generated = generate::run(place.generator()?, task, cancel, sink)?;
                 Response::Generated(generated)
             }
             Request::Forward {
@@ -135,10 +145,12 @@ impl Service {
                 prompts,
                 output_hidden_states,
             } => {
-                let (model, _) = self.residency.model(&model, client, sink)?;
+                let (model, _) =
+                    self.residency
+                        .model((&model, Purpose::Generation), client, sink)?;
                 let place = model.place();
                 let forward = generate::forward(
-                    place.generator(),
+                    place.generator()?,
                     &prompts,
                     output_hidden_states,
                     cancel,
@@ -146,10 +158,15 @@ impl Service {
                 )?;
                 Response::Forward(Box::new(forward))
             }
+            Request::LoadPipeline { task, model } => {
+                Response::Model(self.load_pipeline(task, &model, client, sink)?)
+            }
+            Request::RunPipeline(run) => Response::Pipeline(self.run_pipeline(&run, client, sink)?),
             Request::Status => Response::Status(self.status()),
             Request::Unload(target) => Response::Unloaded(self.residency.unload(&target)?),
             Request::Pin { model, pinned } => {
-                let (model, was_resident) = self.residency.model(&model, client, sink)?;
+                let (model, was_resident) =
+                    self.residency.model((&model, Purpose::Any), client, sink)?;
                 model.set_pinned(pinned);
                 Response::Model(ModelInfo {
                     was_resident,
@@ -173,7 +190,8 @@ impl Service {
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
-        let (model, was_resident) = self.residency.model(spec, client, sink)?;
+        let wanted = (spec, Purpose::Generation);
+        let (model, was_resident) = self.residency.model(wanted, client, sink)?;
         Ok(ModelInfo {
             was_resident,
             ..model.info.clone()
@@ -204,7 +222,8 @@ impl Service {
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<QuantizationReport, Failure> {
-        let (model, _) = self.residency.model(spec, client, sink)?;
+        let wanted = (spec, Purpose::Any);
+        let (model, _) = self.residency.model(wanted, client, sink)?;
         let config = HubConfig::new(client.hub);
         let source = &model.spec().source;
         let files = hub::resolve(&config, source, Wanted::Model, client.cancel, sink)?;

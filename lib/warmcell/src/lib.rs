@@ -65,7 +65,8 @@ pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
-    Pipeline, PipelineBuilder, PipelineInput, TextGeneration, pipeline, pipeline_with,
+    Pipeline, PipelineBuilder, PipelineInput, PipelineOutput, TextGeneration, pipeline,
+    pipeline_with,
 };
 pub use prompt::IntoPrompt;
 pub use quantization::BitsAndBytesConfig;
@@ -87,6 +88,7 @@ pub use wire::{
     logprobs::{ScoredToken, TokenLogprob},
     mime::Bundle,
     model::{Agreement, DType, Device, FourBitType},
+    pipeline::{Aggregation, Answer, Entity, LabelScore, MaskGuess, Ranking, ScoreFunction},
     quantization_report::{CodeCount, QuantizedLayer, Sizes},
     text::{ChatMessage, TemplateOptions},
     tokenize::{

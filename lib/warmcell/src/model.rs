@@ -203,6 +203,11 @@ impl Model {
         }
     }
 
+    /// The handle to a model that was loaded otherwise.
+    pub(crate) fn of(spec: ModelSpec, info: ModelInfo) -> Self {
+        Self { spec, info }
+    }
+
     /// The same model, in memory again if it had gone.
     pub(crate) fn reload(&self) -> Result<Self> {
         Self::load(self.spec.clone())

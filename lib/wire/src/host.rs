@@ -8,6 +8,7 @@ use crate::{
     generate::{Forward, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
+    pipeline::{EncoderTask, PipelineAnswer, PipelineRun},
     quantization_report::QuantizationReport,
     text::{ChatMessage, RenderedChat, TemplateOptions},
     tokenize::{TokenizerAnswer, TokenizerCall, TokenizerSpec},
@@ -102,6 +103,16 @@ pub enum Request {
         /// Give what each layer makes of it, too.
         output_hidden_states: bool,
     },
+    /// Load the encoder of a pipeline, or find it resident. Fails on one without the task's head.
+    /// Answered by [`Response::Model`].
+    LoadPipeline {
+        /// What it is to do.
+        task: EncoderTask,
+        /// The model.
+        model: ModelSpec,
+    },
+    /// Run a pipeline. Answered by [`Response::Pipeline`].
+    RunPipeline(PipelineRun),
     /// What is resident. Answered by [`Response::Status`].
     Status,
     /// Free a model. Answered by [`Response::Unloaded`].
@@ -228,6 +239,8 @@ pub enum Response {
     Generated(Vec<Generated>),
     /// What the model computed.
     Forward(Box<Forward>),
+    /// What a pipeline answered.
+    Pipeline(PipelineAnswer),
     /// What the host holds.
     Status(HostStatus),
     /// What was freed.

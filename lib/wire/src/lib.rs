@@ -15,6 +15,7 @@ pub mod mime;
 pub mod model;
 mod module;
 mod packed;
+pub mod pipeline;
 pub mod place;
 pub mod quantization_report;
 pub mod text;
@@ -25,7 +26,7 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 15] = [
+    let sources: [&[u8]; 16] = [
         include_bytes!("array.rs"),
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
@@ -38,6 +39,7 @@ pub const PROTOCOL_VERSION: u32 = {
         include_bytes!("model.rs"),
         include_bytes!("module.rs"),
         include_bytes!("packed.rs"),
+        include_bytes!("pipeline.rs"),
         include_bytes!("quantization_report.rs"),
         include_bytes!("text.rs"),
         include_bytes!("tokenize.rs"),

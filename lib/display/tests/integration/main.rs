@@ -9,8 +9,8 @@ mod rules;
 use std::{fs, path::Path};
 
 use display::{
-    GenerationComparison, LoadProgress, Loaded, RichDisplay, Sequences, TemplateComparison,
-    TokenizerComparison,
+    GenerationComparison, LoadProgress, Loaded, PipelineResults, RichDisplay, Sequences,
+    TemplateComparison, TokenizerComparison,
 };
 use serde_json::Value;
 use wire::{
@@ -21,6 +21,7 @@ use wire::{
     logprobs::Logprobs,
     mime::Bundle,
     model::{ModelInfo, TokenizerInfo},
+    pipeline::{PipelineAnswer, PipelineCall},
     quantization_report::QuantizationReport,
     text::{Encoding, RenderedChat},
 };
@@ -66,6 +67,15 @@ fn render(name: &str, value: Value) -> Bundle {
         Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
         Some("generation") => parse::<Generated>(value).bundle(),
         Some("sequences") => Sequences(&parse::<Vec<Generated>>(value)).bundle(),
+        Some("pipeline") => {
+            let call = parse::<PipelineCall>(value["call"].clone());
+            let answer = parse::<PipelineAnswer>(value["answer"].clone());
+            PipelineResults {
+                call: &call,
+                answer: &answer,
+            }
+            .bundle()
+        }
         Some("array") => parse::<Array>(value).bundle(),
         Some("forward") => parse::<Forward>(value).bundle(),
         Some("status") => parse::<HostStatus>(value).bundle(),

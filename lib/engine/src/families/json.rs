@@ -84,6 +84,11 @@ impl<'a> Json<'a> {
         self.value(key).as_array().map(Vec::as_slice)
     }
 
+    /// An object.
+    pub fn object(self, key: &str) -> Option<&'a serde_json::Map<String, Value>> {
+        self.value(key).as_object()
+    }
+
     /// The first of these keys that has a number; one must.
     pub fn any(self, keys: &[&str]) -> Result<usize, Failure> {
         let found = keys.iter().find_map(|key| self.number(key));

@@ -5,10 +5,10 @@
 mod assemble;
 mod decoder;
 mod gguf;
-mod json;
+pub(crate) mod json;
 mod modules;
 mod names;
-mod plan;
+pub(crate) mod plan;
 
 mod gemma;
 mod gemma2;

@@ -17,6 +17,7 @@ mod nibbles;
 mod pack;
 mod panels;
 mod portable;
+mod ragged;
 mod rounded;
 mod rows;
 #[cfg(target_arch = "x86_64")]
@@ -50,6 +51,7 @@ pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
+pub use ragged::RaggedAttention;
 use rounded::RoundedBlock;
 pub(crate) use rounded::exactly;
 pub(crate) use rows::{Rows, Stacked, multiply};

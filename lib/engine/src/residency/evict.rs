@@ -98,7 +98,10 @@ mod tests {
     use crate::{
         Cancel,
         hub::Layout,
-        residency::room::{HEADROOM, Room},
+        residency::{
+            Purpose,
+            room::{HEADROOM, Room},
+        },
         weights::Weights,
     };
 
@@ -144,7 +147,7 @@ mod tests {
                 notices.push(line);
             }
         };
-        let model = residency.model(&spec(folder), &client, &mut sink);
+        let model = residency.model((&spec(folder), Purpose::Any), &client, &mut sink);
         (model.map(|(model, _)| model), notices)
     }
 

@@ -106,10 +106,10 @@ fn row(raw: &Raw, sample: usize, characters: &Characters) -> EncodedRow {
 }
 
 /// Characters before each byte of an input's texts; `None` for one of ASCII alone.
-struct Characters(Option<Vec<u32>>, Option<Vec<u32>>);
+pub(crate) struct Characters(Option<Vec<u32>>, Option<Vec<u32>>);
 
 impl Characters {
-    fn new(input: &TextInput) -> Self {
+    pub(crate) fn new(input: &TextInput) -> Self {
         let table = |text: &str| {
             (!text.is_ascii()).then(|| {
                 let mut count = 0;
@@ -128,7 +128,7 @@ impl Characters {
         Self(table(&input.text), input.pair.as_deref().and_then(table))
     }
 
-    fn before(&self, at: usize, in_second: bool) -> u32 {
+    pub(crate) fn before(&self, at: usize, in_second: bool) -> u32 {
         let table = if in_second { &self.1 } else { &self.0 };
         match table {
             Some(table) => table.get(at).copied().unwrap_or_default(),

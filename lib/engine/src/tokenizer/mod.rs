@@ -21,6 +21,7 @@ mod shelf;
 mod special;
 mod streamer;
 mod vocabulary;
+mod windows;
 mod word_files;
 
 use std::{
@@ -37,6 +38,7 @@ use wire::{
     tokenize::{NewToken, Side},
 };
 
+pub(crate) use self::batch::Characters;
 use self::{byte_level::ByteLevelBpe, python::Python, special::SpecialTokens};
 pub use self::{shelf::Shelf, streamer::TextStreamer};
 use crate::{

@@ -80,7 +80,7 @@ impl Tokenizer {
     }
 
     /// Id of `pad_token` and the like.
-    pub(super) fn named_id(&self, name: &str) -> Option<u32> {
+    pub(crate) fn named_id(&self, name: &str) -> Option<u32> {
         self.token_to_id(self.parts.special.get(name)?)
     }
 

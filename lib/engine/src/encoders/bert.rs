@@ -1,0 +1,63 @@
+//! BERT (Devlin et al., 2018): `modeling_bert.py` of transformers.
+
+use wire::Failure;
+
+use super::{
+    Blueprint,
+    plan::{HeadNames, LayerNames, MaskedNames, Names, Plan, SequenceActivation, SequenceNames},
+};
+use crate::{failures, families::json::Json};
+
+/// By `config.json`.
+pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
+    Ok((absolute(json, "bert")?, NAMES))
+}
+
+/// The plan of an architecture with BERT's layers. Fails on relative positions, which a few checkpoints
+/// of BERT have.
+pub fn absolute(json: Json, architecture: &'static str) -> Result<Plan, Failure> {
+    match json.text("position_embedding_type") {
+        None | Some("absolute") => Plan::read(json, architecture),
+        Some(kind) => Err(failures::unsupported(format!(
+            "{architecture} with positions of type `{kind}` is not supported"
+        ))),
+    }
+}
+
+pub const NAMES: Names = Names {
+    bases: ["bert.", ""],
+    words: "embeddings.word_embeddings",
+    positions: "embeddings.position_embeddings",
+    token_types: "embeddings.token_type_embeddings",
+    norm: "embeddings.LayerNorm",
+    projection: "embeddings_project",
+    layers: "encoder.layer",
+    layer: LAYER,
+    heads: HeadNames {
+        sequence: SequenceNames {
+            dense: ".pooler.dense",
+            activation: SequenceActivation::Tanh,
+            output: "classifier",
+        },
+        masked: MaskedNames {
+            dense: "cls.predictions.transform.dense",
+            activation: None,
+            norm: "cls.predictions.transform.LayerNorm",
+            output: "cls.predictions.decoder",
+            bias: "cls.predictions.bias",
+        },
+    },
+};
+
+const LAYER: LayerNames = LayerNames {
+    projections: [
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+    ],
+    output: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    up: "intermediate.dense",
+    down: "output.dense",
+    norm: "output.LayerNorm",
+};

@@ -1,0 +1,48 @@
+//! `RoBERTa` (Liu et al., 2019) and XLM-R, which is the same with another vocabulary; also `CamemBERT` and
+//! `DistilRoBERTa`, that share its code: `modeling_roberta.py` of transformers. BERT's layers, with
+//! positions that count from past the padding token's id.
+
+use wire::Failure;
+
+use super::{
+    Blueprint, bert,
+    plan::{Counting, HeadNames, MaskedNames, Names, Plan, SequenceActivation, SequenceNames},
+};
+use crate::{families::json::Json, layers::Activation};
+
+/// By `config.json`.
+pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
+    let architecture = match json.model_type() {
+        Some("xlm-roberta") => "xlm-roberta",
+        Some("camembert") => "camembert",
+        _ => "roberta",
+    };
+    let padding = json.number("pad_token_id").unwrap_or(1);
+    let plan = Plan {
+        counting: Counting::AfterPadding(u32::try_from(padding).unwrap_or(u32::MAX)),
+        ..bert::absolute(json, architecture)?
+    };
+    Ok((plan, NAMES))
+}
+
+const NAMES: Names = Names {
+    bases: ["roberta.", ""],
+    heads: HeadNames {
+        sequence: SEQUENCE,
+        masked: MaskedNames {
+            dense: "lm_head.dense",
+            activation: Some(Activation::Gelu),
+            norm: "lm_head.layer_norm",
+            output: "lm_head.decoder",
+            bias: "lm_head.bias",
+        },
+    },
+    ..bert::NAMES
+};
+
+/// The head that classifies sequences, which others have from it.
+pub const SEQUENCE: SequenceNames = SequenceNames {
+    dense: "classifier.dense",
+    activation: SequenceActivation::Tanh,
+    output: "classifier.out_proj",
+};

@@ -1,0 +1,253 @@
+//! Pipelines: text in, a task's results out, one file a task, with transformers' pre- and
+//! post-processing (`pipelines/` of 4.57.6). What all share is here: which head a task needs, and
+//! sequences read in batches.
+
+mod feature_extraction;
+mod fill_mask;
+mod question_answering;
+mod scores;
+mod text_classification;
+mod token_classification;
+mod zero_shot_classification;
+
+use candle_core::Tensor;
+use tokenizers::Encoding as Sequence;
+use wire::{
+    Failure,
+    host::Event,
+    pipeline::{EncoderTask, PipelineAnswer, PipelineCall},
+    tokenize::{EncodeOptions, TextInput, Truncation},
+};
+
+use crate::{
+    Cancel,
+    encoders::{Encoder, HeadKind, Row},
+    failures,
+    tokenizer::Tokenizer,
+};
+
+/// Tokens and sequences that are computed at once when no `batch_size` is given: from there on, larger
+/// batches bring nothing on a processor.
+const BATCH_TOKENS: usize = 2048;
+const BATCH_SEQUENCES: usize = 64;
+
+/// Runs a pipeline.
+pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, Failure> {
+    check_head(call.task(), reader.encoder, reader.name)?;
+    Ok(match call {
+        PipelineCall::TextClassification { inputs, options } => {
+            PipelineAnswer::Labels(text_classification::run(reader, inputs, *options)?)
+        }
+        PipelineCall::TokenClassification { inputs, options } => {
+            PipelineAnswer::Entities(token_classification::run(reader, inputs, options)?)
+        }
+        PipelineCall::QuestionAnswering { inputs, options } => {
+            PipelineAnswer::Answers(question_answering::run(reader, inputs, options)?)
+        }
+        PipelineCall::ZeroShotClassification { inputs, options } => {
+            PipelineAnswer::Rankings(zero_shot_classification::run(reader, inputs, options)?)
+        }
+        PipelineCall::FillMask { inputs, options } => {
+            PipelineAnswer::Masks(fill_mask::run(reader, inputs, options)?)
+        }
+        PipelineCall::FeatureExtraction { inputs, truncation } => {
+            PipelineAnswer::Features(feature_extraction::run(reader, inputs, *truncation)?)
+        }
+    })
+}
+
+/// Fails when the encoder's head is not the task's. transformers would go on with a head of random
+/// weights, and warn.
+pub fn check_head(task: EncoderTask, encoder: &Encoder, name: &str) -> Result<(), Failure> {
+    let needed = match task {
+        EncoderTask::TextClassification | EncoderTask::ZeroShotClassification => HeadKind::Sequence,
+        EncoderTask::TokenClassification => HeadKind::Token,
+        EncoderTask::QuestionAnswering => HeadKind::Question,
+        EncoderTask::FillMask => HeadKind::Masked,
+        EncoderTask::FeatureExtraction => return Ok(()),
+    };
+    if encoder.head() == Some(needed) {
+        return Ok(());
+    }
+    let has = encoder.head().map_or_else(
+        || "no head".to_owned(),
+        |head| format!("the head of a model `{}`", head.class()),
+    );
+    Err(failures::invalid(format!(
+        "`{name}` cannot run `{}`: it has {has}, the task needs that of a model `{}`",
+        task.name(),
+        needed.class()
+    ))
+    .hint("choose a model that was trained for the task"))
+}
+
+/// A model and its tokenizer at work.
+pub struct Reader<'a> {
+    /// What a user calls the model.
+    pub name: &'a str,
+    /// The model.
+    pub encoder: &'a Encoder,
+    /// The tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Sequences to compute at once.
+    pub batch_size: Option<usize>,
+    /// Ends the work.
+    pub cancel: &'a Cancel,
+    /// Gets notices.
+    pub sink: &'a mut dyn FnMut(Event),
+}
+
+/// Which tokens' outputs are wanted.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// The head's, of the first token.
+    First,
+    /// The head's, of each token.
+    Each,
+    /// The head's, of each token that is this one.
+    Token(u32),
+    /// The hidden states of each token.
+    States,
+}
+
+impl Reader<'_> {
+    /// Options that cut what is longer than the model reads, or not.
+    fn options(&self, truncation: bool) -> EncodeOptions {
+        let mut options = EncodeOptions::default();
+        if truncation {
+            options.truncation = Truncation::LongestFirst;
+            options.max_length = Some(self.longest());
+        }
+        options
+    }
+
+    /// Tokens of a sequence at most: what the tokenizer says. Where it does not say, transformers cuts
+    /// nothing, and the model fails; here the model is asked.
+    fn longest(&self) -> u32 {
+        let own = self.tokenizer.info().model_max_length;
+        own.unwrap_or(self.encoder.sizes().context_length as u32)
+    }
+
+    fn encode(&self, input: &TextInput, options: &EncodeOptions) -> Result<Sequence, Failure> {
+        self.cancel.check()?;
+        let mut windows = self.tokenizer.windows(input, options)?;
+        Ok(windows.swap_remove(0))
+    }
+
+    fn encode_all(&self, texts: &[String], truncation: bool) -> Result<Vec<Sequence>, Failure> {
+        let options = self.options(truncation);
+        texts
+            .iter()
+            .map(|text| self.encode(&text.into(), &options))
+            .collect()
+    }
+
+    fn notice(&mut self, notice: String) {
+        (self.sink)(Event::Notice(notice));
+    }
+
+    /// What the model makes of sequences: for each the outputs of the tokens that are wanted.
+    fn outputs(&mut self, sequences: &[Sequence], at: At) -> Result<Vec<Vec<Vec<f32>>>, Failure> {
+        sequences
+            .iter()
+            .try_for_each(|one| self.check_length(one))?;
+        let mut outputs = Vec::with_capacity(sequences.len());
+        let mut rest = sequences;
+        while !rest.is_empty() {
+            self.cancel.check()?;
+            let (batch, after) = rest.split_at(self.next_batch(rest));
+            outputs.extend(self.batch(batch, at)?);
+            rest = after;
+        }
+        Ok(outputs)
+    }
+
+    fn next_batch(&self, sequences: &[Sequence]) -> usize {
+        if let Some(size) = self.batch_size {
+            return size.clamp(1, sequences.len());
+        }
+        let mut tokens = 0;
+        let fits = sequences.iter().take(BATCH_SEQUENCES).take_while(|one| {
+            tokens += one.len();
+            tokens <= BATCH_TOKENS
+        });
+        fits.count().max(1)
+    }
+
+    fn batch(&self, sequences: &[Sequence], at: At) -> Result<Vec<Vec<Vec<f32>>>, Failure> {
+        let zeros: Vec<Vec<u32>> = sequences.iter().map(|one| vec![0; one.len()]).collect();
+        let has_types = self.tokenizer.has_token_types();
+        let rows = sequences.iter().zip(&zeros).map(|(one, zeros)| Row {
+            ids: one.get_ids(),
+            token_types: if has_types { one.get_type_ids() } else { zeros },
+        });
+        let rows: Vec<Row> = rows.collect();
+        let states = self
+            .encoder
+            .hidden_states(&rows)
+            .map_err(failures::internal)?;
+        // Which states the head looks at, and how many of them each sequence has.
+        let (mut wanted, mut counts, mut start) = (Vec::new(), Vec::new(), 0_u32);
+        for row in &rows {
+            let before = wanted.len();
+            let own = (start..).zip(row.ids);
+            match at {
+                At::First => wanted.push(start),
+                At::Token(id) => {
+                    let own = own.filter(|(_, own)| **own == id);
+                    wanted.extend(own.map(|(at, _)| at));
+                }
+                At::Each | At::States => wanted.extend(own.map(|(at, _)| at)),
+            }
+            counts.push(wanted.len() - before);
+            start += row.ids.len() as u32;
+        }
+        let rows = self
+            .select(&states, wanted, at)
+            .map_err(failures::internal)?;
+        let mut rows = rows.into_iter();
+        Ok(counts
+            .into_iter()
+            .map(|count| rows.by_ref().take(count).collect())
+            .collect())
+    }
+
+    fn select(
+        &self,
+        states: &Tensor,
+        wanted: Vec<u32>,
+        at: At,
+    ) -> candle_core::Result<Vec<Vec<f32>>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let states = if wanted.len() == states.dim(1)? {
+            states.clone()
+        } else {
+            let wanted = Tensor::new(wanted, states.device())?;
+            states.index_select(&wanted, 1)?
+        };
+        let outputs = match at {
+            At::States => states,
+            At::First | At::Each | At::Token(_) => self.encoder.logits(&states)?,
+        };
+        outputs.squeeze(0)?.to_vec2::<f32>()
+    }
+
+    fn check_length(&self, sequence: &Sequence) -> Result<(), Failure> {
+        let (length, longest) = (sequence.len(), self.encoder.sizes().context_length);
+        if length > longest {
+            return Err(failures::invalid(format!(
+                "the text has {length} tokens, `{}` reads {longest} at most",
+                self.name
+            ))
+            .hint("shorten it, or let it be cut: `truncation(true)`"));
+        }
+        if length == 0 {
+            return Err(
+                failures::invalid("the text has no tokens").hint("give a text that is not empty")
+            );
+        }
+        Ok(())
+    }
+}

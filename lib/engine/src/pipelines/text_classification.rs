@@ -1,0 +1,68 @@
+//! `text-classification`: `text_classification.py` of transformers.
+
+use wire::{
+    Failure,
+    pipeline::{ClassificationOptions, LabelScore, ScoreFunction, TopK},
+    tokenize::TextInput,
+};
+
+use super::{At, Reader, scores};
+use crate::encoders::{Labels, ProblemType};
+
+/// Of each text its labels, the likeliest first.
+pub fn run(
+    reader: &mut Reader,
+    inputs: &[TextInput],
+    options: ClassificationOptions,
+) -> Result<Vec<Vec<LabelScore>>, Failure> {
+    let how = reader.options(options.truncation);
+    let sequences = inputs
+        .iter()
+        .map(|input| reader.encode(input, &how))
+        .collect::<Result<Vec<_>, _>>()?;
+    let logits = reader.outputs(&sequences, At::First)?;
+    let labels = reader.encoder.labels();
+    let function = options
+        .function_to_apply
+        .unwrap_or_else(|| function_of(labels));
+    Ok(logits
+        .iter()
+        .flatten()
+        .map(|logits| labelled(logits, labels, function, options.top_k))
+        .collect())
+}
+
+/// What the configuration asks for.
+fn function_of(labels: &Labels) -> ScoreFunction {
+    match labels.problem {
+        Some(ProblemType::Regression) => ScoreFunction::None,
+        Some(ProblemType::MultiLabel) => ScoreFunction::Sigmoid,
+        _ if labels.names.len() == 1 => ScoreFunction::Sigmoid,
+        _ => ScoreFunction::Softmax,
+    }
+}
+
+fn labelled(
+    logits: &[f32],
+    labels: &Labels,
+    function: ScoreFunction,
+    top_k: TopK,
+) -> Vec<LabelScore> {
+    let scores = match function {
+        ScoreFunction::Sigmoid => scores::sigmoid(logits),
+        ScoreFunction::Softmax => scores::softmax(logits),
+        ScoreFunction::None => logits.to_vec(),
+    };
+    let scores = labels.names.iter().zip(scores);
+    let mut scores: Vec<LabelScore> = scores
+        .map(|(label, score)| LabelScore {
+            label: label.clone(),
+            score: f64::from(score),
+        })
+        .collect();
+    scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+    if let TopK::Some(count) = top_k {
+        scores.truncate(count as usize);
+    }
+    scores
+}

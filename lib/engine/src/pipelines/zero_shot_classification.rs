@@ -1,0 +1,109 @@
+//! `zero-shot-classification`: `zero_shot_classification.py` of transformers. Each label becomes a
+//! hypothesis, and a model for natural-language inference says whether the text entails it.
+
+use tokenizers::Encoding as Sequence;
+use wire::{
+    Failure,
+    pipeline::{Ranking, ZeroShotOptions},
+    tokenize::{EncodeOptions, TextInput, Truncation},
+};
+
+use super::{At, Reader, scores};
+use crate::failures;
+
+/// Of each text the labels, the likeliest first.
+pub fn run(
+    reader: &mut Reader,
+    inputs: &[String],
+    options: &ZeroShotOptions,
+) -> Result<Vec<Ranking>, Failure> {
+    let hypotheses = hypotheses(options)?;
+    if inputs.iter().any(String::is_empty) {
+        return Err(failures::invalid("the text to classify is empty")
+            .hint("give a text with at least one word"));
+    }
+    let labels = reader.encoder.labels();
+    let outputs = labels.names.len();
+    let entailment = labels.entailment;
+    if entailment.is_none() {
+        reader.notice(
+            "Failed to determine 'entailment' label id from the label2id mapping in the model config: \
+             the last label is taken for it."
+                .to_owned(),
+        );
+    }
+    // Python's -1 is the last.
+    let entailment = entailment.unwrap_or(outputs.saturating_sub(1));
+    let contradiction = if entailment == 0 {
+        outputs.saturating_sub(1)
+    } else {
+        0
+    };
+    let mut sequences = Vec::with_capacity(inputs.len() * hypotheses.len());
+    for input in inputs {
+        for hypothesis in &hypotheses {
+            sequences.push(pair(reader, input, hypothesis)?);
+        }
+    }
+    let logits = reader.outputs(&sequences, At::First)?;
+    let logits: Vec<&Vec<f32>> = logits.iter().flatten().collect();
+    let each = options.multi_label || hypotheses.len() == 1;
+    let rankings = inputs.iter().zip(logits.chunks(hypotheses.len()));
+    Ok(rankings
+        .map(|(sequence, logits)| {
+            let scores = if each {
+                let odds =
+                    |row: &&Vec<f32>| scores::softmax(&[row[contradiction], row[entailment]])[1];
+                logits.iter().map(odds).collect()
+            } else {
+                let entailed: Vec<f32> = logits.iter().map(|row| row[entailment]).collect();
+                scores::softmax(&entailed)
+            };
+            ranked(sequence, &options.candidate_labels, &scores)
+        })
+        .collect())
+}
+
+/// The labels in the template.
+fn hypotheses(options: &ZeroShotOptions) -> Result<Vec<String>, Failure> {
+    let template = &options.hypothesis_template;
+    if options.candidate_labels.is_empty() {
+        return Err(failures::invalid("there is no candidate label")
+            .hint("give at least one: `candidate_labels([\"technology\", \"sports\"])`"));
+    }
+    if template.matches("{}").count() != 1 {
+        return Err(failures::invalid(format!(
+            "the hypothesis template \"{template}\" has no single place for a label"
+        ))
+        .hint("write `{}` where the label is to stand, once"));
+    }
+    let labels = options.candidate_labels.iter();
+    Ok(labels.map(|label| template.replace("{}", label)).collect())
+}
+
+/// Text and hypothesis; only the text is cut. Where it has less than what is too much, nothing is.
+fn pair(reader: &Reader, text: &str, hypothesis: &str) -> Result<Sequence, Failure> {
+    let input: TextInput = (text, hypothesis).into();
+    let cut = EncodeOptions {
+        truncation: Truncation::OnlyFirst,
+        max_length: Some(reader.longest()),
+        ..EncodeOptions::default()
+    };
+    reader
+        .encode(&input, &cut)
+        .or_else(|_| reader.encode(&input, &EncodeOptions::default()))
+}
+
+fn ranked(sequence: &str, labels: &[String], scores: &[f32]) -> Ranking {
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    order.reverse();
+    Ranking {
+        sequence: sequence.to_owned(),
+        labels: order.iter().map(|&index| labels[index].clone()).collect(),
+        scores: order
+            .iter()
+            .map(|&index| f64::from(scores[index]))
+            .collect(),
+    }
+}

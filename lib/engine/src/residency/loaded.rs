@@ -1,0 +1,151 @@
+//! What a resident model is: a decoder that continues text, or an encoder with its head.
+
+use wire::{
+    Failure,
+    model::{ModelSpec, ModuleInfo},
+};
+
+use crate::{
+    encoders::{self, Encoder},
+    failures,
+    families::{self, ModelSizes},
+    generate::Steps,
+    hub::ModelFiles,
+    weights::{Description, Loader, Weights},
+};
+
+/// What a model is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To continue text.
+    Generation,
+    /// For a pipeline that needs an encoder.
+    Encoding,
+    /// Whatever it can do.
+    Any,
+}
+
+/// A model in memory.
+pub(super) enum Loaded {
+    Causal(Steps),
+    Encoder(Box<Encoder>),
+}
+
+/// Opens a model's weights; fails on those that are of no use for the purpose, before they are read.
+pub(super) fn open(
+    files: &ModelFiles,
+    spec: &ModelSpec,
+    purpose: Purpose,
+) -> Result<Weights, Failure> {
+    let mut weights = Weights::open(&files.layout)?;
+    let name = &files.name;
+    if !encoders::knows(&weights) {
+        return match purpose {
+            Purpose::Encoding => Err(no_encoder(name, architecture(&weights).as_deref())),
+            Purpose::Generation | Purpose::Any => Ok(weights),
+        };
+    }
+    if purpose == Purpose::Generation {
+        return Err(no_decoder(name));
+    }
+    if spec.quantization.is_some() {
+        return Err(failures::unsupported(format!(
+            "cannot quantise `{name}`: encoders are loaded as they are stored"
+        ))
+        .hint("leave the quantisation out"));
+    }
+    encoders::rename(&mut weights);
+    Ok(weights)
+}
+
+fn architecture(weights: &Weights) -> Option<String> {
+    match &weights.description {
+        Description::Json(json) => json["model_type"].as_str().map(str::to_owned),
+        Description::Gguf(metadata) => metadata.text("general.architecture").map(str::to_owned),
+    }
+}
+
+fn no_encoder(name: &str, architecture: Option<&str>) -> Failure {
+    let known: Vec<&str> = encoders::names().collect();
+    failures::unsupported(format!(
+        "cannot load `{name}` for this pipeline: architecture `{}` is not supported there",
+        architecture.unwrap_or("unknown")
+    ))
+    .hint(format!("architectures that load: {}", known.join(", ")))
+}
+
+pub(super) fn no_decoder(name: &str) -> Failure {
+    failures::unsupported(format!("`{name}` is an encoder, which continues no text"))
+        .hint("use it by a pipeline: `pipeline_with(\"feature-extraction\").model(…).load()?`")
+}
+
+impl Loaded {
+    /// A decoder `joins` the steps of several requests or does not.
+    pub fn build(
+        weights: &Weights,
+        name: &str,
+        (mut loader, joins): (Loader, bool),
+    ) -> Result<Self, Failure> {
+        if encoders::knows(weights) {
+            return Ok(Self::Encoder(Box::new(encoders::build(
+                weights,
+                &mut loader,
+            )?)));
+        }
+        let model = families::build(weights, name, loader)?;
+        Ok(Self::Causal(Steps::new(model, joins)))
+    }
+
+    /// Fails when it is of no use for the purpose.
+    pub fn check(&self, purpose: Purpose, name: &str) -> Result<(), Failure> {
+        match purpose {
+            Purpose::Any => Ok(()),
+            Purpose::Generation => self.steps().map(drop).ok_or_else(|| no_decoder(name)),
+            Purpose::Encoding => self.encoder(name).map(drop),
+        }
+    }
+
+    /// The steps of a decoder.
+    pub fn steps(&self) -> Option<&Steps> {
+        match self {
+            Self::Causal(steps) => Some(steps),
+            Self::Encoder(_) => None,
+        }
+    }
+
+    pub fn encoder(&self, name: &str) -> Result<&Encoder, Failure> {
+        match self {
+            Self::Causal(steps) => Err(no_encoder(name, Some(steps.model().architecture()))),
+            Self::Encoder(encoder) => Ok(encoder),
+        }
+    }
+
+    pub fn architecture(&self) -> &'static str {
+        match self {
+            Self::Causal(steps) => steps.model().architecture(),
+            Self::Encoder(encoder) => encoder.architecture(),
+        }
+    }
+
+    pub fn sizes(&self) -> ModelSizes {
+        match self {
+            Self::Causal(steps) => steps.model().sizes().clone(),
+            Self::Encoder(encoder) => encoder.sizes(),
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Causal(steps) => steps.model().bytes(),
+            Self::Encoder(encoder) => encoder.bytes(),
+        }
+    }
+
+    /// Its modules, where they are known.
+    pub fn modules(&self) -> Option<ModuleInfo> {
+        match self {
+            Self::Causal(steps) => steps.model().modules().cloned(),
+            Self::Encoder(_) => None,
+        }
+    }
+}

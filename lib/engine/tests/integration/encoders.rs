@@ -1,0 +1,137 @@
+//! Tiny random encoders of every architecture and head against transformers (fixtures by
+//! `make_encoders.py`), in one batch of rows of different lengths and row by row.
+
+use engine::{
+    Cancel,
+    encoders::{self, Encoder, HeadKind, Row},
+    hub::Layout,
+    weights::{Loader, Weights},
+};
+use serde::Deserialize;
+
+use crate::support::{fixture, json};
+
+/// Largest difference of a logit.
+const TOLERANCE: f32 = 1e-4;
+
+#[derive(Deserialize)]
+struct Case {
+    rows: Vec<CaseRow>,
+    /// For each row its states or logits; of a head for sequences, one.
+    expected: Vec<Vec<Vec<f32>>>,
+}
+
+#[derive(Deserialize)]
+struct CaseRow {
+    ids: Vec<u32>,
+    token_types: Vec<u32>,
+}
+
+fn load(name: &str) -> Encoder {
+    let layout = Layout::Folder(fixture(&format!("encoders/{name}")));
+    let mut weights = Weights::open(&layout).unwrap();
+    encoders::rename(&mut weights);
+    assert!(encoders::knows(&weights), "{name}");
+    let (cancel, mut sink) = (Cancel::new(), |_| {});
+    let mut loader = Loader::new(&weights, name, &cancel, &mut sink);
+    encoders::build(&weights, &mut loader).unwrap()
+}
+
+/// What the encoder makes of some rows, each as in the fixture.
+fn outputs(encoder: &Encoder, rows: &[&CaseRow]) -> Vec<Vec<Vec<f32>>> {
+    let input: Vec<Row> = rows
+        .iter()
+        .map(|row| Row {
+            ids: &row.ids,
+            token_types: &row.token_types,
+        })
+        .collect();
+    let states = encoder.hidden_states(&input).unwrap();
+    let mut start = 0;
+    let each = rows.iter().map(|row| {
+        let count = match encoder.head() {
+            Some(HeadKind::Sequence) => 1,
+            _ => row.ids.len(),
+        };
+        let own = states.narrow(1, start, count).unwrap();
+        start += row.ids.len();
+        let own = match encoder.head() {
+            Some(_) => encoder.logits(&own).unwrap(),
+            None => own,
+        };
+        own.squeeze(0).unwrap().to_vec2::<f32>().unwrap()
+    });
+    each.collect()
+}
+
+fn distance(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let pairs = ours.iter().flatten().zip(theirs.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn check(architecture: &str) {
+    for head in ["base", "sequence", "token", "question", "masked"] {
+        let name = format!("{architecture}_{head}");
+        let case: Case =
+            serde_json::from_value(json(&format!("encoders/{name}/expected.json"))).unwrap();
+        let encoder = load(&name);
+        let rows: Vec<&CaseRow> = case.rows.iter().collect();
+        let together = outputs(&encoder, &rows);
+        for (index, expected) in case.expected.iter().enumerate() {
+            let error = distance(&together[index], expected);
+            assert!(error < TOLERANCE, "{name}, row {index}: {error}");
+            let alone = outputs(&encoder, &rows[index..=index]);
+            let error = distance(&alone[0], expected);
+            assert!(error < TOLERANCE, "{name}, row {index} alone: {error}");
+        }
+    }
+}
+
+#[test]
+fn bert() {
+    check("bert");
+}
+
+#[test]
+fn distilbert() {
+    check("distilbert");
+}
+
+#[test]
+fn roberta() {
+    check("roberta");
+}
+
+#[test]
+fn xlm_roberta() {
+    check("xlm_roberta");
+}
+
+#[test]
+fn albert() {
+    check("albert");
+}
+
+#[test]
+fn electra() {
+    check("electra");
+}
+
+/// The first checkpoints of BERT call the vectors of a norm otherwise.
+#[test]
+fn old_names_of_norms() {
+    let layout = Layout::Folder(fixture("encoders/bert_base"));
+    let mut weights = Weights::open(&layout).unwrap();
+    let entry = weights.tensors["embeddings.LayerNorm.weight"].clone();
+    weights.tensors.clear();
+    weights
+        .tensors
+        .insert("bert.LayerNorm.gamma".to_owned(), entry.clone());
+    weights
+        .tensors
+        .insert("bert.LayerNorm.beta".to_owned(), entry);
+    encoders::rename(&mut weights);
+    let names: Vec<&str> = weights.tensors.keys().map(String::as_str).collect();
+    assert_eq!(names, ["bert.LayerNorm.bias", "bert.LayerNorm.weight"]);
+}

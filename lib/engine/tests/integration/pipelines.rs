@@ -1,0 +1,268 @@
+//! Whole pipelines against transformers' (fixtures by `make_pipelines.py`): text in, results out, by the
+//! service's door, in batches and one by one.
+
+use engine::Service;
+use serde_json::Value;
+use wire::{
+    Failure, FailureKind,
+    host::{Request, Response},
+    model::{ModelSource, ModelSpec},
+    pipeline::{
+        AnswerOptions, ClassificationOptions, EncoderTask, MaskOptions, PipelineAnswer,
+        PipelineCall, PipelineRun, Question, ZeroShotOptions,
+    },
+};
+
+use crate::support::{ask, fixture, json, spec};
+
+/// Largest difference of a score or a hidden state.
+const TOLERANCE: f64 = 1e-4;
+
+fn model(name: &str) -> ModelSpec {
+    let folder = fixture(&format!("pipelines/{name}"));
+    spec(ModelSource::new(folder.display().to_string()))
+}
+
+fn run(
+    service: &Service,
+    name: &str,
+    call: PipelineCall,
+    batch_size: Option<u32>,
+) -> Result<PipelineAnswer, Failure> {
+    let request = Request::RunPipeline(PipelineRun {
+        model: model(name),
+        tokenizer: None,
+        call,
+        batch_size,
+    });
+    match ask(service, request).0? {
+        Response::Pipeline(answer) => Ok(answer),
+        other => panic!("answered {other:?}"),
+    }
+}
+
+/// Puts the long text where its name stands.
+fn expand(value: &mut Value, long: &str) {
+    match value {
+        Value::String(text) if text == "@long" => long.clone_into(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| expand(value, long)),
+        Value::Object(values) => values.values_mut().for_each(|value| expand(value, long)),
+        _ => {}
+    }
+}
+
+/// The answer as transformers writes it.
+fn plain(answer: &PipelineAnswer) -> Value {
+    match answer {
+        PipelineAnswer::Labels(found) => serde_json::to_value(found),
+        PipelineAnswer::Entities(found) => serde_json::to_value(found),
+        PipelineAnswer::Answers(found) => serde_json::to_value(found),
+        PipelineAnswer::Rankings(found) => serde_json::to_value(found),
+        PipelineAnswer::Masks(found) => serde_json::to_value(found),
+        PipelineAnswer::Features(found) => {
+            let rows = found.iter().map(|array| {
+                let width = array.shape()[1];
+                let rows: Vec<&[f32]> = array.values().chunks(width).collect();
+                // Of a long text the fixture has the ends.
+                if rows.len() > 200 {
+                    [&rows[..2], &rows[rows.len() - 2..]].concat()
+                } else {
+                    rows
+                }
+            });
+            serde_json::to_value(rows.collect::<Vec<_>>())
+        }
+    }
+    .unwrap()
+}
+
+/// Fails where the two differ, numbers that are not whole by more than the tolerance.
+fn compare(ours: &Value, theirs: &Value, place: &str) {
+    match (ours, theirs) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            assert!((a - b).abs() < TOLERANCE, "{place}: {a} and not {b}");
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            assert_eq!(
+                a.len(),
+                b.len(),
+                "{place}: {ours:.300}\nand not\n{theirs:.300}"
+            );
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(a, b, &format!("{place}[{index}]"));
+            }
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: Vec<_> = a.keys().filter(|key| !b.contains_key(*key)).collect();
+            assert!(keys.is_empty(), "{place}: {keys:?} are not transformers'");
+            for (key, b) in b {
+                let a = a.get(key).unwrap_or(&Value::Null);
+                compare(a, b, &format!("{place}.{key}"));
+            }
+        }
+        (a, b) => assert_eq!(a, b, "{place}"),
+    }
+}
+
+fn check(name: &str) {
+    let fixture = json(&format!("pipelines/{name}/cases.json"));
+    let long = fixture["long"].as_str().unwrap();
+    let service = Service::new();
+    for case in fixture["cases"].as_array().unwrap() {
+        let (mut call, mut output) = (case["call"].clone(), case["output"].clone());
+        let place = format!("{name} {:.160}", call.to_string());
+        expand(&mut call, long);
+        expand(&mut output, long);
+        let call: PipelineCall = serde_json::from_value(call).unwrap();
+        for batch_size in [None, Some(1), Some(3)] {
+            let answer = run(&service, name, call.clone(), batch_size).unwrap();
+            compare(&plain(&answer), &output, &place);
+        }
+    }
+    assert_eq!(service.residents().len(), 1, "the model stays");
+}
+
+macro_rules! against_transformers {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+    };
+}
+
+against_transformers!(
+    distilbert_labels,
+    bert_multi_label,
+    roberta_regression,
+    bert_single,
+    bert_entities,
+    roberta_entities,
+    distilbert_answers,
+    roberta_answers,
+    bert_nli,
+    roberta_nli,
+    bert_masks,
+    roberta_masks,
+    distilbert_features,
+);
+
+fn failure(name: &str, call: PipelineCall) -> Failure {
+    run(&Service::new(), name, call, None).unwrap_err()
+}
+
+#[test]
+fn a_model_without_the_head() {
+    let call = PipelineCall::FillMask {
+        inputs: vec!["[MASK]".to_owned()],
+        options: MaskOptions::default(),
+    };
+    let failure = failure("bert_entities", call);
+    assert_eq!(failure.kind, FailureKind::InvalidArgument);
+    assert!(
+        failure.message.contains(
+            "it has the head of a model `ForTokenClassification`, the task needs that of a model `ForMaskedLM`"
+        ),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_text_that_is_too_long() {
+    let call = PipelineCall::TextClassification {
+        inputs: vec!["bridges ".repeat(900).into()],
+        options: ClassificationOptions::default(),
+    };
+    let failure = failure("distilbert_labels", call);
+    assert!(failure.message.contains("reads 512 at most"), "{failure}");
+    assert!(failure.hint.unwrap().contains("truncation(true)"));
+}
+
+#[test]
+fn what_cannot_be_run() {
+    let question = |question: &str, options| PipelineCall::QuestionAnswering {
+        inputs: vec![Question {
+            question: question.to_owned(),
+            context: "London".to_owned(),
+        }],
+        options,
+    };
+    let zero = AnswerOptions {
+        top_k: 0,
+        ..AnswerOptions::default()
+    };
+    let no_labels = PipelineCall::ZeroShotClassification {
+        inputs: vec!["London".to_owned()],
+        options: ZeroShotOptions::default(),
+    };
+    let no_mask = PipelineCall::FillMask {
+        inputs: vec!["London".to_owned()],
+        options: MaskOptions::default(),
+    };
+    for (name, call, message) in [
+        (
+            "distilbert_answers",
+            question("", AnswerOptions::default()),
+            "the question is empty",
+        ),
+        ("distilbert_answers", question("Who?", zero), "`top_k` is 0"),
+        ("bert_nli", no_labels, "there is no candidate label"),
+        (
+            "bert_masks",
+            no_mask,
+            "No mask_token ([MASK]) found on the input \"London\"",
+        ),
+    ] {
+        assert_eq!(failure(name, call).message, message);
+    }
+}
+
+/// An encoder continues no text, a decoder has no head: both say so, and name what would do.
+#[test]
+fn encoders_and_decoders_are_told_apart() {
+    let service = Service::new();
+    let (answer, _) = ask(&service, Request::LoadModel(model("bert_masks")));
+    assert!(
+        answer
+            .unwrap_err()
+            .message
+            .contains("is an encoder, which continues no text")
+    );
+    let decoder = spec(ModelSource::new(
+        fixture("families/qwen2").display().to_string(),
+    ));
+    let task = EncoderTask::TextClassification;
+    let (answer, _) = ask(
+        &service,
+        Request::LoadPipeline {
+            task,
+            model: decoder,
+        },
+    );
+    let failure = answer.unwrap_err();
+    assert!(
+        failure.message.contains("architecture `qwen2`"),
+        "{failure}"
+    );
+    assert!(failure.hint.unwrap().contains("distilbert"));
+    assert!(service.residents().is_empty());
+    let task = EncoderTask::FillMask;
+    let load = Request::LoadPipeline {
+        task,
+        model: model("bert_masks"),
+    };
+    for was_resident in [false, true] {
+        let (Ok(Response::Model(info)), _) = ask(&service, load.clone()) else {
+            panic!("it loads");
+        };
+        assert_eq!(
+            (info.architecture.as_str(), info.was_resident),
+            ("bert", was_resident)
+        );
+    }
+    let (answer, _) = ask(&service, Request::LoadModel(model("bert_masks")));
+    assert!(answer.unwrap_err().message.contains("is an encoder"));
+}

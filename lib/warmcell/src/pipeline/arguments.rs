@@ -1,0 +1,301 @@
+//! Arguments of pipelines, each a method of [`Pipeline`]. One that its task does not have is told when
+//! the pipeline is run.
+
+use wire::{
+    FailureKind,
+    generate::GenerationConfig,
+    pipeline::{
+        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
+        ScoreFunction, TopK, ZeroShotOptions,
+    },
+};
+
+use super::{Pipeline, task::Task, text_generation};
+use crate::{Error, Result};
+
+/// All arguments, with their defaults where they are not set.
+#[derive(Clone, Debug)]
+pub(super) struct Arguments {
+    /// Those that were set.
+    set: Vec<&'static str>,
+    pub classification: ClassificationOptions,
+    pub entities: EntityOptions,
+    pub answers: AnswerOptions,
+    pub zero_shot: ZeroShotOptions,
+    pub masks: MaskOptions,
+    pub features_truncation: bool,
+    pub generation: GenerationConfig,
+    pub return_full_text: bool,
+    pub batch_size: Option<u32>,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            set: Vec::new(),
+            classification: ClassificationOptions::default(),
+            entities: EntityOptions::default(),
+            answers: AnswerOptions::default(),
+            zero_shot: ZeroShotOptions::default(),
+            masks: MaskOptions::default(),
+            features_truncation: false,
+            generation: text_generation::defaults(),
+            return_full_text: true,
+            batch_size: None,
+        }
+    }
+}
+
+/// Arguments that a task has.
+fn of(task: Task) -> &'static [&'static str] {
+    match task {
+        Task::TextGeneration => &[
+            "max_new_tokens",
+            "do_sample",
+            "temperature",
+            "seed",
+            "top_k",
+            "return_full_text",
+        ],
+        Task::Encoder(EncoderTask::TextClassification) => {
+            &["top_k", "function_to_apply", "truncation", "batch_size"]
+        }
+        Task::Encoder(EncoderTask::TokenClassification) => &[
+            "aggregation_strategy",
+            "ignore_labels",
+            "stride",
+            "batch_size",
+        ],
+        Task::Encoder(EncoderTask::QuestionAnswering) => &[
+            "top_k",
+            "doc_stride",
+            "max_answer_len",
+            "max_seq_len",
+            "handle_impossible_answer",
+            "align_to_words",
+            "batch_size",
+        ],
+        Task::Encoder(EncoderTask::ZeroShotClassification) => &[
+            "candidate_labels",
+            "hypothesis_template",
+            "multi_label",
+            "batch_size",
+        ],
+        Task::Encoder(EncoderTask::FillMask) => &["top_k", "targets", "truncation", "batch_size"],
+        Task::Encoder(EncoderTask::FeatureExtraction) => &["truncation", "batch_size"],
+    }
+}
+
+impl Arguments {
+    fn note(&mut self, name: &'static str) {
+        self.set.push(name);
+    }
+
+    /// Whether one was set.
+    pub fn has(&self, name: &str) -> bool {
+        self.set.contains(&name)
+    }
+
+    /// Fails on one that the task does not have.
+    pub fn check(&self, task: Task) -> Result<()> {
+        let own = of(task);
+        match self.set.iter().find(|name| !own.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                FailureKind::InvalidArgument,
+                format!("`{}` has no argument `{name}`", task.name()),
+            )
+            .with_hint(format!("its arguments: {}", own.join(", ")))),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Most tokens to add; 256 when not set. Of `text-generation`.
+    #[must_use]
+    pub fn max_new_tokens(mut self, tokens: u32) -> Self {
+        self.arguments.note("max_new_tokens");
+        self.arguments.generation.max_new_tokens = Some(tokens);
+        self
+    }
+
+    /// Whether to draw from the distribution, which pipelines do when not told otherwise. Of
+    /// `text-generation`.
+    #[must_use]
+    pub fn do_sample(mut self, sample: bool) -> Self {
+        self.arguments.note("do_sample");
+        self.arguments.generation.do_sample = Some(sample);
+        if !sample {
+            self.arguments.generation.temperature = None;
+        }
+        self
+    }
+
+    /// Divides the logits; 0.7 when not set. Of `text-generation`.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.arguments.note("temperature");
+        self.arguments.generation.temperature = Some(temperature);
+        self
+    }
+
+    /// Seed of the random draws. Of `text-generation`.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.arguments.note("seed");
+        self.arguments.generation.seed = Some(seed);
+        self
+    }
+
+    /// Whether the result holds the prompt too, which it does when not told otherwise. Of
+    /// `text-generation`.
+    #[must_use]
+    pub fn return_full_text(mut self, full: bool) -> Self {
+        self.arguments.note("return_full_text");
+        self.arguments.return_full_text = full;
+        self
+    }
+
+    /// How many labels, answers or guesses to give; `None` for all labels of a classification. In
+    /// `text-generation`, the tokens to draw from.
+    #[must_use]
+    pub fn top_k(mut self, count: impl Into<Option<u32>>) -> Self {
+        let count = count.into();
+        self.arguments.note("top_k");
+        self.arguments.classification.top_k = count.map_or(TopK::All, TopK::Some);
+        self.arguments.generation.top_k = count;
+        self.arguments.answers.top_k = count.unwrap_or(u32::MAX / 4);
+        self.arguments.masks.top_k = count.unwrap_or(u32::MAX);
+        self
+    }
+
+    /// What makes scores of logits; by the model's configuration when not set. Of
+    /// `text-classification`.
+    #[must_use]
+    pub fn function_to_apply(mut self, function: ScoreFunction) -> Self {
+        self.arguments.note("function_to_apply");
+        self.arguments.classification.function_to_apply = Some(function);
+        self
+    }
+
+    /// Cuts texts that are longer than the model reads; they fail when not set. Of
+    /// `text-classification`, `fill-mask` and `feature-extraction`.
+    #[must_use]
+    pub fn truncation(mut self, truncation: bool) -> Self {
+        self.arguments.note("truncation");
+        self.arguments.classification.truncation = truncation;
+        self.arguments.masks.truncation = truncation;
+        self.arguments.features_truncation = truncation;
+        self
+    }
+
+    /// How tokens become entities; each stays alone when not set. Of `token-classification`.
+    #[must_use]
+    pub fn aggregation_strategy(mut self, strategy: Aggregation) -> Self {
+        self.arguments.note("aggregation_strategy");
+        self.arguments.entities.aggregation_strategy = strategy;
+        self
+    }
+
+    /// Labels to leave out; `O` when not set. Of `token-classification`.
+    #[must_use]
+    pub fn ignore_labels<S: Into<String>>(mut self, labels: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.note("ignore_labels");
+        self.arguments.entities.ignore_labels = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Reads long texts in windows that share so many tokens; they are cut when not set. Of
+    /// `token-classification`.
+    #[must_use]
+    pub fn stride(mut self, tokens: u32) -> Self {
+        self.arguments.note("stride");
+        self.arguments.entities.stride = Some(tokens);
+        self
+    }
+
+    /// Tokens that windows of a long context share; 128 when not set. Of `question-answering`.
+    #[must_use]
+    pub fn doc_stride(mut self, tokens: u32) -> Self {
+        self.arguments.note("doc_stride");
+        self.arguments.answers.doc_stride = Some(tokens);
+        self
+    }
+
+    /// Tokens of an answer at most; 15 when not set. Of `question-answering`.
+    #[must_use]
+    pub fn max_answer_len(mut self, tokens: u32) -> Self {
+        self.arguments.note("max_answer_len");
+        self.arguments.answers.max_answer_len = tokens;
+        self
+    }
+
+    /// Tokens of a window, question included; 384 when not set. Of `question-answering`.
+    #[must_use]
+    pub fn max_seq_len(mut self, tokens: u32) -> Self {
+        self.arguments.note("max_seq_len");
+        self.arguments.answers.max_seq_len = Some(tokens);
+        self
+    }
+
+    /// Whether there may be no answer. Of `question-answering`.
+    #[must_use]
+    pub fn handle_impossible_answer(mut self, handle: bool) -> Self {
+        self.arguments.note("handle_impossible_answer");
+        self.arguments.answers.handle_impossible_answer = handle;
+        self
+    }
+
+    /// Whether answers are widened to whole words, which they are when not told otherwise. Of
+    /// `question-answering`.
+    #[must_use]
+    pub fn align_to_words(mut self, align: bool) -> Self {
+        self.arguments.note("align_to_words");
+        self.arguments.answers.align_to_words = align;
+        self
+    }
+
+    /// Labels to choose among; `run((text, labels))` says them too. Of `zero-shot-classification`.
+    #[must_use]
+    pub fn candidate_labels<S: AsRef<str>>(mut self, labels: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.note("candidate_labels");
+        let labels = labels.into_iter();
+        self.arguments.zero_shot.candidate_labels =
+            labels.map(|label| label.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// The sentence that a label makes true, with `{}` for the label; `This example is {}.` when not
+    /// set. Of `zero-shot-classification`.
+    #[must_use]
+    pub fn hypothesis_template(mut self, template: impl Into<String>) -> Self {
+        self.arguments.note("hypothesis_template");
+        self.arguments.zero_shot.hypothesis_template = template.into();
+        self
+    }
+
+    /// Whether several labels can be true. Of `zero-shot-classification`.
+    #[must_use]
+    pub fn multi_label(mut self, multi_label: bool) -> Self {
+        self.arguments.note("multi_label");
+        self.arguments.zero_shot.multi_label = multi_label;
+        self
+    }
+
+    /// Words to choose among; the whole vocabulary when not set. Of `fill-mask`.
+    #[must_use]
+    pub fn targets<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.note("targets");
+        self.arguments.masks.targets = Some(words.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sequences that are computed at once; as many as pay when not set. Results do not depend on it.
+    /// Of all tasks but `text-generation`.
+    #[must_use]
+    pub fn batch_size(mut self, size: u32) -> Self {
+        self.arguments.note("batch_size");
+        self.arguments.batch_size = Some(size);
+        self
+    }
+}

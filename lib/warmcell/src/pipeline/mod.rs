@@ -1,0 +1,287 @@
+//! `pipeline(task)`: a model and what goes before and after it, in one call. Names of tasks are in
+//! `task`, what goes in and comes out in `input` and `output`, arguments in `arguments`.
+
+mod arguments;
+mod input;
+mod output;
+mod task;
+mod text_generation;
+
+use std::{fmt, io::Write};
+
+use ::display::{RichDisplay, html};
+use arguments::Arguments;
+pub use input::PipelineInput;
+use output::Output;
+pub use output::PipelineOutput;
+use serde::Serialize;
+use task::Task;
+pub use text_generation::TextGeneration;
+use wire::{
+    FailureKind,
+    host::{Request, Response},
+    mime::Bundle,
+    model::{Activations, DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
+    pipeline::{EncoderTask, PipelineRun},
+};
+
+use crate::{
+    AutoModelForCausalLM, Error, IntoDevice, Model, Result,
+    backend::{run, unexpected},
+    model::source,
+};
+
+/// A pipeline for a task, with the default model.
+///
+/// # Errors
+/// As [`PipelineBuilder::load`].
+pub fn pipeline(task: &str) -> Result<Pipeline> {
+    pipeline_with(task).load()
+}
+
+/// A pipeline for a task, with options.
+pub fn pipeline_with(task: &str) -> PipelineBuilder {
+    PipelineBuilder {
+        task: task.to_owned(),
+        model: None,
+        revision: None,
+        tokenizer: None,
+        device: None,
+        dtype: None,
+        local_files_only: false,
+    }
+}
+
+/// Which pipeline to make.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is loaded before `load()`"]
+pub struct PipelineBuilder {
+    task: String,
+    model: Option<String>,
+    revision: Option<String>,
+    tokenizer: Option<String>,
+    device: Option<String>,
+    dtype: Option<DType>,
+    local_files_only: bool,
+}
+
+impl PipelineBuilder {
+    /// The model, by the name of its repository or its folder.
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// Branch, tag or commit of the model.
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.revision = Some(revision.into());
+        self
+    }
+
+    /// A tokenizer that is not the model's own, by the name of its repository or its folder.
+    pub fn tokenizer(mut self, name: impl Into<String>) -> Self {
+        self.tokenizer = Some(name.into());
+        self
+    }
+
+    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`.
+    pub fn device(mut self, device: impl Into<String>) -> Self {
+        self.device = Some(device.into());
+        self
+    }
+
+    /// Type of the activations.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// Use only what is on this machine.
+    pub fn local_files_only(mut self) -> Self {
+        self.local_files_only = true;
+        self
+    }
+
+    /// Loads the model, or finds it resident.
+    ///
+    /// # Errors
+    /// The task is unknown or not built, the model is missing, gated or not reached, it is of an
+    /// architecture that does not load or without the task's head, the device is missing, or memory does
+    /// not suffice.
+    pub fn load(self) -> Result<Pipeline> {
+        let task = Task::named(&self.task)?;
+        let device = match &self.device {
+            Some(device) => device.as_str().into_device()?,
+            None => Device::Auto,
+        };
+        let model = match task {
+            Task::TextGeneration => self.generator(device)?,
+            Task::Encoder(task) => self.encoder(task, device)?,
+        };
+        Ok(Pipeline {
+            task,
+            model,
+            tokenizer: self.tokenizer.map(source),
+            arguments: Arguments::default(),
+        })
+    }
+
+    fn generator(&self, device: Device) -> Result<Model> {
+        if self.tokenizer.is_some() {
+            let message = "`text-generation` runs on the model's own tokenizer";
+            return Err(
+                Error::new(FailureKind::Unsupported, message).with_hint("leave `tokenizer` out")
+            );
+        }
+        let mut model = if let Some(name) = &self.model {
+            AutoModelForCausalLM::from_pretrained(name)
+        } else {
+            tell(&format!(
+                "No model was supplied, defaulted to {EMBEDDED_REPO} ({EMBEDDED_FILE}), Warmcell's embedded \
+                 model; transformers' default would be openai-community/gpt2."
+            ));
+            AutoModelForCausalLM::from_pretrained(EMBEDDED_REPO).gguf_file(EMBEDDED_FILE)
+        };
+        if let Some(revision) = &self.revision {
+            model = model.revision(revision);
+        }
+        if let Some(dtype) = self.dtype {
+            model = model.dtype(dtype);
+        }
+        if self.local_files_only {
+            model = model.local_files_only();
+        }
+        model.device_map(device).load()
+    }
+
+    fn encoder(&self, task: EncoderTask, device: Device) -> Result<Model> {
+        let mut source = if let Some(name) = &self.model {
+            source(name)
+        } else {
+            default_source(task, self.revision.as_deref())?
+        };
+        if let Some(revision) = &self.revision {
+            source.revision = Some(revision.clone());
+        }
+        source.local_files_only = self.local_files_only;
+        let spec = ModelSpec {
+            source,
+            dtype: self.dtype,
+            device,
+            quantization: None,
+            activations: Activations::F32,
+        };
+        let model = spec.clone();
+        match run(&Request::LoadPipeline { task, model })? {
+            Response::Model(info) => Ok(Model::of(spec, info)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// transformers' default model, announced as there.
+fn default_source(task: EncoderTask, revision: Option<&str>) -> Result<ModelSource> {
+    let (name, default) = task.default_model();
+    if task == EncoderTask::ZeroShotClassification {
+        return Err(Error::new(
+            FailureKind::Unsupported,
+            format!("the default model of `{}`, {name}, is a BART, which is not built yet", task.name()),
+        )
+        .with_hint(
+            "name a model for natural-language inference of another architecture: \
+             `pipeline_with(\"zero-shot-classification\").model(\"cross-encoder/nli-distilroberta-base\").load()?`",
+        ));
+    }
+    let revision = revision.unwrap_or(default);
+    tell(&format!(
+        "No model was supplied, defaulted to {name} and revision {revision} \
+         (https://huggingface.co/{name}).\nUsing a pipeline without specifying a model name and revision in \
+         production is not recommended."
+    ));
+    Ok(ModelSource {
+        revision: Some(revision.to_owned()),
+        ..ModelSource::new(name)
+    })
+}
+
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A loaded pipeline. Set its arguments, then `run()`.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    task: Task,
+    model: Model,
+    tokenizer: Option<ModelSource>,
+    arguments: Arguments,
+}
+
+impl Pipeline {
+    /// Runs on a text, or on a list of texts; `text-generation` on a conversation too,
+    /// `question-answering` on `(question, context)`, `zero-shot-classification` on `(text, labels)`.
+    ///
+    /// # Errors
+    /// The input or an argument is not one of the task's, a text is longer than the model reads, the
+    /// model host ended, or the request was interrupted.
+    pub fn run(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
+        let input = input.into();
+        self.arguments.check(self.task)?;
+        if self.task == Task::TextGeneration {
+            let Arguments {
+                generation,
+                return_full_text,
+                ..
+            } = &self.arguments;
+            let generation =
+                text_generation::run(&self.model, generation, (&input, *return_full_text))?;
+            return Ok(PipelineOutput(Output::Generation(generation)));
+        }
+        let single = input.is_single();
+        let call = input.into_call(self.task, &self.arguments)?;
+        let request = Request::RunPipeline(PipelineRun {
+            model: self.model.spec().clone(),
+            tokenizer: self.tokenizer.clone(),
+            call: call.clone(),
+            batch_size: self.arguments.batch_size,
+        });
+        match run(&request)? {
+            Response::Pipeline(answer) => Ok(PipelineOutput(Output::Encoder {
+                call,
+                answer,
+                single,
+                plain: !self.arguments.has("top_k"),
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// transformers' name of its task.
+    pub fn task(&self) -> &'static str {
+        self.task.name()
+    }
+
+    /// The model behind it.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+}
+
+impl fmt::Display for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", self.task(), self.model)
+    }
+}
+
+impl RichDisplay for Pipeline {
+    fn bundle(&self) -> Bundle {
+        let html = format!("<p>{}</p>", html::escape(&self.to_string()));
+        Bundle::text(self.to_string()).with("text/html", html)
+    }
+}
+
+impl Serialize for Pipeline {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.task(), &self.model).serialize(serializer)
+    }
+}

@@ -1,0 +1,279 @@
+//! What pipelines give: typed results of each task, shown beside what they are of, and written to JSON
+//! in the shape of transformers' dictionaries.
+
+use std::fmt;
+
+use ::display::{Json, PipelineResults, RichDisplay};
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+use wire::{
+    array::Array,
+    mime::Bundle,
+    pipeline::{Answer, Entity, LabelScore, MaskGuess, PipelineAnswer, PipelineCall, Ranking},
+};
+
+use super::TextGeneration;
+
+/// What a pipeline gave. Its methods give the results of one task each, and `None` of another's; all
+/// have one entry an input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineOutput(pub(super) Output);
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Output {
+    Generation(TextGeneration),
+    Encoder {
+        call: PipelineCall,
+        answer: PipelineAnswer,
+        /// One input, not a list of one.
+        single: bool,
+        /// One label a text, as when no `top_k` is given.
+        plain: bool,
+    },
+}
+
+impl PipelineOutput {
+    fn answer(&self) -> Option<&PipelineAnswer> {
+        match &self.0 {
+            Output::Generation(_) => None,
+            Output::Encoder { answer, .. } => Some(answer),
+        }
+    }
+
+    /// As transformers' Python objects would be in JSON.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        // Numbers and texts alone: it cannot fail.
+        Json(serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// Of `text-generation`.
+    pub fn generation(&self) -> Option<&TextGeneration> {
+        match &self.0 {
+            Output::Generation(generation) => Some(generation),
+            Output::Encoder { .. } => None,
+        }
+    }
+
+    /// Of `text-classification`: each text's labels, the likeliest first.
+    pub fn labels(&self) -> Option<&[Vec<LabelScore>]> {
+        match self.answer()? {
+            PipelineAnswer::Labels(labels) => Some(labels),
+            _ => None,
+        }
+    }
+
+    /// Of `token-classification`: each text's entities.
+    pub fn entities(&self) -> Option<&[Vec<Entity>]> {
+        match self.answer()? {
+            PipelineAnswer::Entities(entities) => Some(entities),
+            _ => None,
+        }
+    }
+
+    /// Of `question-answering`: each question's answers, the likeliest first.
+    pub fn answers(&self) -> Option<&[Vec<Answer>]> {
+        match self.answer()? {
+            PipelineAnswer::Answers(answers) => Some(answers),
+            _ => None,
+        }
+    }
+
+    /// Of `zero-shot-classification`: each text's labels, the likeliest first.
+    pub fn rankings(&self) -> Option<&[Ranking]> {
+        match self.answer()? {
+            PipelineAnswer::Rankings(rankings) => Some(rankings),
+            _ => None,
+        }
+    }
+
+    /// Of `fill-mask`: for each text, for each of its masks, the guesses, the likeliest first.
+    pub fn masks(&self) -> Option<&[Vec<Vec<MaskGuess>>]> {
+        match self.answer()? {
+            PipelineAnswer::Masks(masks) => Some(masks),
+            _ => None,
+        }
+    }
+
+    /// Of `feature-extraction`: each text's last hidden states, `(tokens, hidden)`.
+    pub fn features(&self) -> Option<&[Array]> {
+        match self.answer()? {
+            PipelineAnswer::Features(features) => Some(features),
+            _ => None,
+        }
+    }
+}
+
+impl RichDisplay for PipelineOutput {
+    fn bundle(&self) -> Bundle {
+        match &self.0 {
+            Output::Generation(generation) => generation.bundle(),
+            Output::Encoder { call, answer, .. } => PipelineResults { call, answer }.bundle(),
+        }
+    }
+}
+
+impl fmt::Display for PipelineOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Output::Generation(generation) => generation.fmt(f),
+            Output::Encoder { call, answer, .. } => {
+                f.write_str(&PipelineResults { call, answer }.text())
+            }
+        }
+    }
+}
+
+/// In the shape that transformers gives: one input's result by itself, a list's as a list.
+impl Serialize for PipelineOutput {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (answer, single, plain) = match &self.0 {
+            // transformers gives a list of sequences.
+            Output::Generation(generation) => return [generation].serialize(serializer),
+            Output::Encoder {
+                answer,
+                single,
+                plain,
+                ..
+            } => (answer, *single, *plain),
+        };
+        match answer {
+            PipelineAnswer::Labels(found) if plain && !single => {
+                let first = found.iter().filter_map(|labels| labels.first());
+                serializer.collect_seq(first)
+            }
+            PipelineAnswer::Labels(found) => one_or_all(found, single, serializer),
+            PipelineAnswer::Entities(found) => one_or_all(found, single, serializer),
+            PipelineAnswer::Answers(found) => {
+                let found: Vec<OneOrMany<Answer>> =
+                    found.iter().map(|own| OneOrMany(own)).collect();
+                one_or_all(&found, single, serializer)
+            }
+            PipelineAnswer::Rankings(found) => one_or_all(found, single, serializer),
+            PipelineAnswer::Masks(found) => {
+                let found: Vec<OneOrMany<Vec<MaskGuess>>> =
+                    found.iter().map(|own| OneOrMany(own)).collect();
+                one_or_all(&found, single, serializer)
+            }
+            PipelineAnswer::Features(found) => {
+                let found: Vec<[Rows; 1]> = found.iter().map(|array| [Rows(array)]).collect();
+                one_or_all(&found, single, serializer)
+            }
+        }
+    }
+}
+
+fn one_or_all<T: Serialize, S: Serializer>(
+    found: &[T],
+    single: bool,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match found {
+        [one] if single => one.serialize(serializer),
+        all => all.serialize(serializer),
+    }
+}
+
+/// One by itself, several as a list.
+struct OneOrMany<'a, T>(&'a [T]);
+
+impl<T: Serialize> Serialize for OneOrMany<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        one_or_all(self.0, true, serializer)
+    }
+}
+
+/// An array as lists in a list.
+struct Rows<'a>(&'a Array);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let width = self.0.shape().last().copied().unwrap_or(1).max(1);
+        let rows = self.0.values().chunks(width);
+        let mut list = serializer.serialize_seq(Some(rows.len()))?;
+        for row in rows {
+            list.serialize_element(row)?;
+        }
+        list.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::pipeline::{AnswerOptions, ClassificationOptions, Question};
+
+    use super::*;
+
+    fn label(label: &str, score: f64) -> LabelScore {
+        LabelScore {
+            label: label.to_owned(),
+            score,
+        }
+    }
+
+    fn labels(answer: Vec<Vec<LabelScore>>, single: bool, plain: bool) -> String {
+        let inputs = answer.iter().map(|_| "text".into()).collect();
+        let options = ClassificationOptions::default();
+        written(Output::Encoder {
+            call: PipelineCall::TextClassification { inputs, options },
+            answer: PipelineAnswer::Labels(answer),
+            single,
+            plain,
+        })
+    }
+
+    fn written(output: Output) -> String {
+        serde_json::to_string(&PipelineOutput(output)).expect("is written")
+    }
+
+    /// The shapes that `TextClassificationPipeline.__call__` gives with and without `top_k`.
+    #[test]
+    fn labels_have_transformers_shapes() {
+        let (yes, no) = (label("YES", 0.75), label("NO", 0.25));
+        let (a, b) = (
+            r#"{"label":"YES","score":0.75}"#,
+            r#"{"label":"NO","score":0.25}"#,
+        );
+        assert_eq!(
+            labels(vec![vec![yes.clone()]], true, true),
+            format!("[{a}]")
+        );
+        let two = vec![vec![yes.clone()], vec![no.clone()]];
+        assert_eq!(labels(two.clone(), false, true), format!("[{a},{b}]"));
+        assert_eq!(labels(two, false, false), format!("[[{a}],[{b}]]"));
+        assert_eq!(
+            labels(vec![vec![yes, no]], true, false),
+            format!("[{a},{b}]")
+        );
+    }
+
+    /// One answer is a dictionary, several are a list.
+    #[test]
+    fn answers_have_transformers_shapes() {
+        let answer = Answer {
+            score: 0.5,
+            start: 0,
+            end: 2,
+            answer: "AI".to_owned(),
+        };
+        let one = r#"{"score":0.5,"start":0,"end":2,"answer":"AI"}"#;
+        let answers = |answers: Vec<Answer>| {
+            written(Output::Encoder {
+                call: PipelineCall::QuestionAnswering {
+                    inputs: vec![Question {
+                        question: "What?".to_owned(),
+                        context: "AI".to_owned(),
+                    }],
+                    options: AnswerOptions::default(),
+                },
+                answer: PipelineAnswer::Answers(vec![answers]),
+                single: true,
+                plain: true,
+            })
+        };
+        assert_eq!(answers(vec![answer.clone()]), one);
+        assert_eq!(
+            answers(vec![answer.clone(), answer]),
+            format!("[{one},{one}]")
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Names of tasks: those of transformers with their aliases, those that the course's notes use, and
+//! which of them are built.
+
+use wire::{FailureKind, pipeline::EncoderTask};
+
+use crate::{Error, Result};
+
+/// A task that a pipeline can be made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    TextGeneration,
+    Encoder(EncoderTask),
+}
+
+/// Other names: `TASK_ALIASES` of transformers, and the course's.
+const ALIASES: [(&str, &str); 3] = [
+    ("sentiment-analysis", "text-classification"),
+    ("ner", "token-classification"),
+    ("qa", "question-answering"),
+];
+
+/// Tasks of transformers, and names of the course, that no pipeline is built for.
+const LATER: [&str; 28] = [
+    "audio-classification",
+    "automatic-speech-recognition",
+    "depth-estimation",
+    "document-question-answering",
+    "image-classification",
+    "image-feature-extraction",
+    "image-generation",
+    "image-segmentation",
+    "image-text-to-text",
+    "image-to-image",
+    "image-to-text",
+    "keypoint-matching",
+    "mask-generation",
+    "object-detection",
+    "summarization",
+    "table-question-answering",
+    "text-to-audio",
+    "text-to-image",
+    "text-to-speech",
+    "text2text-generation",
+    "translation",
+    "video-classification",
+    "visual-question-answering",
+    "vqa",
+    "zero-shot-audio-classification",
+    "zero-shot-image-classification",
+    "zero-shot-object-detection",
+    "speech-to-text",
+];
+
+/// A guess that needs more changes than this is none.
+const MOST_CHANGES: usize = 6;
+
+impl Task {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TextGeneration => "text-generation",
+            Self::Encoder(task) => task.name(),
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let encoders = EncoderTask::ALL.into_iter().map(Self::Encoder);
+        std::iter::once(Self::TextGeneration).chain(encoders)
+    }
+
+    /// The task of a name.
+    pub fn named(name: &str) -> Result<Self> {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+        let full = alias.map_or(name, |(_, full)| full);
+        if let Some(task) = Self::all().find(|task| task.name() == full) {
+            return Ok(task);
+        }
+        if LATER.contains(&name) || is_translation(name) {
+            return Err(Error::new(
+                FailureKind::Unsupported,
+                format!("the task \"{name}\" is not built yet"),
+            )
+            .with_hint(format!("tasks that are: {}", known().join(", "))));
+        }
+        Err(unknown(name))
+    }
+}
+
+/// `translation_en_to_fr`.
+fn is_translation(name: &str) -> bool {
+    name.strip_prefix("translation_")
+        .and_then(|languages| languages.split_once("_to_"))
+        .is_some_and(|(from, to)| !from.is_empty() && !to.is_empty())
+}
+
+/// Names that a pipeline is built for.
+fn known() -> Vec<&'static str> {
+    let aliases = ALIASES.iter().map(|(alias, _)| *alias);
+    Task::all().map(Task::name).chain(aliases).collect()
+}
+
+fn unknown(name: &str) -> Error {
+    let known = known();
+    let nearest = known
+        .iter()
+        .chain(&LATER)
+        .min_by_key(|known| distance(name, known))
+        .filter(|known| distance(name, known) <= MOST_CHANGES);
+    let list = known.join(", ");
+    let hint = match nearest {
+        Some(nearest) => format!("did you mean \"{nearest}\"? Known tasks: {list}"),
+        None => format!("known tasks: {list}"),
+    };
+    Error::new(
+        FailureKind::InvalidArgument,
+        format!("there is no pipeline for the task \"{name}\""),
+    )
+    .with_hint(hint)
+}
+
+/// Levenshtein's distance.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, character) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for column in 0..to.len() {
+            let replaced = diagonal + usize::from(to[column] != character);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(name: &str) -> String {
+        let error = Task::named(name).expect_err("is no task that is built");
+        error.hint().expect("there is one").to_owned()
+    }
+
+    #[test]
+    fn a_misspelt_task_is_guessed() {
+        assert!(hint("text-generatoin").starts_with("did you mean \"text-generation\"?"));
+        assert!(hint("sentiment-analysys").starts_with("did you mean \"sentiment-analysis\"?"));
+        assert!(hint("sumarisation").starts_with("did you mean \"summarization\"?"));
+        assert!(hint("make me a sandwich").starts_with("known tasks: text-generation, "));
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn aliases_and_tasks_that_are_not_built() {
+        let sentiment = Task::named("sentiment-analysis").expect("is an alias");
+        assert_eq!(sentiment.name(), "text-classification");
+        for name in ["summarization", "translation_en_to_fr", "image-generation"] {
+            assert!(
+                hint(name).starts_with("tasks that are: text-generation, "),
+                "{name}"
+            );
+        }
+        assert!(hint("translation_to").starts_with("did you mean \"translation\"?"));
+    }
+}

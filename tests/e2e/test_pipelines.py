@@ -1,0 +1,125 @@
+"""Pipelines from a cell, on the tiny checkpoints that the engine's tests hold to transformers: what a
+cell gets, shows and writes as JSON, and what it is told when it asks for what is not there."""
+
+import json
+
+import pytest
+from conftest import ROOT
+
+FIXTURES = ROOT / "lib/engine/tests/fixtures/pipelines"
+
+
+def expected(name, index=0):
+    """A call of the fixture and what transformers gives for it."""
+    case = json.loads((FIXTURES / name / "cases.json").read_text())["cases"][index]
+    return case["call"], case["output"]
+
+
+def pipe(variable, task, name):
+    return f'let {variable} = pipeline_with("{task}").model("{FIXTURES / name}").load()?;'
+
+
+def near(ours, theirs):
+    """Equal, floats to the tolerance of the engine's tests."""
+    if isinstance(theirs, float):
+        return ours == pytest.approx(theirs, abs=1e-4)
+    if isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(near, ours, theirs))
+    if isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(near(ours[key], value) for key, value in theirs.items())
+    return ours == theirs
+
+
+def written(kernel, expression):
+    """What a cell writes of a value as JSON."""
+    outcome = kernel.run(f'println!("{{}}", {expression}.json().0);')
+    return json.loads(outcome.expect_ok().stream())
+
+
+def html(outcome):
+    return outcome.expect_ok().of("execute_result")[0]["data"]["text/html"]
+
+
+def test_a_text_is_classified(kernel):
+    kernel.run(pipe("sentiment", "sentiment-analysis", "distilbert_labels")).expect_ok()
+    call, output = expected("distilbert_labels")
+    text = call["TextClassification"]["inputs"][0]["text"]
+    outcome = kernel.run(f"sentiment.run({json.dumps(text)})?")
+    label = output[0][0]["label"]
+    assert outcome.result.startswith(label) and "%" in outcome.result
+    assert label in html(outcome) and "<table" in html(outcome)
+    typed = kernel.run(f"sentiment.run({json.dumps(text)})?.labels().unwrap()[0][0].label.clone()")
+    assert label in typed.result
+
+
+def test_a_resident_model_is_not_loaded_again(kernel):
+    again = pipe("again", "text-classification", "distilbert_labels") + " again.model().info().was_resident"
+    kernel.run(again).expect_ok()
+    assert kernel.run(again).result == "true"
+
+
+def test_entities_show_in_their_text(kernel):
+    kernel.run(pipe("ner", "ner", "bert_entities")).expect_ok()
+    grouped = "ner.clone().aggregation_strategy(Aggregation::Simple)"
+    outcome = kernel.run(f'{grouped}.run("Kim Minsu of Seoul\\nmet Ada Lovelace.")?')
+    shown = html(outcome)
+    assert "Minsu" in shown and "<details" in shown and "<script" not in shown
+
+
+def test_a_question_is_answered_from_its_context(kernel):
+    kernel.run(pipe("qa", "qa", "distilbert_answers")).expect_ok()
+    call, output = expected("distilbert_answers")
+    pair = call["QuestionAnswering"]["inputs"][0]
+    outcome = kernel.run(f'qa.run(({json.dumps(pair["question"])}, {json.dumps(pair["context"])}))?')
+    answer = output[0][0]["answer"]
+    assert outcome.result.startswith(answer)
+    assert "answer, " in html(outcome)
+
+
+def test_labels_are_ranked_and_masks_filled(kernel):
+    kernel.run(pipe("zero", "zero-shot-classification", "bert_nli")).expect_ok()
+    call, output = expected("bert_nli")
+    options = call["ZeroShotClassification"]
+    labels = json.dumps(options["options"]["candidate_labels"])
+    outcome = kernel.run(f'zero.run(({json.dumps(options["inputs"][0])}, {labels}))?')
+    assert [line.split()[0] for line in outcome.result.splitlines()] == output[0]["labels"]
+    kernel.run(pipe("fill", "fill-mask", "bert_masks")).expect_ok()
+    call, output = expected("bert_masks")
+    outcome = kernel.run(f'fill.run({json.dumps(call["FillMask"]["inputs"][0])})?')
+    assert output[0][0][0]["token_str"] in outcome.result.splitlines()[0]
+
+
+def test_json_has_transformers_shape(kernel):
+    kernel.run(pipe("shaped", "sentiment-analysis", "distilbert_labels")).expect_ok()
+    call, output = expected("distilbert_labels")
+    texts = [entry["text"] for entry in call["TextClassification"]["inputs"]]
+    list_of = "[" + ", ".join(json.dumps(text, ensure_ascii=False) for text in texts) + "]"
+    assert near(written(kernel, f"shaped.run({list_of})?"), [labels[0] for labels in output])
+    assert near(written(kernel, f"shaped.clone().top_k(1).run({list_of})?"), output)
+    assert near(written(kernel, f"shaped.run({json.dumps(texts[0])})?"), output[0])
+
+
+def test_features_show_how_alike_texts_are(kernel):
+    kernel.run(pipe("features", "feature-extraction", "distilbert_features")).expect_ok()
+    outcome = kernel.run('features.run(["one", "two"])?')
+    assert "Cosine" in html(outcome) and "tokens × 32" in outcome.result
+
+
+def test_what_is_not_there_is_told(kernel):
+    later = kernel.run('pipeline("summarization")?;')
+    assert "not built yet" in later.reply["content"]["evalue"]
+    head = kernel.run(pipe("wrong", "fill-mask", "bert_entities"))
+    assert "ForTokenClassification" in head.reply["content"]["evalue"]
+    kernel.run(pipe("labels", "sentiment-analysis", "distilbert_labels")).expect_ok()
+    argument = kernel.run('labels.clone().stride(3).run("one")?;')
+    assert "has no argument `stride`" in argument.reply["content"]["evalue"]
+    long = kernel.run('labels.run("bridges ".repeat(900))?;')
+    assert "reads 512 at most" in long.reply["content"]["evalue"]
+    assert kernel.run('labels.clone().truncation(true).run("bridges ".repeat(900))?').status == "ok"
+
+
+def test_a_default_model_is_announced(kernel):
+    # Without a hub the load fails; what was chosen is told before.
+    outcome = kernel.run('let _ = pipeline_with("sentiment-analysis").local_files_only().load();')
+    assert "defaulted to distilbert/distilbert-base-uncased-finetuned-sst-2-english" in outcome.stream("stderr")
+    assert "revision 714eb0f" in outcome.stream("stderr")
