@@ -18,6 +18,10 @@ const MOST_JOBS: usize = 64;
 /// Panels that a job unpacks for many tokens: while a few tokens' values are near, they serve all of them.
 const PANELS_PER_JOB: usize = 2;
 
+/// Tokens up to which each takes the packed rows for itself: unpacking them costs as much as that many
+/// products.
+const FEW: usize = 6;
+
 /// A matrix `(out_features, in_features)` of packed rows.
 pub(crate) trait Rows: Sync {
     /// Rows and columns.
@@ -126,19 +130,30 @@ impl Rows for Stacked<'_> {
     }
 }
 
-fn multiply_one(matrix: &dyn Rows, values: &[f32]) -> Vec<f32> {
+/// For a few tokens, as of several requests: panel by panel, so that the memory is read once for all.
+fn multiply_few(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
     let (rows, columns) = matrix.shape();
-    let input = Input {
-        values,
-        sums: block_sums(values),
-    };
+    let inputs: Vec<Input> = inputs
+        .chunks_exact(columns)
+        .map(|values| Input {
+            values,
+            sums: block_sums(values),
+        })
+        .collect();
     let per_job = (WEIGHTS_PER_JOB / columns)
         .max(rows / MOST_JOBS)
         .next_multiple_of(PANEL)
         .max(PANEL);
-    let mut out = vec![0.0; rows];
-    share_pieces(&mut out, per_job, &|job, out| {
-        matrix.dots(job * per_job, &input, out);
+    let mut out = vec![0.0; inputs.len() * rows];
+    share_stripes(&mut out, rows, per_job, &|job, stripe: &mut Stripe| {
+        let first = job * per_job;
+        for panel in (0..per_job.min(rows - first)).step_by(PANEL) {
+            for (token, input) in inputs.iter().enumerate() {
+                let row = &mut stripe.row(token)[panel..];
+                let count = PANEL.min(row.len());
+                matrix.dots(first + panel, input, &mut row[..count]);
+            }
+        }
     });
     out
 }
@@ -215,7 +230,7 @@ impl CustomOp1 for Product<'_> {
         let out = match input.len() / columns {
             0 => Vec::new(),
             _ if self.0.rounds() => multiply_rounded(self.0, input),
-            1 => multiply_one(self.0, input),
+            1..=FEW => multiply_few(self.0, input),
             _ => multiply_many(self.0, input),
         };
         shape.push(rows);
