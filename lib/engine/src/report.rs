@@ -226,24 +226,23 @@ impl Reporter {
         let turned = plan.turns(tensor.name);
         let floats = loader.source(tensor.name, plan.dtype, turned)?;
         let source = floats.as_source();
-        let (quantized_as, bytes, comparison) = match plan.method() {
-            Some(&QuantizationMethod::FourBit {
+        let (quantized_as, bytes, comparison) =
+            if let Some(&QuantizationMethod::FourBit {
                 kind, double_quant, ..
-            }) => {
+            }) = plan.method()
+            {
                 let quantized = quantize_4bit(source, kind, double_quant);
                 let book = *self.book.get_or_insert(code_book(kind));
                 let bytes = quantized.packed.len() + quantized.absmax.bytes();
                 let comparison = compare::four_bits(source, &quantized, &book);
                 (kind.name(), bytes, comparison)
-            }
-            _ => {
+            } else {
                 let columns = tensor.entry.shape[usize::from(!turned)];
                 let (codes, scales) = quantize_8bit(source, columns);
                 let bytes = codes.len() + scales.len() * 4;
                 let comparison = compare::eight_bits(source, columns, (&codes, &scales));
                 ("int8", bytes, comparison)
-            }
-        };
+            };
         Ok(Outcome {
             quantized_as: quantized_as.to_owned(),
             weights: tensor.entry.values(),
