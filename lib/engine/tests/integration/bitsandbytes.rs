@@ -341,6 +341,7 @@ fn saved_checkpoints_are_those_of_transformers() {
 fn dense_weights_are_rounded_to_the_type_that_was_asked_for() {
     /// Bytes of four of them.
     const FREQUENCIES: u64 = 16;
+    type Round = fn(f32) -> [u8; 2];
     let weights = open(&fixture("tiny_llama/grouped"));
     let original = tensors(&fixture("tiny_llama/grouped/model.safetensors"));
     let footprint_as_stored = footprint(&weights, None);
@@ -361,7 +362,6 @@ fn dense_weights_are_rounded_to_the_type_that_was_asked_for() {
             .unwrap()
             .as_ref(),
     );
-    type Round = fn(f32) -> [u8; 2];
     let cases: [(DType, &str, Round); 2] = [
         (DType::BF16, "BF16", |value| {
             half::bf16::from_f32(value).to_le_bytes()
