@@ -69,8 +69,9 @@ pub struct Seat<'a> {
 }
 
 impl Steps {
-    /// Shares a model. It `joins` when no token's numbers depend on which others are in its pass; else
-    /// requests take turns, step by step.
+    /// Shares a model. It `joins` when a token's numbers do not depend on which others are in its pass, but
+    /// for the order of sums: many tokens at once are added up in another order than few. Else requests
+    /// take turns, step by step.
     pub fn new(model: Box<dyn CausalLm>, joins: bool) -> Self {
         Self {
             model,

@@ -26,10 +26,17 @@ thread_local! {
 
 /// Does something with activations as they are, whatever models were asked for.
 pub(crate) fn exactly<T>(work: impl FnOnce() -> T) -> T {
-    let before = EXACT.replace(true);
-    let done = work();
-    EXACT.set(before);
-    done
+    let _before = Before(EXACT.replace(true));
+    work()
+}
+
+/// What [`EXACT`] is again afterwards, also after a panic.
+struct Before(bool);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        EXACT.set(self.0);
+    }
 }
 
 /// Whether [`exactly`] is at work on this thread.
@@ -54,7 +61,8 @@ impl RoundedBlock {
         sum: 0.0,
     };
 
-    /// The nearest block: the largest magnitude becomes 127.
+    /// The nearest block: the largest magnitude becomes 127. What is no number makes the whole block none,
+    /// as it does without rounding.
     #[expect(
         clippy::inline_always,
         reason = "only as part of its caller it is compiled for the caller's registers"
@@ -64,14 +72,22 @@ impl RoundedBlock {
         let largest = values
             .iter()
             .fold(0.0, |most: f32, value| most.max(value.abs()));
-        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let is_finite = values
+            .iter()
+            .fold(true, |all, value| all & value.is_finite());
+        // Below, the inverse would be infinite.
+        let inverse = if largest > 127.0 / f32::MAX {
+            127.0 / largest
+        } else {
+            0.0
+        };
         let mut block = Self::ZERO;
         let mut sum = 0;
         for (code, value) in block.codes.iter_mut().zip(values) {
             *code = (value * inverse).round_ties_even() as i8;
             sum += i32::from(*code);
         }
-        block.scale = largest / 127.0;
+        block.scale = if is_finite { largest / 127.0 } else { f32::NAN };
         block.sum = block.scale * sum as f32;
         block
     }

@@ -162,6 +162,8 @@ impl Crew {
         let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
         // SAFETY: nobody looks: the work before was closed and left by all.
         unsafe { *board.work.get() = Some(work) };
+        // One that the caller of earlier work did not stay for.
+        *board.panic.lock().unwrap_or_else(PoisonError::into_inner) = None;
         board.jobs.store(jobs, SeqCst);
         board.next.store(0, SeqCst);
         let closes = Closes(board);

@@ -122,7 +122,6 @@ impl KvCache {
 
     /// Forgets all after the first `length` tokens. The buffers stay.
     pub fn truncate(&mut self, length: usize) {
-        self.planned = 0;
         for row in &mut self.rows {
             row.truncate(length);
         }
@@ -206,13 +205,14 @@ impl LayerCache {
     /// The buffers, with room for `needed` positions. Growing copies what is there, and takes half as
     /// much again so that a long generation copies each position a few times at most.
     fn reserve(&mut self, needed: usize) -> Result<(Tensor, Tensor)> {
-        let old = self.buffers.take();
+        // They stay where they are until others are whole.
+        let old = self.buffers.clone();
         let capacity = match &old {
             Some((keys, _)) => keys.dim(2)?,
             None => 0,
         };
-        if let Some(buffers) = old.clone().filter(|_| needed <= capacity) {
-            return Ok(buffers);
+        if let (Some(buffers), true) = (&old, needed <= capacity) {
+            return Ok(buffers.clone());
         }
         let capacity = needed.max(capacity + capacity / 2).next_multiple_of(BLOCK);
         let shape = (self.batch, self.kv_heads, capacity, self.head_dim);

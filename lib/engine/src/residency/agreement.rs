@@ -27,15 +27,19 @@ pub(super) fn measure(
     for text in TEXTS {
         cancel.check()?;
         let tokens = tokenizer.encode(text, true)?.tokens;
-        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-        if ids.is_empty() {
+        let ids = tokens.iter().map(|token| token.id);
+        let ids: Vec<u32> = ids.take(model.sizes().context_length).collect();
+        // A tokenizer may have tokens that the model has no row for.
+        let is_known = |id: &u32| (*id as usize) < model.sizes().vocab_size;
+        if ids.is_empty() || !ids.iter().all(is_known) {
             continue;
         }
         let read = || logits(model, &ids).map_err(failures::internal);
         let (exact, rounded) = (exactly(read)?, read()?);
         for (exact, rounded) in exact.iter().zip(&rounded) {
             agreement.positions += 1;
-            agreement.same_top += u32::from(top(exact) == top(rounded));
+            let is_finite = rounded.iter().all(|logit| logit.is_finite());
+            agreement.same_top += u32::from(is_finite && top(exact) == top(rounded));
             divergence += kullback_leibler(exact, rounded);
         }
     }
@@ -54,14 +58,20 @@ fn top(logits: &[f32]) -> Option<usize> {
     best.map(|(index, _)| index)
 }
 
-/// KL(p‖q) of the softmaxes of two rows of logits, in nats.
+/// KL(p‖q) of the softmaxes of two rows of logits, in nats; as large as can be where one is none.
 fn kullback_leibler(p: &[f32], q: &[f32]) -> f64 {
     let (p_total, q_total) = (log_sum(p), log_sum(q));
     let terms = p.iter().zip(q).map(|(p, q)| {
         let (p, q) = (f64::from(*p) - p_total, f64::from(*q) - q_total);
-        p.exp() * (p - q)
+        let share = p.exp();
+        if share == 0.0 { 0.0 } else { share * (p - q) }
     });
-    terms.sum::<f64>().max(0.0)
+    let sum: f64 = terms.sum();
+    if sum.is_finite() {
+        sum.max(0.0)
+    } else {
+        f64::MAX
+    }
 }
 
 /// The logarithm of the sum of exponentials.
@@ -89,5 +99,6 @@ mod tests {
         let pairs = a.iter().zip(&b).map(|(a, b)| (a / a_sum, b / b_sum));
         let expected: f64 = pairs.map(|(a, b)| a * (a / b).ln()).sum();
         assert!((kullback_leibler(&p, &q) - expected).abs() < 1e-9);
+        assert!(kullback_leibler(&p, &[f32::NAN; 3]) > 1e9, "no agreement");
     }
 }

@@ -25,14 +25,16 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         .as_ref()
         .map(|quantization| &quantization.method)
     {
-        None | Some(QuantizationMethod::Ggml(_)) => DType::F32,
+        // The files decide: they may hold weights that are quantised already.
+        None => None,
+        Some(QuantizationMethod::Ggml(_)) => Some(DType::F32),
         Some(QuantizationMethod::FourBit { .. } | QuantizationMethod::EightBit { .. }) => {
-            DType::F16
+            Some(DType::F16)
         }
     };
     Ok(ModelSpec {
         source: source_key(&spec.source),
-        dtype: spec.dtype.or(Some(default)),
+        dtype: spec.dtype.or(default),
         device: Device::Cpu,
         quantization: spec.quantization.clone(),
         activations: spec.activations,
