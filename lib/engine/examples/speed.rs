@@ -1,5 +1,5 @@
-//! How fast a model runs here (by name; `nf4`, `f32`, `bf16`, or `int8` to round activations; and `load` to
-//! do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
+//! How fast a model runs here (by name; `nf4`, `f32`, `bf16`, or `int8` to round activations; and a prompt's
+//! length, for that alone, or `load` to do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
 //! the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
 
@@ -63,14 +63,17 @@ fn main() -> Result<(), Failure> {
             );
         }
     }
-    let loads_only = std::env::args().nth(3).is_some();
-    if !loads_only {
-        for length in [512, 64, 2048] {
-            depth(&service, &model, length)?;
-        }
-        two_turns(&service, &model)?;
-        for requests in [1, 2, 4] {
-            together(&service, &model, requests)?;
+    match std::env::args().nth(3).map(|length| length.parse()) {
+        Some(Ok(length)) => depth(&service, &model, length)?,
+        Some(Err(_)) => {}
+        None => {
+            for length in [512, 64, 2048] {
+                depth(&service, &model, length)?;
+            }
+            two_turns(&service, &model)?;
+            for requests in [1, 2, 4] {
+                together(&service, &model, requests)?;
+            }
         }
     }
     print_memory();

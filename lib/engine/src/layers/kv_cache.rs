@@ -35,6 +35,7 @@ impl KvCache {
             kv_heads,
             head_dim,
             length: 0,
+            planned: 0,
         };
         Self {
             layers: (0..layers).map(|_| layer()).collect(),
@@ -105,6 +106,9 @@ impl KvCache {
     /// positions of some models depend on it.
     pub fn plan(&mut self, length: usize) {
         self.planned = length;
+        for layer in &mut self.layers {
+            layer.planned = length;
+        }
     }
 
     pub(crate) fn planned(&self) -> usize {
@@ -182,6 +186,8 @@ pub struct LayerCache {
     kv_heads: usize,
     head_dim: usize,
     length: usize,
+    /// Positions that will be taken once all that is being read is in.
+    planned: usize,
 }
 
 impl LayerCache {
@@ -203,7 +209,8 @@ impl LayerCache {
     }
 
     /// The buffers, with room for `needed` positions. Growing copies what is there, and takes half as
-    /// much again so that a long generation copies each position a few times at most.
+    /// much again so that a long generation copies each position a few times at most; for a prompt that is
+    /// read in parts they grow once.
     fn reserve(&mut self, needed: usize) -> Result<(Tensor, Tensor)> {
         // They stay where they are until others are whole.
         let old = self.buffers.clone();
@@ -214,7 +221,10 @@ impl LayerCache {
         if let (Some(buffers), true) = (&old, needed <= capacity) {
             return Ok(buffers.clone());
         }
-        let capacity = needed.max(capacity + capacity / 2).next_multiple_of(BLOCK);
+        let capacity = needed
+            .max(capacity + capacity / 2)
+            .max(self.planned + BLOCK)
+            .next_multiple_of(BLOCK);
         let shape = (self.batch, self.kv_heads, capacity, self.head_dim);
         let keys = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
         let values = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
