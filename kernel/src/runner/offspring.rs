@@ -14,11 +14,11 @@ pub fn of_cell(worker: Pid, snapshot: Option<Pid>, age: Duration) -> Vec<Pid> {
         return Vec::new();
     };
     let since = now.saturating_sub(age);
-    let session = rustix::process::getsid(Some(worker)).ok();
+    let session = Stat::read(worker).map(|stat| stat.session);
     let is_ours = |process: &Pid| {
         Some(*process) != snapshot
-            && rustix::process::getsid(Some(*process)).ok() == session
-            && started(*process).is_some_and(|start| start >= since)
+            && Stat::read(*process)
+                .is_some_and(|stat| Some(stat.session) == session && stat.started >= since)
     };
     let mut found = descendants(worker);
     found.retain(is_ours);
@@ -59,12 +59,54 @@ fn uptime() -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds))
 }
 
-/// When a process was started, since the machine was, to a hundredth of a second.
-fn started(process: Pid) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
-    // The second field is the name in brackets, which may hold anything; this is the 22nd.
-    let (_, behind_name) = stat.rsplit_once(')')?;
-    let ticks: u64 = behind_name.split_whitespace().nth(19)?.parse().ok()?;
-    // The clocks are read at different times, and rounded differently.
-    Some(Duration::from_millis((ticks + TICKS / 10) * 1000 / TICKS))
+/// What `/proc` tells of a process.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    /// The session's id: 0 where it was begun outside of this container, for which `getsid` of rustix
+    /// has no value.
+    session: u32,
+    /// When it was started, since the machine was, to a hundredth of a second.
+    started: Duration,
+}
+
+impl Stat {
+    fn read(process: Pid) -> Option<Self> {
+        let path = format!("/proc/{}/stat", process.as_raw_nonzero());
+        Self::parse(&fs::read_to_string(path).ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The second field is the name in brackets, which may hold anything; these are the 6th and the
+        // 22nd.
+        let (_, behind_name) = stat.rsplit_once(')')?;
+        let mut fields = behind_name.split_whitespace().skip(3);
+        let session = fields.next()?.parse().ok()?;
+        let ticks: u64 = fields.nth(15)?.parse().ok()?;
+        Some(Self {
+            session,
+            // The clocks are read at different times, and rounded differently.
+            started: Duration::from_millis((ticks + TICKS / 10) * 1000 / TICKS),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_from_outside_a_container_is_one() {
+        let stat = "7 (sl) eep) S 1 7 0 0 -1 4194304 8 0 0 0 0 0 0 0 20 0 1 0 2000 5 6";
+        let expected = Stat {
+            session: 0,
+            started: Duration::from_millis(20_100),
+        };
+        assert_eq!(Stat::parse(stat), Some(expected));
+    }
+
+    #[test]
+    fn this_process_is_read() {
+        let stat = Stat::read(rustix::process::getpid()).expect("a process");
+        assert!(stat.started <= uptime().expect("a clock") + Duration::from_millis(100));
+    }
 }
