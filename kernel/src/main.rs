@@ -6,6 +6,7 @@ mod evaluate;
 mod hex;
 mod runner;
 mod serve;
+mod widgets;
 
 use std::process::ExitCode;
 

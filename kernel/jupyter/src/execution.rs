@@ -87,6 +87,7 @@ impl Worker {
                         self.inspect(&parent, &request);
                     }
                 }
+                Work::Attend(parent) => self.attend(&parent),
             }
         }
     }
@@ -190,6 +191,19 @@ impl Worker {
             language.inspect(&request.code, cursor, detail)
         });
         self.answer(inspect_reply(found.ok().flatten()), parent);
+    }
+
+    fn attend(&mut self, parent: &Parent) {
+        self.session.iopub.busy(parent);
+        let out = Publisher::new(Arc::clone(&self.session), Some(Arc::clone(parent)));
+        self.session.control.cell_begins();
+        let attended = self.guarded("answering a widget", |language, _| language.attend(&out));
+        self.session.control.cell_ended();
+        // It has no reply in which a failure could stand.
+        if let Err(error) = attended {
+            out.error(&error);
+        }
+        self.session.iopub.idle(parent);
     }
 
     fn answer(&self, content: JupyterMessageContent, parent: &Parent) {

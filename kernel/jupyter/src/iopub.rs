@@ -12,6 +12,7 @@ use jupyter_zmq_client::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::frames::Frames;
 use crate::message::{self, Parent};
 use crate::xpub::{PeerId, Subscription, Xpub};
 
@@ -53,6 +54,8 @@ enum Event {
     Idle(Parent),
     Stream(Printed),
     Publish(Box<JupyterMessage>),
+    /// Of the display with this id: its first showing, or an update.
+    Display(String, Box<JupyterMessage>),
     Close(oneshot::Sender<()>),
 }
 
@@ -72,6 +75,7 @@ impl IoPub {
             waiting: Arc::clone(&waiting),
             pending: None,
             last_stream: None,
+            frames: Frames::default(),
             had_subscriber: false,
             running: None,
         };
@@ -101,6 +105,11 @@ impl IoPub {
         parent: Option<&Parent>,
     ) {
         self.publish(message::child(content, parent.map(AsRef::as_ref)));
+    }
+
+    /// Publishes a display that can be updated, or an update of it, of which the newest counts.
+    pub(crate) fn display(&self, id: &str, message: JupyterMessage) {
+        self.send(Event::Display(id.to_owned(), Box::new(message)));
     }
 
     /// Prints. Blocks while much that was printed before still waits.
@@ -133,6 +142,8 @@ struct Task {
     /// Text that was not sent yet.
     pending: Option<Printed>,
     last_stream: Option<Instant>,
+    /// Updates of displays that were not sent yet.
+    frames: Frames<JupyterMessage>,
     had_subscriber: bool,
     /// The execute request that is being worked on.
     running: Option<Parent>,
@@ -148,12 +159,17 @@ impl Task {
                 .and(self.last_stream)
                 .map(|last| last + TICK);
             let due = due.unwrap_or_else(Instant::now);
+            let frame = self.frames.due();
             tokio::select! {
                 biased;
                 subscription = self.connection.socket.subscription() => {
                     self.welcome(subscription).await;
                 }
                 () = sleep_until(due), if self.pending.is_some() => self.flush().await,
+                () = sleep_until(frame.unwrap_or(due)), if frame.is_some() => {
+                    let frames = self.frames.take_due(Instant::now());
+                    self.publish_all(frames).await;
+                }
                 event = events.recv() => match event {
                     Some(Event::Close(done)) => break Some(done),
                     Some(event) => self.handle(event).await,
@@ -162,6 +178,8 @@ impl Task {
             }
         };
         self.flush().await;
+        let frames = self.frames.take_all();
+        self.publish_all(frames).await;
         self.waiting.close();
         self.connection.socket.close(LINGER).await;
         if let Some(done) = close {
@@ -184,6 +202,7 @@ impl Task {
             }
             Event::Idle(parent) => self.idle(&parent).await,
             Event::Publish(message) => self.publish(*message).await,
+            Event::Display(id, message) => self.display(&id, *message).await,
             Event::Stream(_) | Event::Close(_) => {}
         }
     }
@@ -191,6 +210,9 @@ impl Task {
     /// A front end takes the last status it saw for the kernel's. After a request that was
     /// answered while a cell runs, it is told again that the kernel is busy with the cell.
     async fn idle(&mut self, parent: &Parent) {
+        // A client that has seen the end of a cell looks for no more of it.
+        let frames = self.frames.take_all();
+        self.publish_all(frames).await;
         self.status(Status::idle(), parent).await;
         let Some(running) = self.running.clone() else {
             return;
@@ -251,6 +273,22 @@ impl Task {
         message.zmq_identities = vec![topic.into()];
         if let Err(error) = self.connection.send(message).await {
             tracing::warn!(%error, "cannot publish");
+        }
+    }
+
+    async fn display(&mut self, id: &str, message: JupyterMessage) {
+        let now = Instant::now();
+        if message.message_type() != "update_display_data" {
+            self.frames.forget(id);
+            self.publish(message).await;
+        } else if let Some(message) = self.frames.offer(id, message, now) {
+            self.publish(message).await;
+        }
+    }
+
+    async fn publish_all(&mut self, messages: Vec<JupyterMessage>) {
+        for message in messages {
+            self.publish(message).await;
         }
     }
 

@@ -25,6 +25,12 @@ pub trait Language {
     /// What is known about the thing at `cursor`, a byte offset on a character boundary of `code`.
     /// `detail` is 0 or 1 (Shift-Tab once or twice).
     fn inspect(&mut self, code: &str, cursor: usize, detail: u8) -> Option<Bundle>;
+
+    /// Sees to what came over comms, when [`Control::comm_msg`] has asked for it. What is published
+    /// through `out` has the comm's message as its parent.
+    fn attend(&mut self, out: &Publisher) {
+        let _ = out;
+    }
 }
 
 /// Answers what is asked while a cell may be running. Every method is called from any thread and
@@ -56,16 +62,31 @@ pub trait Control: Send + Sync + 'static {
         false
     }
 
+    /// A front end asks which comms are open, of this target where one is named.
+    fn comms_listed(&self, target: Option<&str>) {
+        let _ = target;
+    }
+
     /// A front end sent a message over an open comm. What is published through `out` has that
     /// message as its parent.
-    fn comm_msg(&self, comm: &Comm, out: &Publisher) {
+    fn comm_msg(&self, comm: &Comm, out: &Publisher) -> Afterwards {
         let _ = (comm, out);
+        Afterwards::Nothing
     }
 
     /// A front end closed a comm.
     fn comm_close(&self, comm: &Comm, out: &Publisher) {
         let _ = (comm, out);
     }
+}
+
+/// What a message over a comm leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It is dealt with.
+    Nothing,
+    /// [`Language::attend`] is to be called once no cell runs.
+    Attend,
 }
 
 /// A cell to run.

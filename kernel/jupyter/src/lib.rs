@@ -10,6 +10,7 @@ mod comm;
 mod connection;
 mod error;
 mod execution;
+mod frames;
 mod glob;
 mod history;
 mod iopub;
@@ -28,8 +29,8 @@ pub use comm::Comm;
 pub use error::Error;
 pub use kernel::{ExitReason, Settings, run};
 pub use language::{
-    Cell, CellError, Completeness, Completion, Completions, Control, KernelInfo, Language,
-    LanguageInfo, Outcome,
+    Afterwards, Cell, CellError, Completeness, Completion, Completions, Control, KernelInfo,
+    Language, LanguageInfo, Outcome,
 };
 pub use publisher::{InputError, Publisher, Stream};
 

@@ -66,13 +66,19 @@ impl Publisher {
     pub fn display(&self, bundle: Bundle, display_id: Option<&str>) {
         let transient = display_id.map_or_else(|| json!({}), |id| json!({ "display_id": id }));
         self.session.count_output();
-        self.publish_json("display_data", bundle_content(bundle, transient));
+        let content = bundle_content(bundle, transient);
+        match display_id {
+            Some(id) => self.publish_display(id, "display_data", content),
+            None => self.publish_json("display_data", content),
+        }
     }
 
-    /// Replaces all that was shown with this id.
+    /// Replaces all that was shown with this id. Of many updates in quick succession the newest is sent,
+    /// and the last before the cell's end always.
     pub fn update_display(&self, bundle: Bundle, display_id: &str) {
         let transient = json!({ "display_id": display_id });
-        self.publish_json("update_display_data", bundle_content(bundle, transient));
+        let content = bundle_content(bundle, transient);
+        self.publish_display(display_id, "update_display_data", content);
     }
 
     /// Shows the value of the cell, `Out[n]`.
@@ -160,6 +166,14 @@ impl Publisher {
             .with_metadata(comm.metadata.into())
             .with_buffers(comm.buffers.into_iter().map(Into::into).collect());
         self.session.iopub.publish(message);
+    }
+
+    fn publish_display(&self, display_id: &str, msg_type: &str, content: Value) {
+        let Some(parent) = self.audience() else {
+            return;
+        };
+        let message = child(json_content(msg_type, content), parent.as_deref());
+        self.session.iopub.display(display_id, message);
     }
 
     fn publish_json(&self, msg_type: &str, content: Value) {

@@ -16,6 +16,8 @@ pub(crate) enum Work {
     Complete(Parent, CompleteRequest, Claim),
     /// Inspect code, unless somebody else has answered.
     Inspect(Parent, InspectRequest, Claim),
+    /// See to what came over a comm.
+    Attend(Parent),
 }
 
 /// Who answers a request: the first to take the claim.
@@ -78,9 +80,10 @@ impl Queue {
             .partition::<VecDeque<_>, _>(|work| matches!(work, Work::Execute(..)));
         state.work = others;
         let parent = |work| match work {
-            Work::Execute(parent, _) | Work::Complete(parent, ..) | Work::Inspect(parent, ..) => {
-                parent
-            }
+            Work::Execute(parent, _)
+            | Work::Complete(parent, ..)
+            | Work::Inspect(parent, ..)
+            | Work::Attend(parent) => parent,
         };
         cells.into_iter().map(parent).collect()
     }

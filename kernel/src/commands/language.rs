@@ -212,6 +212,12 @@ impl Language for Commands {
         }
     }
 
+    fn attend(&mut self, out: &Publisher) {
+        if let Some(notebook) = self.notebook.ready() {
+            notebook.attend(out);
+        }
+    }
+
     fn evaluate(&mut self, expression: &str) -> Result<Bundle, CellError> {
         self.ready_for_rust()?.evaluate(expression)
     }

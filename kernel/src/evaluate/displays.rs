@@ -21,6 +21,7 @@ use wire::{
 };
 
 use super::{output::Pump, sink::Sink};
+use crate::widgets::Widgets;
 
 /// What the messages of a cell leave behind for the end of its evaluation.
 #[derive(Default)]
@@ -88,6 +89,7 @@ pub struct Displays {
     pump: Arc<Pump>,
     sink: Arc<dyn Sink>,
     inbox: Arc<Inbox>,
+    widgets: Arc<Widgets>,
 }
 
 impl Displays {
@@ -97,10 +99,16 @@ impl Displays {
         pump: Arc<Pump>,
         sink: Arc<dyn Sink>,
         inbox: Arc<Inbox>,
+        widgets: Arc<Widgets>,
     ) -> io::Result<()> {
         let listener = UnixListener::bind(socket)?;
         fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
-        let displays = Self { pump, sink, inbox };
+        let displays = Self {
+            pump,
+            sink,
+            inbox,
+            widgets,
+        };
         thread::Builder::new()
             .name("displays".to_owned())
             .spawn(move || {
@@ -140,6 +148,11 @@ impl Displays {
     fn accept(&self, message: CellMessage) -> KernelMessage {
         self.pump.drain();
         match message {
+            CellMessage::Widget(call) => return self.widgets.carry_out(call),
+            CellMessage::HasWidgets if self.widgets.has_front_end() => {}
+            CellMessage::HasWidgets => {
+                return KernelMessage::Refused("no front end has asked for widgets".to_owned());
+            }
             CellMessage::Display { bundle, display_id } => {
                 self.sink.display(bundle, display_id.as_deref());
             }

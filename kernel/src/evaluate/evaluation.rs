@@ -3,6 +3,7 @@
 //! cells have defined, which is kept here.
 
 mod by_evcxr;
+mod callbacks;
 
 use std::{
     collections::HashMap,
@@ -32,7 +33,10 @@ use super::{
     sink::{Sink, Stream},
     template::Template,
 };
-use crate::runner::messages::{CellStatus, RunEnd};
+use crate::{
+    runner::messages::{CellStatus, RunEnd},
+    widgets::Widgets,
+};
 
 /// What evcxr's own commands answer, by its kind.
 pub type Outputs = HashMap<String, String>;
@@ -53,6 +57,9 @@ pub struct Evaluation {
     inbox: Arc<Inbox>,
     outlet: Arc<Outlet>,
     interrupter: Arc<Interrupter>,
+    widgets: Arc<Widgets>,
+    /// The cell that runs what waits for widgets' events, once it is compiled.
+    callbacks: Option<Box<Ready>>,
     /// How long the last cell took.
     pub(super) times: Times,
     crate_dir: PathBuf,
@@ -71,8 +78,9 @@ impl Evaluation {
         data: &Path,
         host_socket: PathBuf,
         interrupter: Arc<Interrupter>,
+        widgets: Arc<Widgets>,
     ) -> Result<Self> {
-        let outlet = Arc::new(Outlet::default());
+        let outlet = Arc::new(Outlet::new(Arc::clone(&widgets)));
         let sink: Arc<dyn Sink> = Arc::clone(&outlet) as Arc<dyn Sink>;
         let pump = Arc::new(Pump::start(session.runtime_dir(), Arc::clone(&sink))?);
         let inbox = Arc::new(Inbox::default());
@@ -81,6 +89,7 @@ impl Evaluation {
             Arc::clone(&pump),
             sink,
             Arc::clone(&inbox),
+            Arc::clone(&widgets),
         )?;
         let surroundings = Surroundings::of(&session, host_socket, data)?;
         let template = Template::locate(data)?;
@@ -110,6 +119,8 @@ impl Evaluation {
             inbox,
             outlet,
             interrupter,
+            widgets,
+            callbacks: None,
             times: Times::default(),
             crate_dir: session.crate_dir().to_owned(),
             _runner: runner,
@@ -155,6 +166,7 @@ impl Evaluation {
     /// The cell does not compile, or fails; or it was interrupted.
     pub fn run(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
         self.inbox.start_cell();
+        self.widgets.release_output();
         self.times.start();
         self.interrupter.start_cell();
         let result = self.choose(code, count);
@@ -294,20 +306,11 @@ impl Evaluation {
         ready: &Ready,
         this: &This<'_>,
     ) -> Result<Vec<String>, CellError> {
-        let started = Instant::now();
-        self.interrupter.enter(Phase::Runs);
-        let run = self.control.run(library, FUNCTION, ready.roll_back);
-        self.times.ran(started);
-        let printed = self.pump.end_cell();
-        if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
-            self.outlet.result(value);
-        }
         let RunEnd {
             end,
             restored,
             lost_all,
-        } =
-            run.map_err(|error| internal(&format!("the cell runner cannot be reached: {error}")))?;
+        } = self.run_library(library, ready)?;
         if !end.lost_variables.is_empty() {
             return Ok(end.lost_variables);
         }
@@ -337,6 +340,19 @@ impl Evaluation {
             )),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Runs a library, and shows all that it has printed.
+    fn run_library(&mut self, library: &Path, ready: &Ready) -> Result<RunEnd, CellError> {
+        let started = Instant::now();
+        self.interrupter.enter(Phase::Runs);
+        let run = self.control.run(library, FUNCTION, ready.roll_back);
+        self.times.ran(started);
+        let printed = self.pump.end_cell();
+        if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
+            self.outlet.result(value);
+        }
+        run.map_err(|error| internal(&format!("the cell runner cannot be reached: {error}")))
     }
 
     fn settle(&mut self, ready: &Ready, this: &This<'_>) {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use jupyter::{Completeness, Control, KernelInfo, Language, LanguageInfo, Publisher, Settings};
+use jupyter::{
+    Afterwards, Comm, Completeness, Control, KernelInfo, Language, LanguageInfo, Publisher,
+    Settings,
+};
 
 use super::{
     completeness,
@@ -16,7 +19,10 @@ use super::{
     session::{self, Session},
     template::Template,
 };
-use crate::commands::{Commands, Names, Notebook, Place};
+use crate::{
+    commands::{Commands, Names, Notebook, Place},
+    widgets::Widgets,
+};
 
 /// Serves the front end of `connection_file` until it asks for the end.
 pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
@@ -24,9 +30,11 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let id = session::new_id();
     let interrupter = Arc::new(Interrupter::new(id.clone(), host_socket.clone()));
     let names = Names::default();
+    let widgets = Widgets::start().context("cannot start a thread")?;
     let control = Arc::new(RustControl {
         interrupter: Arc::clone(&interrupter),
         names: names.clone(),
+        widgets: Arc::clone(&widgets),
     });
     let settings = Settings {
         connection_file: connection_file.to_owned(),
@@ -34,8 +42,9 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     };
     let data = data.to_owned();
     // What fails in here is told by every cell, where a user looks; a kernel that ends tells nobody.
-    let language = move |_: Publisher| {
-        commands(id, data, host_socket, interrupter, names)
+    let language = move |out: Publisher| {
+        widgets.publish_by(out);
+        commands(id, data, host_socket, interrupter, names, widgets)
             .map(|commands| Box::new(commands) as Box<dyn Language>)
             .map_err(|error| language::unusable(&error))
     };
@@ -50,6 +59,7 @@ fn commands(
     host_socket: PathBuf,
     interrupter: Arc<Interrupter>,
     names: Names,
+    widgets: Arc<Widgets>,
 ) -> Result<Commands> {
     let place = Place {
         session: id.clone(),
@@ -60,7 +70,7 @@ fn commands(
     };
     let stop = Arc::clone(&interrupter);
     let rust = move || {
-        open(id, &data, host_socket, interrupter)
+        open(id, &data, host_socket, interrupter, widgets)
             .map(|rust| Box::new(rust) as Box<dyn Notebook>)
             .map_err(|error| language::unusable(&error))
     };
@@ -72,11 +82,12 @@ fn open(
     data: &Path,
     host_socket: PathBuf,
     interrupter: Arc<Interrupter>,
+    widgets: Arc<Widgets>,
 ) -> Result<Rust> {
     let runtime = host::prepare_folder(&host_socket)?;
     let session =
         Session::create(id, &runtime, data).context("cannot make the kernel's folders")?;
-    Rust::open(session, data, host_socket, interrupter)
+    Rust::open(session, data, host_socket, interrupter, widgets)
 }
 
 /// Builds the library for cells, unless that was done.
@@ -103,6 +114,7 @@ pub fn template_is_built(data: &Path) -> Result<bool> {
 struct RustControl {
     interrupter: Arc<Interrupter>,
     names: Names,
+    widgets: Arc<Widgets>,
 }
 
 impl Control for RustControl {
@@ -138,11 +150,28 @@ impl Control for RustControl {
     }
 
     fn cell_ended(&self) {
+        self.widgets.flush();
         self.interrupter.expect_none();
     }
 
     fn interrupt(&self) {
         self.interrupter.interrupt();
+    }
+
+    fn comms_listed(&self, target: Option<&str>) {
+        self.widgets.comms_listed(target);
+    }
+
+    fn comm_open(&self, _comm: &Comm, target: &str, _out: &Publisher) -> bool {
+        self.widgets.comm_open(target)
+    }
+
+    fn comm_msg(&self, comm: &Comm, out: &Publisher) -> Afterwards {
+        self.widgets.comm_msg(comm, out)
+    }
+
+    fn comm_close(&self, comm: &Comm, _out: &Publisher) {
+        self.widgets.comm_close(comm);
     }
 
     fn shutdown(&self, _restart: bool) {

@@ -14,6 +14,7 @@ use super::{
     interrupt::Interrupter,
     session::Session,
 };
+use crate::widgets::Widgets;
 
 /// Evaluates cells of Rust.
 pub struct Rust {
@@ -30,8 +31,9 @@ impl Rust {
         data: &Path,
         host_socket: PathBuf,
         interrupter: Arc<Interrupter>,
+        widgets: Arc<Widgets>,
     ) -> Result<Self> {
-        let evaluation = Evaluation::open(session, data, host_socket, interrupter)?;
+        let evaluation = Evaluation::open(session, data, host_socket, interrupter, widgets)?;
         Ok(Self { evaluation })
     }
 }
@@ -66,6 +68,13 @@ impl Language for Rust {
                 Outcome::Ok
             }
             Err(error) => Outcome::Error(error),
+        }
+    }
+
+    fn attend(&mut self, out: &Publisher) {
+        self.evaluation.attach(out);
+        if let Err(error) = self.evaluation.run_callbacks() {
+            out.error(&error);
         }
     }
 

@@ -25,3 +25,4 @@ mod template;
 mod unsafe_folder;
 
 pub use kernel::{build_template, run, template_is_built};
+pub use sink::Stream;

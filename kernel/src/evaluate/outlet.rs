@@ -1,19 +1,29 @@
 //! Where the outputs of cells go: to the front end that asked for the last one.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jupyter::Publisher;
 use wire::mime::Bundle;
 
 use super::sink::{Sink, Stream};
+use crate::widgets::Widgets;
 
-/// The front end of the last cell, and nowhere before the first.
-#[derive(Default)]
+/// The front end of the last cell, and nowhere before the first; or the output widget that a cell has
+/// named.
 pub struct Outlet {
     publisher: Mutex<Option<Publisher>>,
+    widgets: Arc<Widgets>,
 }
 
 impl Outlet {
+    /// One that leads nowhere yet.
+    pub fn new(widgets: Arc<Widgets>) -> Self {
+        Self {
+            publisher: Mutex::default(),
+            widgets,
+        }
+    }
+
     /// Sends what comes to the front end of this cell.
     pub fn attach(&self, publisher: Publisher) {
         *self
@@ -33,6 +43,9 @@ impl Outlet {
 
 impl Sink for Outlet {
     fn stream(&self, stream: Stream, text: &str) {
+        if self.widgets.captures_stream(stream, text) {
+            return;
+        }
         let stream = match stream {
             Stream::Stdout => jupyter::Stream::Stdout,
             Stream::Stderr => jupyter::Stream::Stderr,
@@ -43,24 +56,36 @@ impl Sink for Outlet {
     }
 
     fn display(&self, bundle: Bundle, display_id: Option<&str>) {
+        let mut bundle = Some(bundle);
+        let captured = self.widgets.captures(|outputs| {
+            outputs.display(bundle.take().unwrap_or_default(), display_id);
+        });
+        let Some(bundle) = bundle.filter(|_| !captured) else {
+            return;
+        };
         if let Some(out) = self.publisher() {
             out.display(bundle, display_id);
         }
     }
 
     fn update_display(&self, bundle: Bundle, display_id: &str) {
+        self.widgets.update_display(&bundle, display_id);
         if let Some(out) = self.publisher() {
             out.update_display(bundle, display_id);
         }
     }
 
     fn result(&self, bundle: Bundle) {
+        // The value of a cell is the cell's, whoever takes what it prints.
         if let Some(out) = self.publisher() {
             out.result(bundle);
         }
     }
 
     fn clear_output(&self, wait: bool) {
+        if self.widgets.captures(|outputs| outputs.clear(wait)) {
+            return;
+        }
         if let Some(out) = self.publisher() {
             out.clear_output(wait);
         }

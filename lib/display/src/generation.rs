@@ -106,11 +106,12 @@ fn reason(reason: FinishReason) -> &'static str {
         FinishReason::StopString => "ended at a stop string",
         FinishReason::Length => "ended at the limit of tokens",
         FinishReason::Time => "ended at the limit of time",
-        FinishReason::Cancelled => "was cancelled",
+        FinishReason::Cancelled => "was stopped",
     }
 }
 
-fn summary(generated: &Generated) -> String {
+/// How much came how fast, and why it ended.
+pub(crate) fn summary(generated: &Generated) -> String {
     let mut parts = vec![
         format!(
             "{} after {} of prompt{}",

@@ -14,7 +14,9 @@ mod compare_answers;
 mod failure;
 mod generation;
 pub mod html;
+mod live;
 mod logprobs;
+mod markdown;
 mod media;
 mod model;
 mod pipelines;
@@ -25,6 +27,7 @@ mod status;
 mod table;
 mod tokens;
 pub mod units;
+pub mod widgets;
 
 use wire::mime::Bundle;
 
@@ -32,7 +35,9 @@ pub use chart::Chart;
 pub use compare::{TemplateComparison, TokenizerComparison};
 pub use compare_answers::{ComparedAnswer, GenerationComparison};
 pub use generation::Sequences;
+pub use live::LiveText;
 pub use logprobs::probability_plot;
+pub use markdown::markdown;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use pipelines::PipelineResults;
 pub use progress::{LoadProgress, Loaded};

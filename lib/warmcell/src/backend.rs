@@ -16,7 +16,7 @@ use wire::{
 
 #[cfg(not(feature = "local"))]
 use crate::session as provider;
-use crate::{Error, Result, progress::Watch};
+use crate::{Error, Result, live::Live, progress::Watch};
 
 /// A request under way. A process that was forked meanwhile has nobody who brings its events, and
 /// must not touch what the lost threads were at.
@@ -24,8 +24,10 @@ pub(crate) struct Call {
     /// The process that made it.
     process: u32,
     events: Receiver<Event>,
-    /// Ends the request; taken when it has ended by itself.
-    cancel: Option<Box<dyn FnOnce() + Send>>,
+    /// Ends the request, whose last event still comes; taken when it has ended by itself.
+    cancel: Option<Box<dyn Fn() + Send>>,
+    /// Nobody waits for its events any more.
+    forget: Option<Box<dyn FnOnce() + Send>>,
     /// What to say when the events stop without a last one.
     lost: fn() -> Failure,
 }
@@ -44,14 +46,23 @@ pub(crate) enum Next {
 impl Call {
     pub fn new(
         events: Receiver<Event>,
-        cancel: Box<dyn FnOnce() + Send>,
+        cancel: Box<dyn Fn() + Send>,
+        forget: Box<dyn FnOnce() + Send>,
         lost: fn() -> Failure,
     ) -> Self {
         Self {
             process: process::id(),
             events,
             cancel: Some(cancel),
+            forget: Some(forget),
             lost,
+        }
+    }
+
+    /// Asks for its end; its last event, with what there is, still comes.
+    pub fn stop(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel();
         }
     }
 
@@ -88,12 +99,15 @@ impl Call {
 /// A call that is dropped before its end (an unwinding cell, an abandoned stream) stops its work.
 impl Drop for Call {
     fn drop(&mut self) {
-        let cancel = self.cancel.take();
+        let (cancel, forget) = (self.cancel.take(), self.forget.take());
         if self.process != process::id() {
             // A receiver whose sender stopped half-way would wait for it for ever.
             std::mem::forget(std::mem::replace(&mut self.events, mpsc::channel().1));
-            std::mem::forget(cancel);
+            std::mem::forget((cancel, forget));
         } else if let Some(cancel) = cancel {
+            if let Some(forget) = forget {
+                forget();
+            }
             cancel();
         }
     }
@@ -124,17 +138,40 @@ pub(crate) fn run(request: &Request) -> Result<Response> {
 /// As [`run`]; `on_token` gets each token and the text that became printable with it.
 pub(crate) fn run_with(
     request: &Request,
+    on_token: impl FnMut(&StreamedToken),
+) -> Result<Response> {
+    run_live(request, on_token, &mut None)
+}
+
+/// As [`run_with`], with a text on the page whose button ends the request.
+pub(crate) fn run_live(
+    request: &Request,
     mut on_token: impl FnMut(&StreamedToken),
+    live: &mut Option<Live>,
 ) -> Result<Response> {
     let mut watch = Watch::new(request);
     let mut call = start(request)?;
     loop {
-        match call.next(watch.deadline())? {
-            Next::Nothing => watch.tick(),
+        if let Some(live) = live
+            && live.due() <= Instant::now()
+            && live.tick()
+        {
+            call.stop();
+        }
+        let deadlines = [watch.deadline(), live.as_ref().map(Live::due)];
+        match call.next(deadlines.into_iter().flatten().min())? {
+            Next::Nothing => {
+                if watch.deadline().is_some_and(|due| due <= Instant::now()) {
+                    watch.tick();
+                }
+            }
             Next::Event(Event::Progress(news)) => watch.progress(news),
             Next::Event(Event::Notice(line)) => watch.notice(&line),
             Next::Event(Event::Token(token)) => {
                 watch.finish(None);
+                if let Some(live) = live {
+                    live.push(&token.text);
+                }
                 on_token(&token);
             }
             Next::Event(Event::Done(response)) => {
@@ -193,7 +230,8 @@ mod provider {
                     format!("cannot start a thread: {error}"),
                 )
             })?;
-        Ok(Call::new(events, Box::new(move || cancel.cancel()), lost))
+        let cancel = Box::new(move || cancel.cancel());
+        Ok(Call::new(events, cancel, Box::new(|| ()), lost))
     }
 
     fn lost() -> Failure {

@@ -13,7 +13,8 @@ use wire::{
 
 use crate::{
     Error, Generation, Model, Result, TextIteratorStreamer, TextStream, TextStreamer, Tokenizer,
-    backend::{run_with, unexpected},
+    backend::{run_live, unexpected},
+    live::Live,
     seed,
 };
 
@@ -231,6 +232,9 @@ impl Generate {
 
     /// Generates. The model is loaded first when it is not resident any more.
     ///
+    /// With a streamer that prints, a front end with widgets shows the text in one, with a button that
+    /// stops it: the result then has the text so far, and [`FinishReason::Cancelled`].
+    ///
     /// # Errors
     /// An option is invalid, the prompt is another tokenizer's or too long, the cell was
     /// interrupted, or the model host ended.
@@ -249,33 +253,56 @@ impl Generate {
         if let Some(streamer) = &streamer {
             check_streamer(streamer, &self.model)?;
         }
-        let response = run_with(&self.into_request(stream), |token| {
+        // A page that shows widgets has the text in one; everywhere else it is printed.
+        let prints = streamer.as_ref().is_some_and(TextStreamer::prints);
+        let mut live = prints.then(Live::start).flatten();
+        let streamer = streamer.filter(|_| live.is_none());
+        let on_token = |token: &StreamedToken| {
             if let Some(streamer) = &streamer {
                 streamer.finalized(&token.text, false);
             }
             if let Some(on_token) = &mut on_token {
                 on_token(token);
             }
-        });
+        };
+        let response = run_live(&self.into_request(stream), on_token, &mut live);
         if let Some(streamer) = &streamer {
             streamer.finalized("", true);
         }
-        finished(response?)
+        let Some(live) = live else {
+            return finished(response?);
+        };
+        let generated = match &response {
+            Ok(Response::Generated(generated)) => generated.first().cloned(),
+            _ => None,
+        };
+        let is_stopped = live.is_stopped();
+        live.finish(generated.as_ref());
+        match generated {
+            // The user has ended it and wants what there is.
+            Some(_) if is_stopped => generation(response?),
+            _ => finished(response?),
+        }
     }
 }
 
 /// The generation of an answer. Nobody here cancels and waits on: a cancelled one was the user's doing.
 pub(crate) fn finished(response: Response) -> Result<Generation> {
+    if let Response::Generated(generated) = &response
+        && generated
+            .iter()
+            .any(|one| one.finish_reason == FinishReason::Cancelled)
+    {
+        return Err(wire::Failure::interrupted().into());
+    }
+    generation(response)
+}
+
+fn generation(response: Response) -> Result<Generation> {
     let generated = match response {
         Response::Generated(generated) => generated,
         other => return Err(unexpected(&other)),
     };
-    if generated
-        .iter()
-        .any(|one| one.finish_reason == FinishReason::Cancelled)
-    {
-        return Err(wire::Failure::interrupted().into());
-    }
     let nothing = || unexpected(&Response::Generated(Vec::new()));
     Generation::new(generated).ok_or_else(nothing)
 }

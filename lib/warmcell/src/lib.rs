@@ -26,6 +26,7 @@ mod error;
 mod forward;
 mod generate;
 mod generation;
+mod live;
 mod logprobs;
 mod measure;
 mod model;
@@ -47,6 +48,7 @@ mod tokenizer;
 mod tokens;
 mod tool;
 mod vocabulary;
+pub mod widgets;
 
 pub use ::display::{
     Audio, Chart, ComparedAnswer, GenerationComparison, Html, Image, Json, Markdown, MediaError,

@@ -8,5 +8,5 @@ pub use crate::{
     StreamedToken, TemplateOptions, TextIteratorStreamer, TextStreamer, Timings, Tokenizer, Tokens,
     Truncation, Vega, clear_output, compare_generations, compare_generations_with,
     compare_templates, compare_tokenizers, display, display_with_id, input, manual_seed, messages,
-    models, password, pipeline, pipeline_with, timeit, tool, unload,
+    models, password, pipeline, pipeline_with, timeit, tool, unload, widgets, widgets::interact,
 };

@@ -170,7 +170,7 @@ fn ask(prompt: &str, password: bool) -> Result<String> {
         password,
     })? {
         KernelMessage::Input(line) => Ok(line),
-        KernelMessage::Accepted => Err(Error::new(
+        KernelMessage::Accepted | KernelMessage::Widget(_) => Err(Error::new(
             FailureKind::Internal,
             "the kernel took a question without an answer",
         )),

@@ -145,6 +145,11 @@ impl TextStreamer {
         let _ = write!(out, "{text}{end}").and_then(|()| out.flush());
     }
 
+    /// Whether it prints, and calls no function.
+    pub(crate) fn prints(&self) -> bool {
+        self.on_text.is_none()
+    }
+
     pub(crate) fn options(&self) -> StreamOptions {
         self.options
     }

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mime::Bundle;
+use crate::{
+    mime::Bundle,
+    widget::{WidgetAnswer, WidgetCall},
+};
 
 /// What a cell's process sends. Each is answered by one [`KernelMessage`], which keeps rich output
 /// in order with the plain output before and after it, and holds back a cell that floods.
@@ -40,6 +43,10 @@ pub enum CellMessage {
         /// Do not show what is typed.
         password: bool,
     },
+    /// About widgets.
+    Widget(WidgetCall),
+    /// Whether a front end can show widgets; answered by `Accepted` or `Refused`.
+    HasWidgets,
     /// The cell failed: by a panic or by an error from `?`.
     Failed(CellFailure),
 }
@@ -58,12 +65,14 @@ pub struct CellFailure {
 }
 
 /// What the kernel answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum KernelMessage {
     /// The message is under way.
     Accepted,
     /// What the user typed.
     Input(String),
+    /// What was asked of a widget.
+    Widget(WidgetAnswer),
     /// It cannot be done: no cell runs, or the front end takes no input.
     Refused(String),
 }

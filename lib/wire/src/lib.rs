@@ -20,6 +20,7 @@ pub mod place;
 pub mod quantization_report;
 pub mod text;
 pub mod tokenize;
+pub mod widget;
 
 pub use failure::{Failure, FailureKind};
 

@@ -18,7 +18,7 @@ use crate::PROTOCOL_VERSION;
 use crate::comm::Comm;
 use crate::execution::{complete_reply, inspect_reply};
 use crate::kernel::ExitReason;
-use crate::language::{Completeness, Completions, KernelInfo};
+use crate::language::{Afterwards, Completeness, Completions, KernelInfo};
 use crate::message::{self, Parent, Replies, json_content};
 use crate::publisher::Publisher;
 use crate::queue::{Claim, Work};
@@ -119,7 +119,9 @@ fn content_of_reply(session: &Arc<Session>, request: &Parent) -> Option<JupyterM
             session.history.answer(history),
         )),
         JupyterMessageContent::CommInfoRequest(info) => {
-            let content = session.comms.info(info.target_name.as_deref());
+            let target = info.target_name.as_deref();
+            session.control.comms_listed(target);
+            let content = session.comms.info(target);
             Some(json_content("comm_info_reply", content))
         }
         JupyterMessageContent::UnknownMessage(unknown) if unknown.msg_type == "connect_request" => {
@@ -132,9 +134,10 @@ fn content_of_reply(session: &Arc<Session>, request: &Parent) -> Option<JupyterM
         JupyterMessageContent::CommMsg(msg) => {
             let comm = Comm::from_message(&msg.comm_id.0, &msg.data, request);
             if session.comms.is_open(&comm.id) {
-                session
-                    .control
-                    .comm_msg(&comm, &publisher(session, request));
+                let out = publisher(session, request);
+                if session.control.comm_msg(&comm, &out) == Afterwards::Attend {
+                    session.queue.push(Work::Attend(Arc::clone(request)));
+                }
             } else {
                 tracing::debug!(comm = comm.id, "a message for a comm that is not open");
             }

@@ -257,6 +257,33 @@ async fn requests_are_answered_while_a_cell_runs_and_it_stays_busy() {
 }
 
 #[tokio::test]
+async fn what_a_comm_leaves_to_do_waits_for_the_cell() {
+    let mut front_end = FrontEnd::start().await;
+    let id = front_end.send(comm_open("a", "echo")).await;
+    front_end.until_idle(&id).await;
+    let running = front_end.execute("sleep 600").await;
+    let begun = [front_end.next_iopub().await, front_end.next_iopub().await];
+    assert_eq!(begun[0], "status busy");
+    let data: Map<String, Value> = [("later".to_owned(), json!(true))].into_iter().collect();
+    let message = CommMsg {
+        comm_id: CommId("a".to_owned()),
+        data,
+    };
+    let id = front_end.send(message).await;
+    // Taken note of at once, seen to when the cell has ended.
+    assert_eq!(front_end.until_idle(&id).await, BUSY_IDLE);
+    assert_eq!(
+        front_end.until_idle(&running).await,
+        ["status busy", "status idle"]
+    );
+    front_end.reply(&running).await;
+    let published = front_end.until_idle(&id).await;
+    assert_eq!(published[0], "status busy");
+    assert!(published[1].contains("attended"), "{}", published[1]);
+    front_end.finish().await;
+}
+
+#[tokio::test]
 async fn completion_during_a_cell_finds_nothing_but_does_not_hang() {
     let mut front_end = FrontEnd::start().await;
     let running = front_end.execute("sleep 2000").await;

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use jupyter::{
-    Cell, CellError, Comm, Completeness, Completion, Completions, Control, KernelInfo, Language,
-    LanguageInfo, Outcome, Publisher, Stream,
+    Afterwards, Cell, CellError, Comm, Completeness, Completion, Completions, Control, KernelInfo,
+    Language, LanguageInfo, Outcome, Publisher, Stream,
 };
 use serde_json::json;
 use wire::mime::Bundle;
@@ -117,6 +117,10 @@ impl Language for Echo {
         COMMANDS
             .contains(&word)
             .then(|| Bundle::text(format!("{word}: a command ({detail})")))
+    }
+
+    fn attend(&mut self, out: &Publisher) {
+        out.display(Bundle::text("attended"), None);
     }
 }
 
@@ -234,9 +238,13 @@ impl Control for EchoControl {
         target == "echo"
     }
 
-    fn comm_msg(&self, comm: &Comm, out: &Publisher) {
+    fn comm_msg(&self, comm: &Comm, out: &Publisher) -> Afterwards {
+        if comm.data.contains_key("later") {
+            return Afterwards::Attend;
+        }
         let mut answer = comm.clone();
         answer.data.insert("echoed".to_owned(), json!(true));
         out.comm_msg(answer);
+        Afterwards::Nothing
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn read(buffer: &mut [u8]) -> Option<usize> {
                 None
             }
             Ok(KernelMessage::Refused(reason)) => Some(reason),
-            Ok(KernelMessage::Accepted) => Some("it did not answer".to_owned()),
+            Ok(KernelMessage::Accepted | KernelMessage::Widget(_)) => {
+                Some("it did not answer".to_owned())
+            }
             Err(error) => Some(error.to_string()),
         };
         if let Some(reason) = refusal {

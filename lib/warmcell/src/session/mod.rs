@@ -117,12 +117,13 @@ impl Connection {
         })
         .inspect_err(|_| self.break_off())?;
         let connection = Arc::clone(self);
+        let forgetting = Arc::clone(self);
+        let forget = move || drop(lock(&forgetting.calls).open.remove(&id));
         let cancel = move || {
-            lock(&connection.calls).open.remove(&id);
             // A host that is gone has nothing left to cancel.
             let _ = connection.write(&ClientMessage::Cancel { id });
         };
-        Ok(Call::new(events, Box::new(cancel), lost))
+        Ok(Call::new(events, Box::new(cancel), Box::new(forget), lost))
     }
 
     fn write(&self, message: &ClientMessage) -> io::Result<()> {

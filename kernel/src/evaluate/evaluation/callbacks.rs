@@ -1,0 +1,66 @@
+//! What runs when a user changes or clicks a widget: a cell of our own, which calls what cells have left
+//! with the library for it.
+
+use jupyter::CellError;
+use wire::FailureKind;
+
+use super::{Evaluation, internal};
+use crate::{
+    evaluate::{direct::Cell, errors},
+    runner::messages::RunEnd,
+};
+
+/// The cell. It names no variable, so that it is compiled once.
+const CALLBACKS: &str = "::warmcell::widgets::run_callbacks();";
+
+impl Evaluation {
+    /// Runs what cells have left to be run when a user changes or clicks a widget.
+    ///
+    /// # Errors
+    /// It fails, or is interrupted.
+    pub fn run_callbacks(&mut self) -> Result<(), CellError> {
+        if !self.widgets.has_events() {
+            return Ok(());
+        }
+        self.inbox.start_cell();
+        self.interrupter.start_cell();
+        let result = self.dispatch();
+        let interrupted = self.interrupter.end_cell();
+        self.widgets.release_output();
+        self.rustc.prepare();
+        if interrupted {
+            return Err(errors::plain(
+                FailureKind::Interrupted.name(),
+                "the answer to a widget was interrupted",
+            ));
+        }
+        result
+    }
+
+    fn dispatch(&mut self) -> Result<(), CellError> {
+        let cell = Cell::parse(CALLBACKS);
+        let ready = match self.callbacks.take() {
+            Some(ready) => ready,
+            None => match self.compile(&cell, CALLBACKS, 0)? {
+                Some(ready) => ready,
+                None => return Err(internal("the library for cells waits")),
+            },
+        };
+        let result = match &ready.library {
+            Some(library) => self.run_library(library, &ready),
+            None => Ok(RunEnd::default()),
+        };
+        let source = &ready.source;
+        let result = result.and_then(|RunEnd { end, lost_all, .. }| {
+            if lost_all {
+                self.forget_all();
+            }
+            match end.failure.or_else(|| self.inbox.take_failure()) {
+                Some(failure) => Err(errors::from_run(CALLBACKS, 0, source, &failure)),
+                None => Ok(()),
+            }
+        });
+        self.callbacks = Some(ready);
+        result
+    }
+}

@@ -1,0 +1,335 @@
+//! The widgets by name, and what cells ask of them. Changes that follow each other quickly are sent
+//! together: about fifteen times a second for each widget, the last always.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use jupyter::{Comm, Publisher};
+use serde_json::{Map, Value, json};
+use wire::{
+    cell::KernelMessage,
+    mime::Bundle,
+    widget::{WidgetAction, WidgetAnswer, WidgetCall, WidgetEvent, WidgetState},
+};
+
+use super::outputs::Outputs;
+use crate::evaluate::Stream;
+
+/// The target of a widget's comm.
+pub(super) const TARGET: &str = "jupyter.widget";
+/// Of the widgets' protocol; a front end refuses a comm without it.
+const PROTOCOL: &str = "2.1.0";
+/// About fifteen changes a second.
+const INTERVAL: Duration = Duration::from_millis(67);
+/// No page shows so many; a loop that makes them without end is stopped before memory is.
+const MOST_WIDGETS: usize = 20_000;
+
+/// All widgets of a notebook.
+pub struct Widgets {
+    pub(super) state: Mutex<State>,
+    /// Something waits to be sent.
+    waits: Condvar,
+    /// Whether a front end has asked for widgets.
+    pub(super) has_front_end: AtomicBool,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) widgets: HashMap<String, Widget>,
+    pub(super) events: Vec<WidgetEvent>,
+    /// The output widget that takes what is printed.
+    capture: Option<String>,
+    out: Option<Publisher>,
+}
+
+pub(super) struct Widget {
+    pub(super) state: WidgetState,
+    pub(super) clicks: u64,
+    /// Whether what the user does to it is an event.
+    pub(super) is_observed: bool,
+    /// Attributes that the front ends do not know yet.
+    pub(super) unsent: WidgetState,
+    sent: Instant,
+    outputs: Outputs,
+    has_new_outputs: bool,
+}
+
+impl Widget {
+    /// Whether front ends do not know it as it is.
+    fn waits(&self) -> bool {
+        !self.unsent.is_empty() || self.has_new_outputs
+    }
+
+    /// Its attributes as they are.
+    pub(super) fn now(&mut self) -> &WidgetState {
+        if std::mem::take(&mut self.has_new_outputs) {
+            let outputs = self.outputs.value();
+            self.state.insert("outputs".to_owned(), outputs.clone());
+            self.unsent.insert("outputs".to_owned(), outputs);
+        }
+        &self.state
+    }
+}
+
+impl Widgets {
+    /// No widget, and a thread that sends what waits.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub fn start() -> std::io::Result<Arc<Self>> {
+        let widgets = Arc::new(Self {
+            state: Mutex::default(),
+            waits: Condvar::new(),
+            has_front_end: AtomicBool::new(false),
+        });
+        let weak = Arc::downgrade(&widgets);
+        thread::Builder::new()
+            .name("widgets".to_owned())
+            .spawn(move || send_what_waits(&weak))?;
+        Ok(widgets)
+    }
+
+    /// Where comms are opened.
+    pub fn publish_by(&self, out: Publisher) {
+        self.lock().out = Some(out);
+    }
+
+    /// Whether a front end shows widgets: it has asked for them.
+    pub fn has_front_end(&self) -> bool {
+        self.has_front_end.load(Ordering::SeqCst)
+    }
+
+    /// Does what a cell asks.
+    pub fn carry_out(&self, call: WidgetCall) -> KernelMessage {
+        let mut state = self.lock();
+        match call {
+            WidgetCall::Open { id, state: widget } => return state.open(id, widget),
+            WidgetCall::Update { id, state: changes } => {
+                let Some(widget) = state.widgets.get_mut(&id) else {
+                    return unknown(&id);
+                };
+                widget.state.extend(changes.clone());
+                widget.unsent.extend(changes);
+                self.send_or_wait(&mut state, &id);
+            }
+            WidgetCall::Read { id } => {
+                return match state.widgets.get_mut(&id) {
+                    Some(widget) => KernelMessage::Widget(WidgetAnswer::State {
+                        clicks: widget.clicks,
+                        state: widget.now().clone(),
+                    }),
+                    None => unknown(&id),
+                };
+            }
+            WidgetCall::Observe { id } => match state.widgets.get_mut(&id) {
+                Some(widget) => widget.is_observed = true,
+                None => return unknown(&id),
+            },
+            WidgetCall::TakeEvents => {
+                let events = std::mem::take(&mut state.events);
+                return KernelMessage::Widget(WidgetAnswer::Events(events));
+            }
+            WidgetCall::Capture { id } => {
+                if let Some(id) = id.as_deref().filter(|id| !state.widgets.contains_key(*id)) {
+                    return unknown(id);
+                }
+                state.capture = id;
+            }
+            WidgetCall::Close { id } => {
+                if state.widgets.remove(&id).is_some()
+                    && let Some(out) = &state.out
+                {
+                    out.comm_close(message(&id, Map::new()));
+                }
+            }
+        }
+        KernelMessage::Accepted
+    }
+
+    /// Sends all that waits: a cell ends.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        let waiting = state.widgets.iter();
+        let waiting = waiting.filter(|(_, widget)| widget.waits());
+        let waiting: Vec<String> = waiting.map(|(id, _)| id.clone()).collect();
+        for id in waiting {
+            state.send(&id);
+        }
+    }
+
+    /// A cell begins: what it prints is its own, whatever became of the one before.
+    pub fn release_output(&self) {
+        self.lock().capture = None;
+    }
+
+    /// Whether a user did something that nobody has taken note of.
+    pub fn has_events(&self) -> bool {
+        !self.lock().events.is_empty()
+    }
+
+    /// Lets an output widget take an output, when one does.
+    pub fn captures(&self, take: impl FnOnce(&mut Outputs)) -> bool {
+        let mut state = self.lock();
+        let Some(id) = state.capture.clone() else {
+            return false;
+        };
+        let Some(widget) = state.widgets.get_mut(&id) else {
+            return false;
+        };
+        take(&mut widget.outputs);
+        widget.has_new_outputs = true;
+        self.send_or_wait(&mut state, &id);
+        true
+    }
+
+    /// Text that an output widget takes.
+    pub fn captures_stream(&self, stream: Stream, text: &str) -> bool {
+        self.captures(|outputs| outputs.stream(stream, text))
+    }
+
+    /// Replaces what output widgets show under a name.
+    pub fn update_display(&self, bundle: &Bundle, name: &str) {
+        let mut state = self.lock();
+        let outputs = state.widgets.iter_mut();
+        let changed: Vec<String> = outputs
+            .filter_map(|(id, widget)| {
+                let changed = widget.outputs.update(bundle, name);
+                widget.has_new_outputs |= changed;
+                changed.then(|| id.clone())
+            })
+            .collect();
+        for id in changed {
+            self.send_or_wait(&mut state, &id);
+        }
+    }
+
+    fn send_or_wait(&self, state: &mut State, id: &str) {
+        let due = state.widgets.get(id).map(|widget| widget.sent + INTERVAL);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            state.send(id);
+        } else {
+            self.waits.notify_one();
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn open(&mut self, id: String, state: WidgetState) -> KernelMessage {
+        if self.widgets.len() >= MOST_WIDGETS {
+            let reason = format!("there are {MOST_WIDGETS} widgets already; restart the kernel");
+            return KernelMessage::Refused(reason);
+        }
+        if let Some(out) = &self.out {
+            let mut comm = message(&id, content(&state, None));
+            comm.metadata.insert("version".to_owned(), PROTOCOL.into());
+            out.comm_open(comm, TARGET);
+        }
+        let widget = Widget {
+            state,
+            clicks: 0,
+            is_observed: false,
+            unsent: WidgetState::new(),
+            sent: Instant::now(),
+            outputs: Outputs::default(),
+            has_new_outputs: false,
+        };
+        self.widgets.insert(id, widget);
+        KernelMessage::Accepted
+    }
+
+    /// Sends what front ends do not know of a widget.
+    fn send(&mut self, id: &str) {
+        let Some(widget) = self.widgets.get_mut(id) else {
+            return;
+        };
+        widget.sent = Instant::now();
+        widget.now();
+        let changes = std::mem::take(&mut widget.unsent);
+        if let Some(out) = &self.out {
+            out.comm_msg(message(id, content(&changes, Some("update"))));
+        }
+    }
+
+    /// When the next of what waits is due.
+    fn due(&self) -> Option<Instant> {
+        let waiting = self.widgets.values();
+        let waiting = waiting.filter(|widget| widget.waits());
+        waiting.map(|widget| widget.sent + INTERVAL).min()
+    }
+
+    /// Notes what a user did; `true` when somebody waits for it.
+    pub(super) fn note(&mut self, id: &str, action: WidgetAction) -> bool {
+        if !self.widgets.get(id).is_some_and(|one| one.is_observed) {
+            return false;
+        }
+        match (self.events.last_mut(), action) {
+            (
+                Some(WidgetEvent {
+                    id: last,
+                    action: WidgetAction::Changed(before),
+                }),
+                WidgetAction::Changed(now),
+            ) if last == id => before.extend(now),
+            (_, action) => self.events.push(WidgetEvent {
+                id: id.to_owned(),
+                action,
+            }),
+        }
+        true
+    }
+}
+
+/// Sends what waits when it is due, until the widgets are gone.
+fn send_what_waits(widgets: &Weak<Widgets>) {
+    while let Some(widgets) = widgets.upgrade() {
+        let mut state = widgets.lock();
+        let now = Instant::now();
+        let due = state.widgets.iter();
+        let due = due.filter(|(_, one)| one.waits() && one.sent + INTERVAL <= now);
+        let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
+        for id in due {
+            state.send(&id);
+        }
+        // Now and then it looks whether the kernel is still there.
+        let pause = state.due().map_or(Duration::from_secs(1), |due| {
+            due.saturating_duration_since(Instant::now())
+        });
+        let waited = widgets.waits.wait_timeout(state, pause);
+        drop(waited);
+    }
+}
+
+/// What is said over a widget's comm.
+pub(super) fn message(id: &str, data: Map<String, Value>) -> Comm {
+    Comm {
+        id: id.to_owned(),
+        data,
+        ..Comm::default()
+    }
+}
+
+/// Attributes in a message; all of them when it has no method.
+pub(super) fn content(state: &WidgetState, method: Option<&str>) -> Map<String, Value> {
+    let mut content = Map::new();
+    if let Some(method) = method {
+        content.insert("method".to_owned(), method.into());
+    }
+    content.insert("state".to_owned(), Value::Object(state.clone()));
+    content.insert("buffer_paths".to_owned(), json!([]));
+    content
+}
+
+fn unknown(id: &str) -> KernelMessage {
+    KernelMessage::Refused(format!("there is no widget `{id}`: it was closed"))
+}

@@ -1,0 +1,206 @@
+//! What all widgets are: a name, a kind, and attributes of which the kernel keeps the newest.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use ::display::widgets::{Kind, view};
+use serde_json::Value;
+use wire::{
+    cell::{CellMessage, KernelMessage},
+    mime::Bundle,
+    widget::{WidgetAction, WidgetAnswer, WidgetCall, WidgetState},
+};
+
+use super::callbacks;
+use crate::{FailureKind, Result, cell::kernel};
+
+/// A widget on the notebook's pages. Clones are the same widget.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    id: String,
+    kind: Kind,
+    /// What the cell has set.
+    attributes: Mutex<WidgetState>,
+    is_open: AtomicBool,
+}
+
+/// Anything that can stand on a page as a widget.
+pub trait Widget {
+    /// Its common part.
+    #[doc(hidden)]
+    fn handle(&self) -> &Handle;
+
+    /// Takes it off the pages.
+    fn close(&self) {
+        self.handle().close();
+    }
+}
+
+impl<T: Widget + ?Sized> Widget for &T {
+    fn handle(&self) -> &Handle {
+        (**self).handle()
+    }
+}
+
+impl Handle {
+    pub(super) fn new(kind: Kind, attributes: Value) -> Self {
+        let attributes = match attributes {
+            Value::Object(attributes) => attributes,
+            _ => WidgetState::new(),
+        };
+        Self(Arc::new(Inner {
+            id: new_id(),
+            kind,
+            attributes: Mutex::new(attributes),
+            is_open: AtomicBool::new(false),
+        }))
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Sets an attribute.
+    pub(super) fn set(&self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        self.attributes().insert(name.to_owned(), value.clone());
+        if self.0.is_open.load(Ordering::SeqCst) {
+            let state = WidgetState::from_iter([(name.to_owned(), value)]);
+            send(WidgetCall::Update {
+                id: self.0.id.clone(),
+                state,
+            });
+        }
+    }
+
+    /// An attribute as the user left it, or as the cell set it.
+    pub(super) fn get(&self, name: &str) -> Value {
+        if let Some((state, _)) = self.read()
+            && let Some(value) = state.get(name)
+        {
+            return value.clone();
+        }
+        self.attributes().get(name).cloned().unwrap_or_default()
+    }
+
+    /// How often it was clicked.
+    pub(super) fn clicks(&self) -> u64 {
+        self.read().map_or(0, |(_, clicks)| clicks)
+    }
+
+    fn read(&self) -> Option<(WidgetState, u64)> {
+        if !self.0.is_open.load(Ordering::SeqCst) {
+            return None;
+        }
+        match send(WidgetCall::Read {
+            id: self.0.id.clone(),
+        }) {
+            Some(KernelMessage::Widget(WidgetAnswer::State { state, clicks })) => {
+                Some((state, clicks))
+            }
+            _ => None,
+        }
+    }
+
+    /// Calls a function with what the user does, whenever no cell runs.
+    pub(super) fn observe(&self, callback: impl FnMut(&WidgetAction) + Send + 'static) {
+        self.open();
+        callbacks::add(&self.0.id, Box::new(callback));
+        send(WidgetCall::Observe {
+            id: self.0.id.clone(),
+        });
+    }
+
+    /// Makes it known to the kernel, once.
+    pub(super) fn open(&self) {
+        if !kernel::is_connected() || self.0.is_open.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let state = self.0.kind.state(Value::Object(self.attributes().clone()));
+        send(WidgetCall::Open {
+            id: self.0.id.clone(),
+            state,
+        });
+    }
+
+    fn close(&self) {
+        callbacks::remove(&self.0.id);
+        if self.0.is_open.swap(false, Ordering::SeqCst) {
+            send(WidgetCall::Close {
+                id: self.0.id.clone(),
+            });
+        }
+    }
+
+    /// What shows it; `line` is what stands where widgets are not shown.
+    pub(super) fn bundle(&self, line: &str) -> Bundle {
+        self.open();
+        let html = format!("<p>{}</p>", ::display::html::escape(line));
+        view(&self.0.id, Bundle::text(line).with("text/html", html))
+    }
+
+    fn attributes(&self) -> std::sync::MutexGuard<'_, WidgetState> {
+        self.0
+            .attributes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.0.kind.name(), self.0.id)
+    }
+}
+
+/// Says something about widgets to the kernel. What it refuses is told, once for each call: a closed
+/// widget is no reason to fail.
+pub(crate) fn send(call: WidgetCall) -> Option<KernelMessage> {
+    if !kernel::is_connected() {
+        return None;
+    }
+    match kernel::send(&CellMessage::Widget(call)) {
+        Ok(KernelMessage::Refused(reason)) => {
+            eprintln!("{reason}");
+            None
+        }
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            eprintln!("{error}");
+            None
+        }
+    }
+}
+
+/// Whether a front end shows widgets.
+pub(crate) fn are_shown() -> Result<bool> {
+    if !kernel::is_connected() {
+        return Ok(false);
+    }
+    match kernel::send(&CellMessage::HasWidgets)? {
+        KernelMessage::Accepted => Ok(true),
+        KernelMessage::Refused(_) => Ok(false),
+        KernelMessage::Input(_) | KernelMessage::Widget(_) => Err(crate::Error::new(
+            FailureKind::Internal,
+            "the kernel answered another question than was asked",
+        )),
+    }
+}
+
+/// Unique over processes and restarts.
+pub(crate) fn new_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}{:x}{number:06x}", std::process::id(), now.as_nanos())
+}

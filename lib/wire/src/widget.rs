@@ -1,0 +1,83 @@
+//! Widgets between a cell and its kernel, which keeps their state: front ends read and change it there
+//! while a cell runs, and find it again after a page was reloaded.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A widget's attributes by name, as ipywidgets' models have them: `{"value": 3, "max": 10}`. Another
+/// widget stands as `"IPY_MODEL_<id>"`.
+pub type WidgetState = Map<String, Value>;
+
+/// What a cell asks about its widgets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WidgetCall {
+    /// Makes a widget known to the front ends. Answered by `Accepted`.
+    Open {
+        /// Its name, which nothing else has.
+        id: String,
+        /// All attributes that differ from the front end's defaults.
+        state: WidgetState,
+    },
+    /// Changes attributes. Of changes in quick succession the newest is shown. Answered by `Accepted`.
+    Update {
+        /// The widget.
+        id: String,
+        /// What changes.
+        state: WidgetState,
+    },
+    /// Asks for the attributes as the user left them. Answered by [`WidgetAnswer::State`].
+    Read {
+        /// The widget.
+        id: String,
+    },
+    /// From now on what the user does to the widget is an event. Answered by `Accepted`.
+    Observe {
+        /// The widget.
+        id: String,
+    },
+    /// Takes the events since the last time. Answered by [`WidgetAnswer::Events`].
+    TakeEvents,
+    /// Sends what is printed and shown into an output widget, or with `None` to the cell again. Answered
+    /// by `Accepted`.
+    Capture {
+        /// The output widget.
+        id: Option<String>,
+    },
+    /// Forgets a widget, which leaves the pages. Answered by `Accepted`.
+    Close {
+        /// The widget.
+        id: String,
+    },
+}
+
+/// What the kernel answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WidgetAnswer {
+    /// A widget as it is now.
+    State {
+        /// Its attributes.
+        state: WidgetState,
+        /// How often it was clicked.
+        clicks: u64,
+    },
+    /// What the user did, in order.
+    Events(Vec<WidgetEvent>),
+}
+
+/// What a user did to a widget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WidgetEvent {
+    /// The widget.
+    pub id: String,
+    /// What happened.
+    pub action: WidgetAction,
+}
+
+/// A user's doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WidgetAction {
+    /// Attributes have other values now; of several changes in a row only the last.
+    Changed(WidgetState),
+    /// It was clicked.
+    Clicked,
+}
