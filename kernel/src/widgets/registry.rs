@@ -96,9 +96,9 @@ impl Widgets {
         Ok(widgets)
     }
 
-    /// Where comms are opened.
-    pub fn publish_by(&self, out: Publisher) {
-        self.lock().out = Some(out);
+    /// Where comms are opened from now on; gives where they were before.
+    pub fn publish_by(&self, out: Option<Publisher>) -> Option<Publisher> {
+        std::mem::replace(&mut self.lock().out, out)
     }
 
     /// Whether a front end shows widgets: it has asked for them.

@@ -112,7 +112,12 @@ impl LiveText {
 
     /// One more token, and the text that became known with it.
     pub fn push(&mut self, text: &str, now: Instant) {
-        self.text.push_str(text);
+        // Models often begin with empty lines, which would stand there as a gap.
+        self.text.push_str(if self.text.is_empty() {
+            text.trim_start()
+        } else {
+            text
+        });
         self.tokens += 1;
         self.first_token.get_or_insert(now);
         self.is_stale = true;

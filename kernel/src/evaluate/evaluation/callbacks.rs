@@ -1,7 +1,7 @@
 //! What runs when a user changes or clicks a widget: a cell of our own, which calls what cells have left
 //! with the library for it.
 
-use jupyter::CellError;
+use jupyter::{CellError, Publisher};
 use wire::FailureKind;
 
 use super::{Evaluation, internal};
@@ -14,19 +14,25 @@ use crate::{
 const CALLBACKS: &str = "::warmcell::widgets::run_callbacks();";
 
 impl Evaluation {
-    /// Runs what cells have left to be run when a user changes or clicks a widget.
+    /// Runs what cells have left to be run when a user changes or clicks a widget. What is shown goes to
+    /// `out`.
     ///
     /// # Errors
     /// It fails, or is interrupted.
-    pub fn run_callbacks(&mut self) -> Result<(), CellError> {
+    pub fn run_callbacks(&mut self, out: &Publisher) -> Result<(), CellError> {
         if !self.widgets.has_events() {
             return Ok(());
         }
+        self.attach(out);
+        // What widgets show meanwhile answers the user, and belongs to no cell.
+        let before = self.widgets.publish_by(Some(out.clone()));
         self.inbox.start_cell();
         self.interrupter.start_cell();
         let result = self.dispatch();
         let interrupted = self.interrupter.end_cell();
         self.widgets.release_output();
+        self.widgets.flush();
+        self.widgets.publish_by(before);
         self.rustc.prepare();
         if interrupted {
             return Err(errors::plain(
