@@ -209,6 +209,49 @@ def test_a_model_that_is_not_there_is_told_in_three_parts(kernel):
     assert "/no/such/model" in outcome.reply["content"]["evalue"]
 
 
+def test_a_chat_goes_on_from_cell_to_cell(kernel):
+    first = kernel.run("%%chat --new --max 40\nWhat is the capital of France?").expect_ok()
+    assert "Paris" in first.stream()
+    second = kernel.run("%%chat --max 12\nWhich city did I ask about? One word.").expect_ok()
+    assert "France" in second.stream() or "Paris" in second.stream()
+    long = kernel.run("%%chat --new --max 5\nCount to one hundred.").expect_ok()
+    assert "reached 5 tokens" in long.stream()
+    assert kernel.run("%%chat --max x\nHello").reply["content"]["ename"] == "UsageError"
+    assert "says nothing" in kernel.run("%%chat\n  ").reply["content"]["evalue"]
+    request = kernel.send("%%chat --new --max 2000\nTell me a very long story.")
+    time.sleep(1)
+    kernel.manager.interrupt_kernel()
+    assert kernel.collect(request).reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_a_pinned_model_says_so(kernel):
+    assert "stays in memory" in kernel.run(f"%pin {MODEL}").expect_ok().stream()
+    assert "pinned" in shown(kernel.run("%models").expect_ok())
+    assert "may give way" in kernel.run(f"%pin {MODEL} off").expect_ok().stream()
+    assert "pinned" not in shown(kernel.run("%models").expect_ok())
+
+
+def test_a_token_is_asked_for_and_never_shown(kernel, tmp_path):
+    kernel.run(f"%env HF_TOKEN_PATH={tmp_path}/token").expect_ok()
+    secret = "hf_" + "s3cret" * 4
+    request = kernel.send("%login", allow_stdin=True)
+    asked = kernel.client.get_stdin_msg(timeout=30)
+    assert asked["content"]["password"] is True
+    kernel.client.input(secret)
+    outcome = kernel.collect(request).expect_ok()
+    assert (tmp_path / "token").read_text() == secret
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    assert secret not in str(outcome.messages) + str(kernel.run("%env").messages)
+    assert "do not write one" in kernel.run(f"%login {secret}").reply["content"]["evalue"]
+    kernel.run("%env HF_TOKEN_PATH=").expect_ok()
+
+
+def test_a_missing_card_is_told_with_what_runs_instead(kernel):
+    if (outcome := kernel.run("%gpu")).status == "error":
+        assert "no NVIDIA driver" in outcome.reply["content"]["evalue"]
+        assert "CPU" in outcome.traceback
+
+
 def test_tokens_and_templates_look_as_in_rust(kernel):
     command = kernel.run(f'%tokens {MODEL} "<img src=x> 한국어"').expect_ok()
     rust = kernel.run(f'AutoTokenizer::from_pretrained("{MODEL}")?.encode("<img src=x> 한국어")?').expect_ok()

@@ -118,7 +118,13 @@ def test_functions_run_between_cells_and_show_what_they_print(page):
     page.answers(changed)  # noted
     page.answers(changed)  # answered
     assert texts() == ["chosen\n", "THREE"]
-    # A value that goes wrong is told, and nothing is lost.
+    # What fails is told where the answer would stand.
+    page.run('interact(&choice, |word| -> String { if word == "two" { panic!("not two") } word });').expect_ok()
+    second = page.named("OutputModel")[-1]
+    page.answers(changed := page.change(list_, index=1))
+    page.answers(changed)
+    assert "not two" in page.states[second]["outputs"][-1]["evalue"]
+    # And in a log where nothing was shown. Nothing is lost.
     page.run('let kept = vec![1]; let bad = widgets::Button::new("x"); bad.on_click(|| panic!("ouch")); bad.clone()').expect_ok()
     clicked = page.click(page.named("ButtonModel")[0])
     page.answers(clicked)

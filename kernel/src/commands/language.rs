@@ -6,7 +6,9 @@ use jupyter::{Cell, CellError, Completions, Language, Outcome, Publisher, Stream
 use wire::mime::Bundle;
 
 use super::{
-    Call, Form, Names, Notebook, Step, bash, complete,
+    Call, Form, Names, Notebook, Step, bash,
+    chat::Chats,
+    complete,
     env::Environment,
     error, help,
     limit::Limit,
@@ -14,7 +16,7 @@ use super::{
     parse,
     script::{self, Written},
 };
-use crate::evaluate::interrupt::Interrupter;
+use crate::{evaluate::interrupt::Interrupter, widgets::Widgets};
 
 /// Where a kernel works.
 pub struct Place {
@@ -35,6 +37,8 @@ pub struct Commands {
     pub(super) interrupter: Arc<Interrupter>,
     pub(super) environment: Environment,
     pub(super) limit: Limit,
+    pub(super) chats: Chats,
+    pub(super) widgets: Arc<Widgets>,
     names: Names,
 }
 
@@ -47,6 +51,7 @@ impl Commands {
         place: Place,
         interrupter: Arc<Interrupter>,
         names: Names,
+        widgets: Arc<Widgets>,
         open: impl FnOnce() -> Result<Box<dyn Notebook>, CellError> + Send + 'static,
     ) -> std::io::Result<Self> {
         Ok(Self {
@@ -55,6 +60,8 @@ impl Commands {
             interrupter,
             environment: Environment::default(),
             limit: Limit::default(),
+            chats: Chats::default(),
+            widgets,
             names,
         })
     }

@@ -68,16 +68,21 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     }
 }
 
-fn spec(arguments: &str) -> Result<ModelSpec, String> {
-    let mut words = arguments.split_whitespace();
-    let model = words.next().ok_or("which model?")?;
-    let mut spec = ModelSpec {
+/// A model as its files have it.
+pub(super) fn plain(model: &str) -> ModelSpec {
+    ModelSpec {
         source: ModelSource::new(model),
         dtype: None,
         device: Device::Auto,
         quantization: None,
         activations: Activations::F32,
-    };
+    }
+}
+
+/// A model and its options.
+pub(super) fn spec(arguments: &str) -> Result<ModelSpec, String> {
+    let mut words = arguments.split_whitespace();
+    let mut spec = plain(words.next().ok_or("which model?")?);
     while let Some(option) = words.next() {
         let mut value = || {
             words
@@ -121,7 +126,7 @@ fn device(name: &str) -> Result<Device, String> {
 }
 
 /// The bar of a load, which becomes the line that says it is done.
-struct Bar<'a> {
+pub(super) struct Bar<'a> {
     out: &'a Publisher,
     name: String,
     display_id: String,
@@ -130,7 +135,8 @@ struct Bar<'a> {
 }
 
 impl<'a> Bar<'a> {
-    fn new(out: &'a Publisher, name: String) -> Self {
+    /// One that shows nothing yet.
+    pub(super) fn new(out: &'a Publisher, name: String) -> Self {
         Self {
             out,
             name,
@@ -140,7 +146,8 @@ impl<'a> Bar<'a> {
         }
     }
 
-    fn draw(&mut self, news: Progress) {
+    /// Shows how far it is, unless that was just done.
+    pub(super) fn draw(&mut self, news: Progress) {
         if self.drawn.is_some_and(|drawn| drawn.elapsed() < INTERVAL) {
             return;
         }

@@ -5,20 +5,24 @@
 //! and hands the rest to the notebook of Rust, which may still be coming up.
 
 mod bash;
+mod chat;
 mod complete;
 mod deps;
 mod doctor;
 mod env;
 mod error;
-
+mod gpu;
 mod help;
 mod host;
 mod language;
 mod limit;
+mod live;
 mod load;
+mod login;
 mod models;
 mod notebook;
 mod opening;
+mod pin;
 mod reset;
 mod script;
 mod template;
@@ -82,6 +86,8 @@ static TABLE: &[Command] = &[
     models::MODELS,
     load::COMMAND,
     models::UNLOAD,
+    pin::COMMAND,
+    chat::COMMAND,
     tokens::COMMAND,
     template::COMMAND,
     vars::COMMAND,
@@ -93,6 +99,8 @@ static TABLE: &[Command] = &[
     env::COMMAND,
     bash::COMMAND,
     writefile::COMMAND,
+    gpu::COMMAND,
+    login::COMMAND,
     doctor::COMMAND,
 ];
 

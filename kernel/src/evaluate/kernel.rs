@@ -69,12 +69,13 @@ fn commands(
         working_dir: std::env::current_dir().context("the current folder is gone")?,
     };
     let stop = Arc::clone(&interrupter);
+    let shared = Arc::clone(&widgets);
     let rust = move || {
         open(id, &data, host_socket, interrupter, widgets)
             .map(|rust| Box::new(rust) as Box<dyn Notebook>)
             .map_err(|error| language::unusable(&error))
     };
-    Commands::start(place, stop, names, rust).context("cannot start a thread")
+    Commands::start(place, stop, names, shared, rust).context("cannot start a thread")
 }
 
 fn open(

@@ -1,5 +1,6 @@
 //! What an output widget shows: a list of outputs as notebooks store them.
 
+use jupyter::CellError;
 use serde_json::{Value, json};
 use wire::mime::Bundle;
 
@@ -46,6 +47,16 @@ impl Outputs {
         self.make_room();
         self.outputs.push(display_data(bundle));
         self.names.push(name.map(str::to_owned));
+    }
+
+    /// How what printed here failed.
+    pub fn error(&mut self, error: &CellError) {
+        self.make_room();
+        self.outputs.push(json!({
+            "output_type": "error", "ename": error.ename, "evalue": error.evalue,
+            "traceback": error.traceback,
+        }));
+        self.names.push(None);
     }
 
     /// Replaces what was shown under a name; `false` when nothing was.

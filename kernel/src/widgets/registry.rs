@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jupyter::{Comm, Publisher};
+use jupyter::{CellError, Comm, Publisher};
 use serde_json::{Map, Value, json};
 use wire::{
     cell::KernelMessage,
@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) events: Vec<WidgetEvent>,
     /// The output widget that takes what is printed.
     capture: Option<String>,
+    /// The one that did so last.
+    captured: Option<String>,
     out: Option<Publisher>,
 }
 
@@ -140,6 +142,7 @@ impl Widgets {
                 if let Some(id) = id.as_deref().filter(|id| !state.widgets.contains_key(*id)) {
                     return unknown(id);
                 }
+                state.captured = id.clone().or(state.captured.take());
                 state.capture = id;
             }
             WidgetCall::Close { id } => {
@@ -166,7 +169,23 @@ impl Widgets {
 
     /// A cell begins: what it prints is its own, whatever became of the one before.
     pub fn release_output(&self) {
-        self.lock().capture = None;
+        let mut state = self.lock();
+        (state.capture, state.captured) = (None, None);
+    }
+
+    /// Shows an error where the output went that came before it; `false` when no output widget took any.
+    pub fn show_error(&self, error: &CellError) -> bool {
+        let mut state = self.lock();
+        let Some(id) = state.captured.clone() else {
+            return false;
+        };
+        let Some(widget) = state.widgets.get_mut(&id) else {
+            return false;
+        };
+        widget.outputs.error(error);
+        widget.has_new_outputs = true;
+        state.send(&id);
+        true
     }
 
     /// Whether a user did something that nobody has taken note of.

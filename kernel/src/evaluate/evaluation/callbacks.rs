@@ -24,12 +24,18 @@ impl Evaluation {
             return Ok(());
         }
         self.attach(out);
+        self.widgets.release_output();
         // What widgets show meanwhile answers the user, and belongs to no cell.
         let before = self.widgets.publish_by(Some(out.clone()));
         self.inbox.start_cell();
         self.interrupter.start_cell();
         let result = self.dispatch();
         let interrupted = self.interrupter.end_cell();
+        let result = result.or_else(|error| {
+            // Pages show no error of a widget's own: it belongs where the rest of the answer is.
+            let is_shown = !interrupted && self.widgets.show_error(&error);
+            if is_shown { Ok(()) } else { Err(error) }
+        });
         self.widgets.release_output();
         self.widgets.flush();
         self.widgets.publish_by(before);

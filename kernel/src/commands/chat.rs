@@ -1,0 +1,173 @@
+//! `%%chat`: the cell is what the user says, and a model answers. The conversation stays for the next
+//! one, and with the model its keys and values, so that only what is new is read.
+
+use std::collections::HashMap;
+
+use jupyter::CellError;
+use wire::{
+    generate::{FinishReason, GenerationConfig, Prompt, StreamOptions},
+    host::Request,
+    model::{EMBEDDED_REPO, ModelSpec},
+    text::ChatMessage,
+};
+
+use super::{Call, Command, Commands, Form, error, host, language::say, live, load};
+
+pub(super) const COMMAND: Command = Command {
+    name: "chat",
+    form: Form::Cell,
+    arguments: "[MODEL] [OPTIONS]",
+    summary: "says the cell to a model, whose answer comes as it is written",
+    details: "The conversation goes on from cell to cell, one for each model; without a model it is the \
+last one's, at first the embedded one's. Stop ends an answer and keeps it; an interrupt takes the \
+question back. Options: `--new` begins anew, `--system TEXT` (to the end of the line) begins anew with \
+instructions, `--max N` most tokens of an answer (512), and those of `%load`.
+
+    %%chat
+    What is a tokenizer?",
+    run,
+    complete: |commands, before| match before.last() {
+        None => host::names(commands),
+        Some(&("--system" | "--max")) => Vec::new(),
+        Some(_) => ["--new", "--system", "--max"].map(str::to_owned).to_vec(),
+    },
+};
+
+/// Most tokens of an answer, unless told otherwise.
+const MOST_TOKENS: u32 = 512;
+
+/// The conversations of a notebook.
+#[derive(Default)]
+pub(super) struct Chats {
+    /// By the model's name.
+    messages: HashMap<String, Vec<ChatMessage>>,
+    /// What the last one was with.
+    last: Option<ModelSpec>,
+}
+
+/// What the command's line says.
+#[derive(Debug, PartialEq)]
+struct Asked {
+    /// The model and its options, when one is named.
+    spec: Option<ModelSpec>,
+    is_new: bool,
+    system: Option<String>,
+    most_tokens: u32,
+}
+
+fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
+    let asked = read(call.arguments).map_err(|complaint| error::usage(call.command, complaint))?;
+    let question = call.body.unwrap_or_default().trim();
+    if question.is_empty() {
+        return Err(error::usage(call.command, "the cell says nothing"));
+    }
+    let chats = &mut commands.chats;
+    let spec = asked.spec.or_else(|| chats.last.clone());
+    let spec = spec.unwrap_or_else(|| load::plain(EMBEDDED_REPO));
+    let name = spec.source.repo.clone();
+    let mut messages = if asked.is_new || asked.system.is_some() {
+        Vec::new()
+    } else {
+        chats.messages.get(&name).cloned().unwrap_or_default()
+    };
+    if let Some(system) = asked.system {
+        messages.push(ChatMessage::new("system", system));
+    }
+    messages.push(ChatMessage::new("user", question));
+    let request = Request::Generate {
+        model: spec.clone(),
+        prompts: vec![Prompt::Chat(messages.clone())],
+        config: GenerationConfig {
+            max_new_tokens: Some(asked.most_tokens),
+            ..GenerationConfig::default()
+        },
+        stream: Some(StreamOptions {
+            skip_prompt: true,
+            skip_special_tokens: true,
+            clean_up_tokenization_spaces: None,
+        }),
+        assistant: None,
+    };
+    let written = live::write(commands, request, &name, call.out)?;
+    if written.generated.finish_reason == FinishReason::Cancelled && !written.is_stopped {
+        return Err(error::interrupted("the answer"));
+    }
+    if written.generated.finish_reason == FinishReason::Length {
+        let line = format!(
+            "the answer reached {} tokens; `--max N` allows more",
+            asked.most_tokens
+        );
+        say(call.out, &line);
+    }
+    messages.push(ChatMessage::new("assistant", written.generated.text.trim()));
+    commands.chats.messages.insert(name, messages);
+    commands.chats.last = Some(spec);
+    Ok(())
+}
+
+fn read(arguments: &str) -> Result<Asked, String> {
+    let mut asked = Asked {
+        spec: None,
+        is_new: false,
+        system: None,
+        most_tokens: MOST_TOKENS,
+    };
+    let mut arguments = arguments;
+    if let Some((before, system)) = arguments.split_once("--system") {
+        let system = system.trim().trim_matches('"');
+        if system.is_empty() {
+            return Err("`--system` needs a text".to_owned());
+        }
+        asked.system = Some(system.to_owned());
+        arguments = before;
+    }
+    let mut rest = Vec::new();
+    let mut words = arguments.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "--new" => asked.is_new = true,
+            "--max" => {
+                let number = words.next().and_then(|number| number.parse().ok());
+                asked.most_tokens = number
+                    .filter(|number| *number > 0)
+                    .ok_or("`--max` needs a number of tokens")?;
+            }
+            other => rest.push(other),
+        }
+    }
+    if rest.first().is_some_and(|first| first.starts_with('-')) {
+        return Err(format!("`{}` stands behind a model", rest[0]));
+    }
+    if !rest.is_empty() {
+        asked.spec = Some(load::spec(&rest.join(" "))?);
+    }
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_read() {
+        let asked = read("a/b --new --max 20 --dtype bf16").expect("is right");
+        assert!(asked.is_new && asked.most_tokens == 20);
+        assert_eq!(asked.spec.expect("is named").source.repo, "a/b");
+        let asked = read("--system Answer in one word.").expect("is right");
+        assert_eq!(asked.system.as_deref(), Some("Answer in one word."));
+        assert_eq!(asked.spec, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (arguments, complaint) in [
+            ("--max", "`--max` needs a number of tokens"),
+            ("--max 0", "`--max` needs a number of tokens"),
+            ("--system", "`--system` needs a text"),
+            ("--dtype bf16", "`--dtype` stands behind a model"),
+            ("a/b fast", "`fast` is no option"),
+        ] {
+            assert_eq!(read(arguments), Err(complaint.to_owned()), "{arguments}");
+        }
+    }
+}
