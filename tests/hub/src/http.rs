@@ -159,7 +159,7 @@ fn api(path: &str, request: &Request, state: &State) -> Answer {
     if let Some(refusal) = refuse(repository, request) {
         return refusal;
     }
-    if revision != "main" && revision != COMMIT {
+    if !repository.has_revision(revision) {
         return Answer::refusal("404 Not Found", "RevisionNotFound", "Invalid rev id");
     }
     let siblings: Vec<_> = repository
@@ -193,7 +193,7 @@ fn file(path: &str, store: bool, request: &Request, state: &State) -> (Answer, O
     if let Some(refusal) = gated(repository, request).filter(|_| !store) {
         return (refusal, None);
     }
-    if revision != "main" && revision != COMMIT {
+    if !repository.has_revision(revision) {
         let refusal = Answer::refusal("404 Not Found", "RevisionNotFound", "Invalid rev id");
         return (refusal, None);
     }

@@ -54,6 +54,8 @@ pub enum Fault {
 pub struct Repository {
     pub(crate) name: String,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Other names of its commit.
+    revisions: Vec<String>,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -63,6 +65,7 @@ impl Repository {
         Self {
             name: name.into(),
             files: BTreeMap::new(),
+            revisions: Vec::new(),
             fault: None,
         }
     }
@@ -74,7 +77,19 @@ impl Repository {
         self
     }
 
-    /// All files below a folder.
+    /// Adds a branch, a tag or an abbreviated commit that means the one commit.
+    #[must_use]
+    pub fn revision(mut self, name: impl Into<String>) -> Self {
+        self.revisions.push(name.into());
+        self
+    }
+
+    /// Whether there is such a revision.
+    pub(crate) fn has_revision(&self, name: &str) -> bool {
+        name == "main" || name == COMMIT || self.revisions.iter().any(|known| known == name)
+    }
+
+    /// All files below a folder. A file `.revisions` names revisions, one a line, and is not served.
     pub fn from_folder(name: impl Into<String>, folder: &Path) -> io::Result<Self> {
         let mut repository = Self::new(name);
         let mut open = vec![(folder.to_owned(), String::new())];
@@ -88,6 +103,10 @@ impl Repository {
                     repository.files.insert(path, fs::read(entry.path())?);
                 }
             }
+        }
+        if let Some(revisions) = repository.files.remove(".revisions") {
+            let names = String::from_utf8_lossy(&revisions);
+            repository.revisions = names.lines().map(str::to_owned).collect();
         }
         Ok(repository)
     }
