@@ -21,7 +21,7 @@ use wire::{
 
 use crate::{
     Cancel,
-    encoders::{Encoder, HeadKind, Row},
+    encoders::{HeadKind, Row, TextEncoder},
     failures,
     tokenizer::Tokenizer,
 };
@@ -58,7 +58,7 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
 
 /// Fails when the encoder's head is not the task's. transformers would go on with a head of random
 /// weights, and warn.
-pub fn check_head(task: EncoderTask, encoder: &Encoder, name: &str) -> Result<(), Failure> {
+pub fn check_head(task: EncoderTask, encoder: &dyn TextEncoder, name: &str) -> Result<(), Failure> {
     let needed = match task {
         EncoderTask::TextClassification | EncoderTask::ZeroShotClassification => HeadKind::Sequence,
         EncoderTask::TokenClassification => HeadKind::Token,
@@ -86,7 +86,7 @@ pub struct Reader<'a> {
     /// What a user calls the model.
     pub name: &'a str,
     /// The model.
-    pub encoder: &'a Encoder,
+    pub encoder: &'a dyn TextEncoder,
     /// The tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// Sequences to compute at once.
@@ -100,8 +100,8 @@ pub struct Reader<'a> {
 /// Which tokens' outputs are wanted.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// The head's, of the first token.
-    First,
+    /// The head's, of the token that stands for its sequence.
+    Summary,
     /// The head's, of each token.
     Each,
     /// The head's, of each token that is this one.
@@ -192,7 +192,7 @@ impl Reader<'_> {
             let before = wanted.len();
             let own = (start..).zip(row.ids);
             match at {
-                At::First => wanted.push(start),
+                At::Summary => wanted.push(start + self.encoder.summary(row.ids) as u32),
                 At::Token(id) => {
                     let own = own.filter(|(_, own)| **own == id);
                     wanted.extend(own.map(|(at, _)| at));
@@ -229,7 +229,7 @@ impl Reader<'_> {
         };
         let outputs = match at {
             At::States => states,
-            At::First | At::Each | At::Token(_) => self.encoder.logits(&states)?,
+            At::Summary | At::Each | At::Token(_) => self.encoder.logits(&states)?,
         };
         outputs.squeeze(0)?.to_vec2::<f32>()
     }
