@@ -31,6 +31,7 @@ use crate::{
     encoders::TextEncoder,
     generate::{self, Generator, PrefixCaches, Seat, Steps},
     hub::{self, HubConfig, ModelFiles, Wanted},
+    pipelines::TaskParams,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
@@ -62,6 +63,8 @@ pub struct ResidentModel {
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     defaults: GenerationConfig,
+    /// What its configuration says of pipelines.
+    pub task_params: TaskParams,
     prefixes: PrefixCaches,
     loaded: Instant,
     usage: Mutex<Usage>,
@@ -407,6 +410,7 @@ impl Residency {
             model,
             tokenizer,
             defaults,
+            task_params: TaskParams::read(&weights),
             loaded: now,
             usage: Mutex::new(Usage {
                 last_used: now,

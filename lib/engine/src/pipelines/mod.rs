@@ -6,6 +6,7 @@ mod feature_extraction;
 mod fill_mask;
 mod question_answering;
 mod scores;
+mod text2text;
 mod text_classification;
 mod token_classification;
 mod zero_shot_classification;
@@ -15,9 +16,11 @@ use tokenizers::Encoding as Sequence;
 use wire::{
     Failure,
     host::Event,
-    pipeline::{EncoderTask, PipelineAnswer, PipelineCall},
+    pipeline::{EncoderTask, PipelineAnswer, PipelineCall, PipelineTask},
     tokenize::{EncodeOptions, TextInput, Truncation},
 };
+
+pub use text2text::{TaskParams, Writer};
 
 use crate::{
     Cancel,
@@ -31,9 +34,11 @@ use crate::{
 const BATCH_TOKENS: usize = 2048;
 const BATCH_SEQUENCES: usize = 64;
 
-/// Runs a pipeline.
+/// Runs a pipeline of an encoder.
 pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, Failure> {
-    check_head(call.task(), reader.encoder, reader.name)?;
+    if let PipelineTask::Encoder(task) = call.task() {
+        check_head(task, reader.encoder, reader.name)?;
+    }
     Ok(match call {
         PipelineCall::TextClassification { inputs, options } => {
             PipelineAnswer::Labels(text_classification::run(reader, inputs, *options)?)
@@ -50,6 +55,8 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
         PipelineCall::FillMask { inputs, options } => {
             PipelineAnswer::Masks(fill_mask::run(reader, inputs, options)?)
         }
+        // Another kind of model writes: `Writer::run`.
+        PipelineCall::Text2Text { .. } => PipelineAnswer::Texts(Vec::new()),
         PipelineCall::FeatureExtraction { inputs, truncation } => {
             PipelineAnswer::Features(feature_extraction::run(reader, inputs, *truncation)?)
         }

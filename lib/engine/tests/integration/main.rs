@@ -30,6 +30,7 @@ mod service;
 mod support;
 mod template_limits;
 mod templates;
+mod text2text;
 mod tokenizer_files;
 mod tokenizer_kinds;
 mod tokenizers;
