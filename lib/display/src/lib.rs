@@ -25,6 +25,7 @@ mod quantization;
 mod show;
 mod status;
 mod table;
+mod text2text;
 mod tokens;
 pub mod units;
 pub mod widgets;

@@ -7,12 +7,13 @@ use wire::{
     array::Array,
     mime::Bundle,
     pipeline::{Answer, Entity, LabelScore, MaskGuess, PipelineAnswer, PipelineCall, Ranking},
+    text2text::Text2TextTask,
 };
 
 use crate::{
     RichDisplay,
     html::{self, BLUE, GREEN, ORANGE, VIOLET},
-    rendered, units,
+    rendered, text2text, units,
 };
 
 /// Characters of a text that are shown around what was found in it, and of one that stands in a table.
@@ -48,6 +49,9 @@ impl PipelineResults<'_> {
             PipelineAnswer::Rankings(found) => each(found, |ranking| scores_text(&ranked(ranking))),
             PipelineAnswer::Masks(found) => each(found, |masks| masks_text(masks)),
             PipelineAnswer::Features(found) => each(found, features_text),
+            PipelineAnswer::Texts(found) => {
+                return text2text::text(&self.inputs(), found);
+            }
         };
         if let [one] = parts.as_slice() {
             return one.clone();
@@ -85,6 +89,9 @@ impl PipelineResults<'_> {
                 parts.extend(found.iter().map(|masks| masks_html(masks)));
             }
             PipelineAnswer::Features(found) => return features_html(&inputs, found),
+            PipelineAnswer::Texts(found) => {
+                return text2text::html(&inputs, found, self.task());
+            }
         }
         if let [one] = parts.as_slice() {
             return format!("<div>{one}</div>");
@@ -112,7 +119,16 @@ impl PipelineResults<'_> {
             PipelineCall::TokenClassification { inputs, .. }
             | PipelineCall::ZeroShotClassification { inputs, .. }
             | PipelineCall::FillMask { inputs, .. }
+            | PipelineCall::Text2Text { inputs, .. }
             | PipelineCall::FeatureExtraction { inputs, .. } => inputs.clone(),
+        }
+    }
+
+    /// What was written, where something was.
+    fn task(&self) -> Text2TextTask {
+        match self.call {
+            PipelineCall::Text2Text { options, .. } => options.task,
+            _ => Text2TextTask::Text2TextGeneration,
         }
     }
 

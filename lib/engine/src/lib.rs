@@ -16,6 +16,7 @@ mod pipelines;
 mod report;
 mod residency;
 mod save;
+pub mod seq2seq;
 mod service;
 pub mod template;
 pub mod tokenizer;

@@ -28,9 +28,10 @@ use wire::{
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    encoders::Encoder,
+    encoders::TextEncoder,
     generate::{self, Generator, PrefixCaches, Seat, Steps},
     hub::{self, HubConfig, ModelFiles, Wanted},
+    pipelines::TaskParams,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
@@ -62,6 +63,8 @@ pub struct ResidentModel {
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     defaults: GenerationConfig,
+    /// What its configuration says of pipelines.
+    pub task_params: TaskParams,
     prefixes: PrefixCaches,
     loaded: Instant,
     usage: Mutex<Usage>,
@@ -99,7 +102,7 @@ impl ResidentModel {
     }
 
     /// It, as an encoder.
-    pub fn encoder(&self) -> Result<&Encoder, Failure> {
+    pub fn encoder(&self) -> Result<&dyn TextEncoder, Failure> {
         self.model.encoder(&self.info.name)
     }
 
@@ -138,6 +141,7 @@ impl Place<'_> {
             tokenizer: &resident.tokenizer,
             defaults: &resident.defaults,
             prefixes: &resident.prefixes,
+            about: None,
         })
     }
 }
@@ -384,7 +388,9 @@ impl Residency {
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;
         let agreement = match (spec.activations, &model) {
-            (Activations::Int8, Loaded::Causal(steps)) => {
+            (Activations::Int8, Loaded::Causal(steps))
+                if steps.model().source_reader().is_none() =>
+            {
                 let found = agreement::measure(steps.model(), &tokenizer, client.cancel)?;
                 sink(Event::Notice(rounding(&files.name, found)));
                 Some(found)
@@ -404,6 +410,7 @@ impl Residency {
             model,
             tokenizer,
             defaults,
+            task_params: TaskParams::read(&weights),
             loaded: now,
             usage: Mutex::new(Usage {
                 last_used: now,

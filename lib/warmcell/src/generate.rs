@@ -143,6 +143,8 @@ impl Generate {
         begin_suppress_tokens: Vec<u32>;
         /// Make scores the logarithms of probabilities, which processors leave them not.
         renormalize_logits: bool;
+        /// Token that the decoder of a model with an encoder starts with.
+        decoder_start_token_id: u32;
         /// Token ids that end it.
         eos_token_id: Vec<u32>;
         /// Token that fills shorter prompts of a batch.

@@ -64,7 +64,7 @@ pub use generate::Generate;
 pub use generation::Generation;
 pub use logprobs::Logprobs;
 pub use measure::Timings;
-pub use model::{AutoModelForCausalLM, Model, ModelBuilder};
+pub use model::{AutoModelForCausalLM, AutoModelForSeq2SeqLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, PipelineOutput, TextGeneration, pipeline,

@@ -1,4 +1,4 @@
-//! `AutoModelForCausalLM`, and the handle to a model that it gives. A handle holds no weights: it
+//! `AutoModelForCausalLM`, `AutoModelForSeq2SeqLM`, and the handle to a model that it gives. A handle holds no weights: it
 //! says which model it stands for, so that it outlives the process that holds them.
 
 use std::{
@@ -41,6 +41,28 @@ impl AutoModelForCausalLM {
             wrong: None,
             quantization: None,
         }
+    }
+}
+
+/// Loads models that write one text about another: encoder-decoders, whose `generate` takes the text to
+/// read. The same handle as of [`AutoModelForCausalLM`]; either loads whichever it is.
+///
+/// ```no_run
+/// use warmcell::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = AutoModelForSeq2SeqLM::from_pretrained("google/flan-t5-small").load()?;
+/// let answer = model.generate("translate English to German: How old are you?").max_new_tokens(40).run()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct AutoModelForSeq2SeqLM;
+
+impl AutoModelForSeq2SeqLM {
+    /// As [`AutoModelForCausalLM::from_pretrained`].
+    pub fn from_pretrained(name: impl Into<String>) -> ModelBuilder {
+        AutoModelForCausalLM::from_pretrained(name)
     }
 }
 

@@ -103,6 +103,9 @@ generation_config! {
     /// Token that begins a sequence.
     #[serde(deserialize_with = "not_negative")]
     bos_token_id: u32,
+    /// Token that a decoder with an encoder begins with; `bos_token_id` when not set.
+    #[serde(deserialize_with = "not_negative")]
+    decoder_start_token_id: u32,
     /// Tokens that end the generation.
     #[serde(deserialize_with = "one_or_many")]
     eos_token_id: Vec<u32>,

@@ -8,7 +8,7 @@ use crate::{
     generate::{Forward, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken},
     hub::HubVariables,
     model::{ModelInfo, ModelSource, ModelSpec, Resident, TokenizerInfo},
-    pipeline::{EncoderTask, PipelineAnswer, PipelineRun},
+    pipeline::{PipelineAnswer, PipelineRun, PipelineTask},
     quantization_report::QuantizationReport,
     text::{ChatMessage, RenderedChat, TemplateOptions},
     tokenize::{TokenizerAnswer, TokenizerCall, TokenizerSpec},
@@ -103,11 +103,11 @@ pub enum Request {
         /// Give what each layer makes of it, too.
         output_hidden_states: bool,
     },
-    /// Load the encoder of a pipeline, or find it resident. Fails on one without the task's head.
+    /// Load the model of a pipeline, or find it resident. Fails on one that cannot do the task.
     /// Answered by [`Response::Model`].
     LoadPipeline {
         /// What it is to do.
-        task: EncoderTask,
+        task: PipelineTask,
         /// The model.
         model: ModelSpec,
     },

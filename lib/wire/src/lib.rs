@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod place;
 pub mod quantization_report;
 pub mod text;
+pub mod text2text;
 pub mod tokenize;
 pub mod widget;
 
@@ -27,7 +28,7 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 16] = [
+    let sources: [&[u8]; 17] = [
         include_bytes!("array.rs"),
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
@@ -43,6 +44,7 @@ pub const PROTOCOL_VERSION: u32 = {
         include_bytes!("pipeline.rs"),
         include_bytes!("quantization_report.rs"),
         include_bytes!("text.rs"),
+        include_bytes!("text2text.rs"),
         include_bytes!("tokenize.rs"),
     ];
     // FNV-1a: short enough for a constant, and nobody attacks it.

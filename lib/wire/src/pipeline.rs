@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     array::Array,
     model::{ModelSource, ModelSpec},
+    text2text::{Text2TextOptions, Text2TextTask, WrittenText},
     tokenize::TextInput,
 };
 
@@ -72,6 +73,15 @@ impl EncoderTask {
     }
 }
 
+/// A pipeline's task: what decides which models it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PipelineTask {
+    /// By an encoder and its head.
+    Encoder(EncoderTask),
+    /// By an encoder-decoder.
+    Text2Text(Text2TextTask),
+}
+
 /// A pipeline to run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipelineRun {
@@ -131,19 +141,27 @@ pub enum PipelineCall {
         /// Cut texts that are longer than the model reads.
         truncation: bool,
     },
+    /// Write about texts. Answered by [`PipelineAnswer::Texts`].
+    Text2Text {
+        /// The texts.
+        inputs: Vec<String>,
+        /// What, and how.
+        options: Box<Text2TextOptions>,
+    },
 }
 
 impl PipelineCall {
     /// Its task.
-    pub fn task(&self) -> EncoderTask {
-        match self {
+    pub fn task(&self) -> PipelineTask {
+        PipelineTask::Encoder(match self {
             Self::TextClassification { .. } => EncoderTask::TextClassification,
             Self::TokenClassification { .. } => EncoderTask::TokenClassification,
             Self::QuestionAnswering { .. } => EncoderTask::QuestionAnswering,
             Self::ZeroShotClassification { .. } => EncoderTask::ZeroShotClassification,
             Self::FillMask { .. } => EncoderTask::FillMask,
             Self::FeatureExtraction { .. } => EncoderTask::FeatureExtraction,
-        }
+            Self::Text2Text { options, .. } => return PipelineTask::Text2Text(options.task),
+        })
     }
 }
 
@@ -324,6 +342,8 @@ pub enum PipelineAnswer {
     Masks(Vec<Vec<Vec<MaskGuess>>>),
     /// Of each text its last hidden states, `(tokens, hidden)`.
     Features(Vec<Array>),
+    /// Of each text what was written about it, the best first.
+    Texts(Vec<Vec<WrittenText>>),
 }
 
 /// A label.

@@ -14,6 +14,7 @@ mod distilbert;
 mod electra;
 mod roberta;
 
+use candle_core::{Result as TensorResult, Tensor};
 pub use encoder::{Encoder, Row};
 pub use heads::HeadKind;
 pub use labels::{Labels, ProblemType};
@@ -22,9 +23,69 @@ use wire::Failure;
 
 use crate::{
     failures,
-    families::json::Json,
+    families::{ModelSizes, json::Json},
     weights::{Description, Loader, Weights},
 };
+
+/// What a pipeline needs of a model that reads texts: an [`Encoder`], or a decoder that labels as one.
+pub trait TextEncoder: Send + Sync {
+    /// The architecture's name.
+    fn architecture(&self) -> &'static str;
+
+    /// Its sizes.
+    fn sizes(&self) -> ModelSizes;
+
+    /// Bytes that the weights take.
+    fn bytes(&self) -> u64;
+
+    /// The kind of its head; `None` of a bare encoder.
+    fn head(&self) -> Option<HeadKind>;
+
+    /// What its head's outputs are called.
+    fn labels(&self) -> &Labels;
+
+    /// Which token's state stands for a row, to a head for sequences.
+    fn summary(&self, _ids: &[u32]) -> usize {
+        0
+    }
+
+    /// The last hidden states, `(1, tokens of all rows, hidden)`.
+    fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor>;
+
+    /// What the head makes of states `(1, states, hidden)`: `(1, states, outputs)`. Those of a head for
+    /// sequences are the states that [`Self::summary`] names.
+    fn logits(&self, states: &Tensor) -> TensorResult<Tensor>;
+}
+
+impl TextEncoder for Encoder {
+    fn architecture(&self) -> &'static str {
+        self.architecture()
+    }
+
+    fn sizes(&self) -> ModelSizes {
+        self.sizes()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes()
+    }
+
+    fn head(&self) -> Option<HeadKind> {
+        self.head()
+    }
+
+    fn labels(&self) -> &Labels {
+        self.labels()
+    }
+
+    fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
+        self.hidden_states(rows)
+    }
+
+    fn logits(&self, states: &Tensor) -> TensorResult<Tensor> {
+        self.logits(states)
+    }
+}
 
 /// What is known of an encoder before its weights are read.
 type Blueprint = (Plan, Names);

@@ -173,6 +173,7 @@ impl Decoder {
             size,
             rotaries: rotaries.collect::<Result<_>>()?,
             padding: Arc::clone(cache.padding()),
+            bias: None,
         })
     }
 

@@ -34,7 +34,7 @@ use wire::{Failure, host::Event, model::ModuleInfo};
 
 use crate::{
     Cancel, failures,
-    layers::KvCache,
+    layers::{KvCache, Memory},
     weights::{Description, Loader, Weights},
 };
 
@@ -171,6 +171,12 @@ pub trait CausalLm: Send + Sync {
     /// Its modules, as transformers prints them; `None` where they are not known.
     fn modules(&self) -> Option<&ModuleInfo>;
 
+    /// What reads its sources, of a decoder that writes about what an encoder has read. Its caches are to be
+    /// [`KvCache::about`] some.
+    fn source_reader(&self) -> Option<&dyn SourceReader> {
+        None
+    }
+
     /// Tokens of a sequence up to which what is cached of one does not depend on how many come after it.
     fn settled_length(&self) -> usize {
         usize::MAX
@@ -205,6 +211,18 @@ pub trait CausalLm: Send + Sync {
 
     /// From hidden states `(batch, tokens, hidden)` to logits `(batch, tokens, vocabulary)`.
     fn logits(&self, hidden_states: &Tensor) -> Result<Tensor>;
+}
+
+/// The half of an encoder-decoder that reads.
+pub trait SourceReader {
+    /// Tokens it knows.
+    fn vocab_size(&self) -> usize;
+
+    /// Tokens that it reads at most, and that its decoder writes at most; `None` for any number.
+    fn longest(&self) -> Option<usize>;
+
+    /// Reads source texts, at least one token each.
+    fn memory(&self, sources: &[&[u32]]) -> Result<Memory>;
 }
 
 /// Loads a model of any supported family. `name` is what progress and failures call it.

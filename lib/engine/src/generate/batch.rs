@@ -55,13 +55,13 @@ impl Row {
     fn advance(
         &mut self,
         mut logits: Vec<f32>,
+        source: Option<&[u32]>,
         settings: &Settings,
         stopping: &Stopping,
     ) -> Result<(), Failure> {
         self.record.logits(&logits);
-        settings
-            .processors
-            .process(&mut logits, &self.ids, settings.prompt_length);
+        let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);
+        settings.processors.process(&mut logits, &self.ids, prompt);
         let id = self.sampler.choose(&logits);
         self.ids.push(id);
         self.record.choice(logits, id);
@@ -84,7 +84,7 @@ pub fn run(
     };
     let mut rows = rows(batch, settings);
     let mut outcome = Outcome::default();
-    let mut cache = generator.model().new_batch_cache(&batch.padding);
+    let mut cache = generator.new_cache(&batch.padding)?;
     let prompts: Vec<&[u32]> = batch.rows.iter().map(Vec::as_slice).collect();
     // Each prompt is read once, whatever the number of its sequences.
     let mut read = reader.read(&prompts, &mut cache, 1)?;
@@ -96,7 +96,8 @@ pub fn run(
     while let Some(logits) = read {
         for (&at, logits) in live.iter().zip(logits) {
             let logits = logits.into_iter().next_back().unwrap_or_default();
-            rows[at].advance(logits, settings, &stopping)?;
+            let source = generator.source(rows[at].prompt);
+            rows[at].advance(logits, source, settings, &stopping)?;
         }
         if outcome.first_token == 0.0 {
             outcome.first_token = started.elapsed().as_secs_f64();

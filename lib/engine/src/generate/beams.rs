@@ -44,6 +44,8 @@ struct Search<'a> {
     beams: Beams,
     /// Which prompt of the batch.
     prompt: usize,
+    /// What its encoder read, where there is one.
+    source: Option<&'a [u32]>,
     /// As many as there are beams, the best first.
     running: Vec<Beam>,
     /// The same of finished ones; before that, places for them.
@@ -68,10 +70,13 @@ pub fn run(
         cancel,
     };
     let mut searches: Vec<Search> = (0..batch.rows.len())
-        .map(|prompt| Search::new(batch, prompt, (settings, beams), &stopping))
+        .map(|prompt| {
+            let about = (prompt, generator.source(prompt));
+            Search::new(batch, about, (settings, beams), &stopping)
+        })
         .collect();
     let mut outcome = Outcome::default();
-    let mut cache = generator.model().new_batch_cache(&batch.padding);
+    let mut cache = generator.new_cache(&batch.padding)?;
     let prompts: Vec<&[u32]> = batch.rows.iter().map(Vec::as_slice).collect();
     let mut read = reader.read(&prompts, &mut cache, 1)?;
     outcome.prefill = started.elapsed().as_secs_f64();
@@ -111,7 +116,7 @@ pub fn run(
 impl<'a> Search<'a> {
     fn new(
         batch: &Batch,
-        prompt: usize,
+        (prompt, source): (usize, Option<&'a [u32]>),
         (settings, beams): (&'a Settings, Beams),
         stopping: &'a Stopping<'a>,
     ) -> Self {
@@ -132,6 +137,7 @@ impl<'a> Search<'a> {
             stopping,
             beams,
             prompt,
+            source,
             running: (0..beams.count).map(|index| beam(score(index))).collect(),
             finished: (0..beams.count).map(|_| beam(IMPOSSIBLE)).collect(),
             may_improve: true,
@@ -187,9 +193,8 @@ impl<'a> Search<'a> {
         for (beam, row) in self.running.iter().zip(logits) {
             let mut scores = row.clone();
             log_softmax(&mut scores);
-            settings
-                .processors
-                .process(&mut scores, &beam.ids, settings.prompt_length);
+            let prompt = self.source.unwrap_or(&beam.ids[..settings.prompt_length]);
+            settings.processors.process(&mut scores, &beam.ids, prompt);
             all.extend(scores.iter().map(|score| score + beam.score));
             if settings.output_scores || settings.output_logits {
                 record.push((scores, row.clone()));

@@ -9,6 +9,7 @@ use wire::{Failure, generate::GenerationConfig};
 use crate::{
     failures,
     hub::Layout,
+    seq2seq,
     weights::{Description, Metadata, Weights},
 };
 
@@ -16,9 +17,24 @@ use crate::{
 pub fn read(layout: &Layout, weights: &Weights) -> Result<GenerationConfig, Failure> {
     match (&weights.description, layout) {
         (Description::Gguf(metadata), _) => Ok(of_gguf(metadata)),
-        (Description::Json(config), Layout::Folder(folder)) => of_folder(folder, config),
+        (Description::Json(config), Layout::Folder(folder)) => {
+            of_folder(folder, &with_class_ids(config, weights))
+        }
         (Description::Json(_), Layout::Gguf(_)) => Ok(GenerationConfig::default()),
     }
+}
+
+/// The configuration, with the ids that transformers' class has where it says none.
+fn with_class_ids(config: &Value, weights: &Weights) -> Value {
+    let mut config = config.clone();
+    if let (Value::Object(values), Value::Object(own)) =
+        (&mut config, seq2seq::special_ids(weights))
+    {
+        for (key, id) in own {
+            values.entry(key).or_insert(id);
+        }
+    }
+    config
 }
 
 fn of_gguf(metadata: &Metadata) -> GenerationConfig {
@@ -54,7 +70,12 @@ fn of_folder(folder: &Path, config: &Value) -> Result<GenerationConfig, Failure>
 /// `GenerationConfig.from_model_config`: without a file of its own the model's configuration speaks. Its
 /// keys have other meanings in places, so what does not fit is taken as not said.
 fn of_model_config(config: &Value) -> GenerationConfig {
-    let ids = ["bos_token_id", "eos_token_id", "pad_token_id"];
+    let ids = [
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "decoder_start_token_id",
+    ];
     let only_ids: serde_json::Map<String, Value> = ids
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), config.get(key)?.clone())))

@@ -116,8 +116,8 @@ impl DraftModel<'_> {
                 break;
             };
             let mut logits = row.last().cloned().unwrap_or_default();
-            self.processors
-                .process(&mut logits, &sequence, self.prompt_length);
+            let prompt = &sequence[..self.prompt_length];
+            self.processors.process(&mut logits, &sequence, prompt);
             let id = likeliest(&logits);
             sequence.push(id);
             if softmax(&logits)[id as usize] < self.drafting.confidence {

@@ -12,6 +12,7 @@ mod prefixes;
 pub mod processors;
 mod reading;
 mod sampling;
+mod seq2seq;
 mod settings;
 mod steps;
 mod stopping;
@@ -41,6 +42,7 @@ use wire::{
 use crate::{
     Cancel, failures,
     families::CausalLm,
+    layers::{KvCache, Memory},
     tokenizer::{TextStreamer, Tokenizer},
 };
 
@@ -55,12 +57,40 @@ pub struct Generator<'a> {
     pub defaults: &'a GenerationConfig,
     /// What earlier turns left.
     pub prefixes: &'a PrefixCaches,
+    /// What is written about, by a model with an encoder, once that has read it.
+    pub about: Option<About<'a>>,
+}
+
+/// Source texts.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    /// Their tokens.
+    sources: &'a [Vec<u32>],
+    /// What the encoder made of them.
+    memory: &'a Memory,
 }
 
 impl<'a> Generator<'a> {
     /// The weights.
     pub fn model(self) -> &'a dyn CausalLm {
         self.seat.model()
+    }
+
+    /// An empty cache for sequences that begin with so much padding each.
+    fn new_cache(self, padding: &[usize]) -> Result<KvCache, Failure> {
+        let cache = self.model().new_batch_cache(padding);
+        match self.about {
+            Some(about) => cache
+                .about(about.memory.clone())
+                .map_err(failures::internal),
+            None => Ok(cache),
+        }
+    }
+
+    /// The tokens that the encoder read for a sequence, where there is an encoder.
+    fn source(self, prompt: usize) -> Option<&'a [u32]> {
+        let sources = self.about?.sources;
+        sources.get(prompt).map(Vec::as_slice)
     }
 }
 
@@ -77,8 +107,8 @@ pub struct Task<'a> {
     pub assistant: Option<Generator<'a>>,
 }
 
-/// Continues prompts to their ends: `num_return_sequences` for each, in order. A cancelled generation
-/// succeeds with what it had.
+/// Continues prompts to their ends, or with a model that has an encoder writes about them:
+/// `num_return_sequences` for each, in order. A cancelled generation succeeds with what it had.
 pub fn run(
     generator: Generator,
     task: Task,
@@ -87,6 +117,14 @@ pub fn run(
 ) -> Result<Vec<Generated>, Failure> {
     let started = Instant::now();
     let prompts = read_prompts(generator, task.prompts)?;
+    if let Some(reader) = generator.model().source_reader() {
+        let written = seq2seq::run((generator, reader), task, &prompts, (cancel, started), sink)?;
+        return written.into_generated(
+            &prompts,
+            generator.tokenizer,
+            started.elapsed().as_secs_f64(),
+        );
+    }
     for (prompt, ids) in task.prompts.iter().zip(&prompts) {
         if is_bare(generator.tokenizer, prompt, ids) {
             sink(Event::Notice(BARE_PROMPT.to_owned()));
@@ -104,23 +142,39 @@ pub fn run(
     for notice in notices {
         sink(Event::Notice(notice));
     }
-    let clock = (cancel, started);
-    let outcome = match settings.beams {
-        Some(beams) => {
-            let batch = padded(generator, &prompts, task.config, sink);
-            beams::run(generator, &batch, (&settings, beams), clock)?
-        }
-        None if prompts.len() * settings.num_return_sequences > 1 => {
-            let batch = padded(generator, &prompts, task.config, sink);
-            batch::run(generator, &batch, &settings, clock)?
-        }
-        None => single(generator, &task, (&prompts[0], &settings), clock, sink)?,
-    };
+    let outcome = sequences(
+        (generator, task),
+        &prompts,
+        &settings,
+        (cancel, started),
+        sink,
+    )?;
     outcome.into_generated(
         &prompts,
         generator.tokenizer,
         started.elapsed().as_secs_f64(),
     )
+}
+
+/// The sequences of prompts, by the way that settings choose.
+fn sequences(
+    (generator, task): (Generator, Task),
+    prompts: &[Vec<u32>],
+    settings: &Settings,
+    clock: (&Cancel, Instant),
+    sink: &mut dyn FnMut(Event),
+) -> Result<Outcome, Failure> {
+    match settings.beams {
+        Some(beams) => {
+            let batch = padded(generator, prompts, task.config, sink);
+            beams::run(generator, &batch, (settings, beams), clock)
+        }
+        None if prompts.len() * settings.num_return_sequences > 1 => {
+            let batch = padded(generator, prompts, task.config, sink);
+            batch::run(generator, &batch, settings, clock)
+        }
+        None => single(generator, &task, (&prompts[0], settings), clock, sink),
+    }
 }
 
 /// What a model computes of prompts, without continuing them.
@@ -131,6 +185,12 @@ pub fn forward(
     cancel: &Cancel,
     sink: &mut dyn FnMut(Event),
 ) -> Result<Forward, Failure> {
+    if generator.model().source_reader().is_some() {
+        return Err(failures::unsupported(
+            "`forward` looks into a decoder alone, and this model has an encoder before it",
+        )
+        .hint("`generate` with `output_logits` or `output_scores` gives each step's numbers"));
+    }
     let prompts = read_prompts(generator, prompts)?;
     let config = GenerationConfig::default();
     let batch = padded(generator, &prompts, &config, sink);
@@ -225,7 +285,11 @@ fn read_prompts(generator: Generator, prompts: &[Prompt]) -> Result<Vec<Vec<u32>
     if prompts.is_empty() {
         return Err(failures::invalid("there is no prompt to continue").hint("give at least one"));
     }
-    let vocab_size = generator.model().sizes().vocab_size;
+    let model = generator.model();
+    let vocab_size = match model.source_reader() {
+        Some(reader) => reader.vocab_size(),
+        None => model.sizes().vocab_size,
+    };
     let read = prompts.iter().map(|prompt| {
         let ids = prompt_ids(generator.tokenizer, prompt)?;
         match ids.iter().find(|&&id| id as usize >= vocab_size) {

@@ -126,7 +126,7 @@ impl Settings {
         let config = request.clone().or(defaults);
         let mut issues = Issues::default();
         validate::check(&config, situation, &mut issues)?;
-        validate::warn_of_lengths(request, &mut issues);
+        validate::warn_of_lengths(request, &config, &mut issues);
         let max_length = max_length(request, &config, prompt_length)?.min(sizes.context_length);
         validate::warn_of_reach(&config, prompt_length, max_length, &mut issues);
         let lengths = Lengths {

@@ -48,7 +48,9 @@ impl<'a> Tokens<'a> {
         (cancel, started): (&'a Cancel, Instant),
     ) -> Result<Self, Failure> {
         let drafter = Drafter::new(settings, generator, assistant, cancel)?;
-        let cache = if settings.use_cache {
+        let cache = if generator.about.is_some() {
+            generator.new_cache(&[0])?
+        } else if settings.use_cache {
             generator.prefixes.take(&prompt, generator.model())?
         } else {
             generator.model().new_cache()
@@ -146,9 +148,9 @@ impl<'a> Tokens<'a> {
     fn choose(&mut self, mut logits: Vec<f32>) -> u32 {
         self.record.logits(&logits);
         let settings = self.settings;
-        settings
-            .processors
-            .process(&mut logits, &self.ids, settings.prompt_length);
+        let source = self.generator.source(0);
+        let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);
+        settings.processors.process(&mut logits, &self.ids, prompt);
         let id = self.sampler.choose(&logits);
         self.record.choice(logits, id);
         id
@@ -171,7 +173,7 @@ impl Iterator for Tokens<'_> {
 
 impl Drop for Tokens<'_> {
     fn drop(&mut self) {
-        if self.settings.use_cache {
+        if self.settings.use_cache && self.generator.about.is_none() {
             let model = self.generator.model();
             let cache = std::mem::replace(&mut self.cache, model.new_cache());
             self.generator.prefixes.put(cache, model);

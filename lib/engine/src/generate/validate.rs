@@ -208,7 +208,7 @@ fn warn_of_beam_flags(config: &GenerationConfig, issues: &mut Issues) {
 }
 
 /// Two limits of one thing, of which one wins.
-pub fn warn_of_lengths(request: &GenerationConfig, issues: &mut Issues) {
+pub fn warn_of_lengths(request: &GenerationConfig, config: &GenerationConfig, issues: &mut Issues) {
     let mut both = |new: (&str, Option<u32>), all: (&str, Option<u32>)| {
         if let ((name, Some(value)), (other, Some(loses))) = (new, all) {
             issues.others.push(format!(
@@ -218,11 +218,11 @@ pub fn warn_of_lengths(request: &GenerationConfig, issues: &mut Issues) {
         }
     };
     both(
-        ("max_new_tokens", request.max_new_tokens),
+        ("max_new_tokens", config.max_new_tokens),
         ("max_length", request.max_length),
     );
     both(
-        ("min_new_tokens", request.min_new_tokens),
+        ("min_new_tokens", config.min_new_tokens),
         ("min_length", request.min_length),
     );
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{LayerCache, Linear, Positions, RmsNorm, Rotary, Size, join, split};
+use super::{LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, join, split};
 use crate::kernels::CausalAttention;
 
 /// Heads of an attention layer.
@@ -60,6 +60,8 @@ pub struct Step<'a> {
     pub rotaries: Vec<(&'a Rotary, Positions)>,
     /// Positions of padding before each row's tokens.
     pub padding: Arc<[usize]>,
+    /// What is added to the scores by distance, `(heads, keys)`, in families that count so.
+    pub bias: Option<Arc<[f32]>>,
 }
 
 impl Attention {
@@ -97,6 +99,13 @@ impl Attention {
         }
         // (batch, kv_heads, keys, head_dim)
         let (keys, values) = cache.append(&k, &v)?;
+        if let Some(bias) = &step.bias {
+            let attention = RelativeAttention {
+                bias: Arc::clone(bias),
+                bidirectional: false,
+            };
+            return q.apply_op3_no_bwd(&keys, &values, &attention);
+        }
         let attention = CausalAttention {
             scale: self.scale,
             cap: self.cap,

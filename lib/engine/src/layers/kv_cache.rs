@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::Memory;
+
 /// Positions by which buffers grow at least.
 const BLOCK: usize = 256;
 
@@ -22,6 +24,8 @@ pub struct KvCache {
     planned: usize,
     /// Its keys are turned by the frequencies of long sequences, where a model has such.
     pub(crate) is_long: bool,
+    /// What the sequences are about, of a decoder that has an encoder.
+    memory: Option<Memory>,
 }
 
 impl KvCache {
@@ -43,7 +47,23 @@ impl KvCache {
             padding: padding.into(),
             planned: 0,
             is_long: false,
+            memory: None,
         }
+    }
+
+    /// This cache, for sequences about sources: one row a source. Fails where rows and sources are not as
+    /// many.
+    pub fn about(mut self, memory: Memory) -> Result<Self> {
+        if memory.batch() != self.batch() {
+            candle_core::bail!("{} sources for {} rows", memory.batch(), self.batch());
+        }
+        self.memory = Some(memory);
+        Ok(self)
+    }
+
+    /// What its sequences are about.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// A cache of no sequence at all, to stand where another was taken from.
@@ -145,6 +165,7 @@ impl KvCache {
             padding: Arc::clone(&self.padding),
             planned: 0,
             is_long: self.is_long,
+            memory: self.memory.clone(),
         })
     }
 
@@ -157,10 +178,11 @@ impl KvCache {
         if order.iter().enumerate().all(|(i, &row)| i == row) && order.len() == self.batch() {
             return Ok(());
         }
-        let index: Vec<u32> = order.iter().map(|&row| row as u32).collect();
-        let index = Tensor::from_vec(index, order.len(), &Device::Cpu)?;
+        if let Some(memory) = &mut self.memory {
+            memory.reorder(order)?;
+        }
         for layer in &mut self.layers {
-            layer.reorder(&index)?;
+            layer.reorder(order)?;
         }
         self.rows = order.iter().map(|&row| self.rows[row].clone()).collect();
         self.padding = order.iter().map(|&row| self.padding[row]).collect();
@@ -249,11 +271,28 @@ impl LayerCache {
         })
     }
 
-    fn reorder(&mut self, rows: &Tensor) -> Result<()> {
-        self.batch = rows.elem_count();
-        if let Some((keys, values)) = self.buffers.take() {
-            self.buffers = Some((keys.index_select(rows, 0)?, values.index_select(rows, 0)?));
+    fn reorder(&mut self, rows: &[usize]) -> Result<()> {
+        let Some((keys, values)) = &self.buffers else {
+            self.batch = rows.len();
+            return Ok(());
+        };
+        if rows.len() == self.batch {
+            // Beams change places at every step: only what is there moves, within the buffers.
+            for buffer in [keys, values] {
+                let moved = rows.iter().map(|&row| {
+                    let row = buffer.narrow(0, row, 1)?;
+                    row.narrow(2, 0, self.length)
+                });
+                let moved = Tensor::cat(&moved.collect::<Result<Vec<_>>>()?, 0)?;
+                buffer.slice_set(&moved, 2, 0)?;
+            }
+            return Ok(());
         }
+        let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let index = Tensor::from_vec(index, rows.len(), &Device::Cpu)?;
+        let chosen = |buffer: &Tensor| buffer.index_select(&index, 0);
+        self.buffers = Some((chosen(keys)?, chosen(values)?));
+        self.batch = rows.len();
         Ok(())
     }
 }

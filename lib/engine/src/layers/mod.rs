@@ -2,17 +2,21 @@
 //! parts follow each other, and what their weights are called in a file, is the family's matter.
 
 mod attention;
+mod cross_attention;
 mod embedding;
 mod experts;
 mod feed_forward;
 mod joined;
 mod kv_cache;
 mod linear;
+mod memory;
 mod norm;
+mod relative;
 mod rope_scaling;
 mod rotary;
 
 pub use attention::{Attention, AttentionShape, Projections, Step};
+pub use cross_attention::CrossAttention;
 pub use embedding::Embedding;
 pub use experts::Experts;
 pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
@@ -20,7 +24,9 @@ pub use joined::{Size, join, split};
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
 pub(crate) use linear::Weight;
+pub use memory::Memory;
 pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use relative::{RelativeAttention, RelativeBias};
 pub use rope_scaling::{DynamicScaling, Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
 pub use rotary::{Positions, RopeConfig, Rotary, RotaryLayout, Span};
 

@@ -6,6 +6,7 @@ mod feature_extraction;
 mod fill_mask;
 mod question_answering;
 mod scores;
+mod text2text;
 mod text_classification;
 mod token_classification;
 mod zero_shot_classification;
@@ -15,13 +16,15 @@ use tokenizers::Encoding as Sequence;
 use wire::{
     Failure,
     host::Event,
-    pipeline::{EncoderTask, PipelineAnswer, PipelineCall},
+    pipeline::{EncoderTask, PipelineAnswer, PipelineCall, PipelineTask},
     tokenize::{EncodeOptions, TextInput, Truncation},
 };
 
+pub use text2text::{TaskParams, Writer};
+
 use crate::{
     Cancel,
-    encoders::{Encoder, HeadKind, Row},
+    encoders::{HeadKind, Row, TextEncoder},
     failures,
     tokenizer::Tokenizer,
 };
@@ -31,9 +34,11 @@ use crate::{
 const BATCH_TOKENS: usize = 2048;
 const BATCH_SEQUENCES: usize = 64;
 
-/// Runs a pipeline.
+/// Runs a pipeline of an encoder.
 pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, Failure> {
-    check_head(call.task(), reader.encoder, reader.name)?;
+    if let PipelineTask::Encoder(task) = call.task() {
+        check_head(task, reader.encoder, reader.name)?;
+    }
     Ok(match call {
         PipelineCall::TextClassification { inputs, options } => {
             PipelineAnswer::Labels(text_classification::run(reader, inputs, *options)?)
@@ -50,6 +55,8 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
         PipelineCall::FillMask { inputs, options } => {
             PipelineAnswer::Masks(fill_mask::run(reader, inputs, options)?)
         }
+        // Another kind of model writes: `Writer::run`.
+        PipelineCall::Text2Text { .. } => PipelineAnswer::Texts(Vec::new()),
         PipelineCall::FeatureExtraction { inputs, truncation } => {
             PipelineAnswer::Features(feature_extraction::run(reader, inputs, *truncation)?)
         }
@@ -58,7 +65,7 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
 
 /// Fails when the encoder's head is not the task's. transformers would go on with a head of random
 /// weights, and warn.
-pub fn check_head(task: EncoderTask, encoder: &Encoder, name: &str) -> Result<(), Failure> {
+pub fn check_head(task: EncoderTask, encoder: &dyn TextEncoder, name: &str) -> Result<(), Failure> {
     let needed = match task {
         EncoderTask::TextClassification | EncoderTask::ZeroShotClassification => HeadKind::Sequence,
         EncoderTask::TokenClassification => HeadKind::Token,
@@ -86,7 +93,7 @@ pub struct Reader<'a> {
     /// What a user calls the model.
     pub name: &'a str,
     /// The model.
-    pub encoder: &'a Encoder,
+    pub encoder: &'a dyn TextEncoder,
     /// The tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// Sequences to compute at once.
@@ -100,8 +107,8 @@ pub struct Reader<'a> {
 /// Which tokens' outputs are wanted.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// The head's, of the first token.
-    First,
+    /// The head's, of the token that stands for its sequence.
+    Summary,
     /// The head's, of each token.
     Each,
     /// The head's, of each token that is this one.
@@ -192,7 +199,7 @@ impl Reader<'_> {
             let before = wanted.len();
             let own = (start..).zip(row.ids);
             match at {
-                At::First => wanted.push(start),
+                At::Summary => wanted.push(start + self.encoder.summary(row.ids) as u32),
                 At::Token(id) => {
                     let own = own.filter(|(_, own)| **own == id);
                     wanted.extend(own.map(|(at, _)| at));
@@ -229,7 +236,7 @@ impl Reader<'_> {
         };
         let outputs = match at {
             At::States => states,
-            At::First | At::Each | At::Token(_) => self.encoder.logits(&states)?,
+            At::Summary | At::Each | At::Token(_) => self.encoder.logits(&states)?,
         };
         outputs.squeeze(0)?.to_vec2::<f32>()
     }

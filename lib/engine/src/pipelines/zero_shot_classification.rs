@@ -45,7 +45,7 @@ pub fn run(
             sequences.push(pair(reader, input, hypothesis)?);
         }
     }
-    let logits = reader.outputs(&sequences, At::First)?;
+    let logits = reader.outputs(&sequences, At::Summary)?;
     let logits: Vec<&Vec<f32>> = logits.iter().flatten().collect();
     let each = options.multi_label || hypotheses.len() == 1;
     let rankings = inputs.iter().zip(logits.chunks(hypotheses.len()));

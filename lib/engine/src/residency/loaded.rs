@@ -1,4 +1,5 @@
-//! What a resident model is: a decoder that continues text, or an encoder with its head.
+//! What a resident model is: a decoder that continues text or writes about a source, or an encoder with its
+//! head.
 
 use wire::{
     Failure,
@@ -6,11 +7,12 @@ use wire::{
 };
 
 use crate::{
-    encoders::{self, Encoder},
+    encoders::{self, TextEncoder},
     failures,
     families::{self, ModelSizes},
     generate::Steps,
     hub::ModelFiles,
+    seq2seq,
     weights::{Description, Loader, Weights},
 };
 
@@ -21,6 +23,8 @@ pub enum Purpose {
     Generation,
     /// For a pipeline that needs an encoder.
     Encoding,
+    /// For a pipeline that writes a text about another.
+    Rewriting,
     /// Whatever it can do.
     Any,
 }
@@ -28,7 +32,7 @@ pub enum Purpose {
 /// A model in memory.
 pub(super) enum Loaded {
     Causal(Steps),
-    Encoder(Box<Encoder>),
+    Encoder(Box<dyn TextEncoder>),
 }
 
 /// Opens a model's weights; fails on those that are of no use for the purpose, before they are read.
@@ -39,14 +43,20 @@ pub(super) fn open(
 ) -> Result<Weights, Failure> {
     let mut weights = Weights::open(&files.layout)?;
     let name = &files.name;
-    if !encoders::knows(&weights) {
+    if !reads(&weights) {
+        let architecture = architecture(&weights);
         return match purpose {
-            Purpose::Encoding => Err(no_encoder(name, architecture(&weights).as_deref())),
-            Purpose::Generation | Purpose::Any => Ok(weights),
+            Purpose::Encoding => Err(no_encoder(name, architecture.as_deref())),
+            Purpose::Rewriting if !seq2seq::knows(&weights) => {
+                Err(no_seq2seq(name, architecture.as_deref()))
+            }
+            Purpose::Rewriting | Purpose::Generation | Purpose::Any => Ok(weights),
         };
     }
-    if purpose == Purpose::Generation {
-        return Err(no_decoder(name));
+    match purpose {
+        Purpose::Generation => return Err(no_decoder(name)),
+        Purpose::Rewriting => return Err(no_seq2seq(name, architecture(&weights).as_deref())),
+        Purpose::Encoding | Purpose::Any => {}
     }
     if spec.quantization.is_some() {
         return Err(failures::unsupported(format!(
@@ -58,6 +68,11 @@ pub(super) fn open(
     Ok(weights)
 }
 
+/// Whether it is an encoder, or is used as one.
+fn reads(weights: &Weights) -> bool {
+    encoders::knows(weights) || seq2seq::classifies(weights)
+}
+
 fn architecture(weights: &Weights) -> Option<String> {
     match &weights.description {
         Description::Json(json) => json["model_type"].as_str().map(str::to_owned),
@@ -66,9 +81,18 @@ fn architecture(weights: &Weights) -> Option<String> {
 }
 
 fn no_encoder(name: &str, architecture: Option<&str>) -> Failure {
-    let known: Vec<&str> = encoders::names().collect();
+    let known: Vec<&str> = encoders::names().chain(["bart"]).collect();
     failures::unsupported(format!(
         "cannot load `{name}` for this pipeline: architecture `{}` is not supported there",
+        architecture.unwrap_or("unknown")
+    ))
+    .hint(format!("architectures that load: {}", known.join(", ")))
+}
+
+fn no_seq2seq(name: &str, architecture: Option<&str>) -> Failure {
+    let known: Vec<&str> = seq2seq::names().collect();
+    failures::unsupported(format!(
+        "`{name}` cannot write a text about another: architecture `{}` is no encoder-decoder that is supported",
         architecture.unwrap_or("unknown")
     ))
     .hint(format!("architectures that load: {}", known.join(", ")))
@@ -92,6 +116,14 @@ impl Loaded {
                 &mut loader,
             )?)));
         }
+        if seq2seq::classifies(weights) {
+            let classifier = seq2seq::Classifier::build(weights, &mut loader)?;
+            return Ok(Self::Encoder(Box::new(classifier)));
+        }
+        if seq2seq::knows(weights) {
+            let model = seq2seq::build(weights, &mut loader)?;
+            return Ok(Self::Causal(Steps::new(Box::new(model), joins)));
+        }
         let model = families::build(weights, name, loader)?;
         Ok(Self::Causal(Steps::new(model, joins)))
     }
@@ -102,6 +134,13 @@ impl Loaded {
             Purpose::Any => Ok(()),
             Purpose::Generation => self.steps().map(drop).ok_or_else(|| no_decoder(name)),
             Purpose::Encoding => self.encoder(name).map(drop),
+            Purpose::Rewriting => {
+                let model = self.steps().map(Steps::model);
+                match model.filter(|model| model.source_reader().is_some()) {
+                    Some(_) => Ok(()),
+                    None => Err(no_seq2seq(name, Some(self.architecture()))),
+                }
+            }
         }
     }
 
@@ -113,10 +152,10 @@ impl Loaded {
         }
     }
 
-    pub fn encoder(&self, name: &str) -> Result<&Encoder, Failure> {
+    pub fn encoder(&self, name: &str) -> Result<&dyn TextEncoder, Failure> {
         match self {
             Self::Causal(steps) => Err(no_encoder(name, Some(steps.model().architecture()))),
-            Self::Encoder(encoder) => Ok(encoder),
+            Self::Encoder(encoder) => Ok(encoder.as_ref()),
         }
     }
 

@@ -10,6 +10,7 @@ use wire::{Failure, FailureKind, tokenize::Side};
 use super::{
     Parts,
     class::Class,
+    languages::Languages,
     pieces,
     python::Python,
     special::{Sources, SpecialTokens},
@@ -222,6 +223,16 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
             }
         }
         _ => {}
+    }
+    let languages = config["tokenizer_class"]
+        .as_str()
+        .and_then(|name| Languages::of(name, config));
+    if let Some(languages) = languages {
+        let language = languages.default(config);
+        let id = |token: &str| id_of(&json, token);
+        if let Some(steps) = languages.post_processor(language, special, id) {
+            json["post_processor"] = steps;
+        }
     }
     if class.adds_bos_and_eos() {
         let ends = [

@@ -13,6 +13,7 @@ mod dictionary;
 mod encode;
 mod files;
 mod gguf;
+mod languages;
 mod pieces;
 mod python;
 mod save;

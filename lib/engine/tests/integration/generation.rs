@@ -44,7 +44,8 @@ fn processors_give_the_values_of_transformers() {
         };
         let processors = Processors::new(&config, lengths).unwrap();
         let before = logits.clone();
-        processors.process(&mut logits, &ids(&case["ids"]), lengths.prompt);
+        let ids = ids(&case["ids"]);
+        processors.process(&mut logits, &ids, &ids[..lengths.prompt]);
         let expected = floats(&case["scores"]);
         assert_close(&logits, &expected, &case["config"].to_string());
         let is_idle = before == expected;

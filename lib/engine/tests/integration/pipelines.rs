@@ -9,7 +9,7 @@ use wire::{
     model::{ModelSource, ModelSpec},
     pipeline::{
         AnswerOptions, ClassificationOptions, EncoderTask, MaskOptions, PipelineAnswer,
-        PipelineCall, PipelineRun, Question, ZeroShotOptions,
+        PipelineCall, PipelineRun, PipelineTask, Question, ZeroShotOptions,
     },
 };
 
@@ -42,7 +42,7 @@ fn run(
 }
 
 /// Puts the long text where its name stands.
-fn expand(value: &mut Value, long: &str) {
+pub fn expand(value: &mut Value, long: &str) {
     match value {
         Value::String(text) if text == "@long" => long.clone_into(text),
         Value::Array(values) => values.iter_mut().for_each(|value| expand(value, long)),
@@ -52,7 +52,7 @@ fn expand(value: &mut Value, long: &str) {
 }
 
 /// The answer as transformers writes it.
-fn plain(answer: &PipelineAnswer) -> Value {
+pub fn plain(answer: &PipelineAnswer) -> Value {
     match answer {
         PipelineAnswer::Labels(found) => serde_json::to_value(found),
         PipelineAnswer::Entities(found) => serde_json::to_value(found),
@@ -72,12 +72,13 @@ fn plain(answer: &PipelineAnswer) -> Value {
             });
             serde_json::to_value(rows.collect::<Vec<_>>())
         }
+        PipelineAnswer::Texts(found) => serde_json::to_value(found),
     }
     .unwrap()
 }
 
 /// Fails where the two differ, numbers that are not whole by more than the tolerance.
-fn compare(ours: &Value, theirs: &Value, place: &str) {
+pub fn compare(ours: &Value, theirs: &Value, place: &str) {
     match (ours, theirs) {
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
@@ -234,7 +235,7 @@ fn encoders_and_decoders_are_told_apart() {
     let decoder = spec(ModelSource::new(
         fixture("families/qwen2").display().to_string(),
     ));
-    let task = EncoderTask::TextClassification;
+    let task = PipelineTask::Encoder(EncoderTask::TextClassification);
     let (answer, _) = ask(
         &service,
         Request::LoadPipeline {
@@ -249,7 +250,7 @@ fn encoders_and_decoders_are_told_apart() {
     );
     assert!(failure.hint.unwrap().contains("distilbert"));
     assert!(service.residents().is_empty());
-    let task = EncoderTask::FillMask;
+    let task = PipelineTask::Encoder(EncoderTask::FillMask);
     let load = Request::LoadPipeline {
         task,
         model: model("bert_masks"),

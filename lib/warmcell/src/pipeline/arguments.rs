@@ -8,9 +8,10 @@ use wire::{
         Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
         ScoreFunction, TopK, ZeroShotOptions,
     },
+    text2text::Text2TextOptions,
 };
 
-use super::{Pipeline, task::Task, text_generation};
+use super::{Pipeline, task::Task, text_generation, text2text};
 use crate::{Error, Result};
 
 /// All arguments, with their defaults where they are not set.
@@ -26,6 +27,10 @@ pub(super) struct Arguments {
     pub features_truncation: bool,
     pub generation: GenerationConfig,
     pub return_full_text: bool,
+    /// Of tasks that write about a text.
+    pub writing: Text2TextOptions,
+    pub generation_config: GenerationConfig,
+    pub return_tensors: bool,
     pub batch_size: Option<u32>,
 }
 
@@ -41,6 +46,9 @@ impl Default for Arguments {
             features_truncation: false,
             generation: text_generation::defaults(),
             return_full_text: true,
+            writing: Text2TextOptions::default(),
+            generation_config: GenerationConfig::default(),
+            return_tensors: false,
             batch_size: None,
         }
     }
@@ -83,11 +91,12 @@ fn of(task: Task) -> &'static [&'static str] {
         ],
         Task::Encoder(EncoderTask::FillMask) => &["top_k", "targets", "truncation", "batch_size"],
         Task::Encoder(EncoderTask::FeatureExtraction) => &["truncation", "batch_size"],
+        Task::Text2Text(_) => text2text::ARGUMENTS,
     }
 }
 
 impl Arguments {
-    fn note(&mut self, name: &'static str) {
+    pub fn note(&mut self, name: &'static str) {
         self.set.push(name);
     }
 
@@ -111,39 +120,45 @@ impl Arguments {
 }
 
 impl Pipeline {
-    /// Most tokens to add; 256 when not set. Of `text-generation`.
+    /// Most tokens to add; 256 when not set. Of `text-generation`, `summarization`, `translation` and
+    /// `text2text-generation`.
     #[must_use]
     pub fn max_new_tokens(mut self, tokens: u32) -> Self {
         self.arguments.note("max_new_tokens");
         self.arguments.generation.max_new_tokens = Some(tokens);
+        self.arguments.writing.generation.max_new_tokens = Some(tokens);
         self
     }
 
-    /// Whether to draw from the distribution, which pipelines do when not told otherwise. Of
-    /// `text-generation`.
+    /// Whether to draw from the distribution, which `text-generation` does when not told otherwise, and
+    /// the tasks of encoder-decoders do not.
     #[must_use]
     pub fn do_sample(mut self, sample: bool) -> Self {
         self.arguments.note("do_sample");
         self.arguments.generation.do_sample = Some(sample);
+        self.arguments.writing.generation.do_sample = Some(sample);
         if !sample {
             self.arguments.generation.temperature = None;
         }
         self
     }
 
-    /// Divides the logits; 0.7 when not set. Of `text-generation`.
+    /// Divides the logits; 0.7 when not set. Of `text-generation`, and with `do_sample` of the tasks of
+    /// encoder-decoders, where 1 is the default.
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.arguments.note("temperature");
         self.arguments.generation.temperature = Some(temperature);
+        self.arguments.writing.generation.temperature = Some(temperature);
         self
     }
 
-    /// Seed of the random draws. Of `text-generation`.
+    /// Seed of the random draws. Of the tasks that write.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.arguments.note("seed");
         self.arguments.generation.seed = Some(seed);
+        self.arguments.writing.generation.seed = Some(seed);
         self
     }
 
@@ -157,13 +172,14 @@ impl Pipeline {
     }
 
     /// How many labels, answers or guesses to give; `None` for all labels of a classification. In
-    /// `text-generation`, the tokens to draw from.
+    /// tasks that write, the tokens to draw from.
     #[must_use]
     pub fn top_k(mut self, count: impl Into<Option<u32>>) -> Self {
         let count = count.into();
         self.arguments.note("top_k");
         self.arguments.classification.top_k = count.map_or(TopK::All, TopK::Some);
         self.arguments.generation.top_k = count;
+        self.arguments.writing.generation.top_k = count;
         self.arguments.answers.top_k = count.unwrap_or(u32::MAX / 4);
         self.arguments.masks.top_k = count.unwrap_or(u32::MAX);
         self
@@ -179,13 +195,14 @@ impl Pipeline {
     }
 
     /// Cuts texts that are longer than the model reads; they fail when not set. Of
-    /// `text-classification`, `fill-mask` and `feature-extraction`.
+    /// `text-classification`, `fill-mask`, `feature-extraction` and the tasks of encoder-decoders.
     #[must_use]
     pub fn truncation(mut self, truncation: bool) -> Self {
         self.arguments.note("truncation");
         self.arguments.classification.truncation = truncation;
         self.arguments.masks.truncation = truncation;
         self.arguments.features_truncation = truncation;
+        self.arguments.writing.truncation = truncation;
         self
     }
 

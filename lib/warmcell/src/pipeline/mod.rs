@@ -5,6 +5,7 @@ mod arguments;
 mod input;
 mod output;
 mod task;
+mod text2text;
 mod text_generation;
 
 use std::{fmt, io::Write};
@@ -15,18 +16,18 @@ pub use input::PipelineInput;
 use output::Output;
 pub use output::PipelineOutput;
 use serde::Serialize;
-use task::Task;
+use task::{Task, languages};
 pub use text_generation::TextGeneration;
 use wire::{
     FailureKind,
     host::{Request, Response},
     mime::Bundle,
     model::{Activations, DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
-    pipeline::{EncoderTask, PipelineRun},
+    pipeline::{PipelineRun, PipelineTask},
 };
 
 use crate::{
-    AutoModelForCausalLM, Error, IntoDevice, Model, Result,
+    AutoModelForCausalLM, BitsAndBytesConfig, Error, IntoDevice, Model, Result,
     backend::{run, unexpected},
     model::source,
 };
@@ -48,6 +49,7 @@ pub fn pipeline_with(task: &str) -> PipelineBuilder {
         tokenizer: None,
         device: None,
         dtype: None,
+        quantization: None,
         local_files_only: false,
     }
 }
@@ -62,6 +64,7 @@ pub struct PipelineBuilder {
     tokenizer: Option<String>,
     device: Option<String>,
     dtype: Option<DType>,
+    quantization: Option<BitsAndBytesConfig>,
     local_files_only: bool,
 }
 
@@ -96,6 +99,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// How linear layers are quantised while they are loaded. Of `text-generation` and the tasks of
+    /// encoder-decoders.
+    pub fn quantization_config(mut self, config: BitsAndBytesConfig) -> Self {
+        self.quantization = Some(config);
+        self
+    }
+
     /// Use only what is on this machine.
     pub fn local_files_only(mut self) -> Self {
         self.local_files_only = true;
@@ -116,10 +126,19 @@ impl PipelineBuilder {
         };
         let model = match task {
             Task::TextGeneration => self.generator(device)?,
-            Task::Encoder(task) => self.encoder(task, device)?,
+            Task::Encoder(own) => {
+                let default = || default_source(own.default_model(), self.revision.as_deref());
+                self.special(PipelineTask::Encoder(own), device, &default)?
+            }
+            Task::Text2Text(own) => {
+                let pair = languages(&self.task);
+                let default = || self.default_text2text(own, pair.as_ref());
+                self.special(PipelineTask::Text2Text(own), device, &default)?
+            }
         };
         Ok(Pipeline {
             task,
+            languages: languages(&self.task),
             model,
             tokenizer: self.tokenizer.map(source),
             arguments: Arguments::default(),
@@ -151,24 +170,34 @@ impl PipelineBuilder {
         if self.local_files_only {
             model = model.local_files_only();
         }
+        if let Some(config) = &self.quantization {
+            model = model.quantization_config(config.clone());
+        }
         model.device_map(device).load()
     }
 
-    fn encoder(&self, task: EncoderTask, device: Device) -> Result<Model> {
-        let mut source = if let Some(name) = &self.model {
-            source(name)
-        } else {
-            default_source(task, self.revision.as_deref())?
+    /// The model of a task that has models of its own.
+    fn special(
+        &self,
+        task: PipelineTask,
+        device: Device,
+        default: &dyn Fn() -> Result<ModelSource>,
+    ) -> Result<Model> {
+        let mut source = match &self.model {
+            Some(name) => source(name),
+            None => default()?,
         };
         if let Some(revision) = &self.revision {
             source.revision = Some(revision.clone());
         }
         source.local_files_only = self.local_files_only;
+        let quantization = self.quantization.clone();
+        let quantization = quantization.map(BitsAndBytesConfig::resolve).transpose()?;
         let spec = ModelSpec {
             source,
             dtype: self.dtype,
             device,
-            quantization: None,
+            quantization,
             activations: Activations::F32,
         };
         let model = spec.clone();
@@ -180,18 +209,7 @@ impl PipelineBuilder {
 }
 
 /// transformers' default model, announced as there.
-fn default_source(task: EncoderTask, revision: Option<&str>) -> Result<ModelSource> {
-    let (name, default) = task.default_model();
-    if task == EncoderTask::ZeroShotClassification {
-        return Err(Error::new(
-            FailureKind::Unsupported,
-            format!("the default model of `{}`, {name}, is a BART, which is not built yet", task.name()),
-        )
-        .with_hint(
-            "name a model for natural-language inference of another architecture: \
-             `pipeline_with(\"zero-shot-classification\").model(\"cross-encoder/nli-distilroberta-base\").load()?`",
-        ));
-    }
+fn default_source((name, default): (&str, &str), revision: Option<&str>) -> Result<ModelSource> {
     let revision = revision.unwrap_or(default);
     tell(&format!(
         "No model was supplied, defaulted to {name} and revision {revision} \
@@ -212,6 +230,8 @@ fn tell(line: &str) {
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     task: Task,
+    /// The languages in the name of a translation.
+    languages: Option<(String, String)>,
     model: Model,
     tokenizer: Option<ModelSource>,
     arguments: Arguments,
@@ -238,7 +258,12 @@ impl Pipeline {
             return Ok(PipelineOutput(Output::Generation(generation)));
         }
         let single = input.is_single();
-        let call = input.into_call(self.task, &self.arguments)?;
+        let call = match self.task {
+            Task::Text2Text(task) => {
+                text2text::call(task, input, (&self.arguments, &self.languages))?
+            }
+            _ => input.into_call(self.task, &self.arguments)?,
+        };
         let request = Request::RunPipeline(PipelineRun {
             model: self.model.spec().clone(),
             tokenizer: self.tokenizer.clone(),
@@ -251,6 +276,7 @@ impl Pipeline {
                 answer,
                 single,
                 plain: !self.arguments.has("top_k"),
+                tensors: self.arguments.return_tensors,
             })),
             other => Err(unexpected(&other)),
         }

@@ -4,11 +4,15 @@
 use std::fmt;
 
 use ::display::{Json, PipelineResults, RichDisplay};
-use serde::{Serialize, Serializer, ser::SerializeSeq};
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
+};
 use wire::{
     array::Array,
     mime::Bundle,
     pipeline::{Answer, Entity, LabelScore, MaskGuess, PipelineAnswer, PipelineCall, Ranking},
+    text2text::WrittenText,
 };
 
 use super::TextGeneration;
@@ -28,6 +32,8 @@ pub(super) enum Output {
         single: bool,
         /// One label a text, as when no `top_k` is given.
         plain: bool,
+        /// Tokens in JSON in the place of texts.
+        tensors: bool,
     },
 }
 
@@ -101,6 +107,15 @@ impl PipelineOutput {
             _ => None,
         }
     }
+
+    /// Of `summarization`, `translation` and `text2text-generation`: what was written about each text, the
+    /// best first.
+    pub fn texts(&self) -> Option<&[Vec<WrittenText>]> {
+        match self.answer()? {
+            PipelineAnswer::Texts(texts) => Some(texts),
+            _ => None,
+        }
+    }
 }
 
 impl RichDisplay for PipelineOutput {
@@ -126,6 +141,17 @@ impl fmt::Display for PipelineOutput {
 /// In the shape that transformers gives: one input's result by itself, a list's as a list.
 impl Serialize for PipelineOutput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Output::Encoder {
+            call: PipelineCall::Text2Text { options, .. },
+            answer: PipelineAnswer::Texts(found),
+            tensors,
+            single,
+            ..
+        } = &self.0
+        {
+            let form = (options.task.key(), *tensors);
+            return written_texts(found, form, *single, serializer);
+        }
         let (answer, single, plain) = match &self.0 {
             // transformers gives a list of sequences.
             Output::Generation(generation) => return [generation].serialize(serializer),
@@ -158,6 +184,7 @@ impl Serialize for PipelineOutput {
                 let found: Vec<[Rows; 1]> = found.iter().map(|array| [Rows(array)]).collect();
                 one_or_all(&found, single, serializer)
             }
+            PipelineAnswer::Texts(found) => one_or_all(found, single, serializer),
         }
     }
 }
@@ -170,6 +197,48 @@ fn one_or_all<T: Serialize, S: Serializer>(
     match found {
         [one] if single => one.serialize(serializer),
         all => all.serialize(serializer),
+    }
+}
+
+/// A list of an input's dictionaries; of several inputs with one each, these in one list.
+fn written_texts<S: Serializer>(
+    found: &[Vec<WrittenText>],
+    form: (&str, bool),
+    single: bool,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let lists = found.iter().map(|texts| {
+        let texts = texts.iter();
+        texts
+            .map(|written| WrittenEntry { written, form })
+            .collect()
+    });
+    let lists: Vec<Vec<WrittenEntry>> = lists.collect();
+    match lists.as_slice() {
+        [one] if single => one.serialize(serializer),
+        all if all.iter().all(|texts| texts.len() == 1) => {
+            serializer.collect_seq(all.iter().flatten())
+        }
+        all => all.serialize(serializer),
+    }
+}
+
+/// `{"summary_text": …}`, or `{"summary_token_ids": …}`.
+struct WrittenEntry<'a> {
+    written: &'a WrittenText,
+    form: (&'a str, bool),
+}
+
+impl Serialize for WrittenEntry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (key, tensors) = self.form;
+        let mut map = serializer.serialize_map(Some(1))?;
+        if tensors {
+            map.serialize_entry(&format!("{key}_token_ids"), &self.written.token_ids)?;
+        } else {
+            map.serialize_entry(&format!("{key}_text"), &self.written.text)?;
+        }
+        map.end()
     }
 }
 
@@ -199,7 +268,10 @@ impl Serialize for Rows<'_> {
 
 #[cfg(test)]
 mod tests {
-    use wire::pipeline::{AnswerOptions, ClassificationOptions, Question};
+    use wire::{
+        pipeline::{AnswerOptions, ClassificationOptions, Question},
+        text2text::{Text2TextOptions, Text2TextTask},
+    };
 
     use super::*;
 
@@ -218,6 +290,7 @@ mod tests {
             answer: PipelineAnswer::Labels(answer),
             single,
             plain,
+            tensors: false,
         })
     }
 
@@ -246,6 +319,49 @@ mod tests {
         );
     }
 
+    /// The shapes that `Text2TextGenerationPipeline.__call__` gives.
+    #[test]
+    fn texts_have_transformers_shapes() {
+        let text = |text: &str| WrittenText {
+            text: text.to_owned(),
+            token_ids: vec![0, 7],
+            tokens: 1,
+            source_tokens: 3,
+        };
+        let texts = |answer: Vec<Vec<WrittenText>>, single, tensors| {
+            let mut options = Text2TextOptions::default();
+            options.task = Text2TextTask::Summarization;
+            written(Output::Encoder {
+                call: PipelineCall::Text2Text {
+                    inputs: vec![String::new(); answer.len()],
+                    options: Box::new(options),
+                },
+                answer: PipelineAnswer::Texts(answer),
+                single,
+                plain: true,
+                tensors,
+            })
+        };
+        let (one, other) = (vec![text("a")], vec![text("b")]);
+        assert_eq!(
+            texts(vec![one.clone()], true, false),
+            r#"[{"summary_text":"a"}]"#
+        );
+        assert_eq!(
+            texts(vec![one.clone()], true, true),
+            r#"[{"summary_token_ids":[0,7]}]"#
+        );
+        assert_eq!(
+            texts(vec![one, other], false, false),
+            r#"[{"summary_text":"a"},{"summary_text":"b"}]"#
+        );
+        let two = vec![text("a"), text("b")];
+        assert_eq!(
+            texts(vec![two.clone(), two], false, false),
+            r#"[[{"summary_text":"a"},{"summary_text":"b"}],[{"summary_text":"a"},{"summary_text":"b"}]]"#
+        );
+    }
+
     /// One answer is a dictionary, several are a list.
     #[test]
     fn answers_have_transformers_shapes() {
@@ -268,6 +384,7 @@ mod tests {
                 answer: PipelineAnswer::Answers(vec![answers]),
                 single: true,
                 plain: true,
+                tensors: false,
             })
         };
         assert_eq!(answers(vec![answer.clone()]), one);

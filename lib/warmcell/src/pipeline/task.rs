@@ -1,7 +1,7 @@
 //! Names of tasks: those of transformers with their aliases, those that the course's notes use, and
 //! which of them are built.
 
-use wire::{FailureKind, pipeline::EncoderTask};
+use wire::{FailureKind, pipeline::EncoderTask, text2text::Text2TextTask};
 
 use crate::{Error, Result};
 
@@ -10,6 +10,7 @@ use crate::{Error, Result};
 pub(super) enum Task {
     TextGeneration,
     Encoder(EncoderTask),
+    Text2Text(Text2TextTask),
 }
 
 /// Other names: `TASK_ALIASES` of transformers, and the course's.
@@ -20,7 +21,7 @@ const ALIASES: [(&str, &str); 3] = [
 ];
 
 /// Tasks of transformers, and names of the course, that no pipeline is built for.
-const LATER: [&str; 28] = [
+const LATER: [&str; 25] = [
     "audio-classification",
     "automatic-speech-recognition",
     "depth-estimation",
@@ -35,13 +36,10 @@ const LATER: [&str; 28] = [
     "keypoint-matching",
     "mask-generation",
     "object-detection",
-    "summarization",
     "table-question-answering",
     "text-to-audio",
     "text-to-image",
     "text-to-speech",
-    "text2text-generation",
-    "translation",
     "video-classification",
     "visual-question-answering",
     "vqa",
@@ -59,12 +57,16 @@ impl Task {
         match self {
             Self::TextGeneration => "text-generation",
             Self::Encoder(task) => task.name(),
+            Self::Text2Text(task) => task.name(),
         }
     }
 
     fn all() -> impl Iterator<Item = Self> {
         let encoders = EncoderTask::ALL.into_iter().map(Self::Encoder);
-        std::iter::once(Self::TextGeneration).chain(encoders)
+        let others = Text2TextTask::ALL.into_iter().map(Self::Text2Text);
+        std::iter::once(Self::TextGeneration)
+            .chain(encoders)
+            .chain(others)
     }
 
     /// The task of a name.
@@ -74,7 +76,10 @@ impl Task {
         if let Some(task) = Self::all().find(|task| task.name() == full) {
             return Ok(task);
         }
-        if LATER.contains(&name) || is_translation(name) {
+        if languages(name).is_some() {
+            return Ok(Self::Text2Text(Text2TextTask::Translation));
+        }
+        if LATER.contains(&name) {
             return Err(Error::new(
                 FailureKind::Unsupported,
                 format!("the task \"{name}\" is not built yet"),
@@ -85,11 +90,11 @@ impl Task {
     }
 }
 
-/// `translation_en_to_fr`.
-fn is_translation(name: &str) -> bool {
-    name.strip_prefix("translation_")
-        .and_then(|languages| languages.split_once("_to_"))
-        .is_some_and(|(from, to)| !from.is_empty() && !to.is_empty())
+/// The languages of `translation_en_to_fr`.
+pub(super) fn languages(name: &str) -> Option<(String, String)> {
+    let (from, to) = name.strip_prefix("translation_")?.split_once("_to_")?;
+    let is_one = |name: &str| !name.is_empty() && !name.contains('_');
+    (is_one(from) && is_one(to)).then(|| (from.to_owned(), to.to_owned()))
 }
 
 /// Names that a pipeline is built for.
@@ -155,12 +160,16 @@ mod tests {
     fn aliases_and_tasks_that_are_not_built() {
         let sentiment = Task::named("sentiment-analysis").expect("is an alias");
         assert_eq!(sentiment.name(), "text-classification");
-        for name in ["summarization", "translation_en_to_fr", "image-generation"] {
+        for name in ["image-generation", "text-to-image", "vqa"] {
             assert!(
                 hint(name).starts_with("tasks that are: text-generation, "),
                 "{name}"
             );
         }
         assert!(hint("translation_to").starts_with("did you mean \"translation\"?"));
+        let translation = Task::named("translation_en_to_fr").expect("is a translation");
+        assert_eq!(translation.name(), "translation");
+        let pair = ("en".to_owned(), "fr".to_owned());
+        assert_eq!(languages("translation_en_to_fr"), Some(pair));
     }
 }

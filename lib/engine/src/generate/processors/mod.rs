@@ -87,9 +87,9 @@ impl Processors {
         Ok(Self(list))
     }
 
-    /// Processes the logits after `ids`, of which the first `prompt_length` are the prompt.
-    pub fn process(&self, logits: &mut [f32], ids: &[u32], prompt_length: usize) {
-        let prompt = &ids[..prompt_length];
+    /// Processes the logits after `ids`, of which the first are the prompt; for a decoder with an encoder,
+    /// the prompt is what that one read.
+    pub fn process(&self, logits: &mut [f32], ids: &[u32], prompt: &[u32]) {
         for processor in &self.0 {
             match processor {
                 Processor::SequenceBias(biases) => sequences::bias(logits, ids, biases),

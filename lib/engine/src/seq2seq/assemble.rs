@@ -1,0 +1,326 @@
+//! From a plan and the names of weights to an encoder-decoder: reads each weight, in the order data flows.
+
+use wire::Failure;
+
+use super::{
+    embed::{Embed, Positions},
+    encoder::{Encoder, EncoderLayer},
+    model::{DecoderLayer, Seq2Seq},
+    plan::{Half, LayerNames, Names, Plan, PositionPlan},
+};
+use crate::{
+    failures,
+    families::{ModelSizes, json::Json, plan::NormKind},
+    layers::{
+        Attention, AttentionShape, CrossAttention, Embedding, FeedForward, GateAndUp, GatedMlp,
+        Linear, Norm, PlainMlp, Projections, RelativeBias,
+    },
+    weights::Loader,
+};
+
+/// Builds the model.
+pub fn assemble(
+    plan: &Plan,
+    names: &Names,
+    json: Json,
+    loader: &mut Loader,
+) -> Result<Seq2Seq, Failure> {
+    let marks = [
+        format!(
+            "encoder.{}.0.{}.weight",
+            names.layers, names.encoder_layer.attention[0]
+        ),
+        format!("{}.weight", names.shared),
+    ];
+    let base = names.bases.iter().find(|base| {
+        let mut marks = marks.iter();
+        marks.any(|mark| loader.has(&format!("{base}{mark}")))
+    });
+    let mut parts = Parts {
+        plan,
+        names,
+        base: base.unwrap_or(&names.bases[0]),
+        loader,
+    };
+    let [source_words, target_words] = parts.words()?;
+    let encoder = parts.encoder(source_words)?;
+    let embed = parts.embed("decoder", target_words.clone())?;
+    let bias = parts.bias("decoder", false)?;
+    let layers = (0..plan.decoder.layers).map(|index| parts.decoder_layer(index));
+    let layers = layers.collect::<Result<_, _>>()?;
+    let norm = parts.last_norm("decoder")?;
+    let (vocabulary, hidden) = (plan.decoder.vocab_size, plan.hidden);
+    let lm_head = match plan.tied {
+        Some(_) => target_words.tied_head(),
+        None => loader.linear("lm_head", (vocabulary, hidden))?,
+    };
+    let logits_bias = if loader.has("final_logits_bias") {
+        Some(loader.row("final_logits_bias", vocabulary)?)
+    } else {
+        None
+    };
+    Ok(Seq2Seq {
+        architecture: plan.architecture,
+        sizes: ModelSizes {
+            vocab_size: vocabulary,
+            context_length: plan.positions.trained(json),
+            layers: plan.encoder.layers + plan.decoder.layers,
+            hidden_size: hidden,
+        },
+        encoder,
+        source_vocabulary: plan.encoder.vocab_size,
+        longest: plan.positions.limit(),
+        embed,
+        bias,
+        layers,
+        norm,
+        norm_first: plan.norm_first,
+        shape: AttentionShape {
+            heads: plan.decoder.heads,
+            kv_heads: plan.decoder.heads,
+            head_dim: plan.decoder.head_dim,
+        },
+        head_scale: plan.tied.filter(|&scale| scale < 1.0),
+        lm_head,
+        logits_bias,
+        bytes: loader.bytes(),
+    })
+}
+
+/// Reads the parts of a model.
+struct Parts<'a, 'b> {
+    plan: &'a Plan,
+    names: &'a Names,
+    base: &'a str,
+    loader: &'a mut Loader<'b>,
+}
+
+impl Parts<'_, '_> {
+    /// The token tables of the source and of the target. A file has one that both share under any of its
+    /// names: safetensors writes it once.
+    fn words(&mut self) -> Result<[Embedding; 2], Failure> {
+        let hidden = self.plan.hidden;
+        let own = |half: &str| format!("{}{half}.embed_tokens", self.base);
+        let (encoder, decoder) = (own("encoder"), own("decoder"));
+        if !self.plan.shares_words {
+            let source = self
+                .loader
+                .embedding(&encoder, (self.plan.encoder.vocab_size, hidden))?;
+            let target = self
+                .loader
+                .embedding(&decoder, (self.plan.decoder.vocab_size, hidden))?;
+            return Ok([source, target]);
+        }
+        let shared = format!("{}{}", self.base, self.names.shared);
+        let mut names = vec![shared.as_str(), &encoder, &decoder];
+        if self.plan.tied.is_some() {
+            names.push("lm_head");
+        }
+        let found = names
+            .iter()
+            .find(|name| self.loader.has(&format!("{name}.weight")));
+        let name = found.unwrap_or(&names[0]);
+        let words = self
+            .loader
+            .embedding(name, (self.plan.encoder.vocab_size, hidden))?;
+        Ok([words.clone(), words])
+    }
+
+    fn embed(&mut self, half: &str, words: Embedding) -> Result<Embed, Failure> {
+        let hidden = self.plan.hidden;
+        let table = format!("{}{half}.embed_positions", self.base);
+        let is_stored = self.loader.has(&format!("{table}.weight"));
+        let positions = match self.plan.positions {
+            PositionPlan::Relative { .. } => Positions::Relative,
+            PositionPlan::Learned { count, offset } => Positions::Table {
+                table: self.loader.embedding(&table, (count + offset, hidden))?,
+                offset,
+            },
+            // Files of the first versions have the table, and transformers reads it.
+            PositionPlan::Sinusoidal { count } if is_stored => Positions::Table {
+                table: self.loader.embedding(&table, (count, hidden))?,
+                offset: 0,
+            },
+            PositionPlan::Sinusoidal { .. } => Positions::Sinusoidal,
+            PositionPlan::AfterPadding { padding, .. } => Positions::AfterPadding(padding),
+        };
+        let norm = format!("{}{half}.layernorm_embedding", self.base);
+        let norm = if self.plan.embedding_norm {
+            Some(self.loader.layer_norm(&norm, hidden, self.plan.epsilon)?)
+        } else {
+            None
+        };
+        Ok(Embed {
+            words,
+            scale: self.plan.embedding_scale,
+            positions,
+            norm,
+            hidden,
+        })
+    }
+
+    /// What distances add to the scores of a half: its first layer has the table for all.
+    fn bias(&mut self, half: &str, bidirectional: bool) -> Result<Option<RelativeBias>, Failure> {
+        let PositionPlan::Relative {
+            buckets,
+            max_distance,
+        } = self.plan.positions
+        else {
+            return Ok(None);
+        };
+        let heads = self.plan.encoder.heads;
+        let name = format!(
+            "{}{half}.{}.0.layer.0.SelfAttention.relative_attention_bias",
+            self.base, self.names.layers
+        );
+        let table = self.loader.embedding(&name, (buckets, heads))?;
+        let rows: Vec<u32> = (0..buckets as u32).collect();
+        let table = table
+            .forward(&rows)
+            .and_then(|table| table.flatten_all()?.to_vec1());
+        Ok(Some(RelativeBias {
+            table: table.map_err(failures::internal)?,
+            heads,
+            max_distance,
+            bidirectional,
+        }))
+    }
+
+    fn encoder(&mut self, words: Embedding) -> Result<Encoder, Failure> {
+        let half = self.plan.encoder;
+        let embed = self.embed("encoder", words)?;
+        let bias = self.bias("encoder", true)?;
+        let layers = (0..half.layers).map(|index| {
+            let names = self.names.encoder_layer;
+            let prefix = self.prefix("encoder", index);
+            let [q, k, v, output] = self.attention(&prefix, names.attention, half)?;
+            Ok(EncoderLayer {
+                projections: [q, k, v],
+                output,
+                attention_norm: self.norm(&format!("{prefix}{}", names.attention_norm))?,
+                feed_forward: self.feed_forward(&prefix, &names, half)?,
+                norm: self.norm(&format!("{prefix}{}", names.norm))?,
+            })
+        });
+        Ok(Encoder {
+            embed,
+            bias,
+            layers: layers.collect::<Result<_, Failure>>()?,
+            norm: self.last_norm("encoder")?,
+            heads: half.heads,
+            scale: self.scale(half),
+            norm_first: self.plan.norm_first,
+        })
+    }
+
+    fn decoder_layer(&mut self, index: usize) -> Result<DecoderLayer, Failure> {
+        let (half, names) = (self.plan.decoder, self.names.decoder_layer);
+        let prefix = self.prefix("decoder", index);
+        let [q, k, v, output] = self.attention(&prefix, names.attention, half)?;
+        let [query, key, value, cross_output] = self.attention(&prefix, names.cross, half)?;
+        let scale = self.scale(half);
+        Ok(DecoderLayer {
+            attention: Attention {
+                projections: Projections::Separate([q, k, v]),
+                output,
+                q_norm: None,
+                k_norm: None,
+                shape: AttentionShape {
+                    heads: half.heads,
+                    kv_heads: half.heads,
+                    head_dim: half.head_dim,
+                },
+                rotary: None,
+                window: None,
+                scale,
+                cap: None,
+            },
+            attention_norm: self.norm(&format!("{prefix}{}", names.attention_norm))?,
+            cross: CrossAttention {
+                query,
+                key,
+                value,
+                output: cross_output,
+                heads: half.heads,
+                scale,
+            },
+            cross_norm: self.norm(&format!("{prefix}{}", names.cross_norm))?,
+            feed_forward: self.feed_forward(&prefix, &names, half)?,
+            norm: self.norm(&format!("{prefix}{}", names.norm))?,
+        })
+    }
+
+    fn prefix(&self, half: &str, index: usize) -> String {
+        format!("{}{half}.{}.{index}.", self.base, self.names.layers)
+    }
+
+    fn scale(&self, half: Half) -> f32 {
+        if self.plan.scales_scores {
+            1.0 / (half.head_dim as f32).sqrt()
+        } else {
+            1.0
+        }
+    }
+
+    fn attention(
+        &mut self,
+        prefix: &str,
+        [q, k, v, output]: [&str; 4],
+        half: Half,
+    ) -> Result<[Linear; 4], Failure> {
+        let (hidden, inner) = (self.plan.hidden, half.heads * half.head_dim);
+        let mut linear = |name: &str, shape| self.loader.linear(&format!("{prefix}{name}"), shape);
+        Ok([
+            linear(q, (inner, hidden))?,
+            linear(k, (inner, hidden))?,
+            linear(v, (inner, hidden))?,
+            linear(output, (hidden, inner))?,
+        ])
+    }
+
+    fn feed_forward(
+        &mut self,
+        prefix: &str,
+        names: &LayerNames,
+        half: Half,
+    ) -> Result<FeedForward, Failure> {
+        let (hidden, inner) = (self.plan.hidden, half.intermediate);
+        let activation = self.plan.activation;
+        let mut linear = |name: &str, shape| self.loader.linear(&format!("{prefix}{name}"), shape);
+        let [plain, gated] = names.up;
+        if self.plan.gated {
+            let inputs = [
+                linear(names.gate, (inner, hidden))?,
+                linear(gated, (inner, hidden))?,
+            ];
+            return Ok(FeedForward::Gated(GatedMlp {
+                inputs: GateAndUp::Separate(inputs),
+                down: linear(names.down, (hidden, inner))?,
+                activation,
+            }));
+        }
+        Ok(FeedForward::Plain(PlainMlp {
+            up: linear(plain, (inner, hidden))?,
+            down: linear(names.down, (hidden, inner))?,
+            activation,
+        }))
+    }
+
+    fn last_norm(&mut self, half: &str) -> Result<Option<Norm>, Failure> {
+        if !self.plan.norm_first {
+            return Ok(None);
+        }
+        let name = format!("{}{half}.{}", self.base, self.names.last_norm);
+        self.norm(&name).map(Some)
+    }
+
+    fn norm(&mut self, name: &str) -> Result<Norm, Failure> {
+        let (hidden, epsilon) = (self.plan.hidden, self.plan.epsilon);
+        Ok(match self.plan.norm {
+            NormKind::Layer => Norm::Layer(self.loader.layer_norm(name, hidden, epsilon)?),
+            NormKind::Rms | NormKind::RmsPlusOne => {
+                Norm::Rms(self.loader.rms_norm(name, hidden, epsilon)?)
+            }
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! The half that reads a source text. Texts of different lengths lie one behind the other, so that nothing
+//! is computed for padding, and what a text gives does not depend on its neighbours.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::embed::Embed;
+use crate::{
+    kernels::RaggedAttention,
+    layers::{FeedForward, Linear, Norm, RelativeAttention, RelativeBias},
+};
+
+/// The encoder.
+#[derive(Debug)]
+pub struct Encoder {
+    pub embed: Embed,
+    pub bias: Option<RelativeBias>,
+    pub layers: Vec<EncoderLayer>,
+    /// After the last layer.
+    pub norm: Option<Norm>,
+    pub heads: usize,
+    pub scale: f32,
+    pub norm_first: bool,
+}
+
+/// One layer.
+#[derive(Debug)]
+pub struct EncoderLayer {
+    /// Query, key and value.
+    pub projections: [Linear; 3],
+    pub output: Linear,
+    pub attention_norm: Norm,
+    pub feed_forward: FeedForward,
+    pub norm: Norm,
+}
+
+impl Encoder {
+    /// The last states of sources, one behind the other, `(1, tokens, hidden)`.
+    pub fn forward(&self, sources: &[&[u32]]) -> Result<Tensor> {
+        let vectors = sources.iter().map(|ids| self.embed.forward(ids, 0));
+        let mut x = Tensor::cat(&vectors.collect::<Result<Vec<_>>>()?, 1)?;
+        let lengths: Arc<[usize]> = sources.iter().map(|ids| ids.len()).collect();
+        let biases = lengths.iter().map(|&length| {
+            let bias = self.bias.as_ref();
+            bias.map(|bias| bias.by_distance(length))
+        });
+        let biases: Vec<Option<Arc<[f32]>>> = biases.collect();
+        for layer in &self.layers {
+            x = self.layer(layer, &x, (&lengths, &biases))?;
+        }
+        match &self.norm {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        }
+    }
+
+    /// From `(1, tokens, hidden)` to the same shape.
+    fn layer(
+        &self,
+        layer: &EncoderLayer,
+        x: &Tensor,
+        (lengths, biases): (&Arc<[usize]>, &[Option<Arc<[f32]>>]),
+    ) -> Result<Tensor> {
+        let attend = |x: &Tensor| -> Result<Tensor> {
+            let [q, k, v] = &layer.projections;
+            let qkv = [q.forward(x)?, k.forward(x)?, v.forward(x)?];
+            layer.output.forward(&self.mix(&qkv, lengths, biases)?)
+        };
+        if self.norm_first {
+            let x = (x + attend(&layer.attention_norm.forward(x)?)?)?;
+            let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
+            return x + y;
+        }
+        let x = layer.attention_norm.forward(&(x + attend(x)?)?)?;
+        let y = layer.feed_forward.forward(&x)?;
+        layer.norm.forward(&(x + y)?)
+    }
+
+    /// From queries, keys and values, each `(1, tokens, heads * head_dim)`, to the same shape.
+    fn mix(
+        &self,
+        [q, k, v]: &[Tensor; 3],
+        lengths: &Arc<[usize]>,
+        biases: &[Option<Arc<[f32]>>],
+    ) -> Result<Tensor> {
+        if self.bias.is_none() {
+            let attention = RaggedAttention {
+                lengths: Arc::clone(lengths),
+                heads: self.heads,
+                scale: self.scale,
+            };
+            return q.apply_op3_no_bwd(k, v, &attention);
+        }
+        let mut start = 0;
+        let sources = lengths.iter().zip(biases).map(|(&length, bias)| {
+            let own = |x: &Tensor| {
+                let x = x.narrow(1, start, length)?;
+                // (1, heads, tokens, head_dim)
+                let x = x.reshape((1, length, self.heads, ()))?.transpose(1, 2)?;
+                x.contiguous()
+            };
+            let attention = RelativeAttention {
+                bias: bias.clone().unwrap_or_default(),
+                bidirectional: true,
+            };
+            let mixed = own(q)?.apply_op3_no_bwd(&own(k)?, &own(v)?, &attention);
+            start += length;
+            mixed
+        });
+        Tensor::cat(&sources.collect::<Result<Vec<_>>>()?, 1)
+    }
+}

@@ -1,0 +1,192 @@
+//! Whole pipelines of encoder-decoders against transformers' (fixtures by `make_text2text.py`): text in, text
+//! out, by the service's door, one by one and together.
+
+use engine::Service;
+use serde_json::{Value, json};
+use wire::{
+    Failure,
+    host::{Event, Request, Response},
+    model::{ModelSource, ModelSpec},
+    pipeline::{PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
+    text2text::{Text2TextOptions, Text2TextTask},
+};
+
+use crate::{
+    pipelines::{compare, expand, plain},
+    support::{ask, fixture, json as read, spec},
+};
+
+fn model(name: &str) -> ModelSpec {
+    let folder = fixture(&format!("text2text/{name}"));
+    spec(ModelSource::new(folder.display().to_string()))
+}
+
+fn run(
+    service: &Service,
+    name: &str,
+    call: PipelineCall,
+    batch_size: Option<u32>,
+) -> (Result<PipelineAnswer, Failure>, Vec<String>) {
+    let request = Request::RunPipeline(PipelineRun {
+        model: model(name),
+        tokenizer: None,
+        call,
+        batch_size,
+    });
+    let (answer, events) = ask(service, request);
+    let notices = events.into_iter().filter_map(|event| match event {
+        Event::Notice(notice) => Some(notice),
+        _ => None,
+    });
+    let answer = answer.map(|answer| match answer {
+        Response::Pipeline(answer) => answer,
+        other => panic!("answered {other:?}"),
+    });
+    (answer, notices.collect())
+}
+
+/// Of each input its texts, each with its tokens, as the fixture has them.
+fn written(answer: &PipelineAnswer) -> Value {
+    let PipelineAnswer::Texts(found) = answer else {
+        return plain(answer);
+    };
+    let inputs = found.iter().map(|texts| {
+        let texts = texts.iter().map(|one| json!([one.text, one.token_ids]));
+        texts.collect::<Vec<_>>()
+    });
+    json!(inputs.collect::<Vec<_>>())
+}
+
+fn check(name: &str) {
+    let fixture = read(&format!("text2text/{name}/cases.json"));
+    let long = fixture["long"].as_str().unwrap();
+    let service = Service::new();
+    for case in fixture["cases"].as_array().unwrap() {
+        let (mut call, mut output) = (case["call"].clone(), case["output"].clone());
+        let place = format!("{name} {:.260}", call.to_string());
+        expand(&mut call, long);
+        expand(&mut output, long);
+        let call: PipelineCall = serde_json::from_value(call).unwrap();
+        for batch_size in [None, Some(1)] {
+            let answer = run(&service, name, call.clone(), batch_size).0.unwrap();
+            compare(&written(&answer), &output, &place);
+        }
+    }
+    assert_eq!(service.residents().len(), 1, "the model stays");
+}
+
+macro_rules! against_transformers {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+    };
+}
+
+against_transformers!(
+    t5, bart, marian, pegasus, mbart, mbart50, nllb, nllb_old, bart_nli
+);
+
+fn call(text: &str, options: Text2TextOptions) -> PipelineCall {
+    PipelineCall::Text2Text {
+        inputs: vec![text.to_owned()],
+        options: Box::new(options),
+    }
+}
+
+fn options(task: Text2TextTask) -> Text2TextOptions {
+    Text2TextOptions {
+        task,
+        ..Text2TextOptions::default()
+    }
+}
+
+/// What transformers logs, its user is told.
+#[test]
+fn what_looks_odd_is_told() {
+    let service = Service::new();
+    let mut summary = options(Text2TextTask::Summarization);
+    summary.generation.max_length = Some(30);
+    summary.generation.min_length = Some(40);
+    let (answer, notices) = run(&service, "t5", call("Ada wrote it.", summary), None);
+    answer.unwrap();
+    for part in [
+        "Your min_length=40 must be inferior than your max_length=30.",
+        "Your max_length is set to 30, but your input_length is only ",
+        "both `max_new_tokens` (=256) and `max_length` (=30) seem to have been set",
+    ] {
+        assert!(
+            notices.iter().any(|one| one.contains(part)),
+            "{part}: {notices:?}"
+        );
+    }
+    let mut translation = options(Text2TextTask::Translation);
+    translation.generation.max_new_tokens = Some(3);
+    let long = "Ada wrote the first program in London. ".repeat(60);
+    let (answer, notices) = run(&service, "t5", call(&long, translation), None);
+    answer.unwrap();
+    for part in [
+        "defaulting to \"translation_en_to_de\"",
+        "Token indices sequence length is longer than the specified maximum",
+        "is bigger than 0.9 * max_length: 40",
+    ] {
+        assert!(
+            notices.iter().any(|one| one.contains(part)),
+            "{part}: {notices:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_written() {
+    let service = Service::new();
+    let failure = |name: &str, text: &str, options| {
+        run(&service, name, call(text, options), None)
+            .0
+            .unwrap_err()
+    };
+    let long = "bridges ".repeat(900);
+    let too_long = failure("bart", &long, options(Text2TextTask::Summarization));
+    assert!(too_long.message.contains("reads 300 at most"), "{too_long}");
+    assert!(too_long.hint.unwrap().contains("truncation(true)"));
+    let nameless = failure("nllb", "Ada", options(Text2TextTask::Translation));
+    assert_eq!(
+        nameless.message,
+        "translation requires a `src_lang` and a `tgt_lang` for this model"
+    );
+    assert!(nameless.hint.unwrap().contains("src_lang(\"eng_Latn\")"));
+    let unknown = Text2TextOptions {
+        src_lang: Some("eng_Latn".to_owned()),
+        tgt_lang: Some("klingon".to_owned()),
+        ..options(Text2TextTask::Translation)
+    };
+    let unknown = failure("nllb", "Ada", unknown);
+    assert!(
+        unknown.message.ends_with("knows no language `klingon`"),
+        "{unknown}"
+    );
+}
+
+/// Decoders, encoders and encoder-decoders are told apart, and each failure names what would do.
+#[test]
+fn models_of_other_kinds() {
+    let service = Service::new();
+    let task = PipelineTask::Text2Text(Text2TextTask::Summarization);
+    for (folder, architecture) in [
+        ("families/qwen2", "qwen2"),
+        ("pipelines/bert_masks", "bert"),
+        ("text2text/bart_nli", "bart"),
+    ] {
+        let model = spec(ModelSource::new(fixture(folder).display().to_string()));
+        let failure = ask(&service, Request::LoadPipeline { task, model })
+            .0
+            .unwrap_err();
+        let part = format!("architecture `{architecture}` is no encoder-decoder");
+        assert!(failure.message.contains(&part), "{failure}");
+        assert!(failure.hint.unwrap().contains("t5, mt5, bart"));
+    }
+    assert!(service.residents().is_empty());
+}
