@@ -278,6 +278,23 @@ def test_names_and_words_are_completed(kernel):
     assert complete(kernel, "let x = 1;\n%lim")["matches"] == []
 
 
+def test_models_tasks_and_files_are_completed_within_strings(kernel, tmp_path):
+    cache = tmp_path / "models--acme--tiny/blobs"
+    cache.mkdir(parents=True)
+    (cache / "weights").write_bytes(bytes(5000))
+    kernel.run(f"%env HF_HUB_CACHE={tmp_path}").expect_ok()
+    kernel.run(f"%load {MODEL}").expect_ok()
+    reply = complete(kernel, 'let model = AutoModelForCausalLM::from_pretrained("')
+    assert reply["matches"][0] == MODEL and "acme/tiny" in reply["matches"]
+    told = {one["text"]: one["signature"] for one in reply["metadata"]["_jupyter_types_experimental"]}
+    assert told[MODEL].startswith("in memory") and told["acme/tiny"].startswith("downloaded")
+    assert complete(kernel, 'pipeline_with("ner").model("tin')["matches"] == ["acme/tiny"]
+    assert complete(kernel, 'pipeline("sent')["matches"] == ["sentiment-analysis"]
+    reply = complete(kernel, f'std::fs::read_to_string("{tmp_path}/mod')
+    assert reply["matches"] == [f"{tmp_path}/models--acme--tiny/"]
+    kernel.run("%env HF_HUB_CACHE=").expect_ok()
+
+
 def test_rust_behind_a_command_is_completed(kernel):
     kernel.run("let completed = String::new();").expect_ok()
     kernel.run("?completed").expect_ok()

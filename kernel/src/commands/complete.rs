@@ -2,7 +2,7 @@
 
 use jupyter::{Completion, Completions};
 
-use super::{Command, Commands, Form, Script, Step, TABLE, find, parse, script};
+use super::{Command, Commands, Form, Script, Step, TABLE, find, parse, script, strings};
 
 /// Commands whose words are Rust.
 const RUST: [&str; 2] = ["time", "timeit"];
@@ -22,6 +22,9 @@ pub fn complete(commands: &mut Commands, code: &str, cursor: usize) -> Completio
     }
     // `?Ve` asks for a name like any other.
     let rust = rust.unwrap_or_else(|| code.replacen('?', " ", 1));
+    if let Some(found) = strings::complete(commands, &rust, cursor) {
+        return found;
+    }
     match commands.notebook.ready() {
         Some(notebook) => notebook.complete(&rust, cursor),
         None => nothing_at(cursor),

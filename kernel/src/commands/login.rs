@@ -1,16 +1,11 @@
 //! `%login`: the hub's access token, asked for where nobody reads it, and kept where every program that
 //! uses the hub looks.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt, path::Path};
 
 use jupyter::CellError;
 
-use super::{Call, Command, Commands, Form, error, language::say, nothing};
+use super::{Call, Command, Commands, Form, error, hub_folders, language::say, nothing};
 
 pub(super) const COMMAND: Command = Command {
     name: "login",
@@ -45,7 +40,7 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         return Err(error::failed("InputError", "that is no access token", hint));
     }
     let variables = commands.environment.all();
-    let path = path_of_token(&|name| variables.get(name).cloned()).ok_or_else(|| {
+    let path = hub_folders::token(&|name| variables.get(name).cloned()).ok_or_else(|| {
         error::failed(
             "LoginError",
             "no folder for the token",
@@ -66,25 +61,6 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     Ok(())
 }
 
-/// Where `huggingface_hub` keeps it.
-fn path_of_token(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let path = |name: &str| {
-        let value = variable(name).filter(|value| !value.is_empty())?;
-        match value.strip_prefix("~/") {
-            Some(rest) => Some(PathBuf::from(variable("HOME")?).join(rest)),
-            None => Some(PathBuf::from(value)),
-        }
-    };
-    if let Some(path) = path("HF_TOKEN_PATH") {
-        return Some(path);
-    }
-    let home = path("HF_HOME").or_else(|| {
-        let cache = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))?;
-        Some(cache.join("huggingface"))
-    })?;
-    Some(home.join("token"))
-}
-
 /// Writes a file that nobody else can read, at once or not at all.
 fn keep(path: &Path, token: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -100,24 +76,6 @@ fn keep(path: &Path, token: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_token_lies_where_others_look() {
-        let with = |set: &'static [(&str, &str)]| {
-            path_of_token(&move |name| {
-                let found = set.iter().find(|(known, _)| *known == name)?;
-                Some(found.1.to_owned())
-            })
-        };
-        let path = |text: &str| Some(PathBuf::from(text));
-        assert_eq!(with(&[("HOME", "/h")]), path("/h/.cache/huggingface/token"));
-        assert_eq!(
-            with(&[("HOME", "/h"), ("HF_HOME", "~/x")]),
-            path("/h/x/token")
-        );
-        assert_eq!(with(&[("HF_TOKEN_PATH", "/t"), ("HOME", "/h")]), path("/t"));
-        assert_eq!(with(&[]), None);
-    }
 
     #[test]
     fn only_its_user_can_read_it() {
