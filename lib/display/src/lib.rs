@@ -25,6 +25,7 @@ mod status;
 mod table;
 mod tokens;
 pub mod units;
+mod vectors;
 
 use wire::mime::Bundle;
 

@@ -131,6 +131,13 @@ pub enum PipelineCall {
         /// Cut texts that are longer than the model reads.
         truncation: bool,
     },
+    /// One vector a text: the mean of its last hidden states. Answered by [`PipelineAnswer::Embeddings`].
+    Embeddings {
+        /// The texts; what is longer than the tokenizer takes is cut.
+        inputs: Vec<String>,
+        /// Give vectors of length 1.
+        normalize: bool,
+    },
 }
 
 impl PipelineCall {
@@ -142,7 +149,9 @@ impl PipelineCall {
             Self::QuestionAnswering { .. } => EncoderTask::QuestionAnswering,
             Self::ZeroShotClassification { .. } => EncoderTask::ZeroShotClassification,
             Self::FillMask { .. } => EncoderTask::FillMask,
-            Self::FeatureExtraction { .. } => EncoderTask::FeatureExtraction,
+            Self::FeatureExtraction { .. } | Self::Embeddings { .. } => {
+                EncoderTask::FeatureExtraction
+            }
         }
     }
 }
@@ -324,6 +333,8 @@ pub enum PipelineAnswer {
     Masks(Vec<Vec<Vec<MaskGuess>>>),
     /// Of each text its last hidden states, `(tokens, hidden)`.
     Features(Vec<Array>),
+    /// Of each text a vector, `(texts, hidden)`.
+    Embeddings(Array),
 }
 
 /// A label.

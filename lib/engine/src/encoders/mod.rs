@@ -3,21 +3,29 @@
 //! `assemble` reads the weights, `encoder` runs, `heads` says what comes out.
 
 mod assemble;
+mod convolution;
 mod encoder;
 mod heads;
 mod labels;
 mod plan;
+mod pooling;
+mod related;
+mod relation;
 
 mod albert;
 mod bert;
+mod deberta;
 mod distilbert;
 mod electra;
+mod modernbert;
+mod mpnet;
 mod roberta;
 
 pub use encoder::{Encoder, Row};
 pub use heads::HeadKind;
 pub use labels::{Labels, ProblemType};
 use plan::{Names, Plan};
+pub use pooling::mean;
 use wire::Failure;
 
 use crate::{
@@ -40,11 +48,16 @@ const ARCHITECTURES: &[Architecture] = &[
     ("camembert", roberta::from_json),
     ("albert", albert::from_json),
     ("electra", electra::from_json),
+    ("mpnet", mpnet::from_json),
+    ("deberta-v2", deberta::from_json),
+    ("modernbert", modernbert::from_json),
+    ("mean-pooled-bert", bert::mean_pooled),
 ];
 
-/// The names of the architectures that load.
+/// The names of the architectures that load; this project's own is none that others would look for.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ARCHITECTURES.iter().map(|(name, _)| *name)
+    let names = ARCHITECTURES.iter().map(|(name, _)| *name);
+    names.filter(|name| *name != "mean-pooled-bert")
 }
 
 /// Whether the weights are of an encoder that loads.

@@ -72,6 +72,7 @@ fn plain(answer: &PipelineAnswer) -> Value {
             });
             serde_json::to_value(rows.collect::<Vec<_>>())
         }
+        PipelineAnswer::Embeddings(found) => serde_json::to_value(found),
     }
     .unwrap()
 }
