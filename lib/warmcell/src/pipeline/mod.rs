@@ -19,10 +19,11 @@ use task::Task;
 pub use text_generation::TextGeneration;
 use wire::{
     FailureKind,
+    embedded::SENTIMENT_REPO,
     host::{Request, Response},
     mime::Bundle,
     model::{Activations, DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
-    pipeline::{EncoderTask, PipelineRun},
+    pipeline::{EncoderTask, PipelineCall, PipelineRun},
 };
 
 use crate::{
@@ -155,14 +156,38 @@ impl PipelineBuilder {
     }
 
     fn encoder(&self, task: EncoderTask, device: Device) -> Result<Model> {
-        let mut source = if let Some(name) = &self.model {
-            source(name)
-        } else {
-            default_source(task, self.revision.as_deref())?
-        };
-        if let Some(revision) = &self.revision {
-            source.revision = Some(revision.clone());
+        if let Some(name) = &self.model {
+            let mut source = source(name);
+            source.revision.clone_from(&self.revision);
+            return self.load_encoder(task, source, device);
         }
+        let default = default_source(task, self.revision.as_deref())?;
+        let name = default.repo.clone();
+        let failure = match self.load_encoder(task, default, device) {
+            Err(failure) if failure.kind() == FailureKind::Offline => failure,
+            loaded => return loaded,
+        };
+        // A revision was meant for the default; only one task has a stand-in.
+        if task != EncoderTask::TextClassification || self.revision.is_some() {
+            return Err(failure);
+        }
+        let embedded = ModelSource::new(SENTIMENT_REPO);
+        let Ok(model) = self.load_encoder(task, embedded, device) else {
+            return Err(failure);
+        };
+        tell(&format!(
+            "{name} is not on this machine, and the hub is not reached: using {SENTIMENT_REPO}, Warmcell's \
+             embedded model, in its place. Its scores are not the default's, and it reads English only."
+        ));
+        Ok(model)
+    }
+
+    fn load_encoder(
+        &self,
+        task: EncoderTask,
+        mut source: ModelSource,
+        device: Device,
+    ) -> Result<Model> {
         source.local_files_only = self.local_files_only;
         let spec = ModelSpec {
             source,
@@ -239,6 +264,32 @@ impl Pipeline {
         }
         let single = input.is_single();
         let call = input.into_call(self.task, &self.arguments)?;
+        self.answer(call, single)
+    }
+
+    /// One vector a text, as sentence-transformers' `encode(…, normalize_embeddings=True)` gives: the mean of
+    /// the text's last hidden states, of length 1. Of `feature-extraction`, with a model that was trained for
+    /// it, such as `sentence-transformers/all-MiniLM-L6-v2`. Texts longer than the tokenizer takes are cut.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`].
+    pub fn embeddings(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
+        let input = input.into();
+        if self.task != Task::Encoder(EncoderTask::FeatureExtraction) {
+            return Err(Error::new(
+                FailureKind::InvalidArgument,
+                format!("`{}` gives no embeddings", self.task.name()),
+            )
+            .with_hint("make a pipeline for them: `pipeline_with(\"feature-extraction\")`"));
+        }
+        let single = input.is_single();
+        let inputs = input.texts(EncoderTask::FeatureExtraction)?;
+        let normalize = true;
+        self.answer(PipelineCall::Embeddings { inputs, normalize }, single)
+    }
+
+    /// What the model host makes of a call.
+    fn answer(&self, call: PipelineCall, single: bool) -> Result<PipelineOutput> {
         let request = Request::RunPipeline(PipelineRun {
             model: self.model.spec().clone(),
             tokenizer: self.tokenizer.clone(),
