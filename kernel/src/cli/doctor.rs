@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
+use wire::embedded::FETCHED;
 
 use super::{
     console::{human_bytes, say},
@@ -65,7 +66,7 @@ pub fn checks() -> Result<Vec<Check>> {
         ("linker", linker()),
         ("python", python_on_path()),
         ("jupyter", jupyter(&data)),
-        ("model", model(&data)),
+        ("models", models(&data)),
         ("cells", library(&data)),
         ("kernel", kernel()),
         ("cuda", cuda()),
@@ -138,18 +139,19 @@ fn jupyter(data: &Path) -> Finding {
     Note("not set up; `warmcell setup`, `run` and `lab` do it".to_owned())
 }
 
-fn model(data: &Path) -> Finding {
-    let file = paths::embedded_model(data);
-    match fs::metadata(&file) {
-        Ok(found) if found.len() == wire::model::EMBEDDED_BYTES => Good(file.display().to_string()),
-        Ok(_) => Note(format!(
-            "{} has the wrong size; `warmcell setup` fetches it again",
-            file.display()
-        )),
-        Err(_) => {
-            Note("the embedded model is not there; `warmcell setup` fetches it (94 MiB)".to_owned())
-        }
+fn models(data: &Path) -> Finding {
+    let missing: Vec<&str> = FETCHED
+        .iter()
+        .filter(|model| !setup::missing_files(data, model).is_empty())
+        .map(|model| model.repo)
+        .collect();
+    if missing.is_empty() {
+        return Good(paths::models(data).display().to_string());
     }
+    Note(format!(
+        "not there: {}; `warmcell setup` fetches it (180 MiB for all)",
+        missing.join(", ")
+    ))
 }
 
 fn library(data: &Path) -> Finding {
@@ -216,7 +218,7 @@ fn hub() -> Finding {
         return Good(format!("{host} is reached"));
     }
     Note(format!(
-        "{host} is not reached: the embedded model and what is cached work; HF_ENDPOINT names a mirror"
+        "{host} is not reached: the embedded models and what is cached work; HF_ENDPOINT names a mirror"
     ))
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 pub use wire::DATA_DIR_VAR;
-use wire::{Failure, FailureKind, place};
+use wire::{Failure, FailureKind, embedded::Embedded, place};
 
 /// `$WARMCELL_DATA_DIR`, else `$XDG_DATA_HOME/warmcell`, else `~/.local/share/warmcell`.
 pub fn data_dir() -> Result<PathBuf> {
@@ -22,9 +22,14 @@ pub fn venv(data: &Path) -> PathBuf {
     data.join("python")
 }
 
-/// The file of the embedded model, where the engine looks for it.
-pub fn embedded_model(data: &Path) -> PathBuf {
-    data.join("models").join(wire::model::EMBEDDED_FILE)
+/// The folder of the embedded models, where the engine looks for them.
+pub fn models(data: &Path) -> PathBuf {
+    data.join("models")
+}
+
+/// The folder that holds the files of an embedded model.
+pub fn embedded_model(data: &Path, model: &Embedded) -> PathBuf {
+    models(data).join(model.folder)
 }
 
 /// Jupyter's own folder for this user, as `jupyter_core` finds it on Linux.

@@ -28,6 +28,7 @@ mod table;
 mod text2text;
 mod tokens;
 pub mod units;
+mod vectors;
 pub mod widgets;
 
 use wire::mime::Bundle;

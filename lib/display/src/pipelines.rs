@@ -13,14 +13,12 @@ use wire::{
 use crate::{
     RichDisplay,
     html::{self, BLUE, GREEN, ORANGE, VIOLET},
-    rendered, text2text, units,
+    rendered, text2text, units, vectors,
 };
 
 /// Characters of a text that are shown around what was found in it, and of one that stands in a table.
 const AROUND: usize = 300;
 const SHORT: usize = 120;
-/// Texts whose likeness is shown.
-const MOST_ALIKE: usize = 24;
 /// Cells of a bar in text.
 const BAR: usize = 20;
 
@@ -48,7 +46,8 @@ impl PipelineResults<'_> {
             PipelineAnswer::Answers(found) => each(found, |answers| answers_text(answers)),
             PipelineAnswer::Rankings(found) => each(found, |ranking| scores_text(&ranked(ranking))),
             PipelineAnswer::Masks(found) => each(found, |masks| masks_text(masks)),
-            PipelineAnswer::Features(found) => each(found, features_text),
+            PipelineAnswer::Features(found) => each(found, vectors::text),
+            PipelineAnswer::Embeddings(found) => each(&rows(found), vectors::text),
             PipelineAnswer::Texts(found) => {
                 return text2text::text(&self.inputs(), found);
             }
@@ -88,7 +87,8 @@ impl PipelineResults<'_> {
             PipelineAnswer::Masks(found) => {
                 parts.extend(found.iter().map(|masks| masks_html(masks)));
             }
-            PipelineAnswer::Features(found) => return features_html(&inputs, found),
+            PipelineAnswer::Features(found) => return vectors::html(&inputs, found),
+            PipelineAnswer::Embeddings(found) => return vectors::html(&inputs, &rows(found)),
             PipelineAnswer::Texts(found) => {
                 return text2text::html(&inputs, found, self.task());
             }
@@ -120,7 +120,8 @@ impl PipelineResults<'_> {
             | PipelineCall::ZeroShotClassification { inputs, .. }
             | PipelineCall::FillMask { inputs, .. }
             | PipelineCall::Text2Text { inputs, .. }
-            | PipelineCall::FeatureExtraction { inputs, .. } => inputs.clone(),
+            | PipelineCall::FeatureExtraction { inputs, .. }
+            | PipelineCall::Embeddings { inputs, .. } => inputs.clone(),
         }
     }
 
@@ -160,7 +161,7 @@ fn one_line(text: &str) -> String {
     text.replace('\n', "↵").replace('\r', "␍")
 }
 
-fn text_cell(text: &str) -> String {
+pub(crate) fn text_cell(text: &str) -> String {
     format!(
         "<span dir=\"auto\">{}</span>",
         html::escape(&shortened(text, SHORT))
@@ -419,81 +420,8 @@ fn masks_html(masks: &[Vec<MaskGuess>]) -> String {
     tables.collect()
 }
 
-/// The mean of the rows, and its length.
-fn mean(array: &Array) -> (Vec<f32>, f32) {
-    let width = array.shape().last().copied().unwrap_or(1).max(1);
-    let mut mean = vec![0.0; width];
-    let rows = array.values().chunks(width);
-    let count = rows.len().max(1) as f32;
-    for row in rows {
-        for (sum, value) in mean.iter_mut().zip(row) {
-            *sum += value / count;
-        }
-    }
-    let norm = mean.iter().map(|value| value * value).sum::<f32>().sqrt();
-    (mean, norm)
-}
-
-fn shape(array: &Array) -> String {
-    let [tokens, width] = array.shape() else {
-        return format!("{:?}", array.shape());
-    };
-    format!("{} × {width}", units::plural(*tokens, "token"))
-}
-
-fn features_text(array: &Array) -> String {
-    format!("{}, mean's norm {:.4}", shape(array), mean(array).1)
-}
-
-/// The cosine of two vectors with their lengths.
-fn likeness(a: &(Vec<f32>, f32), b: &(Vec<f32>, f32)) -> f32 {
-    let product: f32 = a.0.iter().zip(&b.0).map(|(a, b)| a * b).sum();
-    let lengths = a.1 * b.1;
-    if lengths > 0.0 {
-        product / lengths
-    } else {
-        0.0
-    }
-}
-
-fn features_html(inputs: &[String], found: &[Array]) -> String {
-    let means: Vec<(Vec<f32>, f32)> = found.iter().map(mean).collect();
-    let rows: Vec<Vec<String>> = found
-        .iter()
-        .enumerate()
-        .map(|(index, array)| {
-            let text = inputs.get(index).map_or("", String::as_str);
-            vec![
-                (index + 1).to_string(),
-                text_cell(text),
-                shape(array),
-                format!("{:.4}", means[index].1),
-            ]
-        })
-        .collect();
-    let mut html = html::table("", &["#", "text", "hidden states", "mean's norm"], &rows);
-    if means.len() < 2 {
-        return html;
-    }
-    let shown = &means[..means.len().min(MOST_ALIKE)];
-    let numbers: Vec<String> = (1..=shown.len()).map(|number| number.to_string()).collect();
-    let header: Vec<&str> = std::iter::once("")
-        .chain(numbers.iter().map(String::as_str))
-        .collect();
-    let rows: Vec<Vec<String>> = shown
-        .iter()
-        .zip(&numbers)
-        .map(|(row, number)| {
-            let cells = shown.iter().map(|column| {
-                let cosine = likeness(row, column);
-                let depth = cosine.clamp(0.0, 1.0) * 0.6;
-                format!(
-                    "<span style=\"background: rgba(66, 133, 244, {depth:.2}); padding: 2px 4px;\">{cosine:.2}</span>"
-                )
-            });
-            std::iter::once(format!("<b>{number}</b>")).chain(cells).collect()
-        })
-        .collect();
-    html.push_str(&html::table("Cosine of the means", &header, &rows));
-    html
+/// Each text's vector by itself.
+fn rows(array: &Array) -> Vec<Array> {
+    let count = array.shape().first().copied().unwrap_or(0);
+    (0..count).filter_map(|row| array.part(&[row])).collect()
 }

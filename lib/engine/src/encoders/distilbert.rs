@@ -5,9 +5,12 @@ use wire::Failure;
 
 use super::{
     Blueprint,
-    plan::{HeadNames, LayerNames, MaskedNames, Names, Plan, SequenceActivation, SequenceNames},
+    plan::{
+        HeadActivation, HeadNames, LayerNames, Names, PartNames, Plan, ProjectionNames,
+        TransformNames,
+    },
 };
-use crate::families::json::Json;
+use crate::{families::json::Json, layers::Activation};
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
@@ -25,10 +28,15 @@ const NAMES: Names = Names {
     positions: "embeddings.position_embeddings",
     token_types: "",
     norm: "embeddings.LayerNorm",
+    final_norm: "",
     projection: "",
     layers: "transformer.layer",
     layer: LayerNames {
-        projections: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
+        projections: ProjectionNames::Separate([
+            "attention.q_lin",
+            "attention.k_lin",
+            "attention.v_lin",
+        ]),
         output: "attention.out_lin",
         attention_norm: "sa_layer_norm",
         up: "ffn.lin1",
@@ -36,15 +44,23 @@ const NAMES: Names = Names {
         norm: "output_layer_norm",
     },
     heads: HeadNames {
-        sequence: SequenceNames {
-            dense: "pre_classifier",
-            activation: SequenceActivation::Relu,
+        token: PartNames::output("classifier"),
+        question: PartNames::output("qa_outputs"),
+        sequence: PartNames {
+            transform: Some(TransformNames {
+                dense: "pre_classifier",
+                activation: HeadActivation::Other(Activation::Relu),
+                norm: "",
+            }),
             output: "classifier",
+            bias: "",
         },
-        masked: MaskedNames {
-            dense: "vocab_transform",
-            activation: None,
-            norm: "vocab_layer_norm",
+        masked: PartNames {
+            transform: Some(TransformNames {
+                dense: "vocab_transform",
+                activation: HeadActivation::Own,
+                norm: "vocab_layer_norm",
+            }),
             output: "vocab_projector",
             bias: "vocab_projector.bias",
         },

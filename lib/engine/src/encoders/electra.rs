@@ -5,7 +5,7 @@ use wire::Failure;
 
 use super::{
     Blueprint, bert,
-    plan::{HeadNames, MaskedNames, Names, SequenceActivation, SequenceNames},
+    plan::{HeadActivation, HeadNames, Names, PartNames, TransformNames},
 };
 use crate::{families::json::Json, layers::Activation};
 
@@ -19,18 +19,25 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
 const NAMES: Names = Names {
     bases: ["electra.", ""],
     heads: HeadNames {
-        sequence: SequenceNames {
-            dense: "classifier.dense",
-            activation: SequenceActivation::Gelu,
+        sequence: PartNames {
+            transform: Some(TransformNames {
+                dense: "classifier.dense",
+                activation: HeadActivation::Other(Activation::Gelu),
+                norm: "",
+            }),
             output: "classifier.out_proj",
+            bias: "",
         },
-        masked: MaskedNames {
-            dense: "generator_predictions.dense",
-            activation: Some(Activation::Gelu),
-            norm: "generator_predictions.LayerNorm",
+        masked: PartNames {
+            transform: Some(TransformNames {
+                dense: "generator_predictions.dense",
+                activation: HeadActivation::Other(Activation::Gelu),
+                norm: "generator_predictions.LayerNorm",
+            }),
             output: "generator_lm_head",
             bias: "generator_lm_head.bias",
         },
+        ..bert::NAMES.heads
     },
     ..bert::NAMES
 };

@@ -1,5 +1,5 @@
 //! The encoder that all architectures are: token vectors, layers of attention and feed-forward with a
-//! norm behind each, a head. Rows of different lengths lie one behind the other, so that nothing is
+//! norm behind or before each, a head. Rows of different lengths lie one behind the other, so that nothing is
 //! computed for padding, and what a row gives does not depend on its neighbours.
 
 use std::sync::Arc;
@@ -7,14 +7,17 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 
 use super::{
+    convolution::ConvolutionLayer,
     heads::{Head, HeadKind},
     labels::Labels,
-    plan::{Counting, Plan},
+    plan::{Counting, Mixing, Plan},
+    related::RelatedAttention,
+    relation::{Prepared, Relation},
 };
 use crate::{
     families::ModelSizes,
     kernels::RaggedAttention,
-    layers::{Embedding, LayerNorm, Linear, PlainMlp},
+    layers::{Embedding, FeedForward, LayerNorm, Linear},
 };
 
 /// One sequence.
@@ -30,26 +33,45 @@ pub struct Row<'a> {
 #[derive(Debug)]
 pub struct Encoder {
     pub(super) plan: Plan,
-    pub(super) words: Embedding,
-    pub(super) positions: Embedding,
-    pub(super) token_types: Option<Embedding>,
-    pub(super) norm: LayerNorm,
-    pub(super) projection: Option<Linear>,
+    pub(super) inputs: Inputs,
     /// One, where all are the same.
     pub(super) layers: Vec<EncoderLayer>,
+    pub(super) convolution: Option<ConvolutionLayer>,
+    /// Where norms stand first.
+    pub(super) final_norm: Option<LayerNorm>,
     pub(super) head: Option<Head>,
     pub(super) labels: Labels,
     pub(super) bytes: u64,
 }
 
+/// What makes vectors of tokens.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub words: Embedding,
+    pub positions: Option<Embedding>,
+    pub token_types: Option<Embedding>,
+    pub norm: LayerNorm,
+    pub projection: Option<Linear>,
+}
+
 /// One layer.
 #[derive(Debug)]
 pub(super) struct EncoderLayer {
-    pub projections: [Linear; 3],
+    pub projections: LayerProjections,
+    pub relation: Relation,
     pub output: Linear,
-    pub attention_norm: LayerNorm,
-    pub feed_forward: PlainMlp,
+    /// The first layer of an encoder whose norms stand first has none.
+    pub attention_norm: Option<LayerNorm>,
+    pub feed_forward: FeedForward,
     pub norm: LayerNorm,
+    pub norms_first: bool,
+}
+
+/// What makes queries, keys and values.
+#[derive(Debug)]
+pub(super) enum LayerProjections {
+    Separate([Linear; 3]),
+    Fused(Linear),
 }
 
 impl Encoder {
@@ -75,7 +97,7 @@ impl Encoder {
 
     /// The kind of its head; `None` of a bare encoder.
     pub fn head(&self) -> Option<HeadKind> {
-        self.head.as_ref().map(Head::kind)
+        self.head.as_ref().map(|head| head.kind)
     }
 
     /// What its head's outputs are called.
@@ -83,19 +105,57 @@ impl Encoder {
         &self.labels
     }
 
+    /// Tokens that it reads at most; `None` where no table of positions ends.
+    pub fn limit(&self) -> Option<usize> {
+        match self.plan.counting {
+            Counting::Nowhere => None,
+            _ => Some(self.plan.longest()),
+        }
+    }
+
     /// The last hidden states, `(1, tokens of all rows, hidden)`.
     pub fn hidden_states(&self, rows: &[Row]) -> Result<Tensor> {
         let lengths: Arc<[usize]> = rows.iter().map(|row| row.ids.len()).collect();
-        let mut x = self.embed(rows)?;
+        let attention = Attention {
+            lengths: &lengths,
+            heads: self.plan.heads,
+            scale: self.scale(),
+        };
+        let inputs = self.embed(rows)?;
+        let mut x = inputs.clone();
         for index in 0..self.plan.layers {
             let layer = &self.layers[index.min(self.layers.len() - 1)];
-            x = layer.forward(&x, &lengths, self.plan.heads)?;
+            x = layer.forward(&x, &attention)?;
+            if let (0, Some(convolution)) = (index, &self.convolution) {
+                x = convolution.forward(&inputs, &x, &lengths)?;
+            }
         }
-        Ok(x)
+        match &self.final_norm {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        }
+    }
+
+    /// What multiplies the scores of attention.
+    fn scale(&self) -> f32 {
+        let head_dim = (self.plan.hidden / self.plan.heads) as f32;
+        let summands = match self.plan.mixing {
+            Mixing::Disentangled(plan) => {
+                1 + u8::from(plan.content_to_position) + u8::from(plan.position_to_content)
+            }
+            _ => 1,
+        };
+        1.0 / (head_dim * f32::from(summands)).sqrt()
+    }
+
+    /// The states that a head for sequences looks at: from those of all rows' tokens
+    /// `(1, tokens, hidden)` to one a row `(1, rows, hidden)`.
+    pub fn pooled(&self, states: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+        self.plan.pooling.of_rows(states, lengths)
     }
 
     /// What the head makes of states `(1, states, hidden)`: `(1, states, outputs)`. Those of a head for
-    /// sequences are the states of rows' first tokens.
+    /// sequences are what [`Encoder::pooled`] gives.
     pub fn logits(&self, states: &Tensor) -> Result<Tensor> {
         match &self.head {
             Some(head) => head.logits(states),
@@ -105,13 +165,10 @@ impl Encoder {
 
     /// The vectors that go into the first layer, `(1, tokens of all rows, hidden)`.
     fn embed(&self, rows: &[Row]) -> Result<Tensor> {
+        let inputs = &self.inputs;
         let ids: Vec<u32> = rows.iter().flat_map(|row| row.ids).copied().collect();
-        let positions: Vec<u32> = rows
-            .iter()
-            .flat_map(|row| self.plan.counting.positions(row.ids))
-            .collect();
-        let mut x = self.words.forward(&ids)?;
-        if let Some(table) = &self.token_types {
+        let mut x = inputs.words.forward(&ids)?;
+        if let Some(table) = &inputs.token_types {
             let types: Vec<u32> = rows
                 .iter()
                 .flat_map(|row| row.token_types)
@@ -119,12 +176,19 @@ impl Encoder {
                 .collect();
             x = (x + table.forward(&types)?)?;
         }
-        let x = self
-            .norm
-            .forward(&(x + self.positions.forward(&positions)?)?)?;
-        match &self.projection {
-            Some(projection) => projection.forward(&x),
-            None => Ok(x),
+        if let Some(table) = &inputs.positions {
+            let positions: Vec<u32> = rows
+                .iter()
+                .flat_map(|row| self.plan.counting.positions(row.ids))
+                .collect();
+            x = (x + table.forward(&positions)?)?;
+        }
+        match &inputs.projection {
+            Some(projection) if self.plan.projects_first => {
+                inputs.norm.forward(&projection.forward(&x)?)
+            }
+            Some(projection) => projection.forward(&inputs.norm.forward(&x)?),
+            None => inputs.norm.forward(&x),
         }
     }
 }
@@ -132,6 +196,7 @@ impl Encoder {
 impl Counting {
     fn positions(self, ids: &[u32]) -> Vec<u32> {
         match self {
+            Self::Nowhere => Vec::new(),
             Self::FromZero => (0..ids.len() as u32).collect(),
             Self::AfterPadding(padding) => {
                 let mut last = padding;
@@ -148,22 +213,82 @@ impl Counting {
     }
 }
 
+/// What attention is of the same in all layers of one step.
+struct Attention<'a> {
+    /// Tokens of each row.
+    lengths: &'a Arc<[usize]>,
+    heads: usize,
+    scale: f32,
+}
+
 impl EncoderLayer {
     /// From `(1, tokens, hidden)` to the same shape.
-    fn forward(&self, x: &Tensor, lengths: &Arc<[usize]>, heads: usize) -> Result<Tensor> {
-        let [query, key, value] = &self.projections;
-        let head_dim = x.dim(2)? / heads;
-        let attention = RaggedAttention {
-            lengths: Arc::clone(lengths),
-            heads,
-            scale: 1.0 / (head_dim as f32).sqrt(),
+    fn forward(&self, x: &Tensor, attention: &Attention) -> Result<Tensor> {
+        if !self.norms_first {
+            let mixed = self.mixed(x, attention)?;
+            let x = match &self.attention_norm {
+                Some(norm) => norm.forward(&(x + mixed)?)?,
+                None => (x + mixed)?,
+            };
+            let y = self.feed_forward.forward(&x)?;
+            return self.norm.forward(&(x + y)?);
+        }
+        let normed = match &self.attention_norm {
+            Some(norm) => norm.forward(x)?,
+            None => x.clone(),
         };
-        let query = query.forward(x)?;
-        let mixed = query.apply_op3_no_bwd(&key.forward(x)?, &value.forward(x)?, &attention)?;
-        let x = self
-            .attention_norm
-            .forward(&(x + self.output.forward(&mixed)?)?)?;
-        let y = self.feed_forward.forward(&x)?;
-        self.norm.forward(&(x + y)?)
+        let x = (x + self.mixed(&normed, attention)?)?;
+        let y = self.feed_forward.forward(&self.norm.forward(&x)?)?;
+        x + y
+    }
+
+    /// What attention adds.
+    fn mixed(&self, x: &Tensor, attention: &Attention) -> Result<Tensor> {
+        let [query, key, value] = self.projections.forward(x)?;
+        let Attention {
+            lengths,
+            heads,
+            scale,
+        } = *attention;
+        let head_dim = query.dim(2)? / heads;
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let mixed = match self.relation.prepared(longest, heads, head_dim) {
+            Prepared::Plain => {
+                let attention = RaggedAttention {
+                    lengths: Arc::clone(lengths),
+                    heads,
+                    scale,
+                };
+                query.apply_op3_no_bwd(&key, &value, &attention)?
+            }
+            relation => {
+                let relation = &relation;
+                let attention = RelatedAttention {
+                    lengths,
+                    heads,
+                    scale,
+                    relation,
+                };
+                attention.forward(&query, &key, &value)?
+            }
+        };
+        self.output.forward(&mixed)
+    }
+}
+
+impl LayerProjections {
+    /// Queries, keys and values, each `(1, tokens, hidden)`.
+    fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
+        match self {
+            Self::Separate([query, key, value]) => {
+                Ok([query.forward(x)?, key.forward(x)?, value.forward(x)?])
+            }
+            Self::Fused(all) => {
+                let all = all.forward(x)?;
+                let width = all.dim(2)? / 3;
+                let part = |index: usize| all.narrow(2, index * width, width)?.contiguous();
+                Ok([part(0)?, part(1)?, part(2)?])
+            }
+        }
     }
 }

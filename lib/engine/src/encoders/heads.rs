@@ -1,9 +1,9 @@
-//! What stands on an encoder: a layer that makes logits of hidden states, of one kind a task. Which one
+//! What stands on an encoder: layers that make logits of hidden states, of one kind a task. Which one
 //! a checkpoint has, its `architectures` say, as transformers' class names do.
 
 use candle_core::{Result, Tensor};
 
-use super::plan::SequenceActivation;
+use super::plan::HeadActivation;
 use crate::{
     kernels::{Activate, Activation},
     layers::{LayerNorm, Linear},
@@ -48,69 +48,55 @@ impl HeadKind {
 
 /// A head.
 #[derive(Debug)]
-pub enum Head {
-    /// Over the first token's state.
-    Sequence(SequenceHead),
-    /// Over each token's state: labels of tokens.
-    Token(Linear),
-    /// The same: where an answer starts and ends.
-    Question(Linear),
-    /// Over the states of masked tokens.
-    Masked(MaskedHead),
-}
-
-/// Labels of sequences.
-#[derive(Debug)]
-pub struct SequenceHead {
-    pub dense: Linear,
-    pub activation: SequenceActivation,
+pub struct Head {
+    pub kind: HeadKind,
+    /// What states go through first.
+    pub transform: Option<Transform>,
     pub output: Linear,
-}
-
-/// Guesses of masked tokens.
-#[derive(Debug)]
-pub struct MaskedHead {
-    pub dense: Linear,
-    pub activation: Activation,
-    pub norm: LayerNorm,
-    pub output: Linear,
-    /// `(vocabulary)`.
+    /// Of the output, where it has none of its own: `(outputs)`.
     pub bias: Option<Tensor>,
 }
 
-impl Head {
-    /// Its kind.
-    pub fn kind(&self) -> HeadKind {
-        match self {
-            Self::Sequence(_) => HeadKind::Sequence,
-            Self::Token(_) => HeadKind::Token,
-            Self::Question(_) => HeadKind::Question,
-            Self::Masked(_) => HeadKind::Masked,
-        }
-    }
+/// A layer, its activation and a norm.
+#[derive(Debug)]
+pub struct Transform {
+    pub dense: Linear,
+    pub activation: HeadActivation,
+    /// The encoder's own activation.
+    pub own: Activation,
+    pub norm: Option<LayerNorm>,
+}
 
+impl Head {
     /// From states `(1, states, hidden)`, those that the head looks at, to `(1, states, outputs)`.
     pub fn logits(&self, states: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Sequence(head) => {
-                let x = head.dense.forward(states)?;
-                let x = match head.activation {
-                    SequenceActivation::Tanh => x.tanh()?,
-                    SequenceActivation::Relu => x.relu()?,
-                    SequenceActivation::Gelu => x.apply_op1_no_bwd(&Activate(Activation::Gelu))?,
-                };
-                head.output.forward(&x)
-            }
-            Self::Token(layer) | Self::Question(layer) => layer.forward(states),
-            Self::Masked(head) => {
-                let x = head.dense.forward(states)?;
-                let x = x.apply_op1_no_bwd(&Activate(head.activation))?;
-                let x = head.output.forward(&head.norm.forward(&x)?)?;
-                match &head.bias {
-                    Some(bias) => x.broadcast_add(bias),
-                    None => Ok(x),
-                }
-            }
+        let x = match &self.transform {
+            Some(transform) => transform.forward(states)?,
+            None => states.clone(),
+        };
+        let x = self.output.forward(&x)?;
+        match &self.bias {
+            Some(bias) => x.broadcast_add(bias),
+            None => Ok(x),
         }
+    }
+}
+
+impl Transform {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = activate(self.activation, self.own, &self.dense.forward(x)?)?;
+        match &self.norm {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        }
+    }
+}
+
+/// An activation of a head, in an encoder that has this one of its own.
+pub fn activate(activation: HeadActivation, own: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        HeadActivation::Tanh => x.tanh(),
+        HeadActivation::Own => x.apply_op1_no_bwd(&Activate(own)),
+        HeadActivation::Other(other) => x.apply_op1_no_bwd(&Activate(other)),
     }
 }

@@ -3,15 +3,22 @@
 //! `assemble` reads the weights, `encoder` runs, `heads` says what comes out.
 
 mod assemble;
+mod convolution;
 mod encoder;
 mod heads;
 mod labels;
 mod plan;
+mod pooling;
+mod related;
+mod relation;
 
 mod albert;
 mod bert;
+mod deberta;
 mod distilbert;
 mod electra;
+mod modernbert;
+mod mpnet;
 mod roberta;
 
 use candle_core::{Result as TensorResult, Tensor};
@@ -19,6 +26,7 @@ pub use encoder::{Encoder, Row};
 pub use heads::HeadKind;
 pub use labels::{Labels, ProblemType};
 use plan::{Names, Plan};
+pub use pooling::mean;
 use wire::Failure;
 
 use crate::{
@@ -44,16 +52,18 @@ pub trait TextEncoder: Send + Sync {
     /// What its head's outputs are called.
     fn labels(&self) -> &Labels;
 
-    /// Which token's state stands for a row, to a head for sequences.
-    fn summary(&self, _ids: &[u32]) -> usize {
-        0
-    }
+    /// Tokens that it reads at most; `None` where no table of positions ends.
+    fn limit(&self) -> Option<usize>;
 
     /// The last hidden states, `(1, tokens of all rows, hidden)`.
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor>;
 
+    /// The states that a head for sequences looks at: from those of all rows' tokens
+    /// `(1, tokens, hidden)` to one a row `(1, rows, hidden)`.
+    fn pooled(&self, states: &Tensor, rows: &[Row]) -> TensorResult<Tensor>;
+
     /// What the head makes of states `(1, states, hidden)`: `(1, states, outputs)`. Those of a head for
-    /// sequences are the states that [`Self::summary`] names.
+    /// sequences are what [`Self::pooled`] gives.
     fn logits(&self, states: &Tensor) -> TensorResult<Tensor>;
 }
 
@@ -78,13 +88,26 @@ impl TextEncoder for Encoder {
         self.labels()
     }
 
+    fn limit(&self) -> Option<usize> {
+        self.limit()
+    }
+
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
         self.hidden_states(rows)
+    }
+
+    fn pooled(&self, states: &Tensor, rows: &[Row]) -> TensorResult<Tensor> {
+        self.pooled(states, &lengths(rows))
     }
 
     fn logits(&self, states: &Tensor) -> TensorResult<Tensor> {
         self.logits(states)
     }
+}
+
+/// Of each row its tokens.
+pub fn lengths(rows: &[Row]) -> Vec<usize> {
+    rows.iter().map(|row| row.ids.len()).collect()
 }
 
 /// What is known of an encoder before its weights are read.
@@ -101,11 +124,16 @@ const ARCHITECTURES: &[Architecture] = &[
     ("camembert", roberta::from_json),
     ("albert", albert::from_json),
     ("electra", electra::from_json),
+    ("mpnet", mpnet::from_json),
+    ("deberta-v2", deberta::from_json),
+    ("modernbert", modernbert::from_json),
+    ("mean-pooled-bert", bert::mean_pooled),
 ];
 
-/// The names of the architectures that load.
+/// The names of the architectures that load; this project's own is none that others would look for.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ARCHITECTURES.iter().map(|(name, _)| *name)
+    let names = ARCHITECTURES.iter().map(|(name, _)| *name);
+    names.filter(|name| *name != "mean-pooled-bert")
 }
 
 /// Whether the weights are of an encoder that loads.

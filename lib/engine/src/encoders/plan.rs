@@ -30,11 +30,87 @@ pub struct Plan {
     pub token_types: usize,
     /// One layer's weights, run again and again.
     pub shares_layers: bool,
+    /// Token vectors are projected before their norm, not after it.
+    pub projects_first: bool,
+    /// Norms stand before attention and feed-forward, and one at the end; else behind each sum.
+    pub norms_first: bool,
+    /// Norms have a bias.
+    pub norm_bias: bool,
+    /// Feed-forward layers have a gate.
+    pub gated: bool,
+    pub mixing: Mixing,
+    /// A convolution over the token vectors, added to what the first layer gives.
+    pub convolution: Option<Convolution>,
+    /// What a head for sequences looks at.
+    pub pooling: Pooling,
+}
+
+/// What attention knows of the places of two tokens.
+#[derive(Clone, Copy, Debug)]
+pub enum Mixing {
+    /// Nothing.
+    Plain,
+    /// A value for each distance, by buckets of T5's kind; rows of the table.
+    Bucketed(usize),
+    /// Vectors of distances.
+    Disentangled(Disentangling),
+    /// Queries and keys are turned, and some layers see a window only.
+    Rotary(Windows),
+}
+
+/// `DeBERTa`'s attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Disentangling {
+    /// Whether there are vectors of distances at all.
+    pub relative: bool,
+    /// Queries meet the keys of distances.
+    pub content_to_position: bool,
+    /// Keys meet the queries of distances.
+    pub position_to_content: bool,
+    /// Distances go through the projections of tokens.
+    pub shares_projections: bool,
+    /// The vectors of distances have a norm.
+    pub normed: bool,
+    /// Distances to either side that have a vector of their own.
+    pub span: usize,
+    /// Far distances share vectors: so many to either side, up to this distance.
+    pub buckets: Option<(usize, usize)>,
+}
+
+/// `ModernBERT`'s attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// Bases of the rotary embedding, of layers that see all and of those that do not.
+    pub thetas: [f64; 2],
+    /// Each so-manieth layer sees all.
+    pub every: usize,
+    /// Tokens to either side that the others see.
+    pub reach: usize,
+}
+
+/// A convolution over tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution {
+    /// Tokens that it sees at once; odd.
+    pub width: usize,
+    pub groups: usize,
+    pub activation: HeadActivation,
+}
+
+/// What a head for sequences looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first token's state.
+    First,
+    /// The mean of all.
+    Mean,
 }
 
 /// How positions are counted.
 #[derive(Clone, Copy, Debug)]
 pub enum Counting {
+    /// Not at all: there is no table of them.
+    Nowhere,
     /// From 0.
     FromZero,
     /// From one past this id, which is the padding token's; padding itself has its id as position.
@@ -59,6 +135,13 @@ impl Plan {
             counting: Counting::FromZero,
             token_types: json.number("type_vocab_size").unwrap_or(2),
             shares_layers: false,
+            projects_first: false,
+            norms_first: false,
+            norm_bias: true,
+            gated: false,
+            mixing: Mixing::Plain,
+            convolution: None,
+            pooling: Pooling::First,
         })
     }
 
@@ -84,10 +167,10 @@ impl Plan {
         Ok(self)
     }
 
-    /// Tokens that it reads at most.
+    /// Tokens that it was made for.
     pub fn longest(&self) -> usize {
         match self.counting {
-            Counting::FromZero => self.positions,
+            Counting::Nowhere | Counting::FromZero => self.positions,
             Counting::AfterPadding(id) => self.positions.saturating_sub(id as usize + 1),
         }
     }
@@ -102,6 +185,8 @@ pub struct Names {
     pub positions: &'static str,
     pub token_types: &'static str,
     pub norm: &'static str,
+    /// Of an encoder whose norms stand first.
+    pub final_norm: &'static str,
     /// The projection of token vectors, where they are narrower.
     pub projection: &'static str,
     pub layers: &'static str,
@@ -112,7 +197,7 @@ pub struct Names {
 /// Names in one layer.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNames {
-    pub projections: [&'static str; 3],
+    pub projections: ProjectionNames,
     pub output: &'static str,
     pub attention_norm: &'static str,
     pub up: &'static str,
@@ -120,39 +205,69 @@ pub struct LayerNames {
     pub norm: &'static str,
 }
 
+/// Names of the layers that make queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+pub enum ProjectionNames {
+    Separate([&'static str; 3]),
+    /// All three in one.
+    Fused(&'static str),
+}
+
 /// Names of the heads.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadNames {
-    pub sequence: SequenceNames,
-    pub masked: MaskedNames,
+    pub sequence: PartNames,
+    pub token: PartNames,
+    pub question: PartNames,
+    /// Its output is the table of tokens, where the file has no layer of this name.
+    pub masked: PartNames,
 }
 
-/// Names of the head that classifies sequences.
+/// Names in one head.
 #[derive(Clone, Copy, Debug)]
-pub struct SequenceNames {
-    /// The layer over the first token's state, with what it goes through. A name that begins with a
-    /// point belongs to the base.
-    pub dense: &'static str,
-    pub activation: SequenceActivation,
+pub struct PartNames {
+    pub transform: Option<TransformNames>,
     pub output: &'static str,
-}
-
-/// What the first token's state goes through in a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SequenceActivation {
-    Tanh,
-    Relu,
-    Gelu,
-}
-
-/// Names of the head that guesses masked tokens.
-#[derive(Clone, Copy, Debug)]
-pub struct MaskedNames {
-    pub dense: &'static str,
-    /// What it goes through; the encoder's own activation when `None`.
-    pub activation: Option<Activation>,
-    pub norm: &'static str,
-    /// The output layer, where it is not the table of tokens.
-    pub output: &'static str,
+    /// The bias, where it does not stand beside the output's weight.
     pub bias: &'static str,
+}
+
+impl PartNames {
+    /// A head that is one layer.
+    pub const fn output(output: &'static str) -> Self {
+        Self {
+            transform: None,
+            output,
+            bias: "",
+        }
+    }
+}
+
+/// Names of what states go through before a head's output.
+#[derive(Clone, Copy, Debug)]
+pub struct TransformNames {
+    /// The layer. A name that begins with a point belongs to the base.
+    pub dense: &'static str,
+    pub activation: HeadActivation,
+    /// Empty where there is none.
+    pub norm: &'static str,
+}
+
+/// Activations of heads, which have one more than the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadActivation {
+    Tanh,
+    /// The encoder's own.
+    Own,
+    Other(Activation),
+}
+
+impl HeadActivation {
+    /// The activation that the configuration names by this key.
+    pub fn read(json: Json, key: &str, default: &str) -> Result<Self, Failure> {
+        match json.text(key).unwrap_or(default) {
+            "tanh" => Ok(Self::Tanh),
+            _ => Ok(Self::Other(json.activation(&[key], default)?)),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use wire::Failure;
 
 use super::{
     Blueprint, bert,
-    plan::{Counting, HeadNames, MaskedNames, Names, Plan, SequenceActivation, SequenceNames},
+    plan::{Counting, HeadActivation, HeadNames, Names, PartNames, Plan, TransformNames},
 };
 use crate::{families::json::Json, layers::Activation};
 
@@ -29,20 +29,30 @@ const NAMES: Names = Names {
     bases: ["roberta.", ""],
     heads: HeadNames {
         sequence: SEQUENCE,
-        masked: MaskedNames {
-            dense: "lm_head.dense",
-            activation: Some(Activation::Gelu),
-            norm: "lm_head.layer_norm",
-            output: "lm_head.decoder",
-            bias: "lm_head.bias",
-        },
+        masked: MASKED,
+        ..bert::NAMES.heads
     },
     ..bert::NAMES
 };
 
 /// The head that classifies sequences, which others have from it.
-pub const SEQUENCE: SequenceNames = SequenceNames {
-    dense: "classifier.dense",
-    activation: SequenceActivation::Tanh,
+pub const SEQUENCE: PartNames = PartNames {
+    transform: Some(TransformNames {
+        dense: "classifier.dense",
+        activation: HeadActivation::Tanh,
+        norm: "",
+    }),
     output: "classifier.out_proj",
+    bias: "",
+};
+
+/// The head that guesses masked tokens, which others have from it.
+pub const MASKED: PartNames = PartNames {
+    transform: Some(TransformNames {
+        dense: "lm_head.dense",
+        activation: HeadActivation::Other(Activation::Gelu),
+        norm: "lm_head.layer_norm",
+    }),
+    output: "lm_head.decoder",
+    bias: "lm_head.bias",
 };

@@ -49,6 +49,11 @@ impl<'a> Json<'a> {
         self.values.get(key).unwrap_or(&self.defaults[key])
     }
 
+    /// Whether there is such a key, be its value `null`.
+    pub fn has(self, key: &str) -> bool {
+        self.values.get(key).is_some()
+    }
+
     /// What the configuration calls the family.
     pub fn model_type(self) -> Option<&'a str> {
         self.text("model_type")

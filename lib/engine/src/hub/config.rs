@@ -3,7 +3,7 @@
 
 use std::{env, fmt, fs, path::PathBuf, time::Duration};
 
-use wire::{hub::HubVariables, model::EMBEDDED_FILE};
+use wire::hub::HubVariables;
 
 /// How the hub is reached and where files are kept.
 #[derive(Clone)]
@@ -39,9 +39,9 @@ impl HubConfig {
         }
     }
 
-    /// Path of the embedded default model, whether it is there or not.
-    pub fn embedded_model(&self) -> PathBuf {
-        self.data_dir.join("models").join(EMBEDDED_FILE)
+    /// The folder of the embedded models, whether they are there or not.
+    pub(super) fn models(&self) -> PathBuf {
+        self.data_dir.join("models")
     }
 
     /// The hub's name as it is shown: no user, password or query of the address.

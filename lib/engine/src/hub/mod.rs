@@ -1,4 +1,4 @@
-//! Where the files of a model are: a local folder or file, the embedded default, the hub's cache, or
+//! Where the files of a model are: a local folder or file, an embedded model, the hub's cache, or
 //! the hub. Cache layout, locks and variables are `huggingface_hub`'s, so that Python and Rust share
 //! downloads. What the files mean is left to the loaders.
 
@@ -6,6 +6,7 @@ mod cache;
 mod choose;
 mod config;
 mod download;
+mod embedded;
 mod parts;
 mod refusal;
 mod remote;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use wire::{
     Failure, FailureKind,
     host::Event,
-    model::{EMBEDDED_BYTES, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource},
+    model::{EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource},
 };
 
 pub use self::config::HubConfig;
@@ -63,7 +64,7 @@ pub fn resolve(
     cancel.check()?;
     let layout = match local(source)? {
         Some(layout) => layout,
-        None => match embedded(config, source)? {
+        None => match embedded::find(config, source, sink)? {
             Some(layout) => layout,
             None => from_repository(config, &with_defaults(source), wanted, cancel, sink)?,
         },
@@ -129,34 +130,6 @@ fn local_folder(folder: &Path, source: &ModelSource) -> Result<Layout, Failure> 
         // A tokenizer's own folder has no `config.json`; its loader says what is missing.
         None => Ok(Layout::Folder(folder.to_owned())),
     }
-}
-
-fn embedded(config: &HubConfig, source: &ModelSource) -> Result<Option<Layout>, Failure> {
-    let other_file = source
-        .gguf_file
-        .as_deref()
-        .is_some_and(|file| file != EMBEDDED_FILE);
-    let other_revision = source
-        .revision
-        .as_deref()
-        .is_some_and(|revision| revision != "main" && revision != EMBEDDED_REVISION);
-    if source.repo != EMBEDDED_REPO || other_file || other_revision {
-        return Ok(None);
-    }
-    let path = config.embedded_model();
-    let Ok(metadata) = std::fs::metadata(&path) else {
-        return Ok(None);
-    };
-    if metadata.len() == EMBEDDED_BYTES {
-        return Ok(Some(Layout::Gguf(path)));
-    }
-    let message = format!(
-        "the embedded model `{}` is damaged: {} bytes, expected {EMBEDDED_BYTES}",
-        path.display(),
-        metadata.len()
-    );
-    Err(Failure::new(FailureKind::Corrupt, message)
-        .hint("delete the file and run the set-up again"))
 }
 
 /// The embedded default's repository holds many quantisations; without a choice it means the
@@ -256,10 +229,11 @@ fn not_cached(config: &HubConfig, source: &ModelSource, why: &str) -> Failure {
 
 fn alternatives(config: &HubConfig) -> String {
     let cached = cache::repositories(&config.cache_dir);
-    let mut hint = String::new();
-    if config.embedded_model().is_file() {
-        hint = format!("`{EMBEDDED_REPO}` is on this machine; ");
-    }
+    let mut hint = match embedded::names(config).as_slice() {
+        [] => String::new(),
+        [one] => format!("`{one}` is on this machine; "),
+        names => format!("`{}` are on this machine; ", names.join("`, `")),
+    };
     if cached.is_empty() {
         hint.push_str("no repository is in the cache yet");
     } else {

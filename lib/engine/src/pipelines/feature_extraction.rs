@@ -1,4 +1,5 @@
 //! `feature-extraction`: `feature_extraction.py` of transformers. What padding would give is left out.
+//! Embeddings of texts are what sentence-transformers makes of the same states.
 
 use wire::{Failure, FailureKind, array::Array};
 
@@ -20,4 +21,29 @@ pub fn run(
             })
         })
         .collect()
+}
+
+/// Of each text one vector, `(texts, hidden)`: the mean of its last hidden states, of length 1 if it is to be
+/// `normalized`. What is longer than the tokenizer takes is cut, as `SentenceTransformer.encode` cuts.
+pub fn embeddings(
+    reader: &mut Reader,
+    inputs: &[String],
+    normalized: bool,
+) -> Result<Array, Failure> {
+    let sequences = reader.encode_all(inputs, true)?;
+    let means = reader.outputs(&sequences, At::Mean)?;
+    let mut means: Vec<Vec<f32>> = means.into_iter().flatten().collect();
+    if normalized {
+        means.iter_mut().for_each(|mean| normalize(mean));
+    }
+    Array::from_rows(&means)
+        .ok_or_else(|| Failure::new(FailureKind::Internal, "embeddings differ in their width"))
+}
+
+/// As `torch.nn.functional.normalize`.
+fn normalize(vector: &mut [f32]) {
+    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    for value in vector {
+        *value /= length.max(1e-12);
+    }
 }

@@ -24,7 +24,7 @@ pub use text2text::{TaskParams, Writer};
 
 use crate::{
     Cancel,
-    encoders::{HeadKind, Row, TextEncoder},
+    encoders::{self, HeadKind, Row, TextEncoder},
     failures,
     tokenizer::Tokenizer,
 };
@@ -59,6 +59,9 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
         PipelineCall::Text2Text { .. } => PipelineAnswer::Texts(Vec::new()),
         PipelineCall::FeatureExtraction { inputs, truncation } => {
             PipelineAnswer::Features(feature_extraction::run(reader, inputs, *truncation)?)
+        }
+        PipelineCall::Embeddings { inputs, normalize } => {
+            PipelineAnswer::Embeddings(feature_extraction::embeddings(reader, inputs, *normalize)?)
         }
     })
 }
@@ -107,14 +110,16 @@ pub struct Reader<'a> {
 /// Which tokens' outputs are wanted.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// The head's, of the token that stands for its sequence.
-    Summary,
+    /// The head's, of the sequence.
+    Whole,
     /// The head's, of each token.
     Each,
     /// The head's, of each token that is this one.
     Token(u32),
     /// The hidden states of each token.
     States,
+    /// The mean of the hidden states.
+    Mean,
 }
 
 impl Reader<'_> {
@@ -123,16 +128,16 @@ impl Reader<'_> {
         let mut options = EncodeOptions::default();
         if truncation {
             options.truncation = Truncation::LongestFirst;
-            options.max_length = Some(self.longest());
+            options.max_length = self.longest();
         }
         options
     }
 
     /// Tokens of a sequence at most: what the tokenizer says. Where it does not say, transformers cuts
-    /// nothing, and the model fails; here the model is asked.
-    fn longest(&self) -> u32 {
+    /// nothing, and a model with a table of positions fails; here the model is asked.
+    fn longest(&self) -> Option<u32> {
         let own = self.tokenizer.info().model_max_length;
-        own.unwrap_or(self.encoder.sizes().context_length as u32)
+        own.or_else(|| self.encoder.limit().map(|limit| limit as u32))
     }
 
     fn encode(&self, input: &TextInput, options: &EncodeOptions) -> Result<Sequence, Failure> {
@@ -193,57 +198,56 @@ impl Reader<'_> {
             .encoder
             .hidden_states(&rows)
             .map_err(failures::internal)?;
-        // Which states the head looks at, and how many of them each sequence has.
+        // Which states are looked at, and how many of them each sequence has.
         let (mut wanted, mut counts, mut start) = (Vec::new(), Vec::new(), 0_u32);
         for row in &rows {
             let before = wanted.len();
             let own = (start..).zip(row.ids);
-            match at {
-                At::Summary => wanted.push(start + self.encoder.summary(row.ids) as u32),
-                At::Token(id) => {
-                    let own = own.filter(|(_, own)| **own == id);
-                    wanted.extend(own.map(|(at, _)| at));
-                }
-                At::Each | At::States => wanted.extend(own.map(|(at, _)| at)),
-            }
-            counts.push(wanted.len() - before);
+            let own = own.filter(|(_, id)| match at {
+                At::Token(wanted) => **id == wanted,
+                _ => true,
+            });
+            wanted.extend(own.map(|(at, _)| at));
+            counts.push(match at {
+                At::Whole | At::Mean => 1,
+                _ => wanted.len() - before,
+            });
             start += row.ids.len() as u32;
         }
-        let rows = self
-            .select(&states, wanted, at)
+        let outputs = self
+            .select((&states, &rows), wanted, at)
             .map_err(failures::internal)?;
-        let mut rows = rows.into_iter();
+        let mut outputs = outputs.into_iter();
         Ok(counts
             .into_iter()
-            .map(|count| rows.by_ref().take(count).collect())
+            .map(|count| outputs.by_ref().take(count).collect())
             .collect())
     }
 
+    /// Outputs of the states at these places, or of each sequence.
     fn select(
         &self,
-        states: &Tensor,
+        (states, rows): (&Tensor, &[Row]),
         wanted: Vec<u32>,
         at: At,
     ) -> candle_core::Result<Vec<Vec<f32>>> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let states = if wanted.len() == states.dim(1)? {
-            states.clone()
-        } else {
-            let wanted = Tensor::new(wanted, states.device())?;
-            states.index_select(&wanted, 1)?
-        };
         let outputs = match at {
-            At::States => states,
-            At::Summary | At::Each | At::Token(_) => self.encoder.logits(&states)?,
+            At::States => states.clone(),
+            At::Mean => encoders::mean(states, &encoders::lengths(rows))?,
+            At::Whole => self.encoder.logits(&self.encoder.pooled(states, rows)?)?,
+            At::Each => self.encoder.logits(states)?,
+            At::Token(_) if wanted.is_empty() => return Ok(Vec::new()),
+            At::Token(_) => {
+                let wanted = Tensor::new(wanted, states.device())?;
+                self.encoder.logits(&states.index_select(&wanted, 1)?)?
+            }
         };
         outputs.squeeze(0)?.to_vec2::<f32>()
     }
 
     fn check_length(&self, sequence: &Sequence) -> Result<(), Failure> {
-        let (length, longest) = (sequence.len(), self.encoder.sizes().context_length);
-        if length > longest {
+        let length = sequence.len();
+        if let Some(longest) = self.encoder.limit().filter(|limit| length > *limit) {
             return Err(failures::invalid(format!(
                 "the text has {length} tokens, `{}` reads {longest} at most",
                 self.name

@@ -20,7 +20,7 @@ pub fn run(
         .iter()
         .map(|input| reader.encode(input, &how))
         .collect::<Result<Vec<_>, _>>()?;
-    let logits = reader.outputs(&sequences, At::Summary)?;
+    let logits = reader.outputs(&sequences, At::Whole)?;
     let labels = reader.encoder.labels();
     let function = options
         .function_to_apply

@@ -55,11 +55,11 @@ fn how(reader: &Reader, options: &EntityOptions) -> Result<EncodeOptions, Failur
     let max_length = reader.longest();
     let mut how = EncodeOptions {
         truncation: Truncation::LongestFirst,
-        max_length: Some(max_length),
+        max_length,
         ..EncodeOptions::default()
     };
     if let Some(stride) = options.stride {
-        if stride >= max_length {
+        if let Some(max_length) = max_length.filter(|most| stride >= *most) {
             return Err(failures::invalid(format!(
                 "the stride of {stride} is not less than the {max_length} tokens that the tokenizer takes"
             ))

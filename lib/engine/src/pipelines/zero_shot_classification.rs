@@ -45,7 +45,7 @@ pub fn run(
             sequences.push(pair(reader, input, hypothesis)?);
         }
     }
-    let logits = reader.outputs(&sequences, At::Summary)?;
+    let logits = reader.outputs(&sequences, At::Whole)?;
     let logits: Vec<&Vec<f32>> = logits.iter().flatten().collect();
     let each = options.multi_label || hypotheses.len() == 1;
     let rankings = inputs.iter().zip(logits.chunks(hypotheses.len()));
@@ -86,7 +86,7 @@ fn pair(reader: &Reader, text: &str, hypothesis: &str) -> Result<Sequence, Failu
     let input: TextInput = (text, hypothesis).into();
     let cut = EncodeOptions {
         truncation: Truncation::OnlyFirst,
-        max_length: Some(reader.longest()),
+        max_length: reader.longest(),
         ..EncodeOptions::default()
     };
     reader

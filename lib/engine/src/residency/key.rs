@@ -4,6 +4,7 @@ use std::path::Path;
 
 use wire::{
     Failure, FailureKind,
+    embedded::SENTENCE_ENCODER,
     model::{
         DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource, ModelSpec,
         QuantizationMethod,
@@ -62,6 +63,11 @@ pub(super) fn source_key(source: &ModelSource) -> ModelSource {
         }
         key.gguf_file
             .get_or_insert_with(|| EMBEDDED_FILE.to_owned());
+    }
+    if key.repo == SENTENCE_ENCODER.repo
+        && key.revision.as_deref() == Some(SENTENCE_ENCODER.revision)
+    {
+        key.revision = Some("main".to_owned());
     }
     key
 }

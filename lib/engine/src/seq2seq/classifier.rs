@@ -76,10 +76,8 @@ impl TextEncoder for Classifier {
         &self.labels
     }
 
-    fn summary(&self, ids: &[u32]) -> usize {
-        ids.iter()
-            .rposition(|&id| id == self.end)
-            .unwrap_or(ids.len().saturating_sub(1))
+    fn limit(&self) -> Option<usize> {
+        Some(self.model.sizes().context_length)
     }
 
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
@@ -103,6 +101,20 @@ impl TextEncoder for Classifier {
             return Err(Error::msg("there is no row to read"));
         }
         Tensor::cat(&states, 1)
+    }
+
+    /// Each row's last end.
+    fn pooled(&self, states: &Tensor, rows: &[Row]) -> TensorResult<Tensor> {
+        let mut start = 0;
+        let ends = rows.iter().map(|row| {
+            let last = row.ids.len().saturating_sub(1);
+            let end = row.ids.iter().rposition(|&id| id == self.end);
+            let at = start + end.unwrap_or(last);
+            start += row.ids.len();
+            at as u32
+        });
+        let ends: Vec<u32> = ends.collect();
+        states.index_select(&Tensor::new(ends, states.device())?, 1)
     }
 
     fn logits(&self, states: &Tensor) -> TensorResult<Tensor> {

@@ -119,19 +119,25 @@ impl<'a> Loader<'a> {
 
     /// Values of `size`, as f32.
     pub fn values(&mut self, name: &str, size: usize) -> Result<Vec<f32>, Failure> {
-        self.values_of(name, &[size])
+        self.shaped(name, &[size])
     }
 
     /// A row of `size` values that the file holds as `(1, size)`, as f32.
     pub fn row(&mut self, name: &str, size: usize) -> Result<Tensor, Failure> {
-        let values = self.values_of(name, &[1, size])?;
+        let values = self.shaped(name, &[1, size])?;
         Tensor::from_vec(values, size, &Device::Cpu).map_err(failures::internal)
     }
 
-    fn values_of(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Failure> {
+    /// Values of a tensor of any shape, as f32.
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Failure> {
+        let values = self.shaped(name, shape)?;
+        Tensor::from_vec(values, shape, &Device::Cpu).map_err(failures::internal)
+    }
+
+    fn shaped(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Failure> {
         let entry = self.entry(name, shape)?;
-        let size = shape.iter().product();
         let bytes = self.reader.read(entry)?;
+        let size = shape.iter().product();
         let mut values = vec![0.0; size];
         entry.format.unpack(&bytes, &mut values);
         if let Some(plan) = &self.plan {

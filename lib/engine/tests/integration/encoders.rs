@@ -49,12 +49,13 @@ fn outputs(encoder: &Encoder, rows: &[&CaseRow]) -> Vec<Vec<Vec<f32>>> {
     let states = encoder.hidden_states(&input).unwrap();
     let mut start = 0;
     let each = rows.iter().map(|row| {
-        let count = match encoder.head() {
-            Some(HeadKind::Sequence) => 1,
-            _ => row.ids.len(),
+        let length = row.ids.len();
+        let own = states.narrow(1, start, length).unwrap();
+        let own = match encoder.head() {
+            Some(HeadKind::Sequence) => encoder.pooled(&own, &[length]).unwrap(),
+            _ => own,
         };
-        let own = states.narrow(1, start, count).unwrap();
-        start += row.ids.len();
+        start += length;
         let own = match encoder.head() {
             Some(_) => encoder.logits(&own).unwrap(),
             None => own,
@@ -116,6 +117,40 @@ fn albert() {
 #[test]
 fn electra() {
     check("electra");
+}
+
+#[test]
+fn mpnet() {
+    check("mpnet");
+}
+
+/// Shared projections, a norm of distances, buckets, no table of positions.
+#[test]
+fn deberta_v3() {
+    check("deberta_v3");
+}
+
+/// Projections of their own, distances that end, a convolution, narrow token vectors.
+#[test]
+fn deberta_v2() {
+    check("deberta_v2");
+}
+
+/// One kind of distances alone, a grouped convolution, the later head for masked tokens.
+#[test]
+fn deberta_with_other_settings() {
+    check("deberta_own");
+}
+
+#[test]
+fn modernbert() {
+    check("modernbert");
+}
+
+/// With biases, the mean of states under the head, and one base for all layers.
+#[test]
+fn modernbert_with_other_settings() {
+    check("modernbert_mean");
 }
 
 /// The first checkpoints of BERT call the vectors of a norm otherwise.

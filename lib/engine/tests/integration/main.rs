@@ -25,6 +25,7 @@ mod pipelines;
 mod quantization_report;
 mod real_tokenizers;
 mod saving;
+mod sentences;
 mod seq2seq;
 mod service;
 mod support;

@@ -92,7 +92,7 @@ impl PipelineInput {
         })
     }
 
-    fn texts(self, task: wire::pipeline::EncoderTask) -> Result<Vec<String>> {
+    pub(super) fn texts(self, task: wire::pipeline::EncoderTask) -> Result<Vec<String>> {
         match self {
             Self::Text(text) => Ok(vec![text]),
             Self::Texts(texts) => Ok(texts),

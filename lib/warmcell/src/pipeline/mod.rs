@@ -20,10 +20,11 @@ use task::{Task, languages};
 pub use text_generation::TextGeneration;
 use wire::{
     FailureKind,
+    embedded::SENTIMENT_REPO,
     host::{Request, Response},
     mime::Bundle,
     model::{Activations, DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
-    pipeline::{PipelineRun, PipelineTask},
+    pipeline::{EncoderTask, PipelineCall, PipelineRun, PipelineTask},
 };
 
 use crate::{
@@ -183,13 +184,41 @@ impl PipelineBuilder {
         device: Device,
         default: &dyn Fn() -> Result<ModelSource>,
     ) -> Result<Model> {
-        let mut source = match &self.model {
-            Some(name) => source(name),
-            None => default()?,
-        };
-        if let Some(revision) = &self.revision {
-            source.revision = Some(revision.clone());
+        if let Some(name) = &self.model {
+            let mut source = source(name);
+            if let Some(revision) = &self.revision {
+                source.revision = Some(revision.clone());
+            }
+            return self.load_special(task, source, device);
         }
+        let default = default()?;
+        let name = default.repo.clone();
+        let failure = match self.load_special(task, default, device) {
+            Err(failure) if failure.kind() == FailureKind::Offline => failure,
+            loaded => return loaded,
+        };
+        // A revision was meant for the default; only one task has a stand-in.
+        let has_stand_in = task == PipelineTask::Encoder(EncoderTask::TextClassification);
+        if !has_stand_in || self.revision.is_some() {
+            return Err(failure);
+        }
+        let embedded = ModelSource::new(SENTIMENT_REPO);
+        let Ok(model) = self.load_special(task, embedded, device) else {
+            return Err(failure);
+        };
+        tell(&format!(
+            "{name} is not on this machine, and the hub is not reached: using {SENTIMENT_REPO}, Warmcell's \
+             embedded model, in its place. Its scores are not the default's, and it reads English only."
+        ));
+        Ok(model)
+    }
+
+    fn load_special(
+        &self,
+        task: PipelineTask,
+        mut source: ModelSource,
+        device: Device,
+    ) -> Result<Model> {
         source.local_files_only = self.local_files_only;
         let quantization = self.quantization.clone();
         let quantization = quantization.map(BitsAndBytesConfig::resolve).transpose()?;
@@ -264,6 +293,32 @@ impl Pipeline {
             }
             _ => input.into_call(self.task, &self.arguments)?,
         };
+        self.answer(call, single)
+    }
+
+    /// One vector a text, as sentence-transformers' `encode(…, normalize_embeddings=True)` gives: the mean of
+    /// the text's last hidden states, of length 1. Of `feature-extraction`, with a model that was trained for
+    /// it, such as `sentence-transformers/all-MiniLM-L6-v2`. Texts longer than the tokenizer takes are cut.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`].
+    pub fn embeddings(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
+        let input = input.into();
+        if self.task != Task::Encoder(EncoderTask::FeatureExtraction) {
+            return Err(Error::new(
+                FailureKind::InvalidArgument,
+                format!("`{}` gives no embeddings", self.task.name()),
+            )
+            .with_hint("make a pipeline for them: `pipeline_with(\"feature-extraction\")`"));
+        }
+        let single = input.is_single();
+        let inputs = input.texts(EncoderTask::FeatureExtraction)?;
+        let normalize = true;
+        self.answer(PipelineCall::Embeddings { inputs, normalize }, single)
+    }
+
+    /// What the model host makes of a call.
+    fn answer(&self, call: PipelineCall, single: bool) -> Result<PipelineOutput> {
         let request = Request::RunPipeline(PipelineRun {
             model: self.model.spec().clone(),
             tokenizer: self.tokenizer.clone(),

@@ -100,6 +100,14 @@ impl PipelineOutput {
         }
     }
 
+    /// Of [`Pipeline::embeddings`](super::Pipeline::embeddings): one vector a text, `(texts, hidden)`.
+    pub fn embeddings(&self) -> Option<&Array> {
+        match self.answer()? {
+            PipelineAnswer::Embeddings(array) => Some(array),
+            _ => None,
+        }
+    }
+
     /// Of `feature-extraction`: each text's last hidden states, `(tokens, hidden)`.
     pub fn features(&self) -> Option<&[Array]> {
         match self.answer()? {
@@ -185,6 +193,10 @@ impl Serialize for PipelineOutput {
                 one_or_all(&found, single, serializer)
             }
             PipelineAnswer::Texts(found) => one_or_all(found, single, serializer),
+            PipelineAnswer::Embeddings(found) => match found.at(&[0]) {
+                Some(one) if single => one.serialize(serializer),
+                _ => Rows(found).serialize(serializer),
+            },
         }
     }
 }

@@ -1,0 +1,132 @@
+//! What attention makes of the places of two tokens, prepared for the rows of one step: values by
+//! distance, vectors of distances, or angles and a window. `related` attends by it.
+
+use candle_core::{Result, Tensor};
+
+use super::plan::Disentangling;
+
+/// What one layer knows of places.
+#[derive(Debug)]
+pub enum Relation {
+    /// Nothing.
+    Plain,
+    /// A value for each head and bucket of distances: `(buckets, heads)`.
+    Bucketed(Vec<f32>),
+    /// Keys and queries of distances.
+    Disentangled(Distances),
+    /// The base of the rotary embedding, and how far the layer sees.
+    Rotary(f64, Option<usize>),
+}
+
+/// `DeBERTa`'s vectors of distances, through a layer's projections: `(2 * span, heads * head_dim)` each.
+#[derive(Debug)]
+pub struct Distances {
+    pub keys: Option<Vec<f32>>,
+    pub queries: Option<Vec<f32>>,
+    /// How distances become rows.
+    pub plan: Disentangling,
+}
+
+/// The relation for sequences up to a length.
+pub enum Prepared<'a> {
+    Plain,
+    /// `(heads, 2 * longest - 1)`: by the key's place less the query's, the smallest first.
+    Bias(Vec<f32>, usize),
+    /// Rows of the vectors, by the query's place less the key's, the smallest first.
+    Rows(&'a Distances, Vec<usize>, usize),
+    /// Cosines and sines `(longest, head_dim / 2)`.
+    Turned(Vec<(f32, f32)>, Option<usize>),
+}
+
+impl Relation {
+    /// For rows of `longest` tokens at most, with heads of this width.
+    pub fn prepared(&self, longest: usize, heads: usize, head_dim: usize) -> Prepared<'_> {
+        let reach = longest.saturating_sub(1) as i64;
+        match self {
+            Self::Plain => Prepared::Plain,
+            Self::Bucketed(table) => {
+                let buckets: Vec<usize> = (-reach..=reach).map(bucket).collect();
+                let values = (0..heads).flat_map(|head| buckets.iter().map(move |at| (head, *at)));
+                let values = values.map(|(head, bucket)| table[bucket * heads + head]);
+                Prepared::Bias(values.collect(), longest)
+            }
+            Self::Disentangled(distances) => {
+                let rows = (-reach..=reach).map(|distance| distances.plan.row(distance));
+                Prepared::Rows(distances, rows.collect(), longest)
+            }
+            Self::Rotary(theta, reach) => {
+                Prepared::Turned(angles(*theta, longest, head_dim), *reach)
+            }
+        }
+    }
+}
+
+/// `relative_position_bucket` of `MPNet` with 32 buckets to 128 tokens: of the key's place less the query's.
+fn bucket(distance: i64) -> usize {
+    const EACH: usize = super::mpnet::BUCKETS / 2;
+    const EXACT: usize = EACH / 2;
+    let side = if distance > 0 { EACH } else { 0 };
+    let far = distance.unsigned_abs() as usize;
+    if far < EXACT {
+        return side + far;
+    }
+    let steps = (far as f32 / EXACT as f32).ln() / 16_f32.ln() * (EACH - EXACT) as f32;
+    side + (EXACT + steps as usize).min(EACH - 1)
+}
+
+impl Disentangling {
+    /// The row of the vectors that stands for the query's place less the key's.
+    fn row(&self, distance: i64) -> usize {
+        let span = self.span as i64;
+        let place = match self.buckets {
+            Some((count, most)) => log_bucket(distance, count as i64, most as i64),
+            None => distance,
+        };
+        (place + span).clamp(0, 2 * span - 1) as usize
+    }
+}
+
+/// `make_log_bucket_position`.
+fn log_bucket(distance: i64, count: i64, most: i64) -> i64 {
+    let middle = count / 2;
+    let far = distance.abs();
+    if far <= middle || middle < 1 {
+        return distance;
+    }
+    let share = |far: f32| (far / middle as f32).ln();
+    let steps = share(far as f32) / share((most - 1) as f32) * (middle - 1) as f32;
+    (steps.ceil() as i64 + middle) * distance.signum()
+}
+
+/// Cosine and sine of each place's angles, in f32 as transformers computes them.
+fn angles(theta: f64, longest: usize, head_dim: usize) -> Vec<(f32, f32)> {
+    let frequencies: Vec<f32> = (0..head_dim / 2)
+        .map(|pair| 1.0 / (theta as f32).powf((2 * pair) as f32 / head_dim as f32))
+        .collect();
+    let places = (0..longest).flat_map(|place| {
+        let angles = frequencies.iter().map(move |by| place as f32 * by);
+        angles.map(|angle| (angle.cos(), angle.sin()))
+    });
+    places.collect()
+}
+
+/// The values of a tensor, however it lies.
+pub fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By `relative_position_bucket` and `make_log_bucket_position` of transformers 4.57.6.
+    #[test]
+    fn buckets() {
+        let distances = [0, 1, -1, 7, -7, 8, -8, 20, -20, 127, -500];
+        let found = distances.map(bucket);
+        assert_eq!(found, [0, 17, 1, 23, 7, 24, 8, 26, 10, 31, 15]);
+        let distances = [0, 4, -4, 5, -5, 9, -20, 63, 200];
+        let found = distances.map(|distance| log_bucket(distance, 8, 64));
+        assert_eq!(found, [0, 4, -4, 5, -5, 5, -6, 7, 9]);
+    }
+}
