@@ -106,7 +106,11 @@ def main():
     seconds = time.monotonic() - started
     nbformat.write(notebook, executed)
     title = os.path.splitext(os.path.basename(source))[0]
-    html, _ = HTMLExporter().from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    # A page has no kernel behind its widgets: what stands beside them reads without one, and without scripts.
+    config = HTMLExporter().default_config
+    config.NbConvertBase.display_data_priority.remove("application/vnd.jupyter.widget-view+json")
+    exporter = HTMLExporter(config=config)
+    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     with open(page, "w", encoding="utf-8") as target:
         target.write(html)
     if not at_line_start:

@@ -111,17 +111,20 @@ async function runNotebook(page) {
   const streaming = cellWith(page, "let story").locator(".jp-OutputArea-output").first();
   await streaming.waitFor({ timeout: 240_000 });
   await streaming.scrollIntoViewIfNeeded();
-  const [first, early] = [await streaming.screenshot(), await streaming.innerText()];
+  // Below the text stand the button and the speed.
+  const told = async () => (await streaming.innerText()).split(/\n?\s*Stop\b|\n?reading the prompt/)[0].trimEnd();
+  await until(page, "the story's first words", () => /\d+ tokens ·/.test(document.body.innerText));
+  const [first, early] = [await streaming.screenshot(), await told()];
   // A busy machine takes its time; the story is two hundred tokens long.
   let later = early;
   for (let tries = 0; later.length <= early.length && tries < 100; tries++) {
     await page.waitForTimeout(100);
-    later = await streaming.innerText();
+    later = await told();
   }
   const second = await streaming.screenshot();
   writeFileSync(join(shots, "streaming-1.png"), first);
   writeFileSync(join(shots, "streaming-2.png"), second);
-  assert.ok(later.length > early.length && later.startsWith(early.trimEnd()), `the text did not grow:\n${early}\n---\n${later}`);
+  assert.ok(later.length > early.length && later.startsWith(early), `the text did not grow:\n${early}\n---\n${later}`);
   assert.notDeepEqual(first, second, "the two screenshots are the same");
 
   await until(page, "the last cell's result", () => {
@@ -151,7 +154,7 @@ async function checkOutputs(page) {
 try {
   await main();
   console.log("JupyterLab ran week3.ipynb and showed the answer as it grew; hostile texts stayed texts; its button stopped cells; widgets answered; a text was stopped by its own button, and outlived its page");
-  console.log("5 passed, 0 failed");
+  if (process.argv.length < 3) console.log("5 passed, 0 failed");
 } catch (error) {
   console.error(error);
   console.log("0 passed, 1 failed");

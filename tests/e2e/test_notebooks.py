@@ -65,9 +65,15 @@ def test_no_cell_fails(cells):
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
 
+def test_the_sentence_is_positive(cells):
+    cell = find(cells, "sentiment-analysis")
+    assert data(cell, "text/plain")[-1].startswith("POSITIVE")
+    assert "%" in data(cell, "text/html")[-1]
+
+
 def test_the_pipeline_continues_its_text(cells):
     # The first notebook also shows the model's loading.
-    text = data(find(cells, "pipeline("), "text/plain")[-1]
+    text = data(find(cells, 'pipeline("text-generation")'), "text/plain")[-1]
     assert text.startswith("The three primary colours are") and len(text) > 40
 
 
@@ -100,7 +106,7 @@ def test_the_joke_is_a_value(cells):
     assert "tokens/s" in data(joke, "text/plain")[0]
 
 
-@pytest.mark.parametrize("name", [*NOTEBOOKS, "tokenizers.ipynb", "generation.ipynb"])
+@pytest.mark.parametrize("name", [*NOTEBOOKS, "tokenizers.ipynb", "generation.ipynb", "pipelines.ipynb"])
 def test_a_notebook_is_stored_without_outputs(name):
     notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     nbformat.validate(copy.deepcopy(notebook))
@@ -124,6 +130,22 @@ def test_run_writes_a_notebook_and_a_page(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "Paris" in run.stdout and str(target) in run.stdout
     assert "Paris" in target.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_a_page_and_a_saved_notebook_need_no_widgets(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('widgets::IntSlider::new(3).description("n")')])
+    notebook.metadata.kernelspec = {"name": "warmcell", "display_name": "Rust (Warmcell)", "language": "rust"}
+    nbformat.write(notebook, tmp_path / "slider.ipynb")
+    run = warmcell("run", tmp_path / "slider.ipynb", "--output", tmp_path / "out.ipynb")
+    assert run.returncode == 0, run.stderr
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert "<p>n: 3</p>" in page
+    assert 'type="application/vnd.jupyter.widget-view+json"' not in page
+    saved = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    # GitHub shows no notebook whose widgets have no state.
+    kept = saved.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json")
+    assert kept is None or kept["state"]
+    assert saved.cells[0].outputs[0]["data"]["text/html"] == "<p>n: 3</p>"
 
 
 def test_run_shows_the_failing_cell_and_exits_with_one(tmp_path):

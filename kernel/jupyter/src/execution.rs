@@ -95,7 +95,7 @@ impl Worker {
     fn execute(&mut self, parent: &Parent, request: &ExecuteRequest) {
         let cell = self.session.begin_cell(parent, request);
         self.session.control.cell_begins();
-        self.session.iopub.busy(parent);
+        self.session.iopub.busy_with(parent);
         if !cell.silent {
             let code = cell.code.clone();
             let execution_count = ExecutionCount::new(cell.count as usize);
@@ -194,7 +194,7 @@ impl Worker {
     }
 
     fn attend(&mut self, parent: &Parent) {
-        self.session.iopub.busy(parent);
+        self.session.iopub.busy_with(parent);
         let out = Publisher::new(Arc::clone(&self.session), Some(Arc::clone(parent)));
         self.session.control.cell_begins();
         let attended = self.guarded("answering a widget", |language, _| language.attend(&out));

@@ -51,6 +51,7 @@ pub(crate) struct IoPub {
 
 enum Event {
     Busy(Parent),
+    BusyWith(Parent),
     Idle(Parent),
     Stream(Printed),
     Publish(Box<JupyterMessage>),
@@ -86,6 +87,11 @@ impl IoPub {
     /// The kernel starts to work on a request.
     pub(crate) fn busy(&self, parent: &Parent) {
         self.send(Event::Busy(Arc::clone(parent)));
+    }
+
+    /// The same, of what takes as long as a cell: it stays so while other requests are answered.
+    pub(crate) fn busy_with(&self, parent: &Parent) {
+        self.send(Event::BusyWith(Arc::clone(parent)));
     }
 
     /// The kernel is done with a request.
@@ -145,7 +151,7 @@ struct Task {
     /// Updates of displays that were not sent yet.
     frames: Frames<JupyterMessage>,
     had_subscriber: bool,
-    /// The execute request that is being worked on.
+    /// The cell that runs, or what a comm has left to do.
     running: Option<Parent>,
 }
 
@@ -194,10 +200,10 @@ impl Task {
         self.flush().await;
         match event {
             Event::Busy(parent) => {
-                // A queued cell that is aborted is busy for a moment while another runs.
-                if parent.message_type() == "execute_request" && self.running.is_none() {
-                    self.running = Some(Arc::clone(&parent));
-                }
+                self.status(Status::busy(), &parent).await;
+            }
+            Event::BusyWith(parent) => {
+                self.running = Some(Arc::clone(&parent));
                 self.status(Status::busy(), &parent).await;
             }
             Event::Idle(parent) => self.idle(&parent).await,

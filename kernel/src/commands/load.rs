@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use display::{LoadProgress, Loaded, RichDisplay};
+use display::{Loaded, Pace, RichDisplay};
 use jupyter::{CellError, Publisher, Stream};
 use wire::{
     host::{Event, Progress, Request, Response},
@@ -128,7 +128,7 @@ fn device(name: &str) -> Result<Device, String> {
 /// The bar of a load, which becomes the line that says it is done.
 pub(super) struct Bar<'a> {
     out: &'a Publisher,
-    name: String,
+    pace: Pace,
     display_id: String,
     started: Instant,
     drawn: Option<Instant>,
@@ -139,7 +139,7 @@ impl<'a> Bar<'a> {
     pub(super) fn new(out: &'a Publisher, name: String) -> Self {
         Self {
             out,
-            name,
+            pace: Pace::new(name, Instant::now()),
             display_id: format!("warmcell-load-{}", uuid::Uuid::new_v4()),
             started: Instant::now(),
             drawn: None,
@@ -148,17 +148,11 @@ impl<'a> Bar<'a> {
 
     /// Shows how far it is, unless that was just done.
     pub(super) fn draw(&mut self, news: Progress) {
+        self.pace.news(news, Instant::now());
         if self.drawn.is_some_and(|drawn| drawn.elapsed() < INTERVAL) {
             return;
         }
-        let seconds = self.started.elapsed().as_secs_f64();
-        let speed = (seconds > 0.3).then(|| news.done as f64 / seconds);
-        let progress = LoadProgress {
-            news: Some(news),
-            name: self.name.clone(),
-            speed,
-        };
-        self.show(progress.bundle());
+        self.show(self.pace.progress(Instant::now()).bundle());
     }
 
     fn show(&mut self, bundle: wire::mime::Bundle) {

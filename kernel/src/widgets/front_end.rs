@@ -31,6 +31,8 @@ impl Widgets {
 
     /// A front end says something over a comm.
     pub fn comm_msg(&self, comm: &Comm, out: &Publisher) -> Afterwards {
+        // One that has asked for nothing shows them all the same when its user changes one.
+        self.has_front_end.store(true, Ordering::SeqCst);
         let is_event = match comm.data.get("method").and_then(Value::as_str) {
             Some("request_states") => {
                 out.comm_msg(message(&comm.id, self.all()));

@@ -42,7 +42,7 @@ pub use logprobs::probability_plot;
 pub use markdown::markdown;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use pipelines::PipelineResults;
-pub use progress::{LoadProgress, Loaded};
+pub use progress::{LoadProgress, Loaded, Pace};
 pub use quantization::weight_histogram;
 pub use show::Show;
 pub use table::Table;

@@ -1,5 +1,7 @@
 //! How far a download or a load is, and the line that stands there when it is done.
 
+use std::time::{Duration, Instant};
+
 use wire::{
     host::{Progress, Stage},
     mime::Bundle,
@@ -7,6 +9,54 @@ use wire::{
 };
 
 use crate::{RichDisplay, html, rendered, units};
+
+/// Speeds are not told before they mean something.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// What is known of a load, stage by stage.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    name: String,
+    stage_started: Instant,
+    /// Bytes that were done when the stage began: a resumed download brings some along.
+    stage_from: u64,
+    news: Option<Progress>,
+}
+
+impl Pace {
+    /// Of a load of this name, before the first news.
+    pub fn new(name: String, now: Instant) -> Self {
+        Self {
+            name,
+            stage_started: now,
+            stage_from: 0,
+            news: None,
+        }
+    }
+
+    /// Takes news.
+    pub fn news(&mut self, news: Progress, now: Instant) {
+        let stage = self.news.as_ref().map(|old| (old.stage, &old.subject));
+        if stage != Some((news.stage, &news.subject)) {
+            self.stage_started = now;
+            self.stage_from = news.done;
+        }
+        self.news = Some(news);
+    }
+
+    /// How far it is.
+    pub fn progress(&self, now: Instant) -> LoadProgress {
+        let elapsed = now.saturating_duration_since(self.stage_started);
+        let settled = self.news.as_ref().filter(|_| elapsed > SETTLED);
+        LoadProgress {
+            news: self.news.clone(),
+            name: self.name.clone(),
+            speed: settled.map(|news| {
+                news.done.saturating_sub(self.stage_from) as f64 / elapsed.as_secs_f64()
+            }),
+        }
+    }
+}
 
 /// A load under way.
 #[derive(Clone, Debug)]
@@ -43,7 +93,19 @@ impl LoadProgress {
             .speed
             .map(|speed| format!(" · {}/s", units::bytes(speed as u64)))
             .unwrap_or_default();
-        format!("{verb} {} · {amount}{speed}", news.subject)
+        let left = self.seconds_left(news);
+        let left = left.map(|seconds| format!(" · {} left", units::seconds(seconds)));
+        let left = left.unwrap_or_default();
+        format!("{verb} {} · {amount}{speed}{left}", news.subject)
+    }
+
+    fn seconds_left(&self, news: &Progress) -> Option<f64> {
+        let speed = self.speed.filter(|speed| *speed >= 1.0)?;
+        let left = news
+            .total?
+            .checked_sub(news.done)
+            .filter(|left| *left > 0)?;
+        Some(left as f64 / speed)
     }
 }
 

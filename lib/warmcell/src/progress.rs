@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::display::{LoadProgress, Loaded, RichDisplay};
+use ::display::{Loaded, Pace, RichDisplay};
 use wire::host::{Progress, Request, Response};
 
 use crate::{cell::kernel, show};
@@ -19,12 +19,8 @@ const INTERVAL: Duration = Duration::from_millis(67);
 
 /// Shows how far a request is.
 pub(crate) struct Watch {
-    name: String,
+    pace: Pace,
     started: Instant,
-    stage_started: Instant,
-    /// Bytes that were done when the stage began: a resumed download brings some along.
-    stage_from: u64,
-    news: Option<Progress>,
     /// When to look again although no event came; `None` once there is nothing to show any more.
     next_frame: Option<Instant>,
     is_stale: bool,
@@ -51,11 +47,8 @@ impl Watch {
             _ => None,
         };
         Self {
-            name: name.cloned().unwrap_or_default(),
+            pace: Pace::new(name.cloned().unwrap_or_default(), now),
             started: now,
-            stage_started: now,
-            stage_from: 0,
-            news: None,
             next_frame: matches!(
                 request,
                 Request::LoadModel(_)
@@ -75,13 +68,7 @@ impl Watch {
     }
 
     pub fn progress(&mut self, news: Progress) {
-        if self.news.as_ref().map(|old| (old.stage, &old.subject))
-            != Some((news.stage, &news.subject))
-        {
-            self.stage_started = Instant::now();
-            self.stage_from = news.done;
-        }
-        self.news = Some(news);
+        self.pace.news(news, Instant::now());
         self.is_stale = true;
         // A generation that has to load first has a bar as soon as the load is news.
         let due = *self.next_frame.get_or_insert(self.started + PATIENCE);
@@ -92,17 +79,7 @@ impl Watch {
 
     /// Draws the newest frame.
     pub fn tick(&mut self) {
-        let seconds = self.stage_started.elapsed().as_secs_f64();
-        let speed = self
-            .news
-            .as_ref()
-            .filter(|_| seconds > 0.3)
-            .map(|news| news.done.saturating_sub(self.stage_from) as f64 / seconds);
-        self.draw(&LoadProgress {
-            news: self.news.clone(),
-            name: self.name.clone(),
-            speed,
-        });
+        self.draw(&self.pace.progress(Instant::now()));
         self.next_frame = Some(Instant::now() + INTERVAL);
         self.is_stale = false;
     }

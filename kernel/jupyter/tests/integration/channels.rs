@@ -277,6 +277,16 @@ async fn what_a_comm_leaves_to_do_waits_for_the_cell() {
         ["status busy", "status idle"]
     );
     front_end.reply(&running).await;
+    assert_eq!(front_end.next_iopub().await, "status busy");
+    // Another message meanwhile does not leave the kernel idle.
+    let comm_id = CommId("a".to_owned());
+    let second = front_end
+        .send(CommMsg {
+            comm_id,
+            data: Map::new(),
+        })
+        .await;
+    assert_eq!(front_end.until_idle(&second).await.len(), 3);
     let published = front_end.until_idle(&id).await;
     assert_eq!(published[0], "status busy");
     assert!(published[1].contains("attended"), "{}", published[1]);

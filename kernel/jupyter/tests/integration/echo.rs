@@ -120,6 +120,8 @@ impl Language for Echo {
     }
 
     fn attend(&mut self, out: &Publisher) {
+        self.stop.set(false);
+        self.stop.within(Duration::from_millis(300));
         out.display(Bundle::text("attended"), None);
     }
 }
