@@ -10,7 +10,15 @@ use serde_json::Value;
 use crate::{PICTURE, render};
 
 /// Fields whose texts are choices of the program and not of anybody else.
-const CHOICES: [&str; 7] = ["dtype", "kind", "finish_reason", "stage", "task", "type", "Cuda"];
+const CHOICES: [&str; 7] = [
+    "dtype",
+    "kind",
+    "finish_reason",
+    "stage",
+    "task",
+    "type",
+    "Cuda",
+];
 /// Elements that renderings are made of.
 const ELEMENTS: [&str; 25] = [
     "b", "br", "caption", "code", "details", "div", "em", "i", "img", "ins", "kbd", "meter", "p",
