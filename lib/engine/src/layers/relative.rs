@@ -51,7 +51,7 @@ impl RelativeBias {
     /// all to that of one after all where there are such, `(heads, keys)` or `(heads, 2 * keys - 1)`.
     pub fn by_distance(&self, keys: usize) -> Arc<[f32]> {
         let last = if self.bidirectional { keys } else { 1 };
-        let buckets: Vec<usize> = (1 - keys as isize..last as isize)
+        let buckets: Vec<usize> = (1 - keys.cast_signed()..last.cast_signed())
             .map(|distance| self.bucket(distance))
             .collect();
         let heads = (0..self.heads).flat_map(|head| {

@@ -6,7 +6,7 @@ use super::{
     embed::{Embed, Positions},
     encoder::{Encoder, EncoderLayer},
     model::{DecoderLayer, Seq2Seq},
-    plan::{Half, LayerNames, Names, Plan, PositionPlan},
+    plan::{Half, LayerNames, Names, NormPlace, Plan, PositionPlan},
 };
 use crate::{
     failures,
@@ -74,7 +74,7 @@ pub fn assemble(
         bias,
         layers,
         norm,
-        norm_first: plan.norm_first,
+        norms: plan.norms,
         shape: AttentionShape {
             heads: plan.decoder.heads,
             kv_heads: plan.decoder.heads,
@@ -209,7 +209,7 @@ impl Parts<'_, '_> {
             norm: self.last_norm("encoder")?,
             heads: half.heads,
             scale: self.scale(half),
-            norm_first: self.plan.norm_first,
+            norms: self.plan.norms,
         })
     }
 
@@ -255,10 +255,10 @@ impl Parts<'_, '_> {
     }
 
     fn scale(&self, half: Half) -> f32 {
-        if self.plan.scales_scores {
-            1.0 / (half.head_dim as f32).sqrt()
-        } else {
-            1.0
+        match self.plan.positions {
+            // T5's weights are made for scores as they are.
+            PositionPlan::Relative { .. } => 1.0,
+            _ => 1.0 / (half.head_dim as f32).sqrt(),
         }
     }
 
@@ -307,7 +307,7 @@ impl Parts<'_, '_> {
     }
 
     fn last_norm(&mut self, half: &str) -> Result<Option<Norm>, Failure> {
-        if !self.plan.norm_first {
+        if self.plan.norms == NormPlace::Behind {
             return Ok(None);
         }
         let name = format!("{}{half}.{}", self.base, self.names.last_norm);
