@@ -1,5 +1,6 @@
 //! From a plan and the names of weights to an encoder-decoder: reads each weight, in the order data flows.
 
+use candle_core::Tensor;
 use wire::Failure;
 
 use super::{
@@ -49,23 +50,14 @@ pub fn assemble(
     let layers = (0..plan.decoder.layers).map(|index| parts.decoder_layer(index));
     let layers = layers.collect::<Result<_, _>>()?;
     let norm = parts.last_norm("decoder")?;
-    let (vocabulary, hidden) = (plan.decoder.vocab_size, plan.hidden);
-    let lm_head = match plan.tied {
-        Some(_) => target_words.tied_head(),
-        None => loader.linear("lm_head", (vocabulary, hidden))?,
-    };
-    let logits_bias = if loader.has("final_logits_bias") {
-        Some(loader.row("final_logits_bias", vocabulary)?)
-    } else {
-        None
-    };
+    let (lm_head, logits_bias) = head(plan, &target_words, loader)?;
     Ok(Seq2Seq {
         architecture: plan.architecture,
         sizes: ModelSizes {
-            vocab_size: vocabulary,
+            vocab_size: plan.decoder.vocab_size,
             context_length: plan.positions.trained(json),
             layers: plan.encoder.layers + plan.decoder.layers,
-            hidden_size: hidden,
+            hidden_size: plan.hidden,
         },
         encoder,
         source_vocabulary: plan.encoder.vocab_size,
@@ -85,6 +77,25 @@ pub fn assemble(
         logits_bias,
         bytes: loader.bytes(),
     })
+}
+
+/// What makes logits of states: the token table or a layer of its own, and what is added.
+fn head(
+    plan: &Plan,
+    words: &Embedding,
+    loader: &mut Loader,
+) -> Result<(Linear, Option<Tensor>), Failure> {
+    let vocabulary = plan.decoder.vocab_size;
+    let head = match plan.tied {
+        Some(_) => words.tied_head(),
+        None => loader.linear("lm_head", (vocabulary, plan.hidden))?,
+    };
+    let bias = if loader.has("final_logits_bias") {
+        Some(loader.row("final_logits_bias", vocabulary)?)
+    } else {
+        None
+    };
+    Ok((head, bias))
 }
 
 /// Reads the parts of a model.
