@@ -106,7 +106,7 @@ def test_features_show_how_alike_texts_are(kernel):
 
 
 def test_what_is_not_there_is_told(kernel):
-    later = kernel.run('pipeline("summarization")?;')
+    later = kernel.run('pipeline("image-classification")?;')
     assert "not built yet" in later.reply["content"]["evalue"]
     head = kernel.run(pipe("wrong", "fill-mask", "bert_entities"))
     assert "ForTokenClassification" in head.reply["content"]["evalue"]

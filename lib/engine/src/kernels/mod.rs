@@ -54,7 +54,7 @@ pub(crate) use pack::{BLOCK, Bounds, LEAST};
 pub use ragged::RaggedAttention;
 use rounded::RoundedBlock;
 pub(crate) use rounded::exactly;
-pub(crate) use rows::{Rows, Stacked, multiply};
+pub(crate) use rows::{Input, Rows, Stacked, multiply};
 
 use panels::{COLUMNS, Lanes};
 

@@ -3,6 +3,7 @@
 
 mod attention;
 mod cross_attention;
+mod dense;
 mod embedding;
 mod experts;
 mod feed_forward;
@@ -17,6 +18,7 @@ mod rotary;
 
 pub use attention::{Attention, AttentionShape, Projections, Step};
 pub use cross_attention::CrossAttention;
+pub(crate) use dense::Dense;
 pub use embedding::Embedding;
 pub use experts::Experts;
 pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};

@@ -51,7 +51,7 @@ impl RelativeBias {
     /// all to that of one after all where there are such, `(heads, keys)` or `(heads, 2 * keys - 1)`.
     pub fn by_distance(&self, keys: usize) -> Arc<[f32]> {
         let last = if self.bidirectional { keys } else { 1 };
-        let buckets: Vec<usize> = (1 - keys as isize..last as isize)
+        let buckets: Vec<usize> = (1 - keys.cast_signed()..last.cast_signed())
             .map(|distance| self.bucket(distance))
             .collect();
         let heads = (0..self.heads).flat_map(|head| {
@@ -125,19 +125,21 @@ impl CustomOp3 for RelativeAttention {
         } else {
             jobs.into_par_iter().map(job).collect()
         };
-        // (batch, tokens, heads, head_dim)
-        let mut out = vec![0.0; batch * tokens * heads * dim];
-        for (index, values) in found.iter().enumerate() {
-            let (row, head) = (index / heads, index % heads);
-            for (token, value) in values.chunks_exact(dim).enumerate() {
-                out[((row * tokens + token) * heads + head) * dim..][..dim].copy_from_slice(value);
-            }
-        }
-        Ok((
-            CpuStorage::F32(out),
-            Shape::from((batch, tokens, heads * dim)),
-        ))
+        let out = CpuStorage::F32(beside(&found, (tokens, heads, dim)));
+        Ok((out, Shape::from((batch, tokens, heads * dim))))
     }
+}
+
+/// From what each head of each row gave, `(tokens, head_dim)`, to `(batch, tokens, heads, head_dim)`.
+fn beside(found: &[Vec<f32>], (tokens, heads, dim): (usize, usize, usize)) -> Vec<f32> {
+    let mut out = vec![0.0; found.len() * tokens * dim];
+    for (index, values) in found.iter().enumerate() {
+        let (row, head) = (index / heads, index % heads);
+        for (token, value) in values.chunks_exact(dim).enumerate() {
+            out[((row * tokens + token) * heads + head) * dim..][..dim].copy_from_slice(value);
+        }
+    }
+    out
 }
 
 impl RelativeAttention {

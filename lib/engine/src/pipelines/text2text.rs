@@ -12,6 +12,7 @@ use wire::{
 
 use crate::{
     Cancel, failures,
+    families::SourceReader,
     generate::{self, Generator, Task},
     tokenizer::Tokenizer,
     weights::{Description, Weights},
@@ -207,7 +208,7 @@ impl Writer<'_> {
             );
         }
         let reader = self.generator.model().source_reader();
-        let limit = reader.and_then(|reader| reader.longest());
+        let limit = reader.and_then(SourceReader::longest);
         if let Some(limit) = limit.filter(|&limit| length > limit) {
             return Err(failures::invalid(format!(
                 "the text has {length} tokens, `{}` reads {limit} at most",

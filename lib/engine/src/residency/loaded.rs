@@ -3,7 +3,7 @@
 
 use wire::{
     Failure,
-    model::{ModelSpec, ModuleInfo},
+    model::{Activations, ModelSpec, ModuleInfo},
 };
 
 use crate::{
@@ -43,6 +43,12 @@ pub(super) fn open(
 ) -> Result<Weights, Failure> {
     let mut weights = Weights::open(&files.layout)?;
     let name = &files.name;
+    if spec.activations == Activations::Int8 && seq2seq::knows(&weights) {
+        return Err(failures::unsupported(format!(
+            "`{name}` takes activations as they are: what rounding changes cannot be measured with an encoder"
+        ))
+        .hint("leave `activations` out"));
+    }
     if !reads(&weights) {
         let architecture = architecture(&weights);
         return match purpose {

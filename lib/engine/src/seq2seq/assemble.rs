@@ -1,12 +1,13 @@
 //! From a plan and the names of weights to an encoder-decoder: reads each weight, in the order data flows.
 
+use candle_core::Tensor;
 use wire::Failure;
 
 use super::{
     embed::{Embed, Positions},
     encoder::{Encoder, EncoderLayer},
     model::{DecoderLayer, Seq2Seq},
-    plan::{Half, LayerNames, Names, Plan, PositionPlan},
+    plan::{Half, LayerNames, Names, NormPlace, Plan, PositionPlan},
 };
 use crate::{
     failures,
@@ -49,23 +50,14 @@ pub fn assemble(
     let layers = (0..plan.decoder.layers).map(|index| parts.decoder_layer(index));
     let layers = layers.collect::<Result<_, _>>()?;
     let norm = parts.last_norm("decoder")?;
-    let (vocabulary, hidden) = (plan.decoder.vocab_size, plan.hidden);
-    let lm_head = match plan.tied {
-        Some(_) => target_words.tied_head(),
-        None => loader.linear("lm_head", (vocabulary, hidden))?,
-    };
-    let logits_bias = if loader.has("final_logits_bias") {
-        Some(loader.row("final_logits_bias", vocabulary)?)
-    } else {
-        None
-    };
+    let (lm_head, logits_bias) = head(plan, &target_words, loader)?;
     Ok(Seq2Seq {
         architecture: plan.architecture,
         sizes: ModelSizes {
-            vocab_size: vocabulary,
+            vocab_size: plan.decoder.vocab_size,
             context_length: plan.positions.trained(json),
             layers: plan.encoder.layers + plan.decoder.layers,
-            hidden_size: hidden,
+            hidden_size: plan.hidden,
         },
         encoder,
         source_vocabulary: plan.encoder.vocab_size,
@@ -74,7 +66,7 @@ pub fn assemble(
         bias,
         layers,
         norm,
-        norm_first: plan.norm_first,
+        norms: plan.norms,
         shape: AttentionShape {
             heads: plan.decoder.heads,
             kv_heads: plan.decoder.heads,
@@ -85,6 +77,25 @@ pub fn assemble(
         logits_bias,
         bytes: loader.bytes(),
     })
+}
+
+/// What makes logits of states: the token table or a layer of its own, and what is added.
+fn head(
+    plan: &Plan,
+    words: &Embedding,
+    loader: &mut Loader,
+) -> Result<(Linear, Option<Tensor>), Failure> {
+    let vocabulary = plan.decoder.vocab_size;
+    let head = match plan.tied {
+        Some(_) => words.tied_head(),
+        None => loader.linear("lm_head", (vocabulary, plan.hidden))?,
+    };
+    let bias = if loader.has("final_logits_bias") {
+        Some(loader.row("final_logits_bias", vocabulary)?)
+    } else {
+        None
+    };
+    Ok((head, bias))
 }
 
 /// Reads the parts of a model.
@@ -209,7 +220,7 @@ impl Parts<'_, '_> {
             norm: self.last_norm("encoder")?,
             heads: half.heads,
             scale: self.scale(half),
-            norm_first: self.plan.norm_first,
+            norms: self.plan.norms,
         })
     }
 
@@ -255,10 +266,10 @@ impl Parts<'_, '_> {
     }
 
     fn scale(&self, half: Half) -> f32 {
-        if self.plan.scales_scores {
-            1.0 / (half.head_dim as f32).sqrt()
-        } else {
-            1.0
+        match self.plan.positions {
+            // T5's weights are made for scores as they are.
+            PositionPlan::Relative { .. } => 1.0,
+            _ => 1.0 / (half.head_dim as f32).sqrt(),
         }
     }
 
@@ -307,7 +318,7 @@ impl Parts<'_, '_> {
     }
 
     fn last_norm(&mut self, half: &str) -> Result<Option<Norm>, Failure> {
-        if !self.plan.norm_first {
+        if self.plan.norms == NormPlace::Behind {
             return Ok(None);
         }
         let name = format!("{}{half}.{}", self.base, self.names.last_norm);

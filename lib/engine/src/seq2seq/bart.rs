@@ -7,7 +7,7 @@ use wire::Failure;
 
 use super::{
     Blueprint,
-    plan::{Half, LayerNames, Names, Plan, PositionPlan},
+    plan::{Half, LayerNames, Names, NormPlace, Plan, PositionPlan},
 };
 use crate::{failures, families::json::Json};
 
@@ -39,7 +39,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
 pub fn from_mbart_json(json: Json) -> Result<Blueprint, Failure> {
     let plan = Plan {
         embedding_norm: true,
-        norm_first: true,
+        norms: NormPlace::Before,
         special_ids: json!({
             "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "forced_eos_token_id": 2,
         }),
@@ -53,7 +53,7 @@ pub fn from_m2m100_json(json: Json) -> Result<Blueprint, Failure> {
     let base = Plan::of_bart(json, "m2m_100")?;
     let scaled = json.flag("scale_embedding").unwrap_or(true);
     let plan = Plan {
-        norm_first: true,
+        norms: NormPlace::Before,
         activation: json.activation(&["activation_function"], "relu")?,
         embedding_scale: scaled.then(|| (base.hidden as f64).sqrt()),
         positions: PositionPlan::AfterPadding {
@@ -97,7 +97,7 @@ pub fn from_marian_json(json: Json) -> Result<Blueprint, Failure> {
 /// Pegasus (Zhang et al., 2019): norms first.
 pub fn from_pegasus_json(json: Json) -> Result<Blueprint, Failure> {
     let plan = Plan {
-        norm_first: true,
+        norms: NormPlace::Before,
         positions: sinusoidal(json),
         special_ids: json!({
             "pad_token_id": 0, "eos_token_id": 1,

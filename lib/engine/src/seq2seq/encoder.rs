@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::embed::Embed;
+use super::{embed::Embed, plan::NormPlace};
 use crate::{
     kernels::RaggedAttention,
     layers::{FeedForward, Linear, Norm, RelativeAttention, RelativeBias},
@@ -21,7 +21,15 @@ pub struct Encoder {
     pub norm: Option<Norm>,
     pub heads: usize,
     pub scale: f32,
-    pub norm_first: bool,
+    pub norms: NormPlace,
+}
+
+/// What lies one behind the other.
+struct Sources {
+    /// Tokens of each.
+    lengths: Arc<[usize]>,
+    /// What distances add to the scores of each.
+    biases: Vec<Option<Arc<[f32]>>>,
 }
 
 /// One layer.
@@ -45,9 +53,12 @@ impl Encoder {
             let bias = self.bias.as_ref();
             bias.map(|bias| bias.by_distance(length))
         });
-        let biases: Vec<Option<Arc<[f32]>>> = biases.collect();
+        let sources = Sources {
+            biases: biases.collect(),
+            lengths,
+        };
         for layer in &self.layers {
-            x = self.layer(layer, &x, (&lengths, &biases))?;
+            x = self.layer(layer, &x, &sources)?;
         }
         match &self.norm {
             Some(norm) => norm.forward(&x),
@@ -56,18 +67,13 @@ impl Encoder {
     }
 
     /// From `(1, tokens, hidden)` to the same shape.
-    fn layer(
-        &self,
-        layer: &EncoderLayer,
-        x: &Tensor,
-        (lengths, biases): (&Arc<[usize]>, &[Option<Arc<[f32]>>]),
-    ) -> Result<Tensor> {
+    fn layer(&self, layer: &EncoderLayer, x: &Tensor, sources: &Sources) -> Result<Tensor> {
         let attend = |x: &Tensor| -> Result<Tensor> {
             let [q, k, v] = &layer.projections;
             let qkv = [q.forward(x)?, k.forward(x)?, v.forward(x)?];
-            layer.output.forward(&self.mix(&qkv, lengths, biases)?)
+            layer.output.forward(&self.mix(&qkv, sources)?)
         };
-        if self.norm_first {
+        if self.norms == NormPlace::Before {
             let x = (x + attend(&layer.attention_norm.forward(x)?)?)?;
             let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
             return x + y;
@@ -78,22 +84,18 @@ impl Encoder {
     }
 
     /// From queries, keys and values, each `(1, tokens, heads * head_dim)`, to the same shape.
-    fn mix(
-        &self,
-        [q, k, v]: &[Tensor; 3],
-        lengths: &Arc<[usize]>,
-        biases: &[Option<Arc<[f32]>>],
-    ) -> Result<Tensor> {
+    fn mix(&self, [q, k, v]: &[Tensor; 3], sources: &Sources) -> Result<Tensor> {
         if self.bias.is_none() {
             let attention = RaggedAttention {
-                lengths: Arc::clone(lengths),
+                lengths: Arc::clone(&sources.lengths),
                 heads: self.heads,
                 scale: self.scale,
             };
             return q.apply_op3_no_bwd(k, v, &attention);
         }
         let mut start = 0;
-        let sources = lengths.iter().zip(biases).map(|(&length, bias)| {
+        let each = sources.lengths.iter().zip(&sources.biases);
+        let mixed = each.map(|(&length, bias)| {
             let own = |x: &Tensor| {
                 let x = x.narrow(1, start, length)?;
                 // (1, heads, tokens, head_dim)
@@ -108,6 +110,6 @@ impl Encoder {
             start += length;
             mixed
         });
-        Tensor::cat(&sources.collect::<Result<Vec<_>>>()?, 1)
+        Tensor::cat(&mixed.collect::<Result<Vec<_>>>()?, 1)
     }
 }

@@ -86,5 +86,6 @@ pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Seq2Seq, Failure>
         );
     };
     let (plan, names) = read(json)?;
+    loader.prefer_dense();
     assemble::assemble(&plan.checked()?, &names, json, loader)
 }

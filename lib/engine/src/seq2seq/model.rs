@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 use wire::model::ModuleInfo;
 
-use super::{embed::Embed, encoder::Encoder};
+use super::{embed::Embed, encoder::Encoder, plan::NormPlace};
 use crate::{
     families::{CausalLm, ModelSizes, Part, SourceReader},
     layers::{
@@ -29,7 +29,7 @@ pub struct Seq2Seq {
     pub(super) bias: Option<RelativeBias>,
     pub(super) layers: Vec<DecoderLayer>,
     pub(super) norm: Option<Norm>,
-    pub(super) norm_first: bool,
+    pub(super) norms: NormPlace,
     pub(super) shape: AttentionShape,
     /// Multiplies the last states.
     pub(super) head_scale: Option<f64>,
@@ -159,7 +159,7 @@ impl Seq2Seq {
                 layer.attention.forward(x, &steps, caches)
             };
             let recall = |x: &Tensor| layer.cross.forward(x, &sizes, (&memories, index));
-            x = if self.norm_first {
+            x = if self.norms == NormPlace::Before {
                 let x = (&x + attend(&layer.attention_norm.forward(&x)?, &mut caches)?)?;
                 let x = (&x + recall(&layer.cross_norm.forward(&x)?)?)?;
                 let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;

@@ -39,14 +39,11 @@ pub struct Plan {
     pub gated: bool,
     pub norm: NormKind,
     pub epsilon: f64,
-    /// Norms stand before what they are of, and one at the end; else behind it.
-    pub norm_first: bool,
+    pub norms: NormPlace,
     /// A norm over the vectors that go into the first layer.
     pub embedding_norm: bool,
     /// Multiplies token vectors.
     pub embedding_scale: Option<f64>,
-    /// Scores are divided by the root of a head's width.
-    pub scales_scores: bool,
     pub positions: PositionPlan,
     /// The head is the token table; its states are multiplied by this first.
     pub tied: Option<f64>,
@@ -54,6 +51,15 @@ pub struct Plan {
     pub shares_words: bool,
     /// Ids that `config.json` may leave to the class of transformers.
     pub special_ids: Value,
+}
+
+/// Where a layer's norms stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlace {
+    /// Before what they are of, and one at the end.
+    Before,
+    /// Behind its sum with what went in.
+    Behind,
 }
 
 /// How tokens know where they are.
@@ -119,10 +125,9 @@ impl Plan {
             gated: false,
             norm: NormKind::Layer,
             epsilon: 1e-5,
-            norm_first: false,
+            norms: NormPlace::Behind,
             embedding_norm: false,
             embedding_scale: scaled.then(|| (hidden as f64).sqrt()),
-            scales_scores: true,
             positions: PositionPlan::Learned {
                 count: json.number("max_position_embeddings").unwrap_or(1024),
                 offset: 2,

@@ -7,7 +7,7 @@ use wire::Failure;
 
 use super::{
     Blueprint,
-    plan::{Half, LayerNames, Names, Plan, PositionPlan},
+    plan::{Half, LayerNames, Names, NormPlace, Plan, PositionPlan},
 };
 use crate::{
     failures,
@@ -54,10 +54,9 @@ fn plan(
         gated,
         norm: NormKind::Rms,
         epsilon: json.float("layer_norm_epsilon").unwrap_or(1e-6),
-        norm_first: true,
+        norms: NormPlace::Before,
         embedding_norm: false,
         embedding_scale: None,
-        scales_scores: false,
         positions: PositionPlan::Relative {
             buckets: json.number("relative_attention_num_buckets").unwrap_or(32),
             max_distance: json

@@ -59,6 +59,9 @@ impl Loader<'_> {
     ) -> Result<Arc<dyn Weight>, Failure> {
         let tensor = format!("{name}.weight");
         let Some(plan) = self.plan.clone() else {
+            if let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?) {
+                return Ok(Arc::new(dense));
+            }
             return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
         };
         let method = plan.method();

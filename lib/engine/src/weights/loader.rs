@@ -16,7 +16,7 @@ use crate::{
     bitsandbytes::Plan,
     failures,
     kernels::Matrix,
-    layers::{Embedding, LayerNorm, Linear, RmsNorm},
+    layers::{Dense, Embedding, LayerNorm, Linear, RmsNorm},
 };
 
 /// A layer that was handed out.
@@ -43,6 +43,8 @@ pub struct Loader<'a> {
     pub(super) kept: u64,
     pub(super) plan: Option<Plan>,
     pub(super) activations: Activations,
+    /// Hand f32 out as [`Dense`].
+    pub(super) dense: bool,
     /// What was handed out, by the names of the files, without `.weight`.
     parts: BTreeMap<String, LoadedPart>,
 }
@@ -66,6 +68,7 @@ impl<'a> Loader<'a> {
             kept: 0,
             plan: None,
             activations: Activations::F32,
+            dense: false,
             parts: BTreeMap::new(),
         }
     }
@@ -82,6 +85,12 @@ impl<'a> Loader<'a> {
     pub fn with_activations(mut self, activations: Activations) -> Self {
         self.activations = activations;
         self
+    }
+
+    /// From here on hands plain f32 out as it lies in the file, in the form that products of a few tokens
+    /// take, as of beams.
+    pub(crate) fn prefer_dense(&mut self) {
+        self.dense = true;
     }
 
     /// Bytes of the model: those of the files, or what is left of them after quantisation.
@@ -241,7 +250,18 @@ impl<'a> Loader<'a> {
 
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.
     pub fn embedding(&mut self, name: &str, shape: (usize, usize)) -> Result<Embedding, Failure> {
-        let matrix = self.matrix(&format!("{name}.weight"), shape, false)?;
+        let tensor = format!("{name}.weight");
+        if let Some(dense) = self.dense(&tensor, shape)? {
+            let form = ("Embedding", Some(Format::F32));
+            self.note(
+                name,
+                form,
+                shape,
+                (shape.0 * shape.1, shape.0 * shape.1 * 4),
+            );
+            return Ok(Embedding::dense(dense));
+        }
+        let matrix = self.matrix(&tensor, shape, false)?;
         let form = ("Embedding", Some(matrix.format()));
         self.note(name, form, shape, (shape.0 * shape.1, matrix.bytes()));
         Ok(Embedding::new(matrix))
@@ -332,6 +352,22 @@ impl<'a> Loader<'a> {
             entry.format.block_bytes(),
         );
         Ok((entry.format, turned))
+    }
+
+    /// A matrix of plain f32 as it lies in its file, where that is the preferred form of this tensor.
+    pub(super) fn dense(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+    ) -> Result<Option<Dense>, Failure> {
+        let stored = self.reader.weights.tensors.get(name);
+        let is_plain = stored.is_some_and(|entry| entry.format == Format::F32);
+        if !self.dense || !is_plain || self.plan.is_some() {
+            return Ok(None);
+        }
+        let values = self.values_of(name, &[shape.0, shape.1])?;
+        let dense = Dense::new(shape.0, shape.1, values).map_err(failures::internal)?;
+        Ok(Some(dense))
     }
 
     fn missing(&self, name: &str) -> Failure {

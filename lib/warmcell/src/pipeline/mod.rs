@@ -128,7 +128,10 @@ impl PipelineBuilder {
         let model = match task {
             Task::TextGeneration => self.generator(device)?,
             Task::Encoder(own) => {
-                let default = || default_source(own.default_model(), self.revision.as_deref());
+                let default = || {
+                    let revision = self.revision.as_deref();
+                    Ok(default_source(own.default_model(), revision))
+                };
                 self.special(PipelineTask::Encoder(own), device, &default)?
             }
             Task::Text2Text(own) => {
@@ -238,17 +241,17 @@ impl PipelineBuilder {
 }
 
 /// transformers' default model, announced as there.
-fn default_source((name, default): (&str, &str), revision: Option<&str>) -> Result<ModelSource> {
+fn default_source((name, default): (&str, &str), revision: Option<&str>) -> ModelSource {
     let revision = revision.unwrap_or(default);
     tell(&format!(
         "No model was supplied, defaulted to {name} and revision {revision} \
          (https://huggingface.co/{name}).\nUsing a pipeline without specifying a model name and revision in \
          production is not recommended."
     ));
-    Ok(ModelSource {
+    ModelSource {
         revision: Some(revision.to_owned()),
         ..ModelSource::new(name)
-    })
+    }
 }
 
 fn tell(line: &str) {

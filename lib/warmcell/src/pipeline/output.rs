@@ -341,8 +341,10 @@ mod tests {
             source_tokens: 3,
         };
         let texts = |answer: Vec<Vec<WrittenText>>, single, tensors| {
-            let mut options = Text2TextOptions::default();
-            options.task = Text2TextTask::Summarization;
+            let options = Text2TextOptions {
+                task: Text2TextTask::Summarization,
+                ..Text2TextOptions::default()
+            };
             written(Output::Encoder {
                 call: PipelineCall::Text2Text {
                     inputs: vec![String::new(); answer.len()],

@@ -69,7 +69,8 @@ impl PipelineBuilder {
     ) -> Result<ModelSource> {
         let has_default = pair.is_some_and(|(from, to)| DEFAULT_PAIRS.contains(&(from, to)));
         if task != Text2TextTask::Translation || has_default {
-            return default_source(task.default_model(), self.revision.as_deref());
+            let revision = self.revision.as_deref();
+            return Ok(default_source(task.default_model(), revision));
         }
         let pairs = DEFAULT_PAIRS.map(|(from, to)| format!("translation_{from}_to_{to}"));
         let message = match pair {
