@@ -90,6 +90,32 @@ impl Absmax {
         }
     }
 
+    /// The scales of a stretch of blocks, as [`Self::get`] gives each.
+    pub fn read(&self, first: usize, out: &mut [f32]) {
+        let Self::Nested {
+            codes,
+            absmax,
+            map,
+            offset,
+        } = self
+        else {
+            for (index, out) in out.iter_mut().enumerate() {
+                *out = self.get(first + index);
+            }
+            return;
+        };
+        let (mut at, mut rest) = (first, out);
+        while !rest.is_empty() {
+            let count = rest.len().min(NESTED_BLOCK - at % NESTED_BLOCK);
+            let (part, after) = rest.split_at_mut(count);
+            let scale = absmax[at / NESTED_BLOCK];
+            for (out, code) in part.iter_mut().zip(&codes[at..at + count]) {
+                *out = map[usize::from(*code)] * scale + offset;
+            }
+            (at, rest) = (at + count, after);
+        }
+    }
+
     /// Bytes that the scales take.
     pub fn bytes(&self) -> usize {
         match self {

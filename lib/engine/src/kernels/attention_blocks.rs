@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{
     attention::{Call, CausalAttention, KEYS},
-    panels::{Lanes, PANEL, turn},
+    panels::{Lanes, PANEL},
     primitives,
     unsafe_share::share_pieces,
 };
@@ -90,7 +90,7 @@ impl Job<'_> {
             let rows = self.call.k.widened(place.clone(), &mut keys_wide);
             let sixteens = rows.chunks(PANEL * dim);
             for (rows, turned) in sixteens.zip(turned.chunks_exact_mut(PANEL * dim)) {
-                turn(rows, dim, turned);
+                (primitives().turn)(rows, dim, PANEL, turned);
             }
             let block = Block {
                 keys,

@@ -127,6 +127,12 @@ impl Rows for Matrix {
         if others.is_empty() {
             return;
         }
+        if let Format::F32 | Format::F16 | Format::BF16 = self.format {
+            let length = self.bytes.len() / self.rows;
+            let rows = &self.bytes[(first + in_panels) * length..][..others.len() * length];
+            (primitives().float_dots)(self.format, rows, input.values, others);
+            return;
+        }
         let mut scratch = vec![0.0; self.columns];
         for (index, out) in others.iter_mut().enumerate() {
             let row = self.row(first + in_panels + index);

@@ -42,6 +42,10 @@ mod unsafe_avx512_nibbles;
 mod unsafe_avx512_panels;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_rounded;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_rows;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_tiles;
 mod unsafe_share;
 
 use std::sync::LazyLock;
@@ -69,8 +73,12 @@ pub(crate) struct Primitives {
     pub packed_dot: fn(Format, &[u8], &[f32], &mut [f32]) -> f32,
     /// Unpacks 4-bit codes in blocks of 64 with a scale each, value for value as [`Book::unpack`].
     pub nibbles_unpack: fn(&Book, &[u8], &[f32], &mut [f32]),
-    /// Product of such codes with a vector.
-    pub nibbles_dot: fn(&Book, &[u8], &[f32], &[f32]) -> f32,
+    /// Products of rows of such codes with a vector.
+    pub nibbles_dots: fn(&Book, &[u8], &[f32], &Input, &mut [f32]),
+    /// Whether that takes the vector spread ([`nibbles::spread`]).
+    pub spreads: bool,
+    /// Products of rows of plain floats, which lie one after the other, with a vector.
+    pub float_dots: fn(Format, &[u8], &[f32], &mut [f32]),
     /// Quantises a block of 64 values to such codes, and gives its scale.
     pub pack_block: fn(&[f32; BLOCK], &Bounds, &mut [u8]) -> f32,
     /// Product of signed bytes.
@@ -82,6 +90,13 @@ pub(crate) struct Primitives {
     /// Adds products of a panel `(depth, 16)` with up to sixteen columns of inputs, whose rows begin so
     /// far apart: `out[t][lane] += Σ panel[k][lane] · inputs[k · stride + t]`.
     pub tile: fn(&[f32], &[f32], usize, &mut [Lanes]),
+    /// The same for two panels, with as many columns of inputs as there are outputs of each; at most
+    /// `tile_tokens`.
+    pub tile_pair: fn([&[f32]; 2], &[f32], [&mut [Lanes]; 2]),
+    /// Columns of inputs that registers hold the sums of; at most [`panels::WIDTH`].
+    pub tile_tokens: usize,
+    /// Turns up to sixteen rows of so many columns round: `out[column · stride + row]`.
+    pub turn: fn(&[f32], usize, usize, &mut [f32]),
     /// Products of a vector with each of `rows`, which lie one after the other.
     pub dots: fn(&[f32], &[f32], &mut [f32]),
     /// Adds `weights[i] * rows[i]` to the last argument, for rows that lie one after the other.
@@ -101,14 +116,20 @@ pub(crate) struct Primitives {
 static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = unsafe_avx2::detect() {
+        // So that what AVX2 does can be measured where there is more.
+        if std::env::var_os("WARMCELL_NO_AVX512").is_some() {
+            return avx2;
+        }
         // Some loops are there for wider registers too.
-        let avx2 = Primitives {
-            nibbles_dot: unsafe_avx512_nibbles::detect().unwrap_or(avx2.nibbles_dot),
-            ..avx2
-        };
-        return unsafe_avx512_rounded::detect(unsafe_avx512_floats::detect(
-            unsafe_avx512_panels::detect(avx2),
-        ));
+        let wider = [
+            unsafe_avx512_panels::detect,
+            unsafe_avx512_floats::detect,
+            unsafe_avx512_rounded::detect,
+            unsafe_avx512_nibbles::detect,
+            unsafe_avx512_rows::detect,
+            unsafe_avx512_tiles::detect,
+        ];
+        return wider.iter().fold(avx2, |set, detect| detect(set));
     }
     portable::PRIMITIVES
 });
@@ -121,6 +142,9 @@ pub(crate) fn primitives() -> &'static Primitives {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod attention_tests;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod products_tests;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod tests;

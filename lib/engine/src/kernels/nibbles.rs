@@ -11,7 +11,9 @@ use super::{
 use crate::bitsandbytes::Absmax;
 
 /// Codes that the primitives take at once; the usual block.
-const PART: usize = 64;
+pub(super) const PART: usize = 64;
+/// Codes of sixteen lanes of 32 bits.
+pub(super) const SPREAD: usize = 2 * PART;
 
 /// What codes stand for.
 #[derive(Clone, Debug)]
@@ -63,37 +65,32 @@ pub(crate) struct Nibbles {
 }
 
 impl Nibbles {
-    /// Bytes and scales of a row in parts of 64, where rows begin with a byte and parts have one scale;
-    /// the scales are written to `scales`.
-    fn parts(&self, row: usize, scales: &mut [f32]) -> Option<&[u8]> {
-        if !self.columns.is_multiple_of(PART) || !self.block.is_multiple_of(PART) {
-            return None;
-        }
-        let start = row * self.columns;
-        for (index, scale) in scales.iter_mut().enumerate() {
-            *scale = self.absmax.get((start + index * PART) / self.block);
-        }
-        Some(&self.packed[start / 2..][..self.columns / 2])
+    /// Whether rows are whole parts of 64 codes: they begin with a byte, and a part has one scale.
+    fn has_parts(&self) -> bool {
+        self.columns.is_multiple_of(PART) && self.block.is_multiple_of(PART)
     }
 
-    /// Product of a row with a vector; `scratch` is as long as the vector.
-    pub fn dot(&self, row: usize, input: &[f32], scratch: &mut [f32]) -> f32 {
-        let scales = &mut scratch[..self.columns / PART];
-        if let Some(packed) = self.parts(row, scales) {
-            return (primitives().nibbles_dot)(&self.book, packed, scales, input);
+    /// Bytes and scales of some rows in parts of 64.
+    fn parts(&self, row: usize, rows: usize) -> (&[u8], Vec<f32>) {
+        let (start, count) = (row * self.columns, rows * self.columns);
+        let mut scales = vec![0.0; count / PART];
+        if self.block == PART {
+            self.absmax.read(start / PART, &mut scales);
+        } else {
+            for (index, scale) in scales.iter_mut().enumerate() {
+                *scale = self.absmax.get((start + index * PART) / self.block);
+            }
         }
-        self.unpack_any(row, scratch);
-        let mut product = [0.0];
-        (primitives().dots)(input, scratch, &mut product);
-        product[0]
+        (&self.packed[start / 2..][..count / 2], scales)
     }
 
     /// Unpacks a row to f32.
     pub fn unpack(&self, row: usize, out: &mut [f32]) {
-        let mut scales = vec![0.0; self.columns / PART];
-        match self.parts(row, &mut scales) {
-            Some(packed) => (primitives().nibbles_unpack)(&self.book, packed, &scales, out),
-            None => self.unpack_any(row, out),
+        if self.has_parts() {
+            let (packed, scales) = self.parts(row, 1);
+            (primitives().nibbles_unpack)(&self.book, packed, &scales, out);
+        } else {
+            self.unpack_any(row, out);
         }
     }
 
@@ -122,9 +119,15 @@ impl Rows for Nibbles {
     }
 
     fn dots(&self, first: usize, input: &Input, out: &mut [f32]) {
-        let mut scratch = vec![0.0; self.columns];
-        for (index, out) in out.iter_mut().enumerate() {
-            *out = self.dot(first + index, input.values, &mut scratch);
+        if self.has_parts() {
+            let (packed, scales) = self.parts(first, out.len());
+            (primitives().nibbles_dots)(&self.book, packed, &scales, input, out);
+            return;
+        }
+        let mut values = vec![0.0; self.columns];
+        for (index, out) in out.chunks_mut(1).enumerate() {
+            self.unpack_any(first + index, &mut values);
+            (primitives().dots)(input.values, &values, out);
         }
     }
 
@@ -133,4 +136,23 @@ impl Rows for Nibbles {
             self.unpack(row, values);
         });
     }
+
+    fn spreads(&self) -> bool {
+        primitives().spreads && self.has_parts()
+    }
+}
+
+/// Lays a vector out as the codes of sixteen lanes of 32 bits meet it, 128 at a time (the last may be short
+/// of some, which are zero): first what the lowest codes of all lanes are multiplied with, then the next.
+pub(super) fn spread(values: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; values.len().next_multiple_of(SPREAD)];
+    for (out, values) in out.chunks_exact_mut(SPREAD).zip(values.chunks(SPREAD)) {
+        for (lane, values) in values.chunks(8).enumerate() {
+            for (at, value) in values.iter().enumerate() {
+                // The first of two codes lies above the second.
+                out[(at ^ 1) * 16 + lane] = *value;
+            }
+        }
+    }
+    out
 }

@@ -108,10 +108,10 @@ pub(super) fn tile(panel: &[f32], inputs: &[f32], stride: usize, out: &mut [Lane
     }
 }
 
-/// Turns up to sixteen rows of `columns` values round to `(columns, 16)`; missing ones are zero.
-pub(crate) fn turn(rows: &[f32], columns: usize, out: &mut [f32]) {
+/// Turns up to sixteen rows of `columns` values round: `out[column · stride + row]`.
+pub(super) fn turn(rows: &[f32], columns: usize, stride: usize, out: &mut [f32]) {
     for (lane, row) in rows.chunks_exact(columns).enumerate() {
-        for (lanes, value) in out.chunks_exact_mut(PANEL).zip(row) {
+        for (lanes, value) in out.chunks_exact_mut(stride).zip(row) {
             lanes[lane] = *value;
         }
     }

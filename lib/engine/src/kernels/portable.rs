@@ -4,8 +4,9 @@
 use super::{
     Book, Primitives, exponential,
     pack::pack_block,
-    panels,
+    panels::{self, Lanes},
     rounded::{self, RoundedBlock},
+    rows::Input,
 };
 use crate::weights::Format;
 
@@ -14,12 +15,17 @@ pub const PRIMITIVES: Primitives = Primitives {
     unpack: Format::unpack,
     packed_dot,
     nibbles_unpack: Book::unpack,
-    nibbles_dot,
+    nibbles_dots,
+    spreads: false,
+    float_dots,
     pack_block,
     bytes_dot,
     panel_dot: panels::panel_dot,
     panel_unpack: panels::panel_unpack,
     tile: panels::tile,
+    tile_pair,
+    tile_tokens: panels::WIDTH,
+    turn: panels::turn,
     dots,
     weighted_sum,
     exponentials: exponential::exponentials,
@@ -62,6 +68,29 @@ fn weighted_sum(weights: &[f32], rows: &[f32], out: &mut [f32]) {
         for (out, value) in out.iter_mut().zip(row) {
             *out += weight * value;
         }
+    }
+}
+
+/// Products of rows of plain floats with a vector.
+pub(super) fn float_dots(format: Format, rows: &[u8], input: &[f32], out: &mut [f32]) {
+    let mut values = vec![0.0; input.len()];
+    let length = input.len() * format.block_bytes();
+    for (row, out) in rows.chunks_exact(length).zip(out) {
+        *out = packed_dot(format, row, input, &mut values);
+    }
+}
+
+fn tile_pair(panels: [&[f32]; 2], inputs: &[f32], out: [&mut [Lanes]; 2]) {
+    for (panel, out) in panels.into_iter().zip(out) {
+        panels::tile(panel, inputs, out.len(), out);
+    }
+}
+
+fn nibbles_dots(book: &Book, packed: &[u8], scales: &[f32], input: &Input, out: &mut [f32]) {
+    let columns = input.values.len();
+    let rows = packed.chunks_exact(columns / 2);
+    for ((row, scales), out) in rows.zip(scales.chunks_exact(columns / 64)).zip(out) {
+        *out = nibbles_dot(book, row, scales, input.values);
     }
 }
 

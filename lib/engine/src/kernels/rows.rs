@@ -5,7 +5,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    panels::{Lanes, PANEL, WIDTH, block_sums, turn},
+    nibbles::spread,
+    panels::{Lanes, PANEL, WIDTH, block_sums},
     primitives,
     rounded::{RoundedBlock, multiply_rounded},
     unsafe_share::{Stripe, share_pieces, share_stripes},
@@ -16,7 +17,7 @@ const WEIGHTS_PER_JOB: usize = 1 << 15;
 /// Jobs of one product at most: more would only queue for their numbers.
 const MOST_JOBS: usize = 64;
 /// Panels that a job unpacks for many tokens: while a few tokens' values are near, they serve all of them.
-const PANELS_PER_JOB: usize = 2;
+const PANELS_PER_JOB: usize = 4;
 
 /// Tokens up to which each takes the packed rows for itself: unpacking them costs as much as that many
 /// products.
@@ -34,6 +35,11 @@ pub(crate) trait Rows: Sync {
     /// zero.
     fn panel(&self, first: usize, out: &mut [f32]);
 
+    /// Whether [`Self::dots`] takes the spread values of its input.
+    fn spreads(&self) -> bool {
+        false
+    }
+
     /// Whether activations are to be rounded to 8 bits before they are multiplied.
     fn rounds(&self) -> bool {
         false
@@ -50,6 +56,18 @@ pub(crate) struct Input<'a> {
     pub values: &'a [f32],
     /// Their sums by block.
     pub sums: Vec<f32>,
+    /// As [`spread`] lays them out, for rows that take them so.
+    pub spread: Vec<f32>,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(values: &'a [f32], spreads: bool) -> Self {
+        Self {
+            values,
+            sums: block_sums(values),
+            spread: if spreads { spread(values) } else { Vec::new() },
+        }
+    }
 }
 
 /// `x · Wᵀ`: from `(…, in_features)` to `(…, out_features)`, in f32.
@@ -69,7 +87,7 @@ pub(crate) fn panel_of_rows(
     for (index, values) in values.chunks_exact_mut(columns).enumerate() {
         unpack(first + index, values);
     }
-    turn(&values, columns, out);
+    (primitives().turn)(&values, columns, PANEL, out);
 }
 
 /// Several matrices on one input, as one with the rows of all.
@@ -120,6 +138,10 @@ impl Rows for Stacked<'_> {
         part.panel(row, out);
     }
 
+    fn spreads(&self) -> bool {
+        self.0.iter().any(|part| part.spreads())
+    }
+
     fn rounds(&self) -> bool {
         self.0.iter().all(|part| part.rounds())
     }
@@ -135,10 +157,7 @@ fn multiply_few(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
     let (rows, columns) = matrix.shape();
     let inputs: Vec<Input> = inputs
         .chunks_exact(columns)
-        .map(|values| Input {
-            values,
-            sums: block_sums(values),
-        })
+        .map(|values| Input::new(values, matrix.spreads()))
         .collect();
     let per_job = (WEIGHTS_PER_JOB / columns)
         .max(rows / MOST_JOBS)
@@ -161,7 +180,10 @@ fn multiply_few(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
 fn multiply_many(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
     let (rows, columns) = matrix.shape();
     let tokens = inputs.len() / columns;
-    let inputs = turned_tiles(inputs, columns);
+    // As many tokens as fit the registers, and tiles as even as can be.
+    let widest = primitives().tile_tokens;
+    let width = tokens.div_ceil(tokens.div_ceil(widest));
+    let inputs = turned_tiles(inputs, columns, width);
     let mut out = vec![0.0; tokens * rows];
     share_stripes(
         &mut out,
@@ -174,15 +196,14 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
             for (index, panel) in weights.chunks_exact_mut(columns * PANEL).enumerate() {
                 matrix.panel(first + index * PANEL, panel);
             }
-            for (tile, inputs) in inputs.chunks(WIDTH * columns).enumerate() {
-                let width = inputs.len() / columns;
-                for (index, panel) in weights.chunks_exact(columns * PANEL).enumerate() {
-                    let mut products: [Lanes; WIDTH] = [[0.0; PANEL]; WIDTH];
-                    (primitives().tile)(panel, inputs, width, &mut products[..width]);
-                    for (token, lanes) in products[..width].iter().enumerate() {
-                        let row = stripe.row(tile * WIDTH + token);
-                        let count = PANEL.min(row.len() - index * PANEL);
-                        row[index * PANEL..][..count].copy_from_slice(&lanes[..count]);
+            for (tile, inputs) in inputs.chunks(width * columns).enumerate() {
+                for (pair, weights) in weights.chunks(2 * columns * PANEL).enumerate() {
+                    let products = tile_products(weights, inputs, columns);
+                    for token in 0..inputs.len() / columns {
+                        let row = &mut stripe.row(tile * width + token)[2 * pair * PANEL..];
+                        for (row, lanes) in row.chunks_mut(PANEL).zip(&products) {
+                            row.copy_from_slice(&lanes[token][..row.len()]);
+                        }
                     }
                 }
             }
@@ -191,17 +212,27 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Tokens in tiles, each turned round to `(columns, tokens)`.
-fn turned_tiles(inputs: &[f32], columns: usize) -> Vec<f32> {
+/// Products of one or two panels `(columns, 16)` with a tile of tokens `(columns, tokens)`; those of a
+/// second that is not there are zero.
+fn tile_products(weights: &[f32], inputs: &[f32], columns: usize) -> [[Lanes; WIDTH]; 2] {
+    let width = inputs.len() / columns;
+    let mut products = [[[0.0; PANEL]; WIDTH]; 2];
+    let (first, second) = weights.split_at(columns * PANEL);
+    if second.is_empty() {
+        (primitives().tile)(first, inputs, width, &mut products[0][..width]);
+    } else {
+        let out = products.each_mut().map(|products| &mut products[..width]);
+        (primitives().tile_pair)([first, second], inputs, out);
+    }
+    products
+}
+
+/// Tokens in tiles of so many, each turned round to `(columns, tokens)`.
+fn turned_tiles(inputs: &[f32], columns: usize, width: usize) -> Vec<f32> {
     let mut turned = vec![0.0; inputs.len()];
-    share_pieces(&mut turned, WIDTH * columns, &|tile, out| {
-        let inputs = &inputs[tile * WIDTH * columns..][..out.len()];
-        let width = out.len() / columns;
-        for (column, out) in out.chunks_exact_mut(width).enumerate() {
-            for (out, token) in out.iter_mut().zip(inputs.chunks_exact(columns)) {
-                *out = token[column];
-            }
-        }
+    share_pieces(&mut turned, width * columns, &|tile, out| {
+        let inputs = &inputs[tile * width * columns..][..out.len()];
+        (primitives().turn)(inputs, columns, out.len() / columns, out);
     });
     turned
 }

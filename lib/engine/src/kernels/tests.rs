@@ -11,7 +11,7 @@ use crate::weights::Format;
 use wire::model::Activations;
 
 /// The set that runs here, and AVX2's own where that runs wider registers.
-fn sets() -> Vec<Primitives> {
+pub(super) fn sets() -> Vec<Primitives> {
     #[cfg(target_arch = "x86_64")]
     let narrow = super::unsafe_avx2::detect();
     #[cfg(not(target_arch = "x86_64"))]
@@ -20,7 +20,7 @@ fn sets() -> Vec<Primitives> {
 }
 
 /// A reproducible stream of bytes.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let step = |_| {
         state = state
@@ -31,7 +31,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     (0..length).map(step).collect()
 }
 
-fn floats(length: usize, seed: u64) -> Vec<f32> {
+pub(super) fn floats(length: usize, seed: u64) -> Vec<f32> {
     noise(length, seed)
         .iter()
         .map(|&byte| f32::from(byte) / 128.0 - 1.0)
@@ -39,7 +39,7 @@ fn floats(length: usize, seed: u64) -> Vec<f32> {
 }
 
 /// Packed rows of a format with finite scales: every byte but the scales' exponents is noise.
-fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
+pub(super) fn packed(format: Format, blocks: usize, seed: u64) -> Vec<u8> {
     let mut bytes = noise(blocks * format.block_bytes(), seed);
     let halves: &[usize] = match format {
         Format::F32 | Format::F16 | Format::BF16 => {
@@ -378,7 +378,7 @@ fn attention_loops_are_the_portable_ones() {
 /// Codes in whole parts of 64 go another way than others; both give the book's values times the scale.
 #[test]
 fn nibbles_are_looked_up_and_multiplied() {
-    use super::{Book, Nibbles};
+    use super::{Book, Input, Nibbles, Rows};
     use crate::bitsandbytes::{Absmax, code_book};
     use wire::model::{DType, FourBitType};
 
@@ -423,7 +423,9 @@ fn nibbles_are_looked_up_and_multiplied() {
                 let mut got = vec![0.0; columns];
                 matrix.unpack(row, &mut got);
                 assert_eq!(got, expected, "({rows}, {columns}) by {block}");
-                let product = matrix.dot(row, &input, &mut got);
+                let mut product = [0.0];
+                matrix.dots(row, &Input::new(&input, matrix.spreads()), &mut product);
+                let [product] = product;
                 let plain: f32 = expected.iter().zip(&input).map(|(a, b)| a * b).sum();
                 assert!((product - plain).abs() < 1e-4, "{product} {plain}");
             }

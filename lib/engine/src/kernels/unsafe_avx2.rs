@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Primitives, avx2_blocks as blocks, unsafe_avx2_exponential,
+    Primitives, avx2_blocks as blocks, panels, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
     unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels, unsafe_avx2_rounded,
 };
@@ -33,9 +33,11 @@ pub fn detect() -> Option<Primitives> {
         nibbles_unpack: |book, packed, scales, values| unsafe {
             unsafe_avx2_nibbles::unpack(book, packed, scales, values);
         },
-        nibbles_dot: |book, packed, scales, input| unsafe {
-            unsafe_avx2_nibbles::dot(book, packed, scales, input)
+        nibbles_dots: |book, packed, scales, input, out| unsafe {
+            unsafe_avx2_nibbles::dots(book, packed, scales, input.values, out);
         },
+        spreads: false,
+        float_dots: |format, rows, input, out| unsafe { float_dots(format, rows, input, out) },
         pack_block: |values, bounds, packed| unsafe {
             unsafe_avx2_pack::pack_block(values, bounds, packed)
         },
@@ -49,6 +51,11 @@ pub fn detect() -> Option<Primitives> {
         tile: |panel, inputs, stride, out| unsafe {
             unsafe_avx2_panels::tile(panel, inputs, stride, out);
         },
+        tile_pair: |panels, inputs, out| unsafe {
+            unsafe_avx2_panels::tile_pair(panels, inputs, out);
+        },
+        tile_tokens: unsafe_avx2_panels::TOKENS,
+        turn: panels::turn,
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
         exponentials: |values, largest| unsafe {
@@ -217,6 +224,14 @@ pub(super) fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mu
         }
     }
     total(sums) + rest
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn float_dots(format: Format, rows: &[u8], input: &[f32], out: &mut [f32]) {
+    let rows = rows.chunks_exact(input.len() * format.block_bytes());
+    for (row, out) in rows.zip(out) {
+        *out = packed_dot(format, row, input, &mut []);
+    }
 }
 
 /// Unpacked block of 32 values.

@@ -33,9 +33,18 @@ pub fn unpack(book: &Book, packed: &[u8], scales: &[f32], values: &mut [f32]) {
     }
 }
 
-/// The product of 4-bit codes with a vector.
+/// Products of rows of 4-bit codes with a vector.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn dot(book: &Book, packed: &[u8], scales: &[f32], input: &[f32]) -> f32 {
+pub fn dots(book: &Book, packed: &[u8], scales: &[f32], input: &[f32], out: &mut [f32]) {
+    let rows = packed.chunks_exact(input.len() / 2);
+    let scales = scales.chunks_exact(input.len() / 64);
+    for ((row, scales), out) in rows.zip(scales).zip(out) {
+        *out = dot(book, row, scales, input);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot(book: &Book, packed: &[u8], scales: &[f32], input: &[f32]) -> f32 {
     let plain = table(book);
     let mut sums = [_mm256_setzero_ps(); 4];
     let blocks = packed.chunks_exact(32).zip(scales);

@@ -142,6 +142,16 @@ fn unpack_side(
 /// Columns of inputs whose sums the sixteen registers hold beside a column of weights.
 const AT_ONCE: usize = 6;
 
+/// Tokens of a tile for many: whole turns of that.
+pub(super) const TOKENS: usize = 2 * AT_ONCE;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn tile_pair(panels: [&[f32]; 2], inputs: &[f32], out: [&mut [Lanes]; 2]) {
+    for (panel, out) in panels.into_iter().zip(out) {
+        tile(panel, inputs, out.len(), out);
+    }
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn tile(panel: &[f32], inputs: &[f32], stride: usize, out: &mut [Lanes]) {
     assert!(out.len() <= WIDTH, "a tile is at most {WIDTH} wide");
