@@ -365,7 +365,7 @@ impl<'a> Loader<'a> {
         if !self.dense || !is_plain || self.plan.is_some() {
             return Ok(None);
         }
-        let values = self.values_of(name, &[shape.0, shape.1])?;
+        let values = self.shaped(name, &[shape.0, shape.1])?;
         let dense = Dense::new(shape.0, shape.1, values).map_err(failures::internal)?;
         Ok(Some(dense))
     }
