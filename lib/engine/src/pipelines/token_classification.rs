@@ -145,9 +145,10 @@ impl<'a, 'b> Text<'a, 'b> {
     /// A token's span in characters of the text.
     fn span(&self, window: &Sequence, token: usize) -> [u32; 2] {
         let (start, end) = window.get_offsets()[token];
-        let word = match self.is_split {
-            true => window.get_word_ids()[token].unwrap_or(0) as usize,
-            false => 0,
+        let word = if self.is_split {
+            window.get_word_ids()[token].unwrap_or(0) as usize
+        } else {
+            0
         };
         let part = self.parts.get(word);
         let in_text = |at: usize| {
