@@ -123,3 +123,22 @@ def test_a_default_model_is_announced(kernel):
     outcome = kernel.run('let _ = pipeline_with("sentiment-analysis").local_files_only().load();')
     assert "defaulted to distilbert/distilbert-base-uncased-finetuned-sst-2-english" in outcome.stream("stderr")
     assert "revision 714eb0f" in outcome.stream("stderr")
+
+
+def test_the_embedded_models_need_no_hub(kernel):
+    outcome = kernel.run('let stand_in = pipeline_with("sentiment-analysis").local_files_only().load()?;')
+    told = outcome.expect_ok().stream("stderr")
+    assert "defaulted to distilbert/distilbert-base-uncased-finetuned-sst-2-english" in told
+    assert "using warmcell/all-MiniLM-L6-v2-sentiment, Warmcell's embedded model, in its place" in told
+    (label,) = written(kernel, 'stand_in.run("I love open-source LLMs!")?')
+    assert label["label"] == "POSITIVE" and label["score"] > 0.9
+    # A revision is the default's: nothing stands in for it.
+    kernel_error = kernel.run('pipeline_with("sentiment-analysis").revision("abc").local_files_only().load()?;')
+    assert "warmcell/all-MiniLM-L6-v2-sentiment" in str(kernel_error.reply["content"])
+    encoder = 'pipeline_with("feature-extraction").model("sentence-transformers/all-MiniLM-L6-v2").load()?'
+    kernel.run(f"let encoder = {encoder};").expect_ok()
+    outcome = kernel.run('encoder.embeddings(["The cat sits outside.", "A feline rests.", "Stocks fell."])?')
+    assert "384 values" in outcome.result and "Cosine" in html(outcome)
+    rows = written(kernel, 'encoder.embeddings(["The cat sits outside.", "A feline rests.", "Stocks fell."])?')
+    cosine = lambda a, b: sum(x * y for x, y in zip(rows[a], rows[b]))
+    assert cosine(0, 0) == pytest.approx(1, abs=1e-4) and cosine(0, 1) > cosine(0, 2) + 0.2

@@ -66,7 +66,7 @@ pub fn checks() -> Result<Vec<Check>> {
         ("linker", linker()),
         ("python", python_on_path()),
         ("jupyter", jupyter(&data)),
-        ("models", models(&data)),
+        ("model", models(&data)),
         ("cells", library(&data)),
         ("kernel", kernel()),
         ("cuda", cuda()),

@@ -70,9 +70,10 @@ pub fn html(inputs: &[String], found: &[Array]) -> String {
         })
         .collect();
     let single = found.first().is_some_and(|array| array.shape().len() == 1);
-    let (kind, caption) = match single {
-        true => ("vector", "Cosine"),
-        false => ("hidden states", "Cosine of the means"),
+    let (kind, caption) = if single {
+        ("vector", "Cosine")
+    } else {
+        ("hidden states", "Cosine of the means")
     };
     let norm = found.first().map_or("norm", norm_of);
     let mut html = html::table("", &["#", "text", kind, norm], &rows);

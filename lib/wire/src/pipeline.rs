@@ -178,7 +178,7 @@ impl PipelineCall {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClassificationOptions {
-    /// Labels to give, the likeliest first.
+    /// Labels to give, the likeliest first where it is set.
     pub top_k: TopK,
     /// What makes scores of logits; by the configuration when not given.
     pub function_to_apply: Option<ScoreFunction>,
@@ -187,18 +187,16 @@ pub struct ClassificationOptions {
 }
 
 /// How many labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopK {
+    /// As the model's configuration says: the likeliest, or where `return_all_scores` asks for it all in the
+    /// model's own order.
+    #[default]
+    Unset,
     /// The likeliest so many.
     Some(u32),
     /// All: transformers' `top_k=None`.
     All,
-}
-
-impl Default for TopK {
-    fn default() -> Self {
-        Self::Some(1)
-    }
 }
 
 /// transformers' `function_to_apply`.
@@ -223,6 +221,11 @@ pub struct EntityOptions {
     /// Tokens that windows share in which a long text is read; a text is cut at the longest that the
     /// tokenizer takes when not given.
     pub stride: Option<u32>,
+    /// The words of each text, where it was split into words before; the texts are theirs, joined by
+    /// `delimiter`. Empty where texts are as they are.
+    pub words: Vec<Vec<String>>,
+    /// What stands between such words.
+    pub delimiter: String,
 }
 
 impl Default for EntityOptions {
@@ -231,6 +234,8 @@ impl Default for EntityOptions {
             aggregation_strategy: Aggregation::None,
             ignore_labels: vec!["O".to_owned()],
             stride: None,
+            words: Vec::new(),
+            delimiter: " ".to_owned(),
         }
     }
 }
@@ -298,7 +303,7 @@ impl Default for AnswerOptions {
 pub struct ZeroShotOptions {
     /// The labels.
     pub candidate_labels: Vec<String>,
-    /// The sentence that a label makes true; `{}` stands for the label.
+    /// The sentence that a label makes true; `{}` stands for the label, or `{0}`, as `str.format` has it.
     pub hypothesis_template: String,
     /// Whether several labels can be true: each is scored by itself.
     pub multi_label: bool,

@@ -51,9 +51,10 @@ pub fn assemble(
         Some(convolution) => Some(parts.convolution(convolution)?),
         None => None,
     };
-    let final_norm = match plan.norms_first {
-        true => Some(parts.norm(&parts.of_base(names.final_norm), plan.hidden)?),
-        false => None,
+    let final_norm = if plan.norms_first {
+        Some(parts.norm(&parts.of_base(names.final_norm), plan.hidden)?)
+    } else {
+        None
     };
     let kind = json
         .list("architectures")
@@ -136,9 +137,10 @@ impl Parts<'_, '_> {
         let norm = self.norm(&self.of_base(names.norm), norm_size)?;
         let projection = self.of_base(names.projection);
         let projects = embedding != hidden || self.loader.has(&format!("{projection}.weight"));
-        let projection = match projects {
-            true => Some(self.loader.linear(&projection, (hidden, embedding))?),
-            false => None,
+        let projection = if projects {
+            Some(self.loader.linear(&projection, (hidden, embedding))?)
+        } else {
+            None
         };
         Ok(Inputs {
             words,
@@ -163,12 +165,11 @@ impl Parts<'_, '_> {
                 let name = self.of_base("encoder.rel_embeddings.weight");
                 let table = self.loader.tensor(&name, &[2 * plan.span, hidden])?;
                 let table = table.unsqueeze(0).map_err(failures::internal)?;
-                let table = match plan.normed {
-                    true => {
-                        let norm = self.norm(&self.of_base("encoder.LayerNorm"), hidden)?;
-                        norm.forward(&table).map_err(failures::internal)?
-                    }
-                    false => table,
+                let table = if plan.normed {
+                    let norm = self.norm(&self.of_base("encoder.LayerNorm"), hidden)?;
+                    norm.forward(&table).map_err(failures::internal)?
+                } else {
+                    table
                 };
                 Shared::Distances(table, plan)
             }
@@ -196,9 +197,10 @@ impl Parts<'_, '_> {
             }
         };
         // The token vectors of `ModernBERT` have been through a norm already.
-        let attention_norm = match plan.norms_first && index == 0 {
-            true => None,
-            false => Some(self.norm(&name(names.attention_norm), hidden)?),
+        let attention_norm = if plan.norms_first && index == 0 {
+            None
+        } else {
+            Some(self.norm(&name(names.attention_norm), hidden)?)
         };
         Ok(EncoderLayer {
             projections,
@@ -271,17 +273,18 @@ impl Parts<'_, '_> {
         let width = if self.plan.gated { 2 * inner } else { inner };
         let up = self.loader.linear(up, (width, hidden))?;
         let down = self.loader.linear(down, (hidden, inner))?;
-        Ok(match self.plan.gated {
-            true => FeedForward::Gated(GatedMlp {
+        Ok(if self.plan.gated {
+            FeedForward::Gated(GatedMlp {
                 inputs: GateAndUp::Fused(up),
                 down,
                 activation,
-            }),
-            false => FeedForward::Plain(PlainMlp {
+            })
+        } else {
+            FeedForward::Plain(PlainMlp {
                 up,
                 down,
                 activation,
-            }),
+            })
         })
     }
 
@@ -342,9 +345,10 @@ impl Parts<'_, '_> {
             .map(|names| self.transform(&names, embedding))
             .transpose()?;
         let own = self.loader.has(&format!("{}.weight", names.output));
-        let output: Linear = match own {
-            true => self.loader.linear(names.output, (vocab_size, embedding))?,
-            false => words.tied_head(),
+        let output: Linear = if own {
+            self.loader.linear(names.output, (vocab_size, embedding))?
+        } else {
+            words.tied_head()
         };
         let bias = if !output.has_bias() && self.loader.has(names.bias) {
             Some(self.loader.vector(names.bias, vocab_size)?)

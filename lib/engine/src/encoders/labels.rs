@@ -15,6 +15,8 @@ pub struct Labels {
     /// The label of entailment, in a head for natural-language inference: the first of `label2id` whose
     /// name begins so.
     pub entailment: Option<usize>,
+    /// `return_all_scores`, of the first pipelines: a text gets all labels when no number is asked for.
+    pub returns_all: bool,
     /// `problem_type`.
     pub problem: Option<ProblemType>,
 }
@@ -62,6 +64,7 @@ impl Labels {
         Self {
             entailment: entailment.filter(|id| *id < count),
             names,
+            returns_all: json.flag("return_all_scores").unwrap_or(false),
             problem,
         }
     }

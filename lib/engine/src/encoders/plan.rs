@@ -7,6 +7,10 @@ use crate::{families::json::Json, families::plan::impossible, layers::Activation
 
 /// The sizes of an encoder, and what its parts do.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one property of an architecture, and no two exclude each other"
+)]
 pub struct Plan {
     /// `model_type`.
     pub architecture: &'static str,
@@ -60,6 +64,10 @@ pub enum Mixing {
 
 /// `DeBERTa`'s attention.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the configuration"
+)]
 pub struct Disentangling {
     /// Whether there are vectors of distances at all.
     pub relative: bool,

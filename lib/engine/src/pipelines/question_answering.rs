@@ -141,8 +141,11 @@ struct Window<'a> {
 
 impl Window<'_> {
     /// Tokens that an answer may hold: those of the context, and the first one, which some models point
-    /// at when there is no answer.
+    /// at when there is no answer. Where the context comes first, transformers masks nothing.
     fn allowed(&self) -> Vec<bool> {
+        if self.sequence == 0 {
+            return vec![true; self.tokens.len()];
+        }
         let tokens = self.tokens.get_sequence_ids().into_iter();
         tokens
             .zip(self.tokens.get_ids())

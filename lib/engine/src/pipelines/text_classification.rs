@@ -9,7 +9,7 @@ use wire::{
 use super::{At, Reader, scores};
 use crate::encoders::{Labels, ProblemType};
 
-/// Of each text its labels, the likeliest first.
+/// Of each text its labels, the likeliest first where their number is asked for.
 pub fn run(
     reader: &mut Reader,
     inputs: &[TextInput],
@@ -60,9 +60,14 @@ fn labelled(
             score: f64::from(score),
         })
         .collect();
+    if top_k == TopK::Unset && labels.returns_all {
+        return scores;
+    }
     scores.sort_by(|a, b| b.score.total_cmp(&a.score));
-    if let TopK::Some(count) = top_k {
-        scores.truncate(count as usize);
+    match top_k {
+        TopK::All => {}
+        TopK::Unset => scores.truncate(1),
+        TopK::Some(count) => scores.truncate(count as usize),
     }
     scores
 }

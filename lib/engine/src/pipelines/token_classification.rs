@@ -20,17 +20,24 @@ pub fn run(
     let how = how(reader, options)?;
     let mut windows = Vec::new();
     let mut counts = Vec::with_capacity(inputs.len());
-    for input in inputs {
+    let words = |index: usize| options.words.get(index).map(Vec::as_slice);
+    for (index, input) in inputs.iter().enumerate() {
         reader.cancel.check()?;
-        let own = reader.tokenizer.windows(&input.into(), &how)?;
+        let own = match words(index) {
+            Some(words) => reader.tokenizer.windows_of_words(words, &how)?,
+            None => reader.tokenizer.windows(&input.into(), &how)?,
+        };
         counts.push(own.len());
         windows.extend(own);
     }
     let logits = reader.outputs(&windows, At::Each)?;
     let mut pairs = windows.iter().zip(logits);
     let mut found = Vec::with_capacity(inputs.len());
-    for (input, count) in inputs.iter().zip(counts) {
-        let text = Text::new(reader, input, options.aggregation_strategy);
+    for ((index, input), count) in inputs.iter().enumerate().zip(counts) {
+        let text = match words(index) {
+            Some(words) => Text::of_words(reader, words, options),
+            None => Text::new(reader, input, options),
+        };
         let mut entities = Vec::new();
         for (window, logits) in pairs.by_ref().take(count) {
             let tokens = text.tokens(window, &logits);
@@ -101,18 +108,55 @@ struct Labelled {
 struct Text<'a, 'b> {
     reader: &'a Reader<'b>,
     characters: Vec<char>,
-    before: Characters,
+    /// For the text, or for each of its words, where it starts in characters and its own characters.
+    parts: Vec<(u32, Characters)>,
+    /// Spans of tokens are of words, not of the text.
+    is_split: bool,
     strategy: Aggregation,
 }
 
 impl<'a, 'b> Text<'a, 'b> {
-    fn new(reader: &'a Reader<'b>, text: &str, strategy: Aggregation) -> Self {
+    fn new(reader: &'a Reader<'b>, text: &str, options: &EntityOptions) -> Self {
         Self {
             reader,
             characters: text.chars().collect(),
-            before: Characters::new(&TextInput::from(text)),
-            strategy,
+            parts: vec![(0, Characters::new(&TextInput::from(text)))],
+            is_split: false,
+            strategy: options.aggregation_strategy,
         }
+    }
+
+    fn of_words(reader: &'a Reader<'b>, words: &[String], options: &EntityOptions) -> Self {
+        let between = options.delimiter.chars().count();
+        let mut start = 0;
+        let parts = words.iter().map(|word| {
+            let own = (start as u32, Characters::new(&TextInput::from(word)));
+            start += word.chars().count() + between;
+            own
+        });
+        Self {
+            parts: parts.collect(),
+            characters: words.join(&options.delimiter).chars().collect(),
+            is_split: true,
+            ..Self::new(reader, "", options)
+        }
+    }
+
+    /// A token's span in characters of the text.
+    fn span(&self, window: &Sequence, token: usize) -> [u32; 2] {
+        let (start, end) = window.get_offsets()[token];
+        let word = if self.is_split {
+            window.get_word_ids()[token].unwrap_or(0) as usize
+        } else {
+            0
+        };
+        let part = self.parts.get(word);
+        let in_text = |at: usize| {
+            part.map_or(0, |(start, characters)| {
+                start + characters.before(at, false)
+            })
+        };
+        [in_text(start), in_text(end)]
     }
 
     /// `gather_pre_entities`.
@@ -127,8 +171,7 @@ impl<'a, 'b> Text<'a, 'b> {
             }
             let id = window.get_ids()[index];
             let mut word = tokenizer.id_to_token(id).unwrap_or_default();
-            let (start, end) = window.get_offsets()[index];
-            let [start, end] = [start, end].map(|at| self.before.before(at, false));
+            let [start, end] = self.span(window, index);
             let reference: String = self.characters[start as usize..end as usize]
                 .iter()
                 .collect();

@@ -71,14 +71,44 @@ fn hypotheses(options: &ZeroShotOptions) -> Result<Vec<String>, Failure> {
         return Err(failures::invalid("there is no candidate label")
             .hint("give at least one: `candidate_labels([\"technology\", \"sports\"])`"));
     }
-    if template.matches("{}").count() != 1 {
-        return Err(failures::invalid(format!(
-            "the hypothesis template \"{template}\" has no single place for a label"
-        ))
-        .hint("write `{}` where the label is to stand, once"));
-    }
     let labels = options.candidate_labels.iter();
-    Ok(labels.map(|label| template.replace("{}", label)).collect())
+    let hypotheses: Option<Vec<String>> = labels.map(|label| formatted(template, label)).collect();
+    hypotheses
+        .filter(|hypotheses| hypotheses[0] != *template)
+        .ok_or_else(|| {
+            failures::invalid(format!(
+                "the hypothesis template \"{template}\" has no single place for a label"
+            ))
+            .hint("write `{}` where the label is to stand, once")
+        })
+}
+
+/// The template with the label, as `str.format` of Python writes it: at one `{}`, or at each `{0}`; `{{` and
+/// `}}` stand for braces. `None` of a template that Python refuses, and of what it formats otherwise.
+fn formatted(template: &str, label: &str) -> Option<String> {
+    let mut text = String::with_capacity(template.len() + label.len());
+    let (mut counted, mut numbered) = (0, 0);
+    let mut rest = template;
+    while let Some(at) = rest.find(['{', '}']) {
+        text.push_str(&rest[..at]);
+        let (brace, after) = rest[at..].split_at(1);
+        if let Some(after) = after.strip_prefix(brace) {
+            text.push_str(brace);
+            rest = after;
+            continue;
+        }
+        let (field, after) = after.split_once('}').filter(|_| brace == "{")?;
+        match field {
+            "" => counted += 1,
+            "0" => numbered += 1,
+            _ => return None,
+        }
+        text.push_str(label);
+        rest = after;
+    }
+    text.push_str(rest);
+    // Python counts places up, and there is one value.
+    (counted == 0 || (counted == 1 && numbered == 0)).then_some(text)
 }
 
 /// Text and hypothesis; only the text is cut. Where it has less than what is too much, nothing is.
@@ -105,5 +135,30 @@ fn ranked(sequence: &str, labels: &[String], scores: &[f32]) -> Ranking {
             .iter()
             .map(|&index| f64::from(scores[index]))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::formatted;
+
+    /// What `template.format("x")` gives in Python; `None` where it raises.
+    #[test]
+    fn templates() {
+        for (template, expected) in [
+            ("It is {}.", Some("It is x.")),
+            ("{0} is {0}", Some("x is x")),
+            ("{{{}}} }}{{", Some("{x} }{")),
+            ("plain", Some("plain")),
+            ("{} and {}", None),
+            ("{} and {0}", None),
+            ("{1}", None),
+            ("{label}", None),
+            ("{", None),
+            ("}", None),
+            ("{}}", None),
+        ] {
+            assert_eq!(formatted(template, "x").as_deref(), expected, "{template}");
+        }
     }
 }

@@ -94,6 +94,16 @@ impl Tokenizer {
             // Before truncation, so that its windows know.
             second.set_type_ids(vec![1; second.len()]);
         }
+        self.finished((first, second), options, offsets)
+    }
+
+    /// Truncates what was cut, and adds what belongs around it.
+    pub(super) fn finished(
+        &self,
+        (first, second): (Raw, Option<Raw>),
+        options: &EncodeOptions,
+        offsets: Offsets,
+    ) -> Result<Raw, Failure> {
         let post_processor = match offsets {
             Offsets::Trimmed => self.post_processor.as_ref(),
             Offsets::Whole => self.whole_offsets.as_ref(),

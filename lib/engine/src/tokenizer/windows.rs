@@ -17,13 +17,24 @@ impl Tokenizer {
         input: &TextInput,
         options: &EncodeOptions,
     ) -> Result<Vec<Raw>, Failure> {
-        let mut first = self.sequence(input, options, Offsets::Trimmed)?;
-        let more = first.take_overflowing();
-        let mut windows = vec![first];
-        if options.return_overflowing_tokens {
-            windows.extend(more);
-        }
-        Ok(windows)
+        let first = self.sequence(input, options, Offsets::Trimmed)?;
+        Ok(with_windows(first, options))
+    }
+
+    /// The same of a text that was split into words before: transformers' `is_split_into_words`. Spans are in
+    /// bytes of the words that tokens are of.
+    pub(crate) fn windows_of_words(
+        &self,
+        words: &[String],
+        options: &EncodeOptions,
+    ) -> Result<Vec<Raw>, Failure> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let first = self
+            .inner
+            .encode(words, false)
+            .map_err(|error| self.failed("encode", error.as_ref()))?;
+        let first = self.finished((first, None), options, Offsets::Trimmed)?;
+        Ok(with_windows(first, options))
     }
 
     /// Spellings joined as the decoder joins them: `convert_tokens_to_string` of transformers.
@@ -46,4 +57,14 @@ impl Tokenizer {
         let names = &self.info.model_input_names;
         names.iter().any(|name| name == "token_type_ids")
     }
+}
+
+/// A sequence, and what truncation cut off where that is asked for.
+fn with_windows(mut first: Raw, options: &EncodeOptions) -> Vec<Raw> {
+    let more = first.take_overflowing();
+    let mut windows = vec![first];
+    if options.return_overflowing_tokens {
+        windows.extend(more);
+    }
+    windows
 }

@@ -150,6 +150,12 @@ against_transformers!(
     bert_masks,
     roberta_masks,
     distilbert_features,
+    bert_all_scores,
+    bert_words,
+    xlm_answers,
+    xlm_entities,
+    xlm_masks,
+    xlm_words,
 );
 
 fn failure(name: &str, call: PipelineCall) -> Failure {

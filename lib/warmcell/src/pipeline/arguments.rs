@@ -72,6 +72,7 @@ fn of(task: Task) -> &'static [&'static str] {
             "aggregation_strategy",
             "ignore_labels",
             "stride",
+            "delimiter",
             "batch_size",
         ],
         Task::Encoder(EncoderTask::QuestionAnswering) => &[
@@ -228,6 +229,15 @@ impl Pipeline {
     pub fn stride(mut self, tokens: u32) -> Self {
         self.arguments.note("stride");
         self.arguments.entities.stride = Some(tokens);
+        self
+    }
+
+    /// What stands between words that were split before, a blank when not set. Of `token-classification`, with
+    /// [`PipelineInput::Words`](super::PipelineInput::Words).
+    #[must_use]
+    pub fn delimiter(mut self, delimiter: impl Into<String>) -> Self {
+        self.arguments.note("delimiter");
+        self.arguments.entities.delimiter = delimiter.into();
         self
     }
 

@@ -23,6 +23,9 @@ pub enum PipelineInput {
     Pairs(Vec<(String, String)>),
     /// A text, and labels to choose among.
     Labelled(String, Vec<String>),
+    /// Texts that were split into words before, for `token-classification`: transformers'
+    /// `is_split_into_words`.
+    Words(Vec<Vec<String>>),
     /// A conversation to answer.
     Chat(Messages),
 }
@@ -30,7 +33,7 @@ pub enum PipelineInput {
 impl PipelineInput {
     /// Whether it is one, not a list of one.
     pub(super) fn is_single(&self) -> bool {
-        !matches!(self, Self::Texts(_) | Self::Pairs(_))
+        !matches!(self, Self::Texts(_) | Self::Pairs(_) | Self::Words(_))
     }
 
     pub(super) fn does_not_fit(&self, task: &str, takes: &str) -> Error {
@@ -40,6 +43,7 @@ impl PipelineInput {
             Self::Pair(..) => "two texts",
             Self::Pairs(_) => "pairs of texts",
             Self::Labelled(..) => "a text with a list",
+            Self::Words(_) => "lists of words",
             Self::Chat(_) => "a conversation",
         };
         Error::new(FailureKind::InvalidArgument, format!("`{task}` got {what}"))
@@ -57,10 +61,18 @@ impl PipelineInput {
                 inputs: self.inputs(task)?,
                 options: arguments.classification,
             },
-            E::TokenClassification => PipelineCall::TokenClassification {
-                inputs: self.texts(task)?,
-                options: arguments.entities.clone(),
-            },
+            E::TokenClassification => {
+                let mut options = arguments.entities.clone();
+                let inputs = match self {
+                    Self::Words(words) => {
+                        options.words = words;
+                        let words = options.words.iter();
+                        words.map(|words| words.join(&options.delimiter)).collect()
+                    }
+                    other => other.texts(task)?,
+                };
+                PipelineCall::TokenClassification { inputs, options }
+            }
             E::QuestionAnswering => PipelineCall::QuestionAnswering {
                 inputs: self.questions(task)?,
                 options: arguments.answers,

@@ -171,6 +171,10 @@ impl Serialize for PipelineOutput {
             } => (answer, *single, *plain),
         };
         match answer {
+            // All labels of a text, unasked: the configuration's `return_all_scores`.
+            PipelineAnswer::Labels(found) if plain && found.iter().any(|own| own.len() > 1) => {
+                found.serialize(serializer)
+            }
             PipelineAnswer::Labels(found) if plain && !single => {
                 let first = found.iter().filter_map(|labels| labels.first());
                 serializer.collect_seq(first)
@@ -178,15 +182,16 @@ impl Serialize for PipelineOutput {
             PipelineAnswer::Labels(found) => one_or_all(found, single, serializer),
             PipelineAnswer::Entities(found) => one_or_all(found, single, serializer),
             PipelineAnswer::Answers(found) => {
+                // A list of one question is unwrapped there too.
                 let found: Vec<OneOrMany<Answer>> =
                     found.iter().map(|own| OneOrMany(own)).collect();
-                one_or_all(&found, single, serializer)
+                one_or_all(&found, true, serializer)
             }
             PipelineAnswer::Rankings(found) => one_or_all(found, single, serializer),
             PipelineAnswer::Masks(found) => {
                 let found: Vec<OneOrMany<Vec<MaskGuess>>> =
                     found.iter().map(|own| OneOrMany(own)).collect();
-                one_or_all(&found, single, serializer)
+                one_or_all(&found, true, serializer)
             }
             PipelineAnswer::Features(found) => {
                 let found: Vec<[Rows; 1]> = found.iter().map(|array| [Rows(array)]).collect();
@@ -326,9 +331,14 @@ mod tests {
         assert_eq!(labels(two.clone(), false, true), format!("[{a},{b}]"));
         assert_eq!(labels(two, false, false), format!("[[{a}],[{b}]]"));
         assert_eq!(
-            labels(vec![vec![yes, no]], true, false),
+            labels(vec![vec![yes.clone(), no.clone()]], true, false),
             format!("[{a},{b}]")
         );
+        // With `return_all_scores` in the configuration.
+        for single in [true, false] {
+            let all = vec![vec![yes.clone(), no.clone()]];
+            assert_eq!(labels(all, single, true), format!("[[{a},{b}]]"));
+        }
     }
 
     /// The shapes that `Text2TextGenerationPipeline.__call__` gives.
