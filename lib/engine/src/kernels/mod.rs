@@ -64,6 +64,9 @@ use panels::{COLUMNS, Lanes};
 
 use crate::weights::Format;
 
+/// Two panels, inputs, and what each panel's products are added to.
+type TilePair = fn([&[f32]; 2], &[f32], [&mut [Lanes]; 2]);
+
 /// The inner loops, in the form that suits this processor.
 #[derive(Clone, Copy)]
 pub(crate) struct Primitives {
@@ -92,7 +95,7 @@ pub(crate) struct Primitives {
     pub tile: fn(&[f32], &[f32], usize, &mut [Lanes]),
     /// The same for two panels, with as many columns of inputs as there are outputs of each; at most
     /// `tile_tokens`.
-    pub tile_pair: fn([&[f32]; 2], &[f32], [&mut [Lanes]; 2]),
+    pub tile_pair: TilePair,
     /// Columns of inputs that registers hold the sums of; at most [`panels::WIDTH`].
     pub tile_tokens: usize,
     /// Turns up to sixteen rows of so many columns round: `out[column · stride + row]`.

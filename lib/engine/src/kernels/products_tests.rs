@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use wire::model::{DType, FourBitType};
 
 use super::{
-    Book, Input, Nibbles, Rows, multiply,
+    Book, Input, Nibbles, Rows, TilePair, multiply,
     panels::PANEL,
     portable, primitives,
     tests::{floats, noise, packed, sets},
@@ -109,7 +109,7 @@ fn pairs_of_panels_are_multiplied() {
         for set in sets() {
             for width in 1..=set.tile_tokens {
                 let inputs = floats(depth * width, 11);
-                let products = |pair: fn([&[f32]; 2], &[f32], [&mut [[f32; PANEL]]; 2])| {
+                let products = |pair: TilePair| {
                     let mut out = vec![[0.5; PANEL]; 2 * width];
                     let (low, high) = out.split_at_mut(width);
                     pair([&first, &second], &inputs, [low, high]);

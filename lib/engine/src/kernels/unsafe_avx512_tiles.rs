@@ -87,7 +87,7 @@ fn turn(rows: &[f32], columns: usize, stride: usize, out: &mut [f32]) {
             // SAFETY: the mask lets no more than the row's values be read.
             *register = unsafe { _mm512_maskz_loadu_ps(loaded, row.as_ptr()) };
         }
-        let turned = transposed(square);
+        let turned = transposed(&square);
         for (column, register) in (first..).zip(&turned[..width]) {
             let out = &mut out[column * stride..][..count];
             // SAFETY: the mask lets no more than `count` values be written.
@@ -99,7 +99,7 @@ fn turn(rows: &[f32], columns: usize, stride: usize, out: &mut [f32]) {
 /// Sixteen registers of sixteen, rows for columns: within quarters of registers, then the quarters.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512; 16]) -> [__m512; 16] {
+fn transposed(rows: &[__m512; 16]) -> [__m512; 16] {
     let mut fours = [_mm512_setzero_ps(); 16];
     for at in (0..16).step_by(4) {
         let [a, b, c, d] = [rows[at], rows[at + 1], rows[at + 2], rows[at + 3]];
