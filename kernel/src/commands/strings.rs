@@ -162,7 +162,7 @@ fn files(typed: &str, working_dir: &Path) -> Vec<Completion> {
     let (folder, name) = typed
         .rsplit_once('/')
         .map_or(("", typed), |(folder, name)| {
-            (&typed[..folder.len() + 1], name)
+            (&typed[..=folder.len()], name)
         });
     let looked_at = match folder.strip_prefix("~/") {
         Some(rest) => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(rest),

@@ -9,7 +9,7 @@ use crate::evaluate::Stream;
 /// The outputs of one widget.
 #[derive(Default)]
 pub struct Outputs {
-    outputs: Vec<Value>,
+    shown: Vec<Value>,
     /// The name by which each can be updated.
     names: Vec<Option<String>>,
     /// The next output takes the place of all.
@@ -19,7 +19,7 @@ pub struct Outputs {
 impl Outputs {
     /// The list, as the attribute `outputs` has it.
     pub fn value(&self) -> Value {
-        Value::Array(self.outputs.clone())
+        Value::Array(self.shown.clone())
     }
 
     /// Plain text, which goes on where text of the same kind ended.
@@ -29,7 +29,7 @@ impl Outputs {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
         };
-        if let Some(last) = self.outputs.last_mut()
+        if let Some(last) = self.shown.last_mut()
             && last["output_type"] == "stream"
             && last["name"] == name
             && let Some(Value::String(before)) = last.get_mut("text")
@@ -37,7 +37,7 @@ impl Outputs {
             before.push_str(text);
             return;
         }
-        self.outputs
+        self.shown
             .push(json!({ "output_type": "stream", "name": name, "text": text }));
         self.names.push(None);
     }
@@ -45,14 +45,14 @@ impl Outputs {
     /// A rich value.
     pub fn display(&mut self, bundle: Bundle, name: Option<&str>) {
         self.make_room();
-        self.outputs.push(display_data(bundle));
+        self.shown.push(display_data(bundle));
         self.names.push(name.map(str::to_owned));
     }
 
     /// How what printed here failed.
     pub fn error(&mut self, error: &CellError) {
         self.make_room();
-        self.outputs.push(json!({
+        self.shown.push(json!({
             "output_type": "error", "ename": error.ename, "evalue": error.evalue,
             "traceback": error.traceback,
         }));
@@ -62,7 +62,7 @@ impl Outputs {
     /// Replaces what was shown under a name; `false` when nothing was.
     pub fn update(&mut self, bundle: &Bundle, name: &str) -> bool {
         let mut found = false;
-        for (output, known) in self.outputs.iter_mut().zip(&self.names) {
+        for (output, known) in self.shown.iter_mut().zip(&self.names) {
             if known.as_deref() == Some(name) {
                 *output = display_data(bundle.clone());
                 found = true;
@@ -75,7 +75,7 @@ impl Outputs {
     pub fn clear(&mut self, wait: bool) {
         self.clears = wait;
         if !wait {
-            self.outputs.clear();
+            self.shown.clear();
             self.names.clear();
         }
     }

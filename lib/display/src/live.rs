@@ -297,10 +297,14 @@ mod tests {
         live.push("Hel", start);
         live.push("lo <b>", start + Duration::from_secs(1));
         let calls = live.frame(start + Duration::from_secs(1));
-        assert!(value(&calls, "w-0").unwrap().contains("Hello &lt;b&gt;"));
+        assert!(
+            value(&calls, "w-0")
+                .expect("is there")
+                .contains("Hello &lt;b&gt;")
+        );
         assert!(
             value(&calls, "w-status")
-                .unwrap()
+                .expect("is there")
                 .contains("2 tokens · 1.0 tokens/s")
         );
         assert!(
@@ -318,7 +322,8 @@ mod tests {
             live.push(if number % 12 == 11 { "word\n" } else { "word " }, start);
             if number % 10 == 0 {
                 let frame = live.frame(start);
-                let bytes = |call: &WidgetCall| serde_json::to_string(call).unwrap().len();
+                let bytes =
+                    |call: &WidgetCall| serde_json::to_string(call).expect("is there").len();
                 sent += frame.iter().map(bytes).max().unwrap_or(0);
             }
         }
@@ -334,12 +339,12 @@ mod tests {
         assert_eq!(live.stopping().len(), 1);
         assert!(live.stopping().is_empty());
         let (_, bundle) = live.fail();
-        let html = bundle.get("text/html").unwrap();
+        let html = bundle.get("text/html").expect("is there");
         assert!(html.contains("<strong>bold</strong>") && !html.contains("<script"));
         assert!(
             bundle
                 .get("text/plain")
-                .unwrap()
+                .expect("is there")
                 .contains("1 token · not finished")
         );
         assert!(!bundle.data.contains_key(crate::widgets::VIEW));

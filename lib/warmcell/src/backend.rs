@@ -166,7 +166,7 @@ pub(crate) fn run_live(
                 }
             }
             Next::Event(Event::Progress(news)) => watch.progress(news),
-            Next::Event(Event::Notice(line)) => watch.notice(&line),
+            Next::Event(Event::Notice(notice)) => watch.notice(&notice),
             Next::Event(Event::Token(token)) => {
                 watch.finish(None);
                 if let Some(live) = live {

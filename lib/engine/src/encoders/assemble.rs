@@ -66,6 +66,7 @@ pub fn assemble(
         .transpose()?;
     let bytes = loader.bytes();
     Ok(Encoder {
+        plan,
         inputs,
         layers,
         convolution,
@@ -73,7 +74,6 @@ pub fn assemble(
         head,
         labels,
         bytes,
-        plan,
     })
 }
 
@@ -155,7 +155,6 @@ impl Parts<'_, '_> {
     fn relation(&mut self) -> Result<Shared, Failure> {
         let (heads, hidden) = (self.plan.heads, self.plan.hidden);
         Ok(match self.plan.mixing {
-            Mixing::Plain | Mixing::Rotary(_) => Shared::Nothing,
             Mixing::Bucketed(rows) => {
                 let name = self.of_base("encoder.relative_attention_bias.weight");
                 let table = self.loader.tensor(&name, &[rows, heads])?;
@@ -173,7 +172,7 @@ impl Parts<'_, '_> {
                 };
                 Shared::Distances(table, plan)
             }
-            Mixing::Disentangled(_) => Shared::Nothing,
+            Mixing::Plain | Mixing::Rotary(_) | Mixing::Disentangled(_) => Shared::Nothing,
         })
     }
 

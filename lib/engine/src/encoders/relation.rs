@@ -41,7 +41,7 @@ pub enum Prepared<'a> {
 impl Relation {
     /// For rows of `longest` tokens at most, with heads of this width.
     pub fn prepared(&self, longest: usize, heads: usize, head_dim: usize) -> Prepared<'_> {
-        let reach = longest.saturating_sub(1) as i64;
+        let reach = whole(longest.saturating_sub(1));
         match self {
             Self::Plain => Prepared::Plain,
             Self::Bucketed(table) => {
@@ -77,13 +77,18 @@ fn bucket(distance: i64) -> usize {
 impl Disentangling {
     /// The row of the vectors that stands for the query's place less the key's.
     fn row(&self, distance: i64) -> usize {
-        let span = self.span as i64;
+        let span = whole(self.span);
         let place = match self.buckets {
-            Some((count, most)) => log_bucket(distance, count as i64, most as i64),
+            Some((count, most)) => log_bucket(distance, whole(count), whole(most)),
             None => distance,
         };
         (place + span).clamp(0, 2 * span - 1) as usize
     }
+}
+
+/// A count of tokens, which distances to both sides are counted with.
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// `make_log_bucket_position`.

@@ -34,7 +34,9 @@ pub fn embeddings(
     let means = reader.outputs(&sequences, At::Mean)?;
     let mut means: Vec<Vec<f32>> = means.into_iter().flatten().collect();
     if normalized {
-        means.iter_mut().for_each(|mean| normalize(mean));
+        for mean in &mut means {
+            normalize(mean);
+        }
     }
     Array::from_rows(&means)
         .ok_or_else(|| Failure::new(FailureKind::Internal, "embeddings differ in their width"))

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::Write,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -169,15 +170,20 @@ pub(crate) fn send(call: WidgetCall) -> Option<KernelMessage> {
     }
     match kernel::send(&CellMessage::Widget(call)) {
         Ok(KernelMessage::Refused(reason)) => {
-            eprintln!("{reason}");
+            tell(&reason);
             None
         }
         Ok(answer) => Some(answer),
         Err(error) => {
-            eprintln!("{error}");
+            tell(&error.to_string());
             None
         }
     }
+}
+
+fn tell(line: &str) {
+    // Output that nobody reads any more is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Whether a front end shows widgets.

@@ -81,13 +81,6 @@ impl Output {
     /// Runs a function; what it prints and shows comes here.
     pub fn capture<T>(&self, run: impl FnOnce() -> T) -> T {
         self.0.open();
-        // Also a panic gives the cell its own output back.
-        struct Captured;
-        impl Drop for Captured {
-            fn drop(&mut self) {
-                send(WidgetCall::Capture { id: None });
-            }
-        }
         send(WidgetCall::Capture {
             id: Some(self.0.id().to_owned()),
         });
@@ -103,6 +96,15 @@ impl Output {
     /// Empties it; with `wait` once something new comes.
     pub fn clear(&self, wait: bool) {
         self.capture(|| show::clear_output(wait));
+    }
+}
+
+/// Gives the cell its own output back, also when it panics.
+struct Captured;
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        send(WidgetCall::Capture { id: None });
     }
 }
 
