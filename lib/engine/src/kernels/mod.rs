@@ -55,12 +55,13 @@ pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
+pub(crate) use panels::Lanes;
 pub use ragged::RaggedAttention;
 use rounded::RoundedBlock;
 pub(crate) use rounded::exactly;
-pub(crate) use rows::{Input, Rows, Stacked, multiply};
+pub(crate) use rows::{FEW, Input, Rows, Stacked, multiply};
 
-use panels::{COLUMNS, Lanes};
+use panels::COLUMNS;
 
 use crate::weights::Format;
 
@@ -102,6 +103,8 @@ pub(crate) struct Primitives {
     pub turn: fn(&[f32], usize, usize, &mut [f32]),
     /// Products of a vector with each of `rows`, which lie one after the other.
     pub dots: fn(&[f32], &[f32], &mut [f32]),
+    /// Products of a few vectors with each of up to sixteen rows; to the bit those of `dots`.
+    pub dots_of_few: fn(&[&[f32]], &[f32], &mut [Lanes]),
     /// Adds `weights[i] * rows[i]` to the last argument, for rows that lie one after the other.
     pub weighted_sum: fn(&[f32], &[f32], &mut [f32]),
     /// `values[i] = exp(values[i] - largest)`; gives their sum.

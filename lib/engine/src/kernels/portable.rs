@@ -27,6 +27,7 @@ pub const PRIMITIVES: Primitives = Primitives {
     tile_tokens: panels::WIDTH,
     turn: panels::turn,
     dots,
+    dots_of_few: |vectors, rows, out| dots_of_few(dots, vectors, rows, out),
     weighted_sum,
     exponentials: exponential::exponentials,
     lane_exponentials: exponential::lane_exponentials,
@@ -60,6 +61,18 @@ fn packed_dot(format: Format, row: &[u8], input: &[f32], scratch: &mut [f32]) ->
 fn dots(vector: &[f32], rows: &[f32], out: &mut [f32]) {
     for (row, out) in rows.chunks_exact(vector.len()).zip(out) {
         *out = dot(vector, row);
+    }
+}
+
+/// Products of one vector after the other.
+pub(super) fn dots_of_few(
+    dots: impl Fn(&[f32], &[f32], &mut [f32]),
+    vectors: &[&[f32]],
+    rows: &[f32],
+    out: &mut [Lanes],
+) {
+    for (vector, out) in vectors.iter().zip(out) {
+        dots(vector, rows, &mut out[..rows.len() / vector.len()]);
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use wire::model::{DType, FourBitType};
 
 use super::{
-    Book, Input, Nibbles, Rows, TilePair, multiply,
+    Book, FEW, Input, Nibbles, Rows, TilePair, multiply,
     panels::PANEL,
     portable, primitives,
     tests::{floats, noise, packed, sets},
@@ -43,6 +43,27 @@ fn rows_of_floats_are_multiplied_together() {
                     let bytes = &bytes[row * length..][..length];
                     (set.float_dots)(format, bytes, &input, &mut alone);
                     assert_eq!(alone[0].to_bits(), got.to_bits());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_few_vectors_are_multiplied_as_each_alone() {
+    for (rows, columns) in [(1, 16), (3, 1), (4, 17), (5, 100), (11, 31), (16, 576)] {
+        let weights = floats(rows * columns, 7);
+        for count in 1..=FEW {
+            let values = floats(count * columns, 9);
+            let vectors: Vec<&[f32]> = values.chunks_exact(columns).collect();
+            for set in sets() {
+                let mut got = vec![[9.0; PANEL]; count];
+                (set.dots_of_few)(&vectors, &weights, &mut got);
+                for (vector, got) in vectors.iter().zip(&got) {
+                    let mut alone = vec![0.0; rows];
+                    (set.dots)(vector, &weights, &mut alone);
+                    assert_eq!(got[..rows], alone[..], "{count} of {rows} x {columns}");
+                    assert_eq!(got[rows..], [9.0; PANEL][rows..], "past the rows");
                 }
             }
         }

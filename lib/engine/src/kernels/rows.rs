@@ -21,7 +21,7 @@ const PANELS_PER_JOB: usize = 4;
 
 /// Tokens up to which each takes the packed rows for itself: unpacking them costs as much as that many
 /// products.
-const FEW: usize = 6;
+pub(crate) const FEW: usize = 6;
 
 /// A matrix `(out_features, in_features)` of packed rows.
 pub(crate) trait Rows: Sync {
@@ -30,6 +30,13 @@ pub(crate) trait Rows: Sync {
 
     /// Products of rows with a vector, from row `first` on, which begins a panel.
     fn dots(&self, first: usize, input: &Input, out: &mut [f32]);
+
+    /// Products of `count` rows, from `first` on, which begins a panel, with a few vectors.
+    fn few(&self, first: usize, count: usize, inputs: &[Input], out: &mut [Lanes]) {
+        for (input, out) in inputs.iter().zip(out) {
+            self.dots(first, input, &mut out[..count]);
+        }
+    }
 
     /// Unpacks a panel's rows to f32 as `(columns, 16)`, from row `first` on; rows past the last are
     /// zero.
@@ -133,6 +140,11 @@ impl Rows for Stacked<'_> {
         }
     }
 
+    fn few(&self, first: usize, count: usize, inputs: &[Input], out: &mut [Lanes]) {
+        let (part, row) = self.part(first);
+        part.few(row, count, inputs, out);
+    }
+
     fn panel(&self, first: usize, out: &mut [f32]) {
         let (part, row) = self.part(first);
         part.panel(row, out);
@@ -167,10 +179,11 @@ fn multiply_few(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
     share_stripes(&mut out, rows, per_job, &|job, stripe: &mut Stripe| {
         let first = job * per_job;
         for panel in (0..per_job.min(rows - first)).step_by(PANEL) {
-            for (token, input) in inputs.iter().enumerate() {
-                let row = &mut stripe.row(token)[panel..];
-                let count = PANEL.min(row.len());
-                matrix.dots(first + panel, input, &mut row[..count]);
+            let count = PANEL.min(rows - first - panel);
+            let products = &mut [[0.0; PANEL]; FEW][..inputs.len()];
+            matrix.few(first + panel, count, &inputs, products);
+            for (token, products) in products.iter().enumerate() {
+                stripe.row(token)[panel..][..count].copy_from_slice(&products[..count]);
             }
         }
     });

@@ -57,6 +57,11 @@ pub fn detect() -> Option<Primitives> {
         tile_tokens: unsafe_avx2_panels::TOKENS,
         turn: panels::turn,
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
+        dots_of_few: |vectors, rows, out| {
+            let dots =
+                |vector: &[f32], rows: &[f32], out: &mut [f32]| unsafe { dots(vector, rows, out) };
+            super::portable::dots_of_few(dots, vectors, rows, out);
+        },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
         exponentials: |values, largest| unsafe {
             unsafe_avx2_exponential::exponentials(values, largest)

@@ -16,6 +16,8 @@ use super::{
     panels::{Lanes, PANEL},
 };
 
+/// Rows whose products with a few vectors registers hold.
+const TOGETHER: usize = 4;
 /// Registers of a sum that is kept while rows pass.
 const KEPT: usize = 8;
 
@@ -25,9 +27,10 @@ pub(super) fn detect(others: Primitives) -> Primitives {
         return others;
     }
     Primitives {
-        // SAFETY (all five): `detect` has just found the instructions that the functions are compiled
+        // SAFETY (all six): `detect` has just found the instructions that the functions are compiled
         // for; they have no other condition.
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
+        dots_of_few: |vectors, rows, out| unsafe { dots_of_few(vectors, rows, out) },
         weighted_sum: |weights, rows, out| unsafe { weighted_sum(weights, rows, out) },
         exponentials: |values, largest| unsafe { exponentials(values, largest) },
         lane_exponentials: |values, largest| unsafe { lane_exponentials(values, largest) },
@@ -57,6 +60,57 @@ fn dots(vector: &[f32], rows: &[f32], out: &mut [f32]) {
         }
         for (out, sum) in out.iter_mut().zip(&sums) {
             *out = _mm512_reduce_add_ps(*sum);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn dots_of_few(vectors: &[&[f32]], rows: &[f32], out: &mut [Lanes]) {
+    match vectors.len() {
+        2 => dots_of::<2>(vectors, rows, out),
+        3 => dots_of::<3>(vectors, rows, out),
+        4 => dots_of::<4>(vectors, rows, out),
+        5 => dots_of::<5>(vectors, rows, out),
+        6 => dots_of::<6>(vectors, rows, out),
+        _ => {
+            for (vector, out) in vectors.iter().zip(out) {
+                dots(vector, rows, &mut out[..rows.len() / vector.len()]);
+            }
+        }
+    }
+}
+
+/// Each weight meets all vectors while it is in a register.
+#[target_feature(enable = "avx512f")]
+fn dots_of<const COUNT: usize>(vectors: &[&[f32]], rows: &[f32], out: &mut [Lanes]) {
+    let vectors: [&[f32]; COUNT] = std::array::from_fn(|vector| vectors[vector]);
+    let length = vectors[0].len();
+    for (group, rows) in rows.chunks(TOGETHER * length).enumerate() {
+        let first = group * TOGETHER;
+        if rows.len() < TOGETHER * length {
+            for (vector, out) in vectors.iter().zip(out.iter_mut()) {
+                dots(vector, rows, &mut out[first..][..rows.len() / length]);
+            }
+            continue;
+        }
+        let mut sums = [[_mm512_setzero_ps(); TOGETHER]; COUNT];
+        for start in (0..length).step_by(PANEL) {
+            let mask = mask(length - start);
+            let mut weights = [_mm512_setzero_ps(); TOGETHER];
+            for (weight, row) in weights.iter_mut().zip(rows.chunks_exact(length)) {
+                *weight = load(row, start, mask);
+            }
+            for (sums, vector) in sums.iter_mut().zip(&vectors) {
+                let part = load(vector, start, mask);
+                for (sum, weight) in sums.iter_mut().zip(&weights) {
+                    *sum = _mm512_fmadd_ps(*weight, part, *sum);
+                }
+            }
+        }
+        for (sums, out) in sums.iter().zip(out.iter_mut()) {
+            for (sum, out) in sums.iter().zip(&mut out[first..]) {
+                *out = _mm512_reduce_add_ps(*sum);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::Weight;
 use crate::{
-    kernels::{Input, Rows, multiply, primitives},
+    kernels::{FEW, Input, Lanes, Rows, multiply, primitives},
     weights::Format,
 };
 
@@ -56,6 +56,15 @@ impl Rows for Dense {
     fn dots(&self, first: usize, input: &Input, out: &mut [f32]) {
         let rows = &self.values[first * self.columns..][..out.len() * self.columns];
         (primitives().dots)(input.values, rows, out);
+    }
+
+    fn few(&self, first: usize, count: usize, inputs: &[Input], out: &mut [Lanes]) {
+        let rows = &self.values[first * self.columns..][..count * self.columns];
+        let mut vectors: [&[f32]; FEW] = [&[]; FEW];
+        for (vector, input) in vectors.iter_mut().zip(inputs) {
+            *vector = input.values;
+        }
+        (primitives().dots_of_few)(&vectors[..inputs.len()], rows, out);
     }
 
     fn panel(&self, first: usize, out: &mut [f32]) {
