@@ -4,6 +4,7 @@ Arguments: the notebook, the executed notebook to write, the HTML page to write,
 cell in seconds (0: none). Ends with 1 when a cell failed, 2 when the kernel did.
 """
 
+import copy
 import os
 import re
 import sys
@@ -110,7 +111,9 @@ def main():
     config = HTMLExporter().default_config
     config.NbConvertBase.display_data_priority.remove("application/vnd.jupyter.widget-view+json")
     exporter = HTMLExporter(config=config)
-    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    shown = copy.deepcopy(notebook)
+    shown.metadata.pop("widgets", None)
+    html, _ = exporter.from_notebook_node(shown, resources={"metadata": {"name": title}})
     with open(page, "w", encoding="utf-8") as target:
         target.write(html)
     if not at_line_start:

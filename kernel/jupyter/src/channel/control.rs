@@ -2,17 +2,22 @@
 //! these, and `kernel_info_request`, over the other one of shell and control: both know them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jupyter_protocol::messaging::{
     InterruptReply, JupyterMessageContent, ReplyStatus, ShutdownReply,
 };
 use jupyter_zmq_client::KernelControlConnection;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::shell;
 use crate::kernel::ExitReason;
 use crate::message::{self, Parent, Replies};
 use crate::session::Session;
+
+/// How long the language may take to note an interrupt before the cell's question is answered.
+const TAKES_NOTE: Duration = Duration::from_millis(100);
 
 /// Answers requests until the task is ended. `exit` is told when one of them ends the kernel.
 pub(crate) async fn run(
@@ -72,11 +77,18 @@ pub(crate) async fn answer(
 
 /// Interrupts the running cell, and aborts those that wait.
 pub(crate) async fn interrupt(session: &Arc<Session>) {
-    session.stdin.interrupt();
     let control = Arc::clone(&session.control);
-    let interrupted = tokio::task::spawn_blocking(move || control.interrupt());
+    let mut interrupted = tokio::task::spawn_blocking(move || control.interrupt());
+    // The language first: a cell that waits for input ends as soon as there is none, and must be known
+    // as interrupted by then. A language that waits for the cell is not waited for.
+    let done = timeout(TAKES_NOTE, &mut interrupted).await;
+    session.stdin.interrupt();
     session.abort_queued().await;
-    if interrupted.await.is_err() {
+    let done = match done {
+        Ok(done) => done,
+        Err(_) => interrupted.await,
+    };
+    if done.is_err() {
         tracing::error!("the language panicked when it was interrupted");
     }
 }
