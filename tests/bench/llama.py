@@ -51,7 +51,7 @@ def theirs(model):
 
 
 def main():
-    file = sys.argv[1] if len(sys.argv) > 1 else None
+    file = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
     model = Llama(str(file or EMBEDDED), n_ctx=2304, n_batch=512, n_threads=2, n_threads_batch=2, verbose=False)
     rounds = [(ours(file, "f32"), ours(file, "int8"), theirs(model)) for _ in range(3)]
     for what, index in [("prefill", 0), ("decode", 1)]:

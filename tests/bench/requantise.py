@@ -3,7 +3,7 @@
 
     pip install llama-cpp-python==0.3.36
     python requantise.py            # writes target/bench/SmolLM2-135M-Instruct.Q4_0.gguf
-    python llama.py target/bench/SmolLM2-135M-Instruct.Q4_0.gguf
+    python llama.py ./target/bench/SmolLM2-135M-Instruct.Q4_0.gguf
 
 From Q4_1, so that its weights are quantised twice: right for speed, not for answers.
 """

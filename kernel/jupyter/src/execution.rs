@@ -8,20 +8,18 @@ use std::thread;
 use std::time::Duration;
 
 use jupyter_protocol::messaging::{
-    CompleteRequest, ExecuteInput, ExecuteRequest, ExecutionCount, InspectRequest,
-    JupyterMessageContent,
+    ExecuteInput, ExecuteRequest, ExecutionCount, JupyterMessageContent,
 };
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use wire::mime::Bundle;
 
-use crate::language::{Cell, CellError, Completions, Language, Outcome};
+use crate::language::{Cell, CellError, Language, Outcome};
 use crate::message::{Parent, json_content};
 use crate::publisher::Publisher;
 use crate::queue::Work;
 use crate::session::Session;
-use crate::text::{byte_of, code_point_of};
 
 /// A language's analysis of a cell may recurse deeply.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
@@ -77,16 +75,6 @@ impl Worker {
         while let Some(work) = self.session.queue.pop() {
             match work {
                 Work::Execute(parent, request) => self.execute(&parent, &request),
-                Work::Complete(parent, request, claim) => {
-                    if claim.take() {
-                        self.complete(&parent, &request);
-                    }
-                }
-                Work::Inspect(parent, request, claim) => {
-                    if claim.take() {
-                        self.inspect(&parent, &request);
-                    }
-                }
                 Work::Attend(parent) => self.attend(&parent),
             }
         }
@@ -168,31 +156,6 @@ impl Worker {
         values
     }
 
-    fn complete(&mut self, parent: &Parent, request: &CompleteRequest) {
-        self.session.iopub.busy(parent);
-        let cursor = byte_of(&request.code, request.cursor_pos);
-        let completions = self.guarded("completing", |language, _| {
-            language.complete(&request.code, cursor)
-        });
-        let nothing = Completions {
-            start: cursor,
-            end: cursor,
-            ..Completions::default()
-        };
-        let completions = completions.unwrap_or(nothing);
-        self.answer(complete_reply(&request.code, &completions), parent);
-    }
-
-    fn inspect(&mut self, parent: &Parent, request: &InspectRequest) {
-        self.session.iopub.busy(parent);
-        let cursor = byte_of(&request.code, request.cursor_pos);
-        let detail = u8::from(request.detail_level.unwrap_or(0) > 0);
-        let found = self.guarded("inspecting", |language, _| {
-            language.inspect(&request.code, cursor, detail)
-        });
-        self.answer(inspect_reply(found.ok().flatten()), parent);
-    }
-
     fn attend(&mut self, parent: &Parent) {
         self.session.iopub.busy_with(parent);
         let out = Publisher::new(Arc::clone(&self.session), Some(Arc::clone(parent)));
@@ -228,41 +191,6 @@ impl Worker {
     }
 }
 
-/// The content of a `complete_reply`.
-pub(crate) fn complete_reply(code: &str, completions: &Completions) -> JupyterMessageContent {
-    let start = code_point_of(code, completions.start);
-    let end = code_point_of(code, completions.end);
-    let texts: Vec<&str> = completions
-        .matches
-        .iter()
-        .map(|m| m.text.as_str())
-        .collect();
-    // JupyterLab's extension of the protocol, as ipykernel sends it.
-    let types: Vec<Value> = completions
-        .matches
-        .iter()
-        .map(|m| {
-            json!({
-                "start": start, "end": end, "text": m.text, "type": m.kind.as_deref().unwrap_or(""),
-                "signature": m.signature.as_deref().unwrap_or(""),
-            })
-        })
-        .collect();
-    let content = json!({
-        "status": "ok", "matches": texts, "cursor_start": start, "cursor_end": end,
-        "metadata": { "_jupyter_types_experimental": types },
-    });
-    json_content("complete_reply", content)
-}
-
-/// The content of an `inspect_reply`.
-pub(crate) fn inspect_reply(found: Option<Bundle>) -> JupyterMessageContent {
-    let is_found = found.is_some();
-    let Bundle { data, metadata } = found.unwrap_or_default();
-    let content = json!({ "status": "ok", "found": is_found, "data": data, "metadata": metadata });
-    json_content("inspect_reply", content)
-}
-
 fn error_content(error: &CellError) -> Value {
     let CellError {
         ename,
@@ -291,17 +219,5 @@ impl Language for Broken {
 
     fn evaluate(&mut self, _expression: &str) -> Result<Bundle, CellError> {
         Err(self.0.clone())
-    }
-
-    fn complete(&mut self, _code: &str, cursor: usize) -> Completions {
-        Completions {
-            matches: Vec::new(),
-            start: cursor,
-            end: cursor,
-        }
-    }
-
-    fn inspect(&mut self, _code: &str, _cursor: usize, _detail: u8) -> Option<Bundle> {
-        None
     }
 }

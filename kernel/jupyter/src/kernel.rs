@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 use zeromq::{RepSocket, RouterSocket, Socket};
 
+use crate::assistance::Assistance;
 use crate::channel::{control, heartbeat, shell, stdin::Stdin};
 use crate::connection;
 use crate::error::Error;
@@ -111,11 +112,13 @@ where
         ports(info),
     ));
     let (exit, mut exits) = mpsc::unbounded_channel();
+    let assistance = Assistance::start(&session, Handle::current()).map_err(Error::Threads)?;
     let channels = [
         tokio::spawn(heartbeat::run(sockets.heartbeat)).abort_handle(),
         tokio::spawn(shell::run(
             Arc::clone(&session),
             shell_receiver,
+            assistance,
             exit.clone(),
         ))
         .abort_handle(),

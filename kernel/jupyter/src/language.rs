@@ -19,13 +19,6 @@ pub trait Language {
     /// The value of one of the request's `user_expressions`, evaluated after the cell.
     fn evaluate(&mut self, expression: &str) -> Result<Bundle, CellError>;
 
-    /// What could stand at `cursor`, a byte offset on a character boundary of `code`.
-    fn complete(&mut self, code: &str, cursor: usize) -> Completions;
-
-    /// What is known about the thing at `cursor`, a byte offset on a character boundary of `code`.
-    /// `detail` is 0 or 1 (Shift-Tab once or twice).
-    fn inspect(&mut self, code: &str, cursor: usize, detail: u8) -> Option<Bundle>;
-
     /// Sees to what came over comms, when [`Control::comm_msg`] has asked for it. What is published
     /// through `out` has the comm's message as its parent.
     fn attend(&mut self, out: &Publisher) {
@@ -34,14 +27,28 @@ pub trait Language {
 }
 
 /// Answers what is asked while a cell may be running. Every method is called from any thread and
-/// must return promptly: all but `interrupt` and `shutdown` within some 20 ms, since other
-/// immediate requests wait behind them.
+/// must return promptly: all but `complete`, `inspect`, `interrupt` and `shutdown` within some
+/// 20 ms, since other immediate requests wait behind them.
 pub trait Control: Send + Sync + 'static {
     /// What the kernel is.
     fn info(&self) -> KernelInfo;
 
     /// Whether `code` could be run as it is.
     fn is_complete(&self, code: &str) -> Completeness;
+
+    /// What could stand at `cursor`, a byte offset on a character boundary of `code`. Called on one
+    /// thread, which it may keep waiting; nothing is what is answered after 0.4 seconds.
+    fn complete(&self, code: &str, cursor: usize) -> Completions {
+        let _ = code;
+        Completions::none(cursor)
+    }
+
+    /// What is known about the thing at `cursor`, a byte offset on a character boundary of `code`;
+    /// called as [`Self::complete`] is. `detail` is 0 or 1 (Shift-Tab once or twice).
+    fn inspect(&self, code: &str, cursor: usize, detail: u8) -> Option<Bundle> {
+        let _ = (code, cursor, detail);
+        None
+    }
 
     /// A cell is about to be given to [`Language::execute`]: an interrupt from now on is meant for it.
     fn cell_begins(&self) {}
@@ -133,6 +140,18 @@ pub struct Completions {
     pub start: usize,
     /// The byte at which that text ends.
     pub end: usize,
+}
+
+impl Completions {
+    /// Nothing that could stand at this byte.
+    #[must_use]
+    pub fn none(cursor: usize) -> Self {
+        Self {
+            matches: Vec::new(),
+            start: cursor,
+            end: cursor,
+        }
+    }
 }
 
 /// One candidate.

@@ -5,6 +5,7 @@
 //! Sockets are `zeromq`'s and signatures `jupyter-zmq-client`'s, with one exception: `xpub.rs` is a
 //! publishing socket of our own, for reasons given there.
 
+mod assistance;
 mod channel;
 mod comm;
 mod connection;

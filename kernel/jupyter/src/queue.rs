@@ -1,10 +1,9 @@
 //! What waits for the execution thread, in the order it came.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use jupyter_protocol::messaging::{CompleteRequest, ExecuteRequest, InspectRequest};
+use jupyter_protocol::messaging::ExecuteRequest;
 
 use crate::message::Parent;
 
@@ -12,23 +11,8 @@ use crate::message::Parent;
 pub(crate) enum Work {
     /// Run a cell.
     Execute(Parent, ExecuteRequest),
-    /// Complete code, unless somebody else has answered.
-    Complete(Parent, CompleteRequest, Claim),
-    /// Inspect code, unless somebody else has answered.
-    Inspect(Parent, InspectRequest, Claim),
     /// See to what came over a comm.
     Attend(Parent),
-}
-
-/// Who answers a request: the first to take the claim.
-#[derive(Clone, Default)]
-pub(crate) struct Claim(Arc<AtomicBool>);
-
-impl Claim {
-    /// Whether it is the caller who answers.
-    pub(crate) fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
 }
 
 /// The queue.
@@ -80,10 +64,7 @@ impl Queue {
             .partition::<VecDeque<_>, _>(|work| matches!(work, Work::Execute(..)));
         state.work = others;
         let parent = |work| match work {
-            Work::Execute(parent, _)
-            | Work::Complete(parent, ..)
-            | Work::Inspect(parent, ..)
-            | Work::Attend(parent) => parent,
+            Work::Execute(parent, _) | Work::Attend(parent) => parent,
         };
         cells.into_iter().map(parent).collect()
     }

@@ -26,8 +26,8 @@ instructions, `--max N` most tokens of an answer (512), and those of `%load`.
     %%chat
     What is a tokenizer?",
     run,
-    complete: |commands, before| match before.last() {
-        None => host::names(commands),
+    complete: |assistant, before| match before.last() {
+        None => host::names(assistant),
         Some(&("--system" | "--max")) => Vec::new(),
         Some(_) => ["--new", "--system", "--max"].map(str::to_owned).to_vec(),
     },

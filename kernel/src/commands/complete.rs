@@ -2,32 +2,32 @@
 
 use jupyter::{Completion, Completions};
 
-use super::{Command, Commands, Form, Script, Step, TABLE, find, parse, script, strings};
+use super::{Assistant, Command, Form, Script, Step, TABLE, find, parse, script, strings};
 
 /// Commands whose words are Rust.
 const RUST: [&str; 2] = ["time", "timeit"];
 
 /// What could stand at the cursor. Rust's own completions where no command is, if Rust is up.
-pub fn complete(commands: &mut Commands, code: &str, cursor: usize) -> Completions {
+pub fn complete(assistant: &Assistant, code: &str, cursor: usize) -> Completions {
     let start = code[..cursor].rfind('\n').map_or(0, |newline| newline + 1);
     let line = &code[start..cursor];
-    let script = parse(code, &|name| commands.knows(name));
+    let script = parse(code, &|name| assistant.knows(name));
     let rust = rust_part(&script, code);
     let in_rust = rust.as_ref().is_some_and(|rust| {
         // The cursor's own line: blanked out where it is a command's.
         line.trim().is_empty() || rust[start..cursor] == *line || in_arguments(&script, cursor)
     });
     if !in_rust && line.trim_start().starts_with('%') {
-        return of_command(commands, line, start);
+        return of_command(assistant, line, start);
     }
     // `?Ve` asks for a name like any other.
     let rust = rust.unwrap_or_else(|| code.replacen('?', " ", 1));
-    if let Some(found) = strings::complete(commands, &rust, cursor) {
+    if let Some(found) = strings::complete(assistant, &rust, cursor) {
         return found;
     }
-    match commands.notebook.ready() {
-        Some(notebook) => notebook.complete(&rust, cursor),
-        None => nothing_at(cursor),
+    match assistant.analysis() {
+        Some(analysis) => analysis.complete(&rust, cursor),
+        None => Completions::none(cursor),
     }
 }
 
@@ -75,7 +75,7 @@ fn in_arguments(script: &Script<'_>, cursor: usize) -> bool {
 }
 
 /// `line` is the cursor's, up to it, and begins at `start`.
-fn of_command(commands: &Commands, line: &str, start: usize) -> Completions {
+fn of_command(assistant: &Assistant, line: &str, start: usize) -> Completions {
     let end = start + line.len();
     let indent = line.len() - line.trim_start().len();
     let (name, rest) = match line.trim_start().split_once(char::is_whitespace) {
@@ -83,12 +83,12 @@ fn of_command(commands: &Commands, line: &str, start: usize) -> Completions {
         Some((name, rest)) => (name.trim_start_matches('%'), rest),
     };
     let Some(command) = find(name) else {
-        return nothing_at(end);
+        return Completions::none(end);
     };
     let word_start = rest.rfind(char::is_whitespace).map_or(0, |space| space + 1);
     let (before, word) = rest.split_at(word_start);
     let before: Vec<&str> = before.split_whitespace().collect();
-    let matches = (command.complete)(commands, &before)
+    let matches = (command.complete)(assistant, &before)
         .into_iter()
         .filter(|candidate| candidate.starts_with(word))
         .map(|text| Completion {
@@ -127,14 +127,6 @@ fn names(typed: &str, start: usize, end: usize) -> Completions {
         matches: matches.collect(),
         start,
         end,
-    }
-}
-
-fn nothing_at(cursor: usize) -> Completions {
-    Completions {
-        start: cursor,
-        end: cursor,
-        ..Completions::default()
     }
 }
 

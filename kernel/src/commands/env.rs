@@ -4,7 +4,13 @@
 //! kept here, handed to each command that is started, and written where the cells' process takes it
 //! over before its next cell.
 
-use std::{collections::BTreeMap, io::Write as _, path::Path, process::Command as Process};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::Path,
+    process::Command as Process,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use display::{RichDisplay, Table};
 use jupyter::CellError;
@@ -22,8 +28,8 @@ the shell's commands that follow, `%env NAME=` removes it. A value whose name sp
 or a password is not shown. What is set here is part of the notebook: a token does not belong there. \
 The model host has the environment it was started with.",
     run,
-    complete: |commands, before| match before {
-        [] => commands.environment.all().into_keys().collect(),
+    complete: |assistant, before| match before {
+        [] => assistant.environment.all().into_keys().collect(),
         _ => Vec::new(),
     },
 };
@@ -32,7 +38,7 @@ const SECRET: [&str; 5] = ["TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL"];
 const HIDDEN: &str = "(not shown)";
 
 fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
-    let environment = &mut commands.environment;
+    let environment = &commands.environment;
     if call.arguments.is_empty() {
         let rows = environment.all().into_iter().map(|(name, value)| {
             let value = shown(&name, value);
@@ -82,20 +88,25 @@ fn shown(name: &str, value: String) -> String {
     }
 }
 
-/// What was set in this session, beside the environment that the kernel was started with.
+/// What was set in this session, beside the environment that the kernel was started with. Read while
+/// a command writes it.
 #[derive(Default)]
-pub struct Environment {
+pub struct Environment(Mutex<Changes>);
+
+#[derive(Default)]
+struct Changes {
     /// By name; `None` for what was removed.
-    changes: BTreeMap<String, Option<String>>,
+    values: BTreeMap<String, Option<String>>,
     is_saved: bool,
 }
 
 impl Environment {
     /// Sets a variable, or removes it when `value` is empty.
-    fn set(&mut self, name: &str, value: &str) {
+    fn set(&self, name: &str, value: &str) {
         let value = (!value.is_empty()).then(|| value.to_owned());
-        self.changes.insert(name.to_owned(), value);
-        self.is_saved = false;
+        let mut changes = self.lock();
+        changes.values.insert(name.to_owned(), value);
+        changes.is_saved = false;
     }
 
     /// All variables with their values.
@@ -103,7 +114,7 @@ impl Environment {
         let mut all: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        for (name, value) in &self.changes {
+        for (name, value) in &self.lock().values {
             match value {
                 Some(value) => all.insert(name.clone(), value.clone()),
                 None => all.remove(name),
@@ -114,7 +125,7 @@ impl Environment {
 
     /// Gives a process that is about to start what was set.
     pub fn apply(&self, process: &mut Process) {
-        for (name, value) in &self.changes {
+        for (name, value) in &self.lock().values {
             match value {
                 Some(value) => process.env(name, value),
                 None => process.env_remove(name),
@@ -126,13 +137,14 @@ impl Environment {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&mut self, session: &Path) -> Result<(), CellError> {
-        if self.is_saved || self.changes.is_empty() {
+    pub fn save(&self, session: &Path) -> Result<(), CellError> {
+        let mut changes = self.lock();
+        if changes.is_saved || changes.values.is_empty() {
             return Ok(());
         }
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(session)?;
-            file.write_all(&serde_json::to_vec(&self.changes)?)?;
+            file.write_all(&serde_json::to_vec(&changes.values)?)?;
             file.persist(session.join(ENVIRONMENT_FILE))?;
             Ok(())
         };
@@ -144,8 +156,12 @@ impl Environment {
                 hint,
             )
         })?;
-        self.is_saved = true;
+        changes.is_saved = true;
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Changes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_was_set_is_given_on_and_what_was_removed_is_not() {
-        let mut environment = Environment::default();
+        let environment = Environment::default();
         environment.set("WARMCELL_TEST_SET", "한국어");
         environment.set("PATH", "");
         assert_eq!(

@@ -73,9 +73,9 @@ pub fn explain(commands: &mut Commands, name: &str, out: &Publisher) -> Result<(
         );
     }
     let interrupter = std::sync::Arc::clone(&commands.interrupter);
-    let notebook = commands.notebook.wait(&|| interrupter.is_interrupted())?;
+    commands.notebook.wait(&|| interrupter.is_interrupted())?;
     let end = name.trim_end_matches('!').len();
-    match notebook.inspect(name, end, 0) {
+    match commands.assistant.inspect(name, end) {
         Some(found) => {
             out.display(found, None);
             Ok(())

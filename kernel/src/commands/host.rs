@@ -10,7 +10,7 @@ use wire::{
     model::EMBEDDED_REPO,
 };
 
-use super::{Commands, error};
+use super::{Assistant, Commands, error};
 
 /// Sends a request and gives its answer; `on_event` hears what comes before.
 pub fn ask(
@@ -52,8 +52,8 @@ pub fn from_host(failure: HostError) -> CellError {
 }
 
 /// Names of models that a word could be: those in memory, and the embedded one.
-pub fn names(commands: &Commands) -> Vec<String> {
-    let mut names = resident(commands);
+pub fn names(assistant: &Assistant) -> Vec<String> {
+    let mut names = resident(assistant);
     names.push(EMBEDDED_REPO.to_owned());
     names.sort();
     names.dedup();
@@ -61,8 +61,8 @@ pub fn names(commands: &Commands) -> Vec<String> {
 }
 
 /// Names of the models in memory.
-pub fn resident(commands: &Commands) -> Vec<String> {
-    let status = client::status(&commands.place.host_socket).ok().flatten();
+pub fn resident(assistant: &Assistant) -> Vec<String> {
+    let status = client::status(&assistant.place.host_socket).ok().flatten();
     let models = status.map(|status| status.models).unwrap_or_default();
     models.into_iter().map(|model| model.info.name).collect()
 }

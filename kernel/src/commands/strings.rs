@@ -11,7 +11,7 @@ use jupyter::{Completion, Completions};
 use ra_ap_syntax::{Edition, NodeOrToken, SourceFile, SyntaxKind};
 use wire::{model::EMBEDDED_REPO, pipeline::EncoderTask};
 
-use super::{Commands, hub_folders};
+use super::{Assistant, hub_folders};
 
 /// Calls whose text is a model.
 const MODELS: [&str; 4] = ["from_pretrained", "model", "tokenizer", "unload"];
@@ -31,16 +31,16 @@ const OTHER_TASKS: [&str; 7] = [
 const MOST_FILES: usize = 500;
 
 /// What could stand at the cursor, when it is within a string; `None` when it is not.
-pub fn complete(commands: &Commands, code: &str, cursor: usize) -> Option<Completions> {
+pub fn complete(assistant: &Assistant, code: &str, cursor: usize) -> Option<Completions> {
     let within = Within::of(&code[..cursor])?;
     let typed = &code[within.start..cursor];
     let is_path = typed.starts_with(['.', '/', '~']);
     let matches = if TASKS.contains(&within.call.as_str()) {
         tasks(typed)
     } else if MODELS.contains(&within.call.as_str()) && !is_path {
-        models(commands, typed)
+        models(assistant, typed)
     } else {
-        files(typed, &commands.place.working_dir)
+        files(typed, &assistant.place.working_dir)
     };
     Some(Completions {
         matches,
@@ -104,8 +104,8 @@ fn tasks(typed: &str) -> Vec<Completion> {
         .collect()
 }
 
-fn models(commands: &Commands, typed: &str) -> Vec<Completion> {
-    let status = client::status(&commands.place.host_socket).ok().flatten();
+fn models(assistant: &Assistant, typed: &str) -> Vec<Completion> {
+    let status = client::status(&assistant.place.host_socket).ok().flatten();
     let resident = status.map(|status| status.models).unwrap_or_default();
     let mut known: Vec<(String, String)> = resident
         .into_iter()
@@ -115,7 +115,7 @@ fn models(commands: &Commands, typed: &str) -> Vec<Completion> {
         })
         .collect();
     known.push((EMBEDDED_REPO.to_owned(), "installed".to_owned()));
-    let variables = commands.environment.all();
+    let variables = assistant.environment.all();
     if let Some(cache) = hub_folders::cache(&|name| variables.get(name).cloned()) {
         known.extend(cached(&cache));
     }

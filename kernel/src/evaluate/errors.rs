@@ -143,6 +143,12 @@ fn at(code: &str, count: u32, place: Option<Range<usize>>, failure: &CellFailure
     }
 }
 
+/// Adds what to do next to an error.
+pub fn add_hint(error: &mut CellError, hint: &str) {
+    let line = format!("\u{1b}[1m\u{1b}[96mhint\u{1b}[0m: {hint}");
+    error.traceback.push(line);
+}
+
 /// The compiler's message; but what it says of showing a value speaks of our own code.
 fn message<'a>(error: &'a Diagnostic, generated: &Generated) -> &'a str {
     if concerns_display(error, generated) {

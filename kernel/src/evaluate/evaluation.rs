@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use jupyter::{CellError, Publisher};
-use wire::{FailureKind, mime::Bundle};
+use wire::{FailureKind, cell::VariableValue, mime::Bundle};
 
 use self::by_evcxr::without_commands;
 use super::{
@@ -22,7 +22,7 @@ use super::{
     busy::Busy,
     context::{self, Surroundings},
     control::{Control, Runner},
-    direct::{self, Cell, FUNCTION, Outcome, Program, Ready, Rustc},
+    direct::{self, Cell, Diagnostic, FUNCTION, Outcome, Program, Ready, Rustc},
     displays::{Displays, Inbox},
     errors,
     inspection::Times,
@@ -47,9 +47,11 @@ const ATTEMPTS: usize = 3;
 /// Everything that cells are run with.
 pub struct Evaluation {
     program: Program,
+    /// What is in the variables, in short, as far as it is known.
+    values: HashMap<String, VariableValue>,
     rustc: Rustc,
     control: Control,
-    analyst: Analyst,
+    analyst: Arc<Analyst>,
     /// Whether evcxr runs cells in an asynchronous runtime, which the direct way has not.
     asynchronous: bool,
     library: PathBuf,
@@ -110,9 +112,10 @@ impl Evaluation {
         pump.end_cell();
         Ok(Self {
             program: Program::default(),
+            values: HashMap::new(),
             rustc,
             control,
-            analyst,
+            analyst: Arc::new(analyst),
             asynchronous: false,
             library,
             pump,
@@ -129,16 +132,17 @@ impl Evaluation {
     }
 
     /// evcxr, for what is no cell.
-    pub fn analyst(&self) -> &Analyst {
+    pub fn analyst(&self) -> &Arc<Analyst> {
         &self.analyst
     }
 
-    /// The variables that cells have left, with their types.
-    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The variables that cells have left, with their types, and what is in them where it is known.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str, Option<&VariableValue>)> {
         self.program
             .variables
             .iter()
-            .map(|(name, variable)| (name.as_str(), variable.type_name.as_str()))
+            .filter(|(name, _)| !direct::is_result(name))
+            .map(|(name, variable)| (name.as_str(), &*variable.type_name, self.values.get(name)))
     }
 
     /// Names of what cells have defined.
@@ -150,7 +154,7 @@ impl Evaluation {
     fn list_of_variables(&self) -> Outputs {
         let lines: Vec<String> = self
             .variables()
-            .map(|(name, type_name)| format!("{name}: {type_name}"))
+            .map(|(name, type_name, _)| format!("{name}: {type_name}"))
             .collect();
         HashMap::from([("text/plain".to_owned(), lines.join("\n"))])
     }
@@ -268,7 +272,7 @@ impl Evaluation {
         let started = Instant::now();
         self.interrupter.enter(Phase::Compiles);
         let busy = self.outlet.publisher().map(Busy::compiling);
-        let outcome = direct::compile(&mut self.rustc, &self.program, cell, code)
+        let outcome = direct::compile(&mut self.rustc, &self.program, cell, code, count)
             .map_err(|error| internal(&format!("{error:#}")))?;
         drop(busy);
         self.times.compiled(started);
@@ -287,7 +291,12 @@ impl Evaluation {
                 Ok(None)
             }
             Outcome::Refused { source, errors } => {
-                Err(errors::from_rustc(code, count, &source, &errors))
+                let mut error = errors::from_rustc(code, count, &source, &errors);
+                let asked = errors.iter().find_map(Diagnostic::missing_value);
+                if let Some(why) = asked.and_then(|name| self.program.results.why_not(name)) {
+                    errors::add_hint(&mut error, &why);
+                }
+                Err(error)
             }
             Outcome::Unkept {
                 message,
@@ -317,6 +326,8 @@ impl Evaluation {
         if lost_all {
             self.forget_all();
         } else if !restored {
+            let named = |value: VariableValue| (value.name.clone(), value);
+            self.values.extend(end.values.into_iter().map(named));
             match end.status {
                 CellStatus::Ok => self.settle(ready, this),
                 CellStatus::Panic | CellStatus::Error => {
@@ -397,6 +408,7 @@ impl Evaluation {
         };
         self.analyst.tell(&Cell::default(), &self.program, &after);
         self.program = after;
+        self.values.clear();
     }
 }
 

@@ -16,9 +16,11 @@ impl Notebook for Rust {
     fn variables(&self) -> Vec<Variable> {
         let variables = self.evaluation.variables();
         variables
-            .map(|(name, type_name)| Variable {
+            .map(|(name, type_name, described)| Variable {
                 name: name.to_owned(),
                 type_name: type_name.to_owned(),
+                value: described.and_then(|described| described.value.clone()),
+                extent: described.and_then(|described| described.extent),
             })
             .collect()
     }

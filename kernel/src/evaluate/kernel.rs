@@ -5,11 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use jupyter::{
-    Afterwards, Comm, Completeness, Control, KernelInfo, Language, LanguageInfo, Publisher,
-    Settings,
+    Afterwards, Comm, Completeness, Completions, Control, KernelInfo, Language, LanguageInfo,
+    Publisher, Settings,
 };
+use wire::mime::Bundle;
 
 use super::{
     completeness,
@@ -20,7 +21,7 @@ use super::{
     template::Template,
 };
 use crate::{
-    commands::{Commands, Names, Notebook, Place},
+    commands::{Assistant, Commands, Notebook, Place},
     widgets::Widgets,
 };
 
@@ -29,11 +30,17 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let host_socket = host::default_socket();
     let id = session::new_id();
     let interrupter = Arc::new(Interrupter::new(id.clone(), host_socket.clone()));
-    let names = Names::default();
     let widgets = Widgets::start().context("cannot start a thread")?;
+    let assistant = Arc::new(Assistant::new(Place {
+        session: id.clone(),
+        session_dir: Session::runtime_folder(&id, &host::prepare_folder(&host_socket)?),
+        host_socket: host_socket.clone(),
+        // Now: while evcxr is coming up, this process is in another folder for a moment.
+        working_dir: std::env::current_dir().context("the current folder is gone")?,
+    }));
     let control = Arc::new(RustControl {
         interrupter: Arc::clone(&interrupter),
-        names: names.clone(),
+        assistant: Arc::clone(&assistant),
         widgets: Arc::clone(&widgets),
     });
     let settings = Settings {
@@ -41,41 +48,27 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
         history_file: Some(data.join("history.jsonl")),
     };
     let data = data.to_owned();
-    // What fails in here is told by every cell, where a user looks; a kernel that ends tells nobody.
+    // Commands answer at once, and Rust comes up beside them. What fails in here is told by every cell,
+    // where a user looks; a kernel that ends tells nobody.
     let language = move |out: Publisher| {
         widgets.publish_by(Some(out));
-        commands(id, data, host_socket, interrupter, names, widgets)
+        let stop = Arc::clone(&interrupter);
+        let shared = Arc::clone(&widgets);
+        let helper = Arc::clone(&assistant);
+        let rust = move || {
+            open(id, &data, host_socket, interrupter, widgets)
+                .map(|rust| {
+                    helper.ask_about_rust(&rust.analysis());
+                    Box::new(rust) as Box<dyn Notebook>
+                })
+                .map_err(|error| language::unusable(&error))
+        };
+        Commands::start(assistant, stop, shared, rust)
             .map(|commands| Box::new(commands) as Box<dyn Language>)
-            .map_err(|error| language::unusable(&error))
+            .map_err(|error| language::unusable(&anyhow!(error).context("cannot start a thread")))
     };
     jupyter::run(&settings, control, language)?;
     Ok(())
-}
-
-/// Commands, which answer at once, and Rust, which comes up beside them.
-fn commands(
-    id: String,
-    data: PathBuf,
-    host_socket: PathBuf,
-    interrupter: Arc<Interrupter>,
-    names: Names,
-    widgets: Arc<Widgets>,
-) -> Result<Commands> {
-    let place = Place {
-        session: id.clone(),
-        session_dir: Session::runtime_folder(&id, &host::prepare_folder(&host_socket)?),
-        host_socket: host_socket.clone(),
-        // Now: while evcxr is coming up, this process is in another folder for a moment.
-        working_dir: std::env::current_dir().context("the current folder is gone")?,
-    };
-    let stop = Arc::clone(&interrupter);
-    let shared = Arc::clone(&widgets);
-    let rust = move || {
-        open(id, &data, host_socket, interrupter, widgets)
-            .map(|rust| Box::new(rust) as Box<dyn Notebook>)
-            .map_err(|error| language::unusable(&error))
-    };
-    Commands::start(place, stop, names, shared, rust).context("cannot start a thread")
 }
 
 fn open(
@@ -114,7 +107,7 @@ pub fn template_is_built(data: &Path) -> Result<bool> {
 
 struct RustControl {
     interrupter: Arc<Interrupter>,
-    names: Names,
+    assistant: Arc<Assistant>,
     widgets: Arc<Widgets>,
 }
 
@@ -143,7 +136,15 @@ impl Control for RustControl {
     }
 
     fn is_complete(&self, code: &str) -> Completeness {
-        completeness::judge(code, &|name| self.names.contains(name))
+        completeness::judge(code, &|name| self.assistant.knows(name))
+    }
+
+    fn complete(&self, code: &str, cursor: usize) -> Completions {
+        self.assistant.complete(code, cursor)
+    }
+
+    fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<Bundle> {
+        self.assistant.inspect(code, cursor)
     }
 
     fn cell_begins(&self) {

@@ -1,10 +1,9 @@
-//! Rust as the kernel's language: what the protocol asks of it, answered by the evaluation of cells
-//! and by evcxr's analysis.
+//! Rust as the kernel's language: what the protocol asks of it, answered by the evaluation of cells.
 
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
-use jupyter::{Cell, CellError, Completion, Completions, Language, Outcome, Publisher};
+use jupyter::{Cell, CellError, Language, Outcome, Publisher};
 use wire::{cell::CellFailure, mime::Bundle};
 
 use super::{
@@ -14,7 +13,7 @@ use super::{
     interrupt::Interrupter,
     session::Session,
 };
-use crate::widgets::Widgets;
+use crate::{commands::Analysis, widgets::Widgets};
 
 /// Evaluates cells of Rust.
 pub struct Rust {
@@ -35,6 +34,11 @@ impl Rust {
     ) -> Result<Self> {
         let evaluation = Evaluation::open(session, data, host_socket, interrupter, widgets)?;
         Ok(Self { evaluation })
+    }
+
+    /// What is known of code beside running it.
+    pub fn analysis(&self) -> Arc<dyn Analysis> {
+        Arc::clone(self.evaluation.analyst()) as Arc<dyn Analysis>
     }
 }
 
@@ -79,51 +83,6 @@ impl Language for Rust {
 
     fn evaluate(&mut self, expression: &str) -> Result<Bundle, CellError> {
         self.evaluation.value_of(expression)
-    }
-
-    fn complete(&mut self, code: &str, cursor: usize) -> Completions {
-        let text = code.to_owned();
-        let found = self
-            .evaluation
-            .analyst()
-            .ask(move |context| context.completions(&text, cursor));
-        match found {
-            Ok(Ok(found)) => Completions {
-                start: found.start_offset,
-                end: found.end_offset,
-                matches: found
-                    .completions
-                    .into_iter()
-                    .map(|item| Completion {
-                        text: item.code,
-                        kind: Some(item.kind.to_owned()),
-                        signature: Some(item.label),
-                    })
-                    .collect(),
-            },
-            _ => Completions {
-                start: cursor,
-                end: cursor,
-                ..Completions::default()
-            },
-        }
-    }
-
-    fn inspect(&mut self, code: &str, cursor: usize, _detail: u8) -> Option<Bundle> {
-        let rest = &code[cursor..];
-        let end = cursor
-            + rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(rest.len());
-        let text = code.to_owned();
-        let (text, html) = self
-            .evaluation
-            .analyst()
-            .ask(move |context| context.hover_at(&text, end))
-            .ok()?
-            .ok()?;
-        let known = !text.starts_with("No documentation found");
-        known.then(|| Bundle::text(text).with("text/html", html))
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use wire::{cell::CellFailure, frame};
+use wire::{
+    cell::{CellFailure, VariableValue},
+    frame,
+};
 
 use super::memory::Usage;
 
@@ -129,6 +132,9 @@ pub struct CellEnd {
     /// Variables whose type was redefined, so that they could not be read.
     #[serde(default)]
     pub lost_variables: Vec<String>,
+    /// What it has put into variables; of one that was put twice, the last.
+    #[serde(default)]
+    pub values: Vec<VariableValue>,
 }
 
 /// The sorts of end.

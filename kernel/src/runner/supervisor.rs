@@ -256,6 +256,7 @@ impl Supervisor {
                     status: CellStatus::Died,
                     failure: Some(failure),
                     lost_variables: Vec::new(),
+                    values: Vec::new(),
                 }
             },
             |end| death::rolled_back(end, &fate),

@@ -197,6 +197,7 @@ fn not_run(ename: &str, evalue: String) -> CellEnd {
             hint: None,
         }),
         lost_variables: Vec::new(),
+        values: Vec::new(),
     }
 }
 

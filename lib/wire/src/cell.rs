@@ -64,6 +64,26 @@ pub struct CellFailure {
     pub hint: Option<String>,
 }
 
+/// What a cell has left in a variable, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariableValue {
+    /// The variable's name.
+    pub name: String,
+    /// Its `Debug` form, cut to some eighty letters; `None` when its type has none.
+    pub value: Option<String>,
+    /// How much it holds; `None` when that is not known.
+    pub extent: Option<Extent>,
+}
+
+/// How much a value holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    /// Elements of a collection.
+    Items(u64),
+    /// Bytes of a text, or of a value without what it points to.
+    Bytes(u64),
+}
+
 /// What the kernel answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum KernelMessage {

@@ -1,38 +1,32 @@
-//! The shell channel. It is read while a cell runs: what needs the language waits in the queue of
-//! the execution thread, everything else is answered at once by a task of its own.
+//! The shell channel. It is read while a cell runs: cells wait in the queue of the execution thread,
+//! what helps while typing has a thread too, everything else is answered at once by a task of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jupyter_protocol::messaging::{
-    CodeMirrorMode, CommClose, CommId, CommOpen, HelpLink, IsCompleteReply, JupyterMessageContent,
-    KernelInfoReply, LanguageInfo, ReplyStatus,
+    CodeMirrorMode, CommClose, CommId, CommMsg, CommOpen, HelpLink, IsCompleteReply,
+    JupyterMessageContent, KernelInfoReply, LanguageInfo, ReplyStatus,
 };
 use jupyter_zmq_client::RouterRecvConnection;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
 
 use super::control;
 use crate::PROTOCOL_VERSION;
+use crate::assistance::{Assistance, Question};
 use crate::comm::Comm;
-use crate::execution::{complete_reply, inspect_reply};
 use crate::kernel::ExitReason;
-use crate::language::{Afterwards, Completeness, Completions, KernelInfo};
+use crate::language::{Afterwards, Completeness, KernelInfo};
 use crate::message::{self, Parent, Replies, json_content};
 use crate::publisher::Publisher;
-use crate::queue::{Claim, Work};
+use crate::queue::Work;
 use crate::session::Session;
-use crate::text::byte_of;
-
-/// How long a completion or an inspection waits for the execution thread before the answer is that
-/// nothing is known. Front ends block on the answer, some for seconds.
-const ASSIST_WAIT: Duration = Duration::from_millis(400);
 
 /// Reads requests until the task is ended.
 pub(crate) async fn run(
     session: Arc<Session>,
     mut receiver: RouterRecvConnection,
+    assistance: Assistance,
     exit: mpsc::UnboundedSender<ExitReason>,
 ) {
     let (immediate, mut requests) = mpsc::unbounded_channel::<Parent>();
@@ -55,24 +49,12 @@ pub(crate) async fn run(
                     .push(Work::Execute(Arc::clone(&request), execute.clone()));
             }
             JupyterMessageContent::CompleteRequest(complete) => {
-                let claim = Claim::default();
-                let work = Work::Complete(Arc::clone(&request), complete.clone(), claim.clone());
-                session.queue.push(work);
-                let cursor = byte_of(&complete.code, complete.cursor_pos);
-                let nothing = Completions {
-                    matches: Vec::new(),
-                    start: cursor,
-                    end: cursor,
-                };
-                let reply = complete_reply(&complete.code, &nothing);
-                tokio::spawn(answer_late(Arc::clone(&session), claim, reply, request));
+                let question = Question::Complete(complete.clone());
+                assistance.ask(&session, &request, question);
             }
             JupyterMessageContent::InspectRequest(inspect) => {
-                let claim = Claim::default();
-                let work = Work::Inspect(Arc::clone(&request), inspect.clone(), claim.clone());
-                session.queue.push(work);
-                let reply = inspect_reply(None);
-                tokio::spawn(answer_late(Arc::clone(&session), claim, reply, request));
+                let question = Question::Inspect(inspect.clone());
+                assistance.ask(&session, &request, question);
             }
             _ => {
                 let _ = immediate.send(request);
@@ -81,29 +63,26 @@ pub(crate) async fn run(
     }
 }
 
-/// Answers in the place of an execution thread that is busy for too long.
-async fn answer_late(
-    session: Arc<Session>,
-    claim: Claim,
-    reply: JupyterMessageContent,
-    request: Parent,
-) {
-    sleep(ASSIST_WAIT).await;
-    if claim.take() {
-        session.iopub.busy(&request);
-        session.shell.send(reply, &request).await;
-        session.iopub.idle(&request);
-    }
-}
-
 /// Answers a request that does not need the execution thread.
 pub(crate) async fn answer(session: &Arc<Session>, replies: &Replies, request: &Parent) {
     session.iopub.busy(request);
+    let mut afterwards = Afterwards::Nothing;
     // The language may take a moment, and history reads a file.
-    if let Some(reply) = block_in_place(|| content_of_reply(session, request)) {
+    let reply = block_in_place(|| match &request.content {
+        JupyterMessageContent::CommMsg(msg) => {
+            afterwards = comm_msg(session, msg, request);
+            None
+        }
+        _ => content_of_reply(session, request),
+    });
+    if let Some(reply) = reply {
         replies.send(reply, request).await;
     }
     session.iopub.idle(request);
+    // Not before: what it publishes has this message as its parent, and is busy again.
+    if afterwards == Afterwards::Attend {
+        session.queue.push(Work::Attend(Arc::clone(request)));
+    }
 }
 
 fn content_of_reply(session: &Arc<Session>, request: &Parent) -> Option<JupyterMessageContent> {
@@ -131,18 +110,6 @@ fn content_of_reply(session: &Arc<Session>, request: &Parent) -> Option<JupyterM
             comm_open(session, open, request);
             None
         }
-        JupyterMessageContent::CommMsg(msg) => {
-            let comm = Comm::from_message(&msg.comm_id.0, &msg.data, request);
-            if session.comms.is_open(&comm.id) {
-                let out = publisher(session, request);
-                if session.control.comm_msg(&comm, &out) == Afterwards::Attend {
-                    session.queue.push(Work::Attend(Arc::clone(request)));
-                }
-            } else {
-                tracing::debug!(comm = comm.id, "a message for a comm that is not open");
-            }
-            None
-        }
         JupyterMessageContent::CommClose(close) => {
             let comm = Comm::from_message(&close.comm_id.0, &close.data, request);
             if session.comms.close(&comm.id) {
@@ -167,8 +134,23 @@ fn publisher(session: &Arc<Session>, request: &Parent) -> Publisher {
     Publisher::new(Arc::clone(session), Some(Arc::clone(request)))
 }
 
+fn comm_msg(session: &Arc<Session>, msg: &CommMsg, request: &Parent) -> Afterwards {
+    let comm = Comm::from_message(&msg.comm_id.0, &msg.data, request);
+    if session.comms.is_open(&comm.id) {
+        let out = publisher(session, request);
+        session.control.comm_msg(&comm, &out)
+    } else {
+        tracing::debug!(comm = comm.id, "a message for a comm that is not open");
+        Afterwards::Nothing
+    }
+}
+
 fn comm_open(session: &Arc<Session>, open: &CommOpen, request: &Parent) {
     let comm = Comm::from_message(&open.comm_id.0, &open.data, request);
+    if session.comms.is_open(&comm.id) {
+        tracing::debug!(comm = comm.id, "a comm is opened that is open already");
+        return;
+    }
     // Open before the language hears of it, which may answer over it at once.
     session.comms.open(&comm.id, &open.target_name);
     let accepted =

@@ -293,30 +293,21 @@ async fn what_a_comm_leaves_to_do_waits_for_the_cell() {
     front_end.finish().await;
 }
 
+async fn complete(front_end: &mut FrontEnd, code: &str) -> String {
+    let cursor_pos = code.chars().count();
+    let code = code.to_owned();
+    front_end.send(CompleteRequest { code, cursor_pos }).await
+}
+
 #[tokio::test]
-async fn completion_during_a_cell_finds_nothing_but_does_not_hang() {
+async fn completion_answers_while_a_cell_runs() {
     let mut front_end = FrontEnd::start().await;
-    let running = front_end.execute("sleep 2000").await;
-    let id = front_end
-        .send(CompleteRequest {
-            code: "pr".to_owned(),
-            cursor_pos: 2,
-        })
-        .await;
-    let started = Instant::now();
+    let running = front_end.execute("sleep 1000").await;
+    let id = complete(&mut front_end, "pr").await;
     let reply = front_end.reply(&id).await;
-    assert!(
-        started.elapsed() < Duration::from_millis(1500),
-        "{:?}",
-        started.elapsed()
-    );
     assert_eq!(
         (&reply["status"], &reply["matches"]),
-        (&"ok".into(), &json!([]))
-    );
-    assert_eq!(
-        (&reply["cursor_start"], &reply["cursor_end"]),
-        (&2.into(), &2.into())
+        (&"ok".into(), &json!(["print"]))
     );
     let mut seen = Vec::new();
     for _ in 0..5 {
@@ -325,7 +316,38 @@ async fn completion_during_a_cell_finds_nothing_but_does_not_hang() {
     assert_eq!(seen[2..], ["status busy", "status idle", "status busy"]);
     assert_eq!(front_end.until_idle(&running).await, ["status idle"]);
     front_end.reply(&running).await;
-    // And when the cell is done, the late work is not answered a second time.
+    front_end.assert_alive().await;
+    front_end.finish().await;
+}
+
+#[tokio::test]
+async fn a_completion_that_takes_long_or_fails_finds_nothing_and_is_answered_once() {
+    let mut front_end = FrontEnd::start().await;
+    for code in ["slow", "fault"] {
+        let started = Instant::now();
+        let id = complete(&mut front_end, code).await;
+        let reply = front_end.reply(&id).await;
+        assert!(
+            started.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            started.elapsed()
+        );
+        assert_eq!(
+            (&reply["status"], &reply["matches"]),
+            (&"ok".into(), &json!([]))
+        );
+        let end = code.len();
+        assert_eq!(
+            (&reply["cursor_start"], &reply["cursor_end"]),
+            (&end.into(), &end.into())
+        );
+        assert_eq!(front_end.until_idle(&id).await, BUSY_IDLE);
+    }
+    // The slow one has ended by now, and the thread lives.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let id = complete(&mut front_end, "pr").await;
+    assert_eq!(front_end.reply(&id).await["matches"], json!(["print"]));
+    assert_eq!(front_end.until_idle(&id).await, BUSY_IDLE);
     front_end.assert_alive().await;
     front_end.finish().await;
 }

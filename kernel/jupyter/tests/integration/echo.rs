@@ -90,35 +90,6 @@ impl Language for Echo {
         Ok(Bundle::text(expression))
     }
 
-    fn complete(&mut self, code: &str, cursor: usize) -> Completions {
-        let start = code[..cursor]
-            .rfind(|c: char| !c.is_alphabetic())
-            .map_or(0, |at| {
-                at + code[at..].chars().next().map_or(0, char::len_utf8)
-            });
-        let word = &code[start..cursor];
-        let matches = COMMANDS
-            .iter()
-            .filter(|name| !word.is_empty() && name.starts_with(word));
-        let matches = matches.map(|name| Completion {
-            text: (*name).to_owned(),
-            kind: Some("command".to_owned()),
-            signature: None,
-        });
-        Completions {
-            matches: matches.collect(),
-            start,
-            end: cursor,
-        }
-    }
-
-    fn inspect(&mut self, code: &str, cursor: usize, detail: u8) -> Option<Bundle> {
-        let word = code[..cursor].split_whitespace().next_back()?;
-        COMMANDS
-            .contains(&word)
-            .then(|| Bundle::text(format!("{word}: a command ({detail})")))
-    }
-
     fn attend(&mut self, out: &Publisher) {
         self.stop.set(false);
         self.stop.within(Duration::from_millis(300));
@@ -226,6 +197,39 @@ impl Control for EchoControl {
         } else {
             Completeness::Complete
         }
+    }
+
+    fn complete(&self, code: &str, cursor: usize) -> Completions {
+        let start = code[..cursor]
+            .rfind(|c: char| !c.is_alphabetic())
+            .map_or(0, |at| {
+                at + code[at..].chars().next().map_or(0, char::len_utf8)
+            });
+        let word = &code[start..cursor];
+        if word == "slow" {
+            thread::sleep(Duration::from_secs(2));
+        }
+        assert_ne!(word, "fault", "an analysis that fails");
+        let matches = COMMANDS
+            .iter()
+            .filter(|name| !word.is_empty() && name.starts_with(word));
+        let matches = matches.map(|name| Completion {
+            text: (*name).to_owned(),
+            kind: Some("command".to_owned()),
+            signature: None,
+        });
+        Completions {
+            matches: matches.collect(),
+            start,
+            end: cursor,
+        }
+    }
+
+    fn inspect(&self, code: &str, cursor: usize, detail: u8) -> Option<Bundle> {
+        let word = code[..cursor].split_whitespace().next_back()?;
+        COMMANDS
+            .contains(&word)
+            .then(|| Bundle::text(format!("{word}: a command ({detail})")))
     }
 
     fn interrupt(&self) {

@@ -7,13 +7,14 @@ use std::iter;
 use std::ops::Range;
 
 use ra_ap_syntax::{
-    AstNode, Edition, SourceFile, SyntaxKind, SyntaxNode,
+    AstNode, Edition, SourceFile, SyntaxKind, SyntaxNode, TextRange,
     ast::{self, HasName},
 };
 
 use super::{
     items::{self, Item},
     reading,
+    results::{self, Alias, Unkept},
 };
 
 const BEFORE: &str = "fn f(){";
@@ -28,6 +29,10 @@ pub struct Cell {
     pub statements: Vec<Range<usize>>,
     /// The expression at the end, whose value is shown.
     pub value: Option<Range<usize>>,
+    /// Whether that value is worth keeping; `None` when there is no such expression.
+    pub result: Option<Result<(), Unkept>>,
+    /// Where it speaks of the values of earlier cells by `_` and `__`.
+    pub aliases: Vec<Alias>,
     /// Variables that a `let` of the cell makes, in their order.
     pub variables: Vec<Binding>,
     /// Where the first `let` of a name has it.
@@ -94,6 +99,8 @@ impl Cell {
         if awaits(node) {
             self.obstacle = Some(Obstacle::Await);
         }
+        self.aliases
+            .extend(results::aliases(node, |token| shifted(token.text_range())));
         if let Some(statement) = ast::LetStmt::cast(node.clone()) {
             if let Some(pattern) = statement.pat() {
                 for binding in bindings(pattern.syntax(), statement.let_else().is_some()) {
@@ -107,6 +114,9 @@ impl Cell {
                 }
             }
         } else if last && ast::Expr::can_cast(node.kind()) {
+            let expression = ast::Expr::cast(node.clone());
+            let obstacle = expression.and_then(|expression| results::obstacle(&expression));
+            self.result = Some(obstacle.map_or(Ok(()), Err));
             self.value = Some(range);
             return;
         }
@@ -144,7 +154,10 @@ impl Cell {
 
 /// The bytes of the code at which a node stands.
 pub fn range_of(node: &SyntaxNode) -> Range<usize> {
-    let range = node.text_range();
+    shifted(node.text_range())
+}
+
+fn shifted(range: TextRange) -> Range<usize> {
     let start = usize::from(range.start()).saturating_sub(BEFORE.len());
     start..usize::from(range.end()).saturating_sub(BEFORE.len())
 }

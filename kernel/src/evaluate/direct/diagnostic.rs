@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::results::is_result;
+
 /// One message.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Diagnostic {
@@ -53,6 +55,16 @@ impl Diagnostic {
     /// The error's number, or nothing.
     pub fn number(&self) -> &str {
         self.code.as_ref().map_or("", |code| &code.code)
+    }
+
+    /// The value of a cell (`_`, `__`, `_5`) that is spoken of and not there.
+    pub fn missing_value(&self) -> Option<&str> {
+        if self.message.starts_with("in expressions, `_`") {
+            return Some("_");
+        }
+        let name = self.message.split('`').nth(1)?;
+        let is_value = name == "__" || is_result(name);
+        (self.number() == "E0425" && is_value).then_some(name)
     }
 
     /// Whether one of its places in the source satisfies this.

@@ -9,6 +9,7 @@ mod diagnostic;
 mod items;
 mod program;
 mod reading;
+mod results;
 mod rustc;
 mod source;
 mod writing;
@@ -19,8 +20,9 @@ use anyhow::Result;
 
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
-pub use items::Item;
+pub use items::{Item, words};
 pub use program::{Program, Variable};
+pub use results::is_result;
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
 pub use writing::{FUNCTION, nameable};
@@ -28,6 +30,7 @@ pub use writing::{FUNCTION, nameable};
 use crate::runner::messages::RollBack;
 use items::Kind;
 use program::{Draft, Plan};
+use results::Unkept;
 use rustc::Compiled;
 
 /// How often a cell is compiled, at most: each time the compiler names what to leave out.
@@ -68,19 +71,37 @@ pub enum Outcome {
     Ended,
 }
 
-/// Compiles a cell against what the cells before it left behind.
+/// Compiles a cell against what the cells before it left behind. Its value is kept under its number;
+/// one that has no place in the notebook has the number 0, and leaves none.
 ///
 /// # Errors
 /// The compiler cannot be run.
-pub fn compile(rustc: &mut Rustc, program: &Program, cell: &Cell, code: &str) -> Result<Outcome> {
-    let mut plan = Plan::default();
+pub fn compile(
+    rustc: &mut Rustc,
+    program: &Program,
+    cell: &Cell,
+    code: &str,
+    count: u32,
+) -> Result<Outcome> {
+    let mut plan = Plan {
+        result: (cell.result == Some(Ok(())) && count > 0).then(|| results::name(count)),
+        ..Plan::default()
+    };
     for _ in 0..ATTEMPTS {
         let draft = program.draft(cell, code, &plan);
         match rustc.compile(&draft.source.text, !Program::runs(cell))? {
-            Compiled::Library { path, mir } => return Ok(ready(Some(path), &mir, draft, &plan)),
-            Compiled::Checked => return Ok(ready(None, "", draft, &plan)),
+            Compiled::Library { path, mir } => {
+                return Ok(ready(Some(path), &mir, draft, &plan, cell, count));
+            }
+            Compiled::Checked => return Ok(ready(None, "", draft, &plan, cell, count)),
             Compiled::Ended => return Ok(Outcome::Ended),
             Compiled::Refused(errors) => {
+                let forbids = |error| forbids_result(&draft, error);
+                if plan.result.is_some() && errors.iter().any(forbids) {
+                    // Before anything else: no variable is to blame for it.
+                    plan.result = None;
+                    continue;
+                }
                 if let Some(unkept) = unkept(&draft, cell, &errors) {
                     return Ok(unkept);
                 }
@@ -94,21 +115,44 @@ pub fn compile(rustc: &mut Rustc, program: &Program, cell: &Cell, code: &str) ->
     anyhow::bail!("the compiler asks for changes to this cell without end")
 }
 
-fn ready(library: Option<PathBuf>, mir: &str, draft: Draft, plan: &Plan) -> Outcome {
+fn ready(
+    library: Option<PathBuf>,
+    mir: &str,
+    draft: Draft,
+    plan: &Plan,
+    cell: &Cell,
+    count: u32,
+) -> Outcome {
     let types = rustc::variable_types(mir, draft.new.len());
     let mut after = draft.after;
+    let mut unkept = match (&cell.result, &plan.result) {
+        (Some(Ok(())), None) => Unkept::Borrows,
+        (Some(Err(why)), _) => *why,
+        (Some(Ok(())) | None, _) => Unkept::Nothing,
+    };
     for (binding, type_name) in draft.new.into_iter().zip(types) {
         // The compiler leaves out what is never reached, as behind `abort()`.
         let Some(type_name) = type_name else { continue };
+        let is_value = plan.result.as_ref() == Some(&binding.name);
+        if is_value && matches!(type_name.as_str(), "()" | "!") {
+            continue;
+        }
         if type_name.contains('{') {
-            return no_name(binding, &type_name);
+            if !is_value {
+                return no_name(binding, &type_name);
+            }
+            unkept = Unkept::Unnameable;
+            after.forgotten.push(binding.name);
+            continue;
         }
         let mutable = binding.mutable;
         after
             .variables
             .insert(binding.name, Variable { type_name, mutable });
     }
-    let outdated = draft.outdated.iter().map(|name| outdated(name));
+    after.take_result(count, unkept);
+    let by_users = draft.outdated.iter().filter(|name| !is_result(name));
+    let outdated = by_users.map(|name| outdated(name));
     let renamed = draft.renamed.iter().map(|name| renamed(name));
     let left_out = draft.left_out.iter().map(left_out);
     let unnameable = plan.unnameable.iter().map(|name| {
@@ -235,6 +279,17 @@ fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
         return true;
     }
     before != after
+}
+
+/// Whether the cell may compile when its value is only shown. Of a borrow that lasts too long the
+/// compiler names whichever end it likes.
+fn forbids_result(draft: &Draft, error: &Diagnostic) -> bool {
+    let is_about_borrows = matches!(
+        error.number(),
+        "E0499" | "E0502" | "E0505" | "E0506" | "E0515" | "E0521" | "E0597" | "E0713" | "E0716"
+    );
+    is_about_borrows
+        || error.any_place(|range| matches!(draft.source.origin(range.start), Origin::Keep))
 }
 
 /// The definition of an earlier cell that is in this one's way: of two implementations the older,

@@ -8,6 +8,7 @@ use std::{
 use super::{
     cell::{Binding, Cell},
     items::{self, Item, Items, Source},
+    results::{self, Results, Unkept},
     source::Generated,
     writing::{Parts, write},
 };
@@ -27,6 +28,8 @@ pub struct Program {
     pub variables: BTreeMap<String, Variable>,
     /// Variables that are gone, and whose values the next cell that runs lets go.
     pub forgotten: Vec<String>,
+    /// Values of cells, which are variables too.
+    pub results: Results,
 }
 
 /// What a cell's source is made of beside its own code.
@@ -44,6 +47,8 @@ pub struct Plan {
     pub left_out: HashSet<(u32, usize)>,
     /// Names of the library's that a `*` import of the user's has as well.
     pub hidden: HashSet<String>,
+    /// The variable that keeps the cell's value; `None` when it is only shown.
+    pub result: Option<String>,
 }
 
 /// A cell on its way to the compiler.
@@ -88,11 +93,17 @@ impl Program {
             plan,
             used: &used,
         });
+        let kept = plan.result.iter().map(|name| Binding {
+            name: name.clone(),
+            mutable: false,
+            place: cell.value.clone().unwrap_or_default(),
+        });
         let new: Vec<Binding> = cell
             .variables
             .iter()
             .filter(|binding| !plan.moved.contains(&binding.name))
             .cloned()
+            .chain(kept)
             .collect();
         let is_gone = |name: &String| {
             plan.moved.contains(name)
@@ -129,7 +140,14 @@ impl Program {
     /// The variables that the cell may speak of. One that it makes anew before it looks at it stays
     /// where it is until then.
     fn used_by(&self, cell: &Cell, code: &str, lost: &[String], plan: &Plan) -> Vec<String> {
-        let words: HashSet<&str> = items::words(code).collect();
+        let spoken: Vec<String> = cell
+            .aliases
+            .iter()
+            .filter_map(|alias| self.earlier_value(alias.back))
+            .collect();
+        let words: HashSet<&str> = items::words(code)
+            .chain(spoken.iter().map(String::as_str))
+            .collect();
         self.variables
             .keys()
             .filter(|name| words.contains(name.trim_start_matches("r#")))
@@ -170,6 +188,30 @@ impl Program {
             code: code.to_owned(),
         });
         self.items.settle(&source);
+    }
+
+    /// The variable that holds the value of so many values ago; 1 for the last.
+    pub fn earlier_value(&self, back: usize) -> Option<String> {
+        self.results
+            .back(back, |name| self.variables.contains_key(name))
+    }
+
+    /// Takes note of the value that a cell leaves, or of why it leaves none.
+    pub fn take_result(&mut self, count: u32, otherwise: Unkept) {
+        let Self {
+            variables, results, ..
+        } = self;
+        if count == 0 {
+            return;
+        }
+        if !variables.contains_key(&results::name(count)) {
+            results.miss(count, otherwise);
+            return;
+        }
+        if let Some(old) = results.keep(count) {
+            variables.remove(&old);
+            self.forgotten.push(old);
+        }
     }
 
     /// Whether a cell has to run, or is done when the compiler has accepted it.
@@ -300,7 +342,7 @@ mod tests {
     fn a_new_variable_of_an_old_name_takes_its_place() {
         let program = with(&[("a", "i32")], "");
         let draft = draft(&program, "let a = a.to_string();", &Plan::default());
-        assert!(draft.source.text.contains("put_new::<0, _>(\"a\", a)"));
+        assert!(draft.source.text.contains("put_new::<0, _>(\"a\", "));
         assert!(!draft.source.text.contains("put_variable"));
     }
 }

@@ -22,6 +22,8 @@ pub enum Origin {
     Put(String),
     /// Showing the cell's value, which is this part of the cell.
     Show(Range<usize>),
+    /// Keeping that value.
+    Keep,
 }
 
 /// A place in a cell.
@@ -96,7 +98,7 @@ impl Generated {
                     range: start..(start + length).min(source.code.len()),
                 })
             }
-            Origin::Glue | Origin::Take(_) | Origin::Put(_) => None,
+            Origin::Glue | Origin::Take(_) | Origin::Put(_) | Origin::Keep => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The source that a cell becomes: the definitions it needs, and a function that takes its variables out
 //! of the store, runs its statements, and puts them back.
 
-use std::{collections::HashSet, fmt::Write as _, sync::Arc};
+use std::{collections::HashSet, fmt::Write as _, ops::Range, sync::Arc};
 
 use super::{
     cell::{Binding, Cell},
@@ -152,32 +152,60 @@ pub fn nameable(type_name: &str) -> String {
 }
 
 fn write_statements(source: &mut Generated, parts: &Parts<'_>) {
-    let Parts { cell, code, .. } = parts;
+    let Parts { cell, plan, .. } = parts;
     for statement in &cell.statements {
-        source.add(
-            Origin::Cell {
-                start: statement.start,
-            },
-            &code[statement.clone()],
-        );
+        write_code(source, parts, statement.clone());
     }
     if let Some(value) = &cell.value {
-        source.glue("(");
-        source.add(Origin::Cell { start: value.start }, &code[value.clone()]);
+        let (before, after) = match &plan.result {
+            Some(name) => (format!("let {name} = ("), format!("); {name}")),
+            None => ("(".to_owned(), ")".to_owned()),
+        };
+        source.glue(&before);
+        write_code(source, parts, value.clone());
         source.add(
             Origin::Show(value.clone()),
-            ").__warmcell_ref().evcxr_display();",
+            &format!("{after}.__warmcell_ref().evcxr_display();"),
         );
     }
     for name in parts.used {
-        if parts.plan.inside.contains(name) && !parts.plan.moved.contains(name) {
+        if plan.inside.contains(name) && !plan.moved.contains(name) {
             put(source, name, None);
         }
     }
-    let stays = |binding: &&Binding| !parts.plan.moved.contains(&binding.name);
-    for (index, binding) in cell.variables.iter().filter(stays).enumerate() {
+    let stays = |binding: &&Binding| !plan.moved.contains(&binding.name);
+    let stay: Vec<&Binding> = cell.variables.iter().filter(stays).collect();
+    if let Some(name) = &plan.result {
+        // Before the variables, from which it may borrow.
+        let call = format!(
+            "__warmcell.put_new::<{}, _>({name:?}, None, {name});",
+            stay.len()
+        );
+        source.add(Origin::Keep, &call);
+    }
+    for (index, binding) in stay.into_iter().enumerate() {
         put(source, &binding.name, Some(index));
     }
+}
+
+/// A part of the cell, with `_` and `__` in the names of the variables that they stand for.
+fn write_code(source: &mut Generated, parts: &Parts<'_>, range: Range<usize>) {
+    let mut start = range.start;
+    for alias in &parts.cell.aliases {
+        let Some(name) = parts.program.earlier_value(alias.back) else {
+            continue;
+        };
+        if alias.place.start < start || alias.place.end > range.end {
+            continue;
+        }
+        source.add(
+            Origin::Cell { start },
+            &parts.code[start..alias.place.start],
+        );
+        source.add(Origin::CellPart(alias.place.clone()), &name);
+        start = alias.place.end;
+    }
+    source.add(Origin::Cell { start }, &parts.code[start..range.end]);
 }
 
 /// A new variable is put under a number too, by which its type is found in the compiled form.
@@ -185,7 +213,12 @@ fn put(source: &mut Generated, name: &str, new: Option<usize>) {
     let mut call = String::new();
     // Writing to a string cannot fail.
     let _ = match new {
-        Some(index) => write!(call, "__warmcell.put_new::<{index}, _>({name:?}, {name});"),
+        Some(index) => write!(
+            call,
+            "__warmcell.put_new::<{index}, _>({name:?}, {{ let __warmcell_probe = \
+             &&::warmcell::cell::values::Probe(&{name}); ::warmcell::cell::values::form(\
+             __warmcell_probe.shown(), __warmcell_probe.measured()) }}, {name});"
+        ),
         None => write!(call, "__warmcell.put_variable({name:?}, {name});"),
     };
     source.add(Origin::Put(name.to_owned()), &call);

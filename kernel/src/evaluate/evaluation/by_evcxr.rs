@@ -64,6 +64,9 @@ impl Evaluation {
             Err(error) => return Err(internal(&format!("{error:#}"))),
         };
         self.take_over(&code, count, known, outputs.is_ok() && failure.is_none());
+        // It describes no values: what is known of those that it had in its hands may be old.
+        let words: HashSet<&str> = direct::words(&code).collect();
+        self.values.retain(|name, _| !words.contains(name.as_str()));
         if let Some(failure) = failure {
             return Err(errors::from_failure(&code, count, &source, &failure));
         }

@@ -8,6 +8,7 @@ mod scope;
 mod stdin;
 pub(crate) mod unsafe_fork;
 mod unsafe_hooks;
+pub mod values;
 pub mod variables;
 
 use std::{
@@ -23,7 +24,10 @@ use std::{
 
 use serde::Serialize;
 use variables::VariableStore;
-use wire::{cell::CellFailure, mime::Bundle};
+use wire::{
+    cell::{CellFailure, VariableValue},
+    mime::Bundle,
+};
 
 pub use crate::measure::timeit;
 use unsafe_fork::PerProcess;
@@ -34,6 +38,7 @@ pub use unsafe_hooks::{
 /// In scope of every cell, for the call that shows its last expression.
 pub mod display_scope {
     pub use super::scope::{ByRef, DebugDisplay};
+    pub use super::values::scope::*;
 }
 
 /// How a cell ended, in the words the runner reads.
@@ -52,6 +57,7 @@ struct Report {
     status: Status,
     failure: Option<CellFailure>,
     lost_variables: Vec<String>,
+    values: Vec<VariableValue>,
 }
 
 #[derive(Default)]
@@ -174,6 +180,16 @@ fn run_caught(statements: &mut dyn FnMut() -> Result<(), CellError>) {
 /// A variable's type was redefined, so that its value could not be read any more.
 pub fn variable_lost(name: impl Display) {
     cell().report.lost_variables.push(name.to_string());
+}
+
+/// A value was put into a variable.
+fn variable_put(value: VariableValue) {
+    cell().report.values.push(value);
+}
+
+/// What panicked was not the cell.
+fn forget_panic() {
+    cell().report.failure = None;
 }
 
 /// A value panicked as its variable was let go: told, and not the cell's failure.

@@ -10,6 +10,10 @@ use std::{
     sync::Arc,
 };
 
+use wire::cell::VariableValue;
+
+use super::values::Form;
+
 /// Marker that evcxr's generated code names; nothing prints it.
 pub const USER_ERROR_OCCURRED: &str = "";
 
@@ -17,6 +21,8 @@ pub const USER_ERROR_OCCURRED: &str = "";
 #[derive(Default)]
 pub struct VariableStore {
     variables: HashMap<String, Box<dyn Any>>,
+    /// How they are described, for those whose `let` said so.
+    forms: HashMap<String, Form>,
 }
 
 /// What cells share, and the process that made it.
@@ -60,7 +66,7 @@ impl VariableStore {
     /// Keeps a value for later cells.
     pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
         if TypeId::of::<T>() != TypeId::of::<Gone>() {
-            self.put(name, Box::new(value));
+            self.put_described(name, Box::new(value));
         }
     }
 
@@ -90,8 +96,13 @@ impl VariableStore {
 
     /// Keeps the value of a variable that this cell made. The number is for the kernel, which finds
     /// the type beside it in the compiled form.
-    pub fn put_new<const NUMBER: usize, T: 'static>(&mut self, name: &str, value: T) {
-        self.put(name, Box::new(value));
+    pub fn put_new<const NUMBER: usize, T: 'static>(
+        &mut self,
+        name: &str,
+        form: Option<Form>,
+        value: T,
+    ) {
+        self.keep(name, form, Box::new(value));
     }
 
     /// Whether all of these variables have the types that the kernel recorded; those that have not
@@ -112,6 +123,7 @@ impl VariableStore {
     pub fn forget(&mut self, names: &[&str]) {
         for name in names {
             let value = self.variables.remove(*name);
+            self.forms.remove(*name);
             if panic::catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
                 super::panicked_at_its_end(name);
             }
@@ -144,6 +156,25 @@ impl VariableStore {
             Some(shared) => Arc::clone(&shared.value),
             None => changed_type(name),
         }
+    }
+
+    fn keep(&mut self, name: &str, form: Option<Form>, value: Box<dyn Any>) {
+        match form {
+            Some(form) => self.forms.insert(name.to_owned(), form),
+            None => self.forms.remove(name),
+        };
+        self.put_described(name, value);
+    }
+
+    /// Tells the kernel what is in the variable now.
+    fn put_described(&mut self, name: &str, value: Box<dyn Any>) {
+        let described = self.forms.get(name).and_then(|form| form(&*value, name));
+        super::variable_put(described.unwrap_or_else(|| VariableValue {
+            name: name.to_owned(),
+            value: None,
+            extent: None,
+        }));
+        self.put(name, value);
     }
 
     fn put(&mut self, name: &str, value: Box<dyn Any>) {

@@ -1,0 +1,184 @@
+//! Help while typing, for commands and Rust alike. It shares with the commands what they change, and is
+//! asked on a thread of its own, so that a running cell keeps nobody waiting.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use display::html;
+use jupyter::Completions;
+use wire::mime::Bundle;
+
+use super::{Analysis, Notebook, Variable, complete, env::Environment, help, parse};
+
+/// Where a kernel works.
+pub struct Place {
+    /// The kernel's id, by which its requests to the model host are cancelled.
+    pub session: String,
+    /// The folder of its pipes and its socket; it is there once Rust is up.
+    pub session_dir: PathBuf,
+    /// The model host's socket.
+    pub host_socket: PathBuf,
+    /// The folder in which cells start.
+    pub working_dir: PathBuf,
+}
+
+/// What completes and explains.
+pub struct Assistant {
+    pub(super) place: Arc<Place>,
+    pub(super) environment: Arc<Environment>,
+    known: Mutex<Known>,
+    analysis: OnceLock<Weak<dyn Analysis>>,
+}
+
+/// What cells have defined.
+#[derive(Default)]
+struct Known {
+    variables: BTreeMap<String, Variable>,
+    items: HashSet<String>,
+}
+
+impl Assistant {
+    /// One that knows of no cell yet.
+    pub fn new(place: Place) -> Self {
+        Self {
+            place: Arc::new(place),
+            environment: Arc::default(),
+            known: Mutex::default(),
+            analysis: OnceLock::new(),
+        }
+    }
+
+    /// From now on this is asked about Rust, as long as somebody else keeps it.
+    pub fn ask_about_rust(&self, analysis: &Arc<dyn Analysis>) {
+        // A kernel has one notebook, which brings one.
+        let _ = self.analysis.set(Arc::downgrade(analysis));
+    }
+
+    /// Whether cells have defined this name.
+    pub fn knows(&self, name: &str) -> bool {
+        let known = self.lock();
+        known.variables.contains_key(name) || known.items.contains(name)
+    }
+
+    /// The variables that cells have left, by name.
+    pub(super) fn variables(&self) -> Vec<Variable> {
+        self.lock().variables.values().cloned().collect()
+    }
+
+    /// Takes over what is defined now.
+    pub(super) fn update(&self, notebook: &dyn Notebook) {
+        let by_name = |variable: Variable| (variable.name.clone(), variable);
+        let known = Known {
+            variables: notebook.variables().into_iter().map(by_name).collect(),
+            items: notebook.items().into_iter().collect(),
+        };
+        *self.lock() = known;
+    }
+
+    /// What could stand at `cursor`, a byte of `code`.
+    pub fn complete(&self, code: &str, cursor: usize) -> Completions {
+        complete::complete(self, code, cursor)
+    }
+
+    /// What is known about the thing at `cursor`.
+    pub fn inspect(&self, code: &str, cursor: usize) -> Option<Bundle> {
+        let script = parse(code, &|name| self.knows(name));
+        if let Some(command) = complete::command_at(&script, code, cursor) {
+            return Some(help::details(command));
+        }
+        let rust = script.rust.unwrap_or_else(|| code.to_owned());
+        let variable = name_at(&rust, cursor).and_then(|name| {
+            let known = self.lock();
+            known.variables.get(name).map(explain)
+        });
+        let documented = self
+            .analysis()
+            .and_then(|analysis| analysis.inspect(&rust, cursor));
+        match (variable, documented) {
+            (Some(first), Some(then)) => Some(joined(first, &then)),
+            (first, then) => first.or(then),
+        }
+    }
+
+    /// Rust's, once it is up.
+    pub(super) fn analysis(&self) -> Option<Arc<dyn Analysis>> {
+        self.analysis.get()?.upgrade()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name at the cursor, when nothing before it says that it is not a variable's.
+fn name_at(code: &str, cursor: usize) -> Option<&str> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let start = code[..cursor]
+        .char_indices()
+        .rev()
+        .take_while(|&(_, c)| is_part(c))
+        .last()
+        .map_or(cursor, |(at, _)| at);
+    let end = code[cursor..]
+        .find(|c| !is_part(c))
+        .map_or(code.len(), |length| cursor + length);
+    let before = code[..start].trim_end();
+    let is_member = before.ends_with("::") || (before.ends_with('.') && !before.ends_with(".."));
+    let is_macro = code[end..].starts_with('!') && !code[end..].starts_with("!=");
+    (start < end && !is_member && !is_macro).then(|| &code[start..end])
+}
+
+/// A variable as Shift-Tab shows it.
+fn explain(variable: &Variable) -> Bundle {
+    let Variable {
+        name,
+        type_name,
+        value,
+        ..
+    } = variable;
+    let mut line = format!("{name}: {type_name}");
+    if let Some(value) = value {
+        line.push_str(" = ");
+        line.push_str(value);
+    }
+    let html = format!("<pre>{}</pre>", html::escape(&line));
+    Bundle::text(line).with("text/html", html)
+}
+
+/// One rendering below the other.
+fn joined(mut first: Bundle, then: &Bundle) -> Bundle {
+    for (mime, content) in &mut first.data {
+        let below = then.data.get(mime).and_then(|content| content.as_str());
+        if let (Some(above), Some(below)) = (content.as_str(), below) {
+            *content = format!("{above}\n\n{below}").into();
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_variables_unless_it_belongs_to_something() {
+        let at = |code: &'static str| {
+            let cursor = code.find('|').expect("a cursor");
+            let code: &'static str = Box::leak(code.replace('|', "").into_boxed_str());
+            name_at(code, cursor)
+        };
+        assert_eq!(at("let y = te|xt.len();"), Some("text"));
+        assert_eq!(at("text|"), Some("text"));
+        assert_eq!(at("0..te|xt"), Some("text"));
+        assert_eq!(at("a != te|xt"), Some("text"));
+        assert_eq!(at("te|xt != a"), Some("text"));
+        assert_eq!(at("self.te|xt"), None);
+        assert_eq!(at("std::te|xt"), None);
+        assert_eq!(at("te|xt!(1)"), None);
+        assert_eq!(at("( | )"), None);
+        assert_eq!(at("변|수 + 1"), Some("변수"));
+    }
+}

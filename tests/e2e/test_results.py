@@ -1,0 +1,71 @@
+"""`_`, `__` and `_5`: the values of earlier cells."""
+
+import re
+
+
+def number(outcome):
+    return outcome.reply["content"]["execution_count"]
+
+
+def test_the_last_values_are_there_by_their_names(kernel):
+    first = kernel.run("vec![1_usize, 2, 3]").expect_ok()
+    assert kernel.run("_.len()").expect_ok().result == "3"
+    assert kernel.run("_ + __[2]").expect_ok().result == "6"
+    assert kernel.run(f'println!("{{:?}} {{}}", _{number(first)}, _);').expect_ok().stream() == "[1, 2, 3] 6\n"
+    # A cell without a value leaves the last one where it is.
+    assert kernel.run("let twice = _ * 2; twice").expect_ok().result == "12"
+    assert kernel.run("_").expect_ok().result == "6"
+
+
+def test_values_are_used_like_variables(kernel):
+    kernel.run('String::from("once")').expect_ok()
+    assert kernel.run("_.push('!')").status == "error", "it is not mutable"
+    kernel.run("let mut mine = _; mine.push('!');").expect_ok()
+    assert kernel.run("mine").expect_ok().result == '"once!"'
+    gone = kernel.run('println!("{}", _.starts_with("once"))')
+    assert "once" not in gone.stream(), "it was moved"
+
+
+def test_what_cannot_be_kept_is_shown_all_the_same_and_says_why(kernel):
+    kernel.run("let names = vec![String::from(\"a\"), String::from(\"b\")];").expect_ok()
+    for code, shown, why in [
+        ("names.first()", 'Some("a")', "borrows"),
+        ("names.iter().map(|name| name.len()).collect::<Vec<_>>().iter().max()", "Some(1)", "borrows"),
+        ("names", '["a", "b"]', "has a name already"),
+        ("let n = 1;", None, "no value"),
+    ]:
+        outcome = kernel.run(code).expect_ok()
+        assert outcome.result == shown
+        missing = kernel.run(f"_{number(outcome)}")
+        assert missing.status == "error"
+        assert why in missing.traceback, missing.traceback
+    assert kernel.run("names.len()").expect_ok().result == "2"
+
+
+def test_a_value_of_a_type_defined_anew_goes_quietly(kernel):
+    kernel.run("#[derive(Debug)] struct Point { x: i32 }").expect_ok()
+    made = kernel.run("Point { x: 1 }").expect_ok()
+    anew = kernel.run("#[derive(Debug)] struct Point { x: i64 }\nPoint { x: 2 }.x").expect_ok()
+    assert anew.stream("stderr") == ""
+    assert kernel.run(f"_{number(made)}").status == "error"
+
+
+def test_errors_of_the_user_are_the_users(kernel):
+    refused = kernel.run("{ let text = String::from(\"a\"); let view = &text; drop(text); view.len() }")
+    assert refused.reply["content"]["ename"] == "E0505"
+    assert "_" + str(number(refused)) not in refused.traceback
+    refused = kernel.run("no_such_thing(1)")
+    assert refused.reply["content"]["ename"] == "E0425"
+    closure = kernel.run("struct Hidden; Hidden")
+    assert "cannot be shown" in closure.traceback
+
+
+def test_values_are_not_listed_among_the_variables_and_old_ones_go(kernel):
+    kernel.run("%reset").expect_ok()
+    oldest = number(kernel.run("1000 + 1").expect_ok())
+    assert "_" not in re.sub(r"no variables yet", "", kernel.run(":vars").result or "")
+    for step in range(10):
+        kernel.run(f"{step} + 1").expect_ok()
+    missing = kernel.run(f"_{oldest}")
+    assert missing.status == "error" and "the last 10 values are kept" in missing.traceback
+    assert kernel.run("_").expect_ok().result == "10"
