@@ -35,7 +35,8 @@ def test_commands_answer_before_rust_is_up(new_kernel):
     kernel = new_kernel()
     started = time.monotonic()
     assert "%models" in shown(kernel.run("%help").expect_ok())
-    assert "no variables" in kernel.run("%vars").expect_ok().stream()
+    listed = kernel.run("%vars").expect_ok().of("display_data")[0]
+    assert "no variables" in listed["data"]["text/plain"]
     assert kernel.run("!echo shell").expect_ok().stream() == "shell\n"
     assert time.monotonic() - started < AT_ONCE
     # And the analyser was not waited for by stealth: Rust works after them.
@@ -179,7 +180,8 @@ def test_reset_forgets_what_cells_defined(new_kernel):
     kernel = new_kernel()
     kernel.run("let gone = 1; fn gone_too() {}").expect_ok()
     kernel.run("%reset").expect_ok()
-    assert "no variables" in kernel.run("%vars").expect_ok().stream()
+    listed = kernel.run("%vars").expect_ok().of("display_data")[0]
+    assert "no variables" in listed["data"]["text/plain"]
     assert kernel.run("gone").status == "error"
     assert kernel.run("1 + 1").expect_ok().result == "2"
 

@@ -3,12 +3,14 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use display::html;
 use jupyter::Completions;
+use ra_ap_syntax::{Edition, NodeOrToken, SourceFile, SyntaxKind};
 use wire::mime::Bundle;
 
 use super::{Analysis, Notebook, Variable, complete, env::Environment, help, parse};
@@ -90,6 +92,10 @@ impl Assistant {
             return Some(help::details(command));
         }
         let rust = script.rust.unwrap_or_else(|| code.to_owned());
+        let cursor = match name_around(&rust, cursor) {
+            Some(_) => cursor,
+            None => call_around(&rust, cursor)?,
+        };
         let variable = name_at(&rust, cursor).and_then(|name| {
             let known = self.lock();
             known.variables.get(name).map(explain)
@@ -113,8 +119,8 @@ impl Assistant {
     }
 }
 
-/// The name at the cursor, when nothing before it says that it is not a variable's.
-fn name_at(code: &str, cursor: usize) -> Option<&str> {
+/// The bytes of the name at the cursor, or right before it.
+fn name_around(code: &str, cursor: usize) -> Option<Range<usize>> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let start = code[..cursor]
         .char_indices()
@@ -125,10 +131,45 @@ fn name_at(code: &str, cursor: usize) -> Option<&str> {
     let end = code[cursor..]
         .find(|c| !is_part(c))
         .map_or(code.len(), |length| cursor + length);
+    let is_name = !code[start..].starts_with(|c: char| c.is_ascii_digit());
+    (start < end && is_name).then_some(start..end)
+}
+
+/// The name at the cursor, when nothing around it says that it is not a variable's.
+fn name_at(code: &str, cursor: usize) -> Option<&str> {
+    let Range { start, end } = name_around(code, cursor)?;
     let before = code[..start].trim_end();
     let is_member = before.ends_with("::") || (before.ends_with('.') && !before.ends_with(".."));
     let is_macro = code[end..].starts_with('!') && !code[end..].starts_with("!=");
-    (start < end && !is_member && !is_macro).then(|| &code[start..end])
+    (!is_member && !is_macro).then(|| &code[start..end])
+}
+
+/// The end of the name of the function or macro among whose arguments the cursor is.
+fn call_around(code: &str, cursor: usize) -> Option<usize> {
+    let parse = SourceFile::parse(code, Edition::Edition2024);
+    let tokens = parse.syntax_node().descendants_with_tokens();
+    let mut open = Vec::new();
+    let mut before = None;
+    for token in tokens.filter_map(NodeOrToken::into_token) {
+        if usize::from(token.text_range().start()) >= cursor {
+            break;
+        }
+        match token.kind() {
+            SyntaxKind::WHITESPACE | SyntaxKind::COMMENT => continue,
+            SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY => open.push(before),
+            SyntaxKind::R_PAREN | SyntaxKind::R_BRACK | SyntaxKind::R_CURLY => {
+                open.pop();
+            }
+            _ => {}
+        }
+        before = match token.kind() {
+            SyntaxKind::IDENT => Some(usize::from(token.text_range().end())),
+            // `vec![…]` is documented at its name.
+            SyntaxKind::BANG => before,
+            _ => None,
+        };
+    }
+    open.pop().flatten()
 }
 
 /// A variable as Shift-Tab shows it.
@@ -180,5 +221,23 @@ mod tests {
         assert_eq!(at("te|xt!(1)"), None);
         assert_eq!(at("( | )"), None);
         assert_eq!(at("변|수 + 1"), Some("변수"));
+        assert_eq!(at("1|2"), None);
+    }
+
+    #[test]
+    fn among_arguments_the_call_is_asked_about() {
+        let called = |code: &str| {
+            let cursor = code.find('|').expect("a cursor");
+            let code = code.replacen('|', "", 1);
+            call_around(&code, cursor).map(|end| code[..end].to_owned())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(called("let p = pipeline(|"), some("let p = pipeline"));
+        assert_eq!(called("model.generate(\"a\", |)"), some("model.generate"));
+        assert_eq!(called("f(g(1), |)"), some("f"));
+        assert_eq!(called("vec![1, |]"), some("vec"));
+        assert_eq!(called("f(\"a(|"), some("f"));
+        assert_eq!(called("(1 + |)"), None);
+        assert_eq!(called("1 + |"), None);
     }
 }

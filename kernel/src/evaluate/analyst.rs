@@ -212,8 +212,17 @@ impl Analysis for Analyst {
         let hover = self.ask(move |context| context.hover_at(&text, end));
         let (text, html) = hover.ok()?.ok()?;
         let known = !text.starts_with("No documentation found");
-        known.then(|| Bundle::text(text).with("text/html", html))
+        known.then(|| Bundle::text(without_hidden_lines(&text)).with("text/html", html))
     }
+}
+
+/// The plain text of documentation without the lines that rustdoc hides in examples. Nothing else in it
+/// begins so: the analyser takes the marks of headings away.
+fn without_hidden_lines(text: &str) -> String {
+    let shown = text
+        .lines()
+        .filter(|line| *line != "#" && !line.starts_with("# "));
+    shown.collect::<Vec<_>>().join("\n")
 }
 
 fn serve(

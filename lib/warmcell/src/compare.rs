@@ -13,6 +13,16 @@ const MAX_NEW_TOKENS: u32 = 80;
 /// What several models make of a prompt, at most 80 tokens each, side by side with time, speed and
 /// memory. They run one after the other; a model that cannot answer is shown with the reason.
 ///
+/// ```no_run
+/// # use warmcell::prelude::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let small = AutoModelForCausalLM::from_pretrained("x").load()?;
+/// # let large = AutoModelForCausalLM::from_pretrained("y").load()?;
+/// compare_generations(&[&small, &large], &messages![user: "Tell a joke."])?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// There is no model to compare, the cell was interrupted, or the model host ended.
 pub fn compare_generations<P: IntoPrompt + Copy>(

@@ -48,6 +48,16 @@ impl Forward {
 
 impl Model {
     /// Computes logits of prompts, and hidden states on request, as `model(**inputs)` does.
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+    /// let output = model.forward("The capital of France is").output_hidden_states(true).run()?;
+    /// println!("{:?}", output.logits.shape());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn forward(&self, prompt: impl IntoPrompt) -> Forward {
         Forward {
             model: self.spec().clone(),

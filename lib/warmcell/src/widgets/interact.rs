@@ -72,6 +72,19 @@ several! { (A 0, B 1) (A 0, B 1, C 2) }
 
 /// Shows controls and, below them, what `run` gives for their values, prints and shows; again whenever the
 /// user changes one. It runs when no cell does; of changes that come while it runs the last counts.
+///
+/// ```no_run
+/// use warmcell::widgets::*;
+/// # use warmcell::prelude::*;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+/// let temperature = FloatSlider::new(0.7).min(0.1).max(2.0);
+/// interact(&temperature, move |value| {
+///     model.generate("Once upon a time").do_sample(true).temperature(value).run()
+/// });
+/// # Ok(())
+/// # }
+/// ```
 pub fn interact<C: Controls, T: Show>(
     controls: &C,
     mut run: impl FnMut(C::Values) -> T + Send + 'static,
