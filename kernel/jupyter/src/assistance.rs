@@ -1,5 +1,5 @@
 //! What helps while typing: completion and inspection, on a thread of their own, so that a running
-//! cell keeps nobody waiting. A request that has waited too long is answered with nothing.
+//! cell keeps nobody waiting. A request that others keep waiting for too long is answered with nothing.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,8 +23,8 @@ use crate::text::{byte_of, code_point_of};
 /// A language's analysis may recurse deeply.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long an answer is waited for before it is that nothing is known. Front ends block on the
-/// answer, some for seconds.
+/// How long a question waits for those before it until the answer is that nothing is known. Front ends
+/// block on the answer, some for seconds.
 const WAIT: Duration = Duration::from_millis(400);
 
 /// What is asked.
@@ -53,11 +53,6 @@ impl Claim {
     /// Whether it is the caller who answers.
     fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
-    }
-
-    /// Whether somebody has answered.
-    fn is_taken(&self) -> bool {
-        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -100,13 +95,10 @@ fn serve(session: &Arc<Session>, runtime: &Handle, asked: &Receiver<Asked>) {
         claim,
     } in asked
     {
-        // Who asked has been told that nothing is known: no work for nobody.
-        if claim.is_taken() {
-            continue;
-        }
-        // A fault of the language's analysis must not end the help for good.
-        let found = catch_unwind(AssertUnwindSafe(|| answer(session, &question)));
+        // Else who asked has been told that nothing is known.
         if claim.take() {
+            // A fault of the language's analysis must not end the help for good.
+            let found = catch_unwind(AssertUnwindSafe(|| answer(session, &question)));
             let reply = found.unwrap_or_else(|_| nothing(&question));
             runtime.block_on(send(session, reply, &parent));
         }

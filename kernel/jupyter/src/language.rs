@@ -37,7 +37,7 @@ pub trait Control: Send + Sync + 'static {
     fn is_complete(&self, code: &str) -> Completeness;
 
     /// What could stand at `cursor`, a byte offset on a character boundary of `code`. Called on one
-    /// thread, which it may keep waiting; nothing is what is answered after 0.4 seconds.
+    /// thread, which it may keep waiting; what is asked meanwhile is answered with nothing.
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let _ = code;
         Completions::none(cursor)

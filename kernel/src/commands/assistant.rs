@@ -6,6 +6,7 @@ use std::{
     ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Duration,
 };
 
 use display::html;
@@ -85,8 +86,9 @@ impl Assistant {
         complete::complete(self, code, cursor)
     }
 
-    /// What is known about the thing at `cursor`.
-    pub fn inspect(&self, code: &str, cursor: usize) -> Option<Bundle> {
+    /// What is known about the thing at `cursor`. Where the analysis of Rust is busy, it is waited for so
+    /// long.
+    pub fn inspect(&self, code: &str, cursor: usize, patience: Duration) -> Option<Bundle> {
         let script = parse(code, &|name| self.knows(name));
         if let Some(command) = complete::command_at(&script, code, cursor) {
             return Some(help::details(command));
@@ -102,7 +104,7 @@ impl Assistant {
         });
         let documented = self
             .analysis()
-            .and_then(|analysis| analysis.inspect(&rust, cursor));
+            .and_then(|analysis| analysis.inspect(&rust, cursor, patience));
         match (variable, documented) {
             (Some(first), Some(then)) => Some(joined(first, &then)),
             (first, then) => first.or(then),

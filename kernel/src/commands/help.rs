@@ -1,5 +1,7 @@
 //! `%help`, `?name` and `name?`: what the commands do, and the documentation of anything in Rust.
 
+use std::time::Duration;
+
 use display::{RichDisplay, Table, html};
 use jupyter::{CellError, Publisher};
 use wire::mime::Bundle;
@@ -26,6 +28,9 @@ optimises, `:help` lists them.",
         _ => Vec::new(),
     },
 };
+
+/// How long `?name` waits for the analysis of Rust.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if call.arguments.is_empty() {
@@ -75,7 +80,7 @@ pub fn explain(commands: &mut Commands, name: &str, out: &Publisher) -> Result<(
     let interrupter = std::sync::Arc::clone(&commands.interrupter);
     commands.notebook.wait(&|| interrupter.is_interrupted())?;
     let end = name.trim_end_matches('!').len();
-    match commands.assistant.inspect(name, end) {
+    match commands.assistant.inspect(name, end, PATIENCE) {
         Some(found) => {
             out.display(found, None);
             Ok(())

@@ -53,9 +53,9 @@ pub struct Timing {
 
 /// What is known of Rust code that has not run. Asked on any thread, also while a cell runs.
 pub trait Analysis: Send + Sync {
-    /// What could stand at the cursor.
+    /// What could stand at the cursor. Nothing, when the analysis is busy with something else.
     fn complete(&self, code: &str, cursor: usize) -> Completions;
 
-    /// What is known about the thing at the cursor. It may wait for the analysis to come up.
-    fn inspect(&self, code: &str, cursor: usize) -> Option<Bundle>;
+    /// What is known about the thing at the cursor, as far as it is found out in so long.
+    fn inspect(&self, code: &str, cursor: usize, patience: Duration) -> Option<Bundle>;
 }

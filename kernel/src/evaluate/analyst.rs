@@ -31,6 +31,9 @@ use crate::commands::Analysis;
 /// How long the kernel's first cell has the machine to itself.
 const HEAD_START: Duration = Duration::from_secs(2);
 
+/// How long a completion waits for evcxr, which may be coming up or compile a crate for minutes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Stands in the code of a cell that has run already.
 const HAS_RUN: &str = "let _ = \"warmcell:has-run\";";
 
@@ -150,6 +153,24 @@ impl Analyst {
         &self,
         action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
     ) -> Result<T> {
+        self.hand_over(action)?.recv().context("evcxr has ended")?
+    }
+
+    /// The same; but what has no answer after so long fails.
+    fn ask_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
+    ) -> Result<T> {
+        self.hand_over(action)?
+            .recv_timeout(patience)
+            .context("evcxr has something else to do")?
+    }
+
+    fn hand_over<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
+    ) -> Result<Receiver<Result<T>>> {
         let (answer, answered) = mpsc::channel();
         let task: Task = Box::new(move |evcxr| {
             evcxr.open();
@@ -167,7 +188,7 @@ impl Analyst {
         self.messages
             .send(Message::Do(task))
             .map_err(|_| anyhow!("evcxr has ended"))?;
-        answered.recv().context("evcxr has ended")?
+        Ok(answered)
     }
 
     /// Tells evcxr what a cell has defined, and which variables are gone. Does not wait.
@@ -188,7 +209,7 @@ impl Analyst {
 impl Analysis for Analyst {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let text = code.to_owned();
-        let found = self.ask(move |context| context.completions(&text, cursor));
+        let found = self.ask_within(PATIENCE, move |context| context.completions(&text, cursor));
         let Ok(Ok(found)) = found else {
             return Completions::none(cursor);
         };
@@ -204,12 +225,12 @@ impl Analysis for Analyst {
         }
     }
 
-    fn inspect(&self, code: &str, cursor: usize) -> Option<Bundle> {
+    fn inspect(&self, code: &str, cursor: usize, patience: Duration) -> Option<Bundle> {
         let rest = &code[cursor..];
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         let end = cursor + rest.find(|c| !is_part(c)).unwrap_or(rest.len());
         let text = code.to_owned();
-        let hover = self.ask(move |context| context.hover_at(&text, end));
+        let hover = self.ask_within(patience, move |context| context.hover_at(&text, end));
         let (text, html) = hover.ok()?.ok()?;
         let known = !text.starts_with("No documentation found");
         known.then(|| Bundle::text(without_hidden_lines(&text)).with("text/html", html))

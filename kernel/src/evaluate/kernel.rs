@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -25,18 +26,26 @@ use crate::{
     widgets::Widgets,
 };
 
+/// How long Shift-Tab waits for the analysis of Rust.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Serves the front end of `connection_file` until it asks for the end.
 pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     let host_socket = host::default_socket();
     let id = session::new_id();
     let interrupter = Arc::new(Interrupter::new(id.clone(), host_socket.clone()));
     let widgets = Widgets::start().context("cannot start a thread")?;
+    // Now: while evcxr is coming up, this process is in another folder for a moment.
+    let folders = folders(&id, &host_socket);
+    let (session_dir, working_dir) = match &folders {
+        Ok(folders) => folders.clone(),
+        Err(_) => (PathBuf::new(), PathBuf::new()),
+    };
     let assistant = Arc::new(Assistant::new(Place {
         session: id.clone(),
-        session_dir: Session::runtime_folder(&id, &host::prepare_folder(&host_socket)?),
+        session_dir,
         host_socket: host_socket.clone(),
-        // Now: while evcxr is coming up, this process is in another folder for a moment.
-        working_dir: std::env::current_dir().context("the current folder is gone")?,
+        working_dir,
     }));
     let control = Arc::new(RustControl {
         interrupter: Arc::clone(&interrupter),
@@ -52,6 +61,9 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     // where a user looks; a kernel that ends tells nobody.
     let language = move |out: Publisher| {
         widgets.publish_by(Some(out));
+        if let Err(error) = folders {
+            return Err(language::unusable(&error));
+        }
         let stop = Arc::clone(&interrupter);
         let shared = Arc::clone(&widgets);
         let helper = Arc::clone(&assistant);
@@ -69,6 +81,13 @@ pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
     };
     jupyter::run(&settings, control, language)?;
     Ok(())
+}
+
+/// The folder of the session's pipes and socket, and the one in which cells start.
+fn folders(id: &str, host_socket: &Path) -> Result<(PathBuf, PathBuf)> {
+    let session = Session::runtime_folder(id, &host::prepare_folder(host_socket)?);
+    let working = std::env::current_dir().context("the current folder is gone")?;
+    Ok((session, working))
 }
 
 fn open(
@@ -144,7 +163,7 @@ impl Control for RustControl {
     }
 
     fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<Bundle> {
-        self.assistant.inspect(code, cursor)
+        self.assistant.inspect(code, cursor, PATIENCE)
     }
 
     fn cell_begins(&self) {

@@ -78,6 +78,7 @@ impl LoadProgress {
             Stage::Download => "Downloading",
             Stage::Verify => "Checking",
             Stage::Load => "Loading",
+            Stage::Quantize => "Quantising",
             Stage::Save => "Saving",
             Stage::Compare => "Comparing",
         };

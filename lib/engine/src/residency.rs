@@ -372,7 +372,7 @@ impl Residency {
         let defaults = generate::read_defaults(&files.layout, &weights)?;
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
-                stage: Stage::Load,
+                stage: Stage::Load | Stage::Quantize,
                 done,
                 ..
             }) = event

@@ -217,6 +217,8 @@ pub enum Stage {
     Verify,
     /// Reading weights into memory.
     Load,
+    /// The same, with their quantisation on the way.
+    Quantize,
     /// Writing a model's files.
     Save,
     /// Reading weights again, to hold the quantised ones against them.

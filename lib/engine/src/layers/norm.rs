@@ -3,6 +3,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::kernels::Normalize;
+
 /// A norm of either kind.
 #[derive(Clone, Debug)]
 pub enum Norm {
@@ -64,6 +66,9 @@ impl LayerNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::layer_norm(x, &self.weight, &self.bias, self.epsilon)
+        let norm = Normalize {
+            epsilon: self.epsilon,
+        };
+        x.apply_op3_no_bwd(&self.weight, &self.bias, &norm)
     }
 }

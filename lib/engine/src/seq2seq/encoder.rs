@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::{embed::Embed, plan::NormPlace};
 use crate::{
-    kernels::RaggedAttention,
+    kernels::{RaggedAttention, add},
     layers::{FeedForward, Linear, Norm, RelativeAttention, RelativeBias},
 };
 
@@ -74,13 +74,13 @@ impl Encoder {
             layer.output.forward(&self.mix(&qkv, sources)?)
         };
         if self.norms == NormPlace::Before {
-            let x = (x + attend(&layer.attention_norm.forward(x)?)?)?;
+            let x = add(attend(&layer.attention_norm.forward(x)?)?, x)?;
             let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
-            return x + y;
+            return add(y, &x);
         }
-        let x = layer.attention_norm.forward(&(x + attend(x)?)?)?;
+        let x = layer.attention_norm.forward(&add(attend(x)?, x)?)?;
         let y = layer.feed_forward.forward(&x)?;
-        layer.norm.forward(&(x + y)?)
+        layer.norm.forward(&add(y, &x)?)
     }
 
     /// From queries, keys and values, each `(1, tokens, heads * head_dim)`, to the same shape.

@@ -5,7 +5,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
-use wire::{Failure, FailureKind, host::Event, model::Activations};
+use wire::{
+    Failure, FailureKind,
+    host::{Event, Stage},
+    model::Activations,
+};
 
 use super::{
     Format, TensorEntry, Weights,
@@ -61,6 +65,7 @@ impl<'a> Loader<'a> {
             reader: Reader {
                 weights,
                 subject: subject.to_owned(),
+                stage: Stage::Load,
                 done: 0,
                 cancel,
                 sink,
@@ -77,6 +82,9 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn with_plan(mut self, plan: Option<&Plan>) -> Self {
         self.plan = plan.cloned();
+        if plan.is_some_and(|plan| plan.quantization.is_some() && !plan.stored) {
+            self.reader.stage = Stage::Quantize;
+        }
         self
     }
 

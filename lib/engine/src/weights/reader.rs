@@ -23,6 +23,8 @@ pub(super) struct Reader<'a> {
     pub weights: &'a Weights,
     /// What progress calls the model.
     pub subject: String,
+    /// What it calls the reading.
+    pub stage: Stage,
     /// Bytes that were read.
     pub done: u64,
     pub cancel: &'a Cancel,
@@ -103,7 +105,7 @@ impl Reader<'_> {
     fn progress(&mut self, bytes: usize) {
         self.done += bytes as u64;
         (self.sink)(Event::Progress(Progress {
-            stage: Stage::Load,
+            stage: self.stage,
             subject: self.subject.clone(),
             done: self.done,
             total: Some(self.weights.bytes()),

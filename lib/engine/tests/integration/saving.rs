@@ -193,3 +193,25 @@ fn what_cannot_be_saved_is_refused() {
     assert_eq!(gguf.kind, FailureKind::Unsupported);
     assert_eq!(names(root.path()), ["origin"]);
 }
+
+#[test]
+fn a_load_that_quantises_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path(), false);
+    for (spec, stage) in [
+        (of(folder.path()), Stage::Load),
+        (nf4(folder.path()), Stage::Quantize),
+    ] {
+        let (answer, events) = ask(&Service::new(), Request::LoadModel(spec));
+        answer.unwrap();
+        let stages: Vec<Stage> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Progress(news) => Some(news.stage),
+                _ => None,
+            })
+            .collect();
+        assert!(!stages.is_empty());
+        assert!(stages.iter().all(|other| *other == stage), "{stages:?}");
+    }
+}
