@@ -5,22 +5,17 @@ import copy
 import nbformat
 import pytest
 from conftest import ROOT, warmcell
-from nbclient import NotebookClient
 
 NOTEBOOKS = ["week3.ipynb", "week3.ko.ipynb"]
 
 
-def executed(name):
-    """The code cells of a notebook, executed."""
-    folder = ROOT / "notebooks"
-    notebook = nbformat.read(folder / name, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS)
-def cells(request):
-    return executed(request.param)
+def cells(request, executed):
+    return code_cells(executed(request.param))
 
 
 def find(cells, code):
@@ -37,13 +32,13 @@ def printed(cell):
 
 
 @pytest.fixture(scope="module")
-def tokenizer_cells():
-    return executed("tokenizers.ipynb")
+def tokenizer_cells(executed):
+    return code_cells(executed("tokenizers.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def generation_cells():
-    return executed("generation.ipynb")
+def generation_cells(executed):
+    return code_cells(executed("generation.ipynb"))
 
 
 def test_generation_shows_its_numbers(generation_cells):
