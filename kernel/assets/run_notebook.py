@@ -99,6 +99,8 @@ def main():
         kernel_name=notebook.metadata.get("kernelspec", {}).get("name", "warmcell"),
         resources={"metadata": {"path": folder}},
         startup_timeout=60,
+        # What is written word by word would stand in as many outputs.
+        coalesce_streams=True,
     )
     client.on_cell_start = client.start_cell
     client.on_cell_complete = client.end_cell
