@@ -125,6 +125,10 @@ def test_run_writes_a_notebook_and_a_page(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "Paris" in run.stdout and str(target) in run.stdout
     assert "Paris" in target.with_suffix(".html").read_text(encoding="utf-8")
+    # What was written word by word is one output: a page puts each on lines of its own.
+    for cell in nbformat.read(target, as_version=4).cells:
+        names = [output.get("name") for output in cell.get("outputs", [])]
+        assert not [name for name, following in zip(names, names[1:]) if name and name == following], cell.source
 
 
 def test_a_page_and_a_saved_notebook_need_no_widgets(tmp_path):

@@ -45,7 +45,7 @@ def displays(tmp_path_factory):
     folder = tmp_path_factory.mktemp("displays")
     (folder / "fixtures").symlink_to(FIXTURES)
     notebook = nbformat.read(ROOT / "tests/e2e/displays.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=300, coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
     client.execute()
     return notebook
 
@@ -136,11 +136,3 @@ def test_what_a_picture_shows_stands_beside_it_in_figures(displays):
         left = Page(cleaned(html))
         assert not [image for image in left.images() if image.get("src")], source
         assert left.count("td") >= 20, source
-
-
-def test_a_stream_is_one_text(displays):
-    """A notebook's page puts each stream on lines of its own."""
-    for cell in displays.cells:
-        names = [output.name if output.output_type == "stream" else "" for output in cell.get("outputs", [])]
-        for name, following in zip(names, names[1:]):
-            assert not name or name != following, cell.source
