@@ -42,19 +42,24 @@ pub fn escape(text: &str) -> String {
 }
 
 /// As [`escape`], and where a word is so long that it would push a table off the paper, a path mostly, it
-/// may be broken behind its separators.
+/// may be broken behind its separators, and somewhere where it has none.
 pub(crate) fn breakable(text: &str) -> String {
     let mut broken = String::with_capacity(text.len() * 2);
     for word in text.split_inclusive(char::is_whitespace) {
-        let escaped = escape(word);
         if word.len() <= LONG_WORD {
-            broken.push_str(&escaped);
+            broken.push_str(&escape(word));
             continue;
         }
-        for character in escaped.chars() {
-            broken.push(character);
-            if matches!(character, '/' | '.' | '_') {
+        let mut since_break = 0;
+        for character in word.chars() {
+            broken.push_str(&escape(character.encode_utf8(&mut [0; 4])));
+            // Behind a hyphen a line may end anyway.
+            since_break = if character == '-' { 0 } else { since_break + 1 };
+            let separates = "/._,:({[".contains(character);
+            // Other characters may belong to the one before them.
+            if separates || (since_break >= LONG_WORD && character.is_ascii_alphanumeric()) {
                 broken.push_str("<wbr>");
+                since_break = 0;
             }
         }
     }
@@ -179,5 +184,6 @@ mod tests {
         let long = breakable("/home/me/models/a&b/weights.gguf");
         assert!(long.starts_with("/<wbr>home/<wbr>me/<wbr>"), "{long}");
         assert!(long.ends_with("a&amp;b/<wbr>weights.<wbr>gguf"), "{long}");
+        assert_eq!(breakable(&"a".repeat(60)).matches("<wbr>").count(), 2);
     }
 }
