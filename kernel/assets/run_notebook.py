@@ -14,6 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -105,6 +106,9 @@ def main():
     started = time.monotonic()
     status, failure = execute(client)
     seconds = time.monotonic() - started
+    # What was written word by word is as many outputs, which some pages show on lines of their own. The
+    # client's own option for it moves text before displays that it came after.
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})
     nbformat.write(notebook, executed)
     title = os.path.splitext(os.path.basename(source))[0]
     # A page has no kernel behind its widgets: what stands beside them reads without one, and without scripts.

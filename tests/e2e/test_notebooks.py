@@ -5,22 +5,17 @@ import copy
 import nbformat
 import pytest
 from conftest import ROOT, warmcell
-from nbclient import NotebookClient
 
 NOTEBOOKS = ["week3.ipynb", "week3.ko.ipynb"]
 
 
-def executed(name):
-    """The code cells of a notebook, executed."""
-    folder = ROOT / "notebooks"
-    notebook = nbformat.read(folder / name, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS)
-def cells(request):
-    return executed(request.param)
+def cells(request, executed):
+    return code_cells(executed(request.param))
 
 
 def find(cells, code):
@@ -37,13 +32,13 @@ def printed(cell):
 
 
 @pytest.fixture(scope="module")
-def tokenizer_cells():
-    return executed("tokenizers.ipynb")
+def tokenizer_cells(executed):
+    return code_cells(executed("tokenizers.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def generation_cells():
-    return executed("generation.ipynb")
+def generation_cells(executed):
+    return code_cells(executed("generation.ipynb"))
 
 
 def test_generation_shows_its_numbers(generation_cells):
@@ -130,6 +125,10 @@ def test_run_writes_a_notebook_and_a_page(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "Paris" in run.stdout and str(target) in run.stdout
     assert "Paris" in target.with_suffix(".html").read_text(encoding="utf-8")
+    # What was written word by word is one output: a page puts each on lines of its own.
+    for cell in nbformat.read(target, as_version=4).cells:
+        names = [output.get("name") for output in cell.get("outputs", [])]
+        assert not [name for name, following in zip(names, names[1:]) if name and name == following], cell.source
 
 
 def test_a_page_and_a_saved_notebook_need_no_widgets(tmp_path):

@@ -11,8 +11,10 @@ use crate::{RichDisplay, base64, html};
 
 /// Vega-Lite's own name for its fifth version, which front ends know.
 const SCHEMA: &str = "https://vega.github.io/schema/vega-lite/v5.json";
-/// Readable on white and on black alike (4.5 to 1), since a picture knows no theme.
-const INK: &str = "#767676";
+/// A picture knows no theme, and no grey is readable on the whites and the blacks of all of them: it brings
+/// its own paper.
+const PAPER: &str = "#ffffff";
+const INK: &str = "#595959";
 /// Size of the drawing inside its axes, in pixels.
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 180.0;
@@ -203,7 +205,9 @@ impl Plot {
         let (width, height) = (LEFT + WIDTH + RIGHT, bottom + BOTTOM);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"{INK}\">"
+             viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"{INK}\">\
+             <title>{}</title><rect width=\"{width}\" height=\"{height}\" fill=\"{PAPER}\"/>",
+            html::escape(&self.title.join(". "))
         );
         for (line, text) in self.title.iter().enumerate() {
             let y = LINE * (line as f64 + 0.8);

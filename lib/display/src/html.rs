@@ -17,6 +17,8 @@ pub(crate) const GREY: &str = "rgba(128, 128, 128, 0.18)";
 pub(crate) const PRE: &str =
     "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; line-height: 1.7;";
 const FRAME: &str = "border: 1px solid rgba(128, 128, 128, 0.8); border-radius: 3px; padding: 0 3px; font-size: 90%; white-space: nowrap;";
+/// Bytes of a word that fits beside the other columns of a table.
+const LONG_WORD: usize = 24;
 const CELL: &str = "text-align: left; vertical-align: top; padding: 2px 8px;";
 
 /// Makes text safe inside elements and inside double- or single-quoted attributes. Control
@@ -37,6 +39,31 @@ pub fn escape(text: &str) -> String {
         }
     }
     safe
+}
+
+/// As [`escape`], and where a word is so long that it would push a table off the paper, a path mostly, it
+/// may be broken behind its separators, and somewhere where it has none.
+pub(crate) fn breakable(text: &str) -> String {
+    let mut broken = String::with_capacity(text.len() * 2);
+    for word in text.split_inclusive(char::is_whitespace) {
+        if word.len() <= LONG_WORD {
+            broken.push_str(&escape(word));
+            continue;
+        }
+        let mut since_break = 0;
+        for character in word.chars() {
+            broken.push_str(&escape(character.encode_utf8(&mut [0; 4])));
+            // Behind a hyphen a line may end anyway.
+            since_break = if character == '-' { 0 } else { since_break + 1 };
+            let separates = "/._,:({[".contains(character);
+            // Other characters may belong to the one before them.
+            if separates || (since_break >= LONG_WORD && character.is_ascii_alphanumeric()) {
+                broken.push_str("<wbr>");
+                since_break = 0;
+            }
+        }
+    }
+    broken
 }
 
 /// Spaces, tabs and line breaks with a mark one can see. A line break keeps its effect.
@@ -105,7 +132,7 @@ pub(crate) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> Str
 pub(crate) fn facts(caption: &str, facts: &[(&str, String)]) -> String {
     let escaped: Vec<(&str, String)> = facts
         .iter()
-        .map(|(name, value)| (*name, escape(value)))
+        .map(|(name, value)| (*name, breakable(value)))
         .collect();
     facts_of_html(caption, &escaped)
 }
@@ -145,4 +172,18 @@ pub(crate) fn details(summary: &str, open: bool, inner: &str) -> String {
         "<details{open}><summary>{}</summary>{inner}</details>",
         escape(summary)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::breakable;
+
+    #[test]
+    fn only_long_words_may_be_broken_and_never_within_an_entity() {
+        assert_eq!(breakable("a/b.c & d"), "a/b.c &amp; d");
+        let long = breakable("/home/me/models/a&b/weights.gguf");
+        assert!(long.starts_with("/<wbr>home/<wbr>me/<wbr>"), "{long}");
+        assert!(long.ends_with("a&amp;b/<wbr>weights.<wbr>gguf"), "{long}");
+        assert_eq!(breakable(&"a".repeat(60)).matches("<wbr>").count(), 2);
+    }
 }

@@ -271,7 +271,7 @@ fn html(report: &QuantizationReport) -> String {
     let open = report.layers.len() <= OPEN_ROWS;
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|row| row.iter().map(|cell| html::escape(cell)).collect())
+        .map(|row| row.iter().map(|cell| html::breakable(cell)).collect())
         .collect();
     let mut table = html::table("", &header(report), &rows);
     if left > 0 {

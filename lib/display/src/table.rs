@@ -22,7 +22,7 @@ impl RichDisplay for Table {
         let escaped: Vec<Vec<String>> = self
             .rows
             .iter()
-            .map(|row| row.iter().map(|cell| html::escape(cell)).collect())
+            .map(|row| row.iter().map(|cell| html::breakable(cell)).collect())
             .collect();
         rendered(
             self.text(),

@@ -342,7 +342,7 @@ pub(crate) fn coloured(encoding: &Encoding) -> String {
     let mut covered = 0;
     for (index, segment) in segments(encoding).iter().take(MOST_SEGMENTS).enumerate() {
         if index > 0 {
-            html.push_str("<span style=\"opacity: 0.4;\">│</span>");
+            html.push_str("<span style=\"opacity: 0.7;\">│</span>");
         }
         // Text that no token stands for: a normaliser dropped it.
         if segment.span.0 > covered {

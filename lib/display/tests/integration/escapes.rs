@@ -20,10 +20,10 @@ const CHOICES: [&str; 7] = [
     "Cuda",
 ];
 /// Elements that renderings are made of.
-const ELEMENTS: [&str; 25] = [
+const ELEMENTS: [&str; 26] = [
     "b", "br", "caption", "code", "details", "div", "em", "i", "img", "ins", "kbd", "meter", "p",
     "pre", "progress", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead",
-    "tr",
+    "tr", "wbr",
 ];
 /// Their attributes.
 const ATTRIBUTES: [&str; 10] = [

@@ -6,7 +6,10 @@ use ::display::{RichDisplay, widgets::Kind};
 use serde_json::{Value, json};
 use wire::{mime::Bundle, widget::WidgetAction};
 
-use super::handle::{Handle, Widget};
+use super::{
+    handle::{Handle, Widget},
+    instead,
+};
 
 /// A control of a value, with the attributes that can be set.
 macro_rules! control {
@@ -76,13 +79,7 @@ macro_rules! control {
 
         impl RichDisplay for $name {
             fn bundle(&self) -> Bundle {
-                let description = self.0.get("description");
-                let name = description.as_str().filter(|name| !name.is_empty());
-                self.0.bundle(&format!(
-                    "{}: {}",
-                    name.unwrap_or(stringify!($name)),
-                    self.value()
-                ))
+                instead::bundle(&self.0)
             }
         }
 
@@ -210,7 +207,7 @@ impl Dropdown {
     }
 }
 
-fn chosen(options: &Value, index: &Value) -> String {
+pub(super) fn chosen(options: &Value, index: &Value) -> String {
     let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
     let label = index.and_then(|index| options.get(index)?.as_str());
     label.unwrap_or_default().to_owned()
@@ -224,7 +221,7 @@ impl Widget for Dropdown {
 
 impl RichDisplay for Dropdown {
     fn bundle(&self) -> Bundle {
-        self.0.bundle(&format!("Dropdown: {}", self.value()))
+        instead::bundle(&self.0)
     }
 }
 
@@ -284,9 +281,7 @@ impl Widget for Button {
 
 impl RichDisplay for Button {
     fn bundle(&self) -> Bundle {
-        let description = self.0.get("description");
-        let description = description.as_str().unwrap_or_default();
-        self.0.bundle(&format!("Button: {description}"))
+        instead::bundle(&self.0)
     }
 }
 

@@ -10,11 +10,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ::display::widgets::{Kind, view};
+use ::display::widgets::Kind;
 use serde_json::Value;
 use wire::{
     cell::{CellMessage, KernelMessage},
-    mime::Bundle,
     widget::{WidgetAction, WidgetAnswer, WidgetCall, WidgetState},
 };
 
@@ -30,6 +29,8 @@ struct Inner {
     kind: Kind,
     /// What the cell has set.
     attributes: Mutex<WidgetState>,
+    /// What a box holds, in order.
+    children: Vec<Handle>,
     is_open: AtomicBool,
 }
 
@@ -53,6 +54,11 @@ impl<T: Widget + ?Sized> Widget for &T {
 
 impl Handle {
     pub(super) fn new(kind: Kind, attributes: Value) -> Self {
+        Self::holding(Vec::new(), kind, attributes)
+    }
+
+    /// A box of these.
+    pub(super) fn holding(children: Vec<Self>, kind: Kind, attributes: Value) -> Self {
         let attributes = match attributes {
             Value::Object(attributes) => attributes,
             _ => WidgetState::new(),
@@ -61,12 +67,21 @@ impl Handle {
             id: new_id(),
             kind,
             attributes: Mutex::new(attributes),
+            children,
             is_open: AtomicBool::new(false),
         }))
     }
 
     pub(super) fn id(&self) -> &str {
         &self.0.id
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub(super) fn children(&self) -> &[Self] {
+        &self.0.children
     }
 
     /// Sets an attribute.
@@ -120,8 +135,9 @@ impl Handle {
         });
     }
 
-    /// Makes it known to the kernel, once.
+    /// Makes it known to the kernel, once, after what it holds.
     pub(super) fn open(&self) {
+        self.0.children.iter().for_each(Self::open);
         if !kernel::is_connected() || self.0.is_open.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -139,13 +155,6 @@ impl Handle {
                 id: self.0.id.clone(),
             });
         }
-    }
-
-    /// What shows it; `line` is what stands where widgets are not shown.
-    pub(super) fn bundle(&self, line: &str) -> Bundle {
-        self.open();
-        let html = format!("<p>{}</p>", ::display::html::escape(line));
-        view(&self.0.id, Bundle::text(line).with("text/html", html))
     }
 
     fn attributes(&self) -> std::sync::MutexGuard<'_, WidgetState> {

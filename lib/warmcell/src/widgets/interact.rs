@@ -6,6 +6,7 @@ use ::display::Show;
 
 use super::{
     Checkbox, Dropdown, FloatSlider, IntSlider, Output, Text, Textarea, VBox, handle::Widget,
+    instead,
 };
 use crate::show;
 
@@ -92,15 +93,20 @@ pub fn interact<C: Controls, T: Show>(
     let output = Output::new();
     let mut all = controls.widgets();
     all.push(&output);
-    show::display(VBox::new(all));
-    let here = output.clone();
+    let page = VBox::new(all);
+    let shown = show::display_with_id(&page);
     let now = controls.clone();
     let run = Mutex::new(move || {
-        here.clear(true);
+        output.clear(true);
         let values = now.values();
-        here.capture(|| show::display(run(values)));
+        output.capture(|| {
+            let result = run(values).show();
+            show::show_bundle(result.clone());
+            result
+        })
     });
     let run = Arc::new(move || (run.lock().unwrap_or_else(PoisonError::into_inner))());
-    run();
-    controls.observe_all(run);
+    // A notebook that is opened again has the values and the result of now.
+    shown.update(instead::bundle_with(page.handle(), &run()));
+    controls.observe_all(Arc::new(move || drop(run())));
 }

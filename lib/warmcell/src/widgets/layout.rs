@@ -9,18 +9,17 @@ use ::display::{
 use serde_json::{Value, json};
 use wire::{mime::Bundle, widget::WidgetCall};
 
-use super::handle::{Handle, Widget, send};
+use super::{
+    handle::{Handle, Widget, send},
+    instead,
+};
 use crate::show;
 
 macro_rules! boxes {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         $($(#[$doc])*
         #[derive(Clone)]
-        pub struct $name {
-            handle: Handle,
-            /// In order.
-            children: Vec<Handle>,
-        }
+        pub struct $name(Handle);
 
         impl $name {
             /// A box of these.
@@ -28,31 +27,25 @@ macro_rules! boxes {
                 let children: Vec<Handle> =
                     children.into_iter().map(|child| child.handle().clone()).collect();
                 let names: Vec<Value> = children.iter().map(|child| reference(child.id())).collect();
-                Self {
-                    handle: Handle::new(Kind::$name, json!({ "children": names })),
-                    children,
-                }
+                Self(Handle::holding(children, Kind::$name, json!({ "children": names })))
             }
         }
 
         impl Widget for $name {
             fn handle(&self) -> &Handle {
-                // A box in a box is opened by the outer one, whose children must be there before.
-                self.children.iter().for_each(Handle::open);
-                &self.handle
+                &self.0
             }
         }
 
         impl RichDisplay for $name {
             fn bundle(&self) -> Bundle {
-                let line = format!("{} of {} widgets", stringify!($name), self.children.len());
-                self.handle().bundle(&line)
+                instead::bundle(&self.0)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).field("children", &self.children).finish()
+                f.debug_struct(stringify!($name)).field("children", &self.0.children()).finish()
             }
         })*
     };
@@ -122,7 +115,7 @@ impl Widget for Output {
 
 impl RichDisplay for Output {
     fn bundle(&self) -> Bundle {
-        self.0.bundle("Output")
+        instead::bundle(&self.0)
     }
 }
 

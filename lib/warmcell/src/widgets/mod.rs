@@ -23,6 +23,7 @@
 mod callbacks;
 mod controls;
 mod handle;
+mod instead;
 mod interact;
 mod layout;
 
