@@ -124,6 +124,7 @@ fn generate(
         model,
         prompts: prompts.collect(),
         config: serde_json::from_value::<GenerationConfig>(settings.clone()).unwrap(),
+        generation_config: None,
         stream: None,
         assistant: None,
     };
@@ -267,6 +268,7 @@ fn what_cannot_be_generated() {
         model: model("bart"),
         prompts: vec![prompt(count)],
         config,
+        generation_config: None,
         stream: None,
         assistant: None,
     };
