@@ -225,8 +225,8 @@ pub enum ScoreFunction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntityOptions {
-    /// How tokens become entities.
-    pub aggregation_strategy: Aggregation,
+    /// How tokens become entities; each stays by itself when not given, then also with `stride`.
+    pub aggregation_strategy: Option<Aggregation>,
     /// Labels to leave out.
     pub ignore_labels: Vec<String>,
     /// Tokens that windows share in which a long text is read; a text is cut at the longest that the
@@ -242,7 +242,7 @@ pub struct EntityOptions {
 impl Default for EntityOptions {
     fn default() -> Self {
         Self {
-            aggregation_strategy: Aggregation::None,
+            aggregation_strategy: None,
             ignore_labels: vec!["O".to_owned()],
             stride: None,
             words: Vec::new(),

@@ -77,7 +77,12 @@ fn with_class_ids(config: &Value, weights: &Weights) -> Value {
         (&mut config, seq2seq::special_ids(weights))
     {
         for (key, id) in own {
-            values.entry(key).or_insert(id);
+            // A `null` is none, but for the one id that an older key can give.
+            if key == "forced_bos_token_id" && values.get(&key).is_some_and(Value::is_null) {
+                values.insert(key, id);
+            } else {
+                values.entry(key).or_insert(id);
+            }
         }
     }
     config

@@ -83,6 +83,12 @@ impl Writer<'_> {
             request.forced_bos_token_id = Some(tokenizer.language_id(target)?);
         } else {
             from = None;
+            if options.src_lang.is_some() || options.tgt_lang.is_some() {
+                notices.push(format!(
+                    "`src_lang` and `tgt_lang` have no effect: the tokenizer of `{}` knows no languages.",
+                    self.name
+                ));
+            }
         }
         let files = self.generator.defaults;
         let defaults = match &options.generation_config {

@@ -193,7 +193,7 @@ impl Pipeline {
     #[must_use]
     pub fn aggregation_strategy(mut self, strategy: Aggregation) -> Self {
         self.arguments.note("aggregation_strategy");
-        self.arguments.entities.aggregation_strategy = strategy;
+        self.arguments.entities.aggregation_strategy = Some(strategy);
         self
     }
 
