@@ -142,3 +142,35 @@ def test_the_embedded_models_need_no_hub(kernel):
     rows = written(kernel, 'encoder.embeddings(["The cat sits outside.", "A feline rests.", "Stocks fell."])?')
     cosine = lambda a, b: sum(x * y for x, y in zip(rows[a], rows[b]))
     assert cosine(0, 0) == pytest.approx(1, abs=1e-4) and cosine(0, 1) > cosine(0, 2) + 0.2
+
+
+def test_texts_and_conversations_are_continued(kernel):
+    folder = FIXTURES.parent / "text_generation/llama"
+    cases = json.loads((folder / "cases.json").read_text())["cases"]
+    setup = f'pipeline_with("text-generation").model("{folder}").load()?.top_k(1).max_new_tokens(12)'
+    kernel.run(f"let writer = {setup};").expect_ok()
+    texts = [given["Text"] for given in cases[0]["call"]["TextGeneration"]["inputs"]]
+    expected = [[{"generated_text": text} for text, _ in found] for found in cases[0]["output"]]
+    # One text as ever, a list as a batch, each in transformers' shape.
+    outcome = kernel.run(f"writer.run({json.dumps(texts[0])})?")
+    assert outcome.result == expected[0][0]["generated_text"] and "<table" not in html(outcome)
+    assert written(kernel, f"writer.run({json.dumps(texts[0])})?") == expected[0]
+    listed = json.dumps(texts, ensure_ascii=False)
+    assert html(kernel.run(f"writer.run({listed})?")).count("<table") == 1
+    assert written(kernel, f"writer.run({listed})?") == expected
+    ids = written(kernel, f"writer.clone().return_tensors(true).run({json.dumps(texts[0])})?")
+    assert ids == [{"generated_token_ids": cases[0]["output"][0][0][1]}]
+    # A conversation that ends with the assistant is continued.
+    [[messages, _]] = cases[4]["output"][1]
+    chat = 'messages![user: "Name a fruit.", assistant: "A fruit is"]'
+    assert written(kernel, f"writer.run(&{chat})?") == [{"generated_text": messages}]
+    [[answer, _]] = cases[5]["output"][1]
+    given = written(kernel, f"writer.clone().return_full_text(false).run(&vec![{chat}])?")
+    assert given == [[{"generated_text": answer}]]
+    beams = setup.replace(".top_k(1).max_new_tokens(12)", ".do_sample(false).num_beams(3).num_return_sequences(2).max_new_tokens(8)")
+    kernel.run(f"let beams = {beams};").expect_ok()
+    expected = [{"generated_text": text} for text, _ in cases[3]["output"][0]]
+    assert written(kernel, f"beams.run({json.dumps(texts[0])})?") == expected
+    assert kernel.run(f"beams.run({json.dumps(texts[0])})?.generations().unwrap()[0].len()").result == "2"
+    wrong = kernel.run('beams.clone().stride(3).run("one")?;').reply["content"]["evalue"]
+    assert "has no argument `stride`" in wrong

@@ -81,6 +81,7 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
             max_new_tokens: Some(asked.most_tokens),
             ..GenerationConfig::default()
         },
+        generation_config: None,
         stream: Some(StreamOptions {
             skip_prompt: true,
             skip_special_tokens: true,

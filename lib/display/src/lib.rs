@@ -26,6 +26,7 @@ mod show;
 mod status;
 mod table;
 mod text2text;
+mod text_generation;
 mod tokens;
 pub mod units;
 mod vectors;

@@ -13,7 +13,7 @@ use wire::{
 use crate::{
     RichDisplay,
     html::{self, BLUE, GREEN, ORANGE, VIOLET},
-    rendered, text2text, units, vectors,
+    rendered, text_generation, text2text, units, vectors,
 };
 
 /// Characters of a text that are shown around what was found in it, and of one that stands in a table.
@@ -50,6 +50,9 @@ impl PipelineResults<'_> {
             PipelineAnswer::Embeddings(found) => each(&rows(found), vectors::text),
             PipelineAnswer::Texts(found) => {
                 return text2text::text(&self.inputs(), found);
+            }
+            PipelineAnswer::Generations(found) => {
+                return text_generation::text(&self.inputs(), found);
             }
         };
         if let [one] = parts.as_slice() {
@@ -92,6 +95,7 @@ impl PipelineResults<'_> {
             PipelineAnswer::Texts(found) => {
                 return text2text::html(&inputs, found, self.task());
             }
+            PipelineAnswer::Generations(found) => return text_generation::html(&inputs, found),
         }
         if let [one] = parts.as_slice() {
             return format!("<div>{one}</div>");
@@ -115,6 +119,9 @@ impl PipelineResults<'_> {
                 .collect(),
             PipelineCall::QuestionAnswering { inputs, .. } => {
                 inputs.iter().map(|input| input.question.clone()).collect()
+            }
+            PipelineCall::TextGeneration { inputs, .. } => {
+                inputs.iter().map(text_generation::name).collect()
             }
             PipelineCall::TokenClassification { inputs, .. }
             | PipelineCall::ZeroShotClassification { inputs, .. }

@@ -41,6 +41,7 @@ fn main() -> Result<(), Failure> {
             min_new_tokens: Some(NEW),
             ..GenerationConfig::default()
         },
+        generation_config: None,
         stream: None,
         assistant: None,
     };

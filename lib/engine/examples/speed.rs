@@ -107,6 +107,7 @@ fn after(model: &ModelSpec, length: usize) -> Request {
             use_cache: Some(false),
             ..Default::default()
         },
+        generation_config: None,
         stream: None,
         assistant: None,
     }
@@ -157,6 +158,7 @@ fn two_turns(service: &Service, model: &ModelSpec) -> Result<(), Failure> {
                 min_new_tokens: Some(32),
                 ..Default::default()
             },
+            generation_config: None,
             stream: None,
             assistant: None,
         };

@@ -18,7 +18,6 @@ use std::{
 
 use wire::{
     Failure, FailureKind,
-    generate::GenerationConfig,
     host::{Event, Progress, Stage, UnloadTarget},
     hub::HubVariables,
     model::{Activations, Agreement, ModelInfo, ModelSource, ModelSpec, Resident},
@@ -29,7 +28,7 @@ use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
     encoders::TextEncoder,
-    generate::{self, Generator, PrefixCaches, Seat, Steps},
+    generate::{Defaults, Generator, PrefixCaches, Seat, Steps},
     hub::{self, HubConfig, ModelFiles, Wanted},
     pipelines::TaskParams,
     tokenizer::{Shelf, Tokenizer},
@@ -62,7 +61,7 @@ pub struct ResidentModel {
     model: Loaded,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    defaults: GenerationConfig,
+    defaults: Defaults,
     /// What its configuration says of pipelines.
     pub task_params: TaskParams,
     prefixes: PrefixCaches,
@@ -369,7 +368,7 @@ impl Residency {
         let need = Need::of(&files.name, &weights, plan.as_ref());
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
-        let defaults = generate::read_defaults(&files.layout, &weights)?;
+        let defaults = Defaults::read(&files.layout, &weights)?;
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
                 stage: Stage::Load | Stage::Quantize,

@@ -110,6 +110,7 @@ impl Service {
                 model,
                 prompts,
                 config,
+                generation_config,
                 stream,
                 assistant,
             } => {
@@ -131,6 +132,7 @@ impl Service {
                 let task = generate::Task {
                     prompts: &prompts,
                     config: &config,
+                    generation_config: generation_config.as_ref(),
                     stream,
                     assistant: assistant
                         .as_ref()

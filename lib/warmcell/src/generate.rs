@@ -47,7 +47,7 @@ pub struct Generate {
     /// What the call says.
     config: GenerationConfig,
     /// What the user's own configuration says.
-    generation_config: GenerationConfig,
+    generation_config: Option<GenerationConfig>,
     assistant: Option<ModelSpec>,
     streamer: Option<TextStreamer>,
     on_token: Option<OnToken>,
@@ -72,7 +72,7 @@ impl Generate {
             model,
             prompts,
             config: GenerationConfig::default(),
-            generation_config: GenerationConfig::default(),
+            generation_config: None,
             assistant: None,
             streamer: None,
             on_token: None,
@@ -184,9 +184,10 @@ impl Generate {
         self
     }
 
-    /// A configuration of your own. What the call says goes before it, the model's files come after.
+    /// A configuration of your own. What the call says goes before it; the model's files come after where
+    /// transformers 4.50 or later has written them, and of older ones the special tokens alone.
     pub fn generation_config(mut self, config: GenerationConfig) -> Self {
-        self.generation_config = config;
+        self.generation_config = Some(config);
         self
     }
 
@@ -222,11 +223,17 @@ impl Generate {
     }
 
     fn into_request(self, stream: Option<StreamOptions>) -> Request {
-        let config = self.config.or(&self.generation_config);
+        // A seed of the user's configuration is one, though nothing of transformers'.
+        let own = self.generation_config.as_ref();
+        let config = GenerationConfig {
+            seed: self.config.seed.or(own.and_then(|own| own.seed)),
+            ..self.config
+        };
         Request::Generate {
             model: self.model,
             prompts: self.prompts,
             config: seed::fill(config),
+            generation_config: self.generation_config,
             stream,
             assistant: self.assistant,
         }

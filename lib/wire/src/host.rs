@@ -87,8 +87,11 @@ pub enum Request {
         model: ModelSpec,
         /// What to continue; several are a batch.
         prompts: Vec<Prompt>,
-        /// How.
+        /// What the call says.
         config: GenerationConfig,
+        /// A configuration of the user's own, between the call and the model's files. Of a model that was
+        /// saved before transformers 4.50 the files give only special tokens then.
+        generation_config: Option<GenerationConfig>,
         /// Send the text as it comes, cut by these rules. Of a single sequence only.
         stream: Option<StreamOptions>,
         /// A smaller model with the same vocabulary, which guesses tokens that the model then checks.

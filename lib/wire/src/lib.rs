@@ -21,6 +21,7 @@ pub mod place;
 pub mod quantization_report;
 pub mod text;
 pub mod text2text;
+pub mod text_generation;
 pub mod tokenize;
 pub mod widget;
 
@@ -29,7 +30,7 @@ pub use failure::{Failure, FailureKind};
 /// Version of the protocol between client and model host: a hash of the messages' own sources, so
 /// that no change of theirs can forget it. A host of another version is replaced.
 pub const PROTOCOL_VERSION: u32 = {
-    let sources: [&[u8]; 17] = [
+    let sources: [&[u8]; 18] = [
         include_bytes!("array.rs"),
         include_bytes!("failure.rs"),
         include_bytes!("frame.rs"),
@@ -46,6 +47,7 @@ pub const PROTOCOL_VERSION: u32 = {
         include_bytes!("quantization_report.rs"),
         include_bytes!("text.rs"),
         include_bytes!("text2text.rs"),
+        include_bytes!("text_generation.rs"),
         include_bytes!("tokenize.rs"),
     ];
     // FNV-1a: short enough for a constant, and nobody attacks it.

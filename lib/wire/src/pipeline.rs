@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     array::Array,
     model::{ModelSource, ModelSpec},
+    text_generation::{GeneratedText, GenerationInput, TextGenerationOptions},
     text2text::{Text2TextOptions, Text2TextTask, WrittenText},
     tokenize::TextInput,
 };
@@ -80,6 +81,8 @@ pub enum PipelineTask {
     Encoder(EncoderTask),
     /// By an encoder-decoder.
     Text2Text(Text2TextTask),
+    /// By a decoder: `text-generation`.
+    TextGeneration,
 }
 
 /// A pipeline to run.
@@ -148,6 +151,13 @@ pub enum PipelineCall {
         /// What, and how.
         options: Box<Text2TextOptions>,
     },
+    /// Continue texts or conversations. Answered by [`PipelineAnswer::Generations`].
+    TextGeneration {
+        /// The texts and conversations.
+        inputs: Vec<GenerationInput>,
+        /// How.
+        options: Box<TextGenerationOptions>,
+    },
     /// One vector a text: the mean of its last hidden states. Answered by [`PipelineAnswer::Embeddings`].
     Embeddings {
         /// The texts; what is longer than the tokenizer takes is cut.
@@ -170,6 +180,7 @@ impl PipelineCall {
                 EncoderTask::FeatureExtraction
             }
             Self::Text2Text { options, .. } => return PipelineTask::Text2Text(options.task),
+            Self::TextGeneration { .. } => return PipelineTask::TextGeneration,
         })
     }
 }
@@ -214,8 +225,8 @@ pub enum ScoreFunction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntityOptions {
-    /// How tokens become entities.
-    pub aggregation_strategy: Aggregation,
+    /// How tokens become entities; each stays by itself when not given, then also with `stride`.
+    pub aggregation_strategy: Option<Aggregation>,
     /// Labels to leave out.
     pub ignore_labels: Vec<String>,
     /// Tokens that windows share in which a long text is read; a text is cut at the longest that the
@@ -231,7 +242,7 @@ pub struct EntityOptions {
 impl Default for EntityOptions {
     fn default() -> Self {
         Self {
-            aggregation_strategy: Aggregation::None,
+            aggregation_strategy: None,
             ignore_labels: vec!["O".to_owned()],
             stride: None,
             words: Vec::new(),
@@ -358,6 +369,8 @@ pub enum PipelineAnswer {
     Features(Vec<Array>),
     /// Of each text what was written about it, the best first.
     Texts(Vec<Vec<WrittenText>>),
+    /// Of each text or conversation what was added to it, the best first.
+    Generations(Vec<Vec<GeneratedText>>),
     /// Of each text a vector, `(texts, hidden)`.
     Embeddings(Array),
 }

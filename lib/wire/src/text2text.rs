@@ -73,9 +73,11 @@ pub struct Text2TextOptions {
     pub clean_up_tokenization_spaces: bool,
     /// A text whose first token ends the result.
     pub stop_sequence: Option<String>,
-    /// How to generate. What is not set comes from the configuration's `task_specific_params`, then from
+    /// What the call says of generation. What is not set comes from the configuration's `task_specific_params`, then from
     /// the pipeline's own defaults, then from the model's files.
     pub generation: GenerationConfig,
+    /// A configuration in the place of the pipeline's defaults and the task's parameters.
+    pub generation_config: Option<GenerationConfig>,
 }
 
 impl Default for Text2TextOptions {
@@ -89,6 +91,7 @@ impl Default for Text2TextOptions {
             clean_up_tokenization_spaces: false,
             stop_sequence: None,
             generation: GenerationConfig::default(),
+            generation_config: None,
         }
     }
 }

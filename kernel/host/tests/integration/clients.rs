@@ -16,6 +16,7 @@ fn generate(model: &str) -> Request {
         model: spec(model),
         prompts: vec![Prompt::Text("abc ".to_owned())],
         config: GenerationConfig::default(),
+        generation_config: None,
         stream: Some(StreamOptions::default()),
         assistant: None,
     }

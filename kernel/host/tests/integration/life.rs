@@ -103,6 +103,7 @@ fn shutdown_ends_what_runs_and_removes_the_socket() {
             model: spec("endless"),
             prompts: vec![wire::generate::Prompt::Text("a".to_owned())],
             config: wire::generate::GenerationConfig::default(),
+            generation_config: None,
             stream: None,
             assistant: None,
         },

@@ -56,12 +56,8 @@ pub fn assemble(
     } else {
         None
     };
-    let kind = json
-        .list("architectures")
-        .into_iter()
-        .flatten()
-        .find_map(|class| HeadKind::of_class(class.as_str()?));
-    let head = kind
+    let head = parts
+        .kind(json)
         .map(|kind| parts.head(kind, &inputs.words))
         .transpose()?;
     let bytes = loader.bytes();
@@ -99,6 +95,29 @@ struct Parts<'a, 'b> {
 impl Parts<'_, '_> {
     fn of_base(&self, name: &str) -> String {
         format!("{}{name}", self.base)
+    }
+
+    /// The head that the configuration names. `…ForPreTraining` names one that not every file has, as ELECTRA's
+    /// discriminators do not; where no head is named, one is found by its weights, but for those of labels,
+    /// whose names are alike.
+    fn kind(&self, json: Json) -> Option<HeadKind> {
+        let mut classes = json.list("architectures").into_iter().flatten();
+        let named = classes.find_map(|class| HeadKind::of_class(class.as_str()?));
+        let heads = &self.names.heads;
+        let first = |names: &PartNames| names.transform.map_or(names.output, |first| first.dense);
+        let has = |name: &str| {
+            let name = match name.strip_prefix('.') {
+                Some(of_base) => self.of_base(of_base),
+                None => name.to_owned(),
+            };
+            self.loader.has(&format!("{name}.weight"))
+        };
+        match named {
+            Some(HeadKind::Masked) | None if has(first(&heads.masked)) => Some(HeadKind::Masked),
+            Some(HeadKind::Masked) => None,
+            None if has(first(&heads.question)) => Some(HeadKind::Question),
+            other => other,
+        }
     }
 
     fn norm(&mut self, name: &str, size: usize) -> Result<LayerNorm, Failure> {

@@ -1,5 +1,5 @@
 //! What stands on an encoder: layers that make logits of hidden states, of one kind a task. Which one
-//! a checkpoint has, its `architectures` say, as transformers' class names do.
+//! a checkpoint has, its `architectures` say, as transformers' class names do, or its weights.
 
 use candle_core::{Result, Tensor};
 

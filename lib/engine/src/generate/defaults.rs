@@ -13,14 +13,60 @@ use crate::{
     weights::{Description, Metadata, Weights},
 };
 
-/// Reads what the files of a model say. What they do not say is `None`.
-pub fn read(layout: &Layout, weights: &Weights) -> Result<GenerationConfig, Failure> {
-    match (&weights.description, layout) {
-        (Description::Gguf(metadata), _) => Ok(of_gguf(metadata)),
-        (Description::Json(config), Layout::Folder(folder)) => {
-            of_folder(folder, &with_class_ids(config, weights))
+/// From this version of transformers on, what a model's files say goes for all that a user's own
+/// configuration leaves open; of files of older ones only the special tokens.
+const FALLS_BACK: (u32, u32) = (4, 50);
+
+/// What a model's files say.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// What they say. What they do not say is `None`.
+    pub config: GenerationConfig,
+    /// Whether an older transformers has written them.
+    is_old: bool,
+}
+
+impl From<GenerationConfig> for Defaults {
+    fn from(config: GenerationConfig) -> Self {
+        Self {
+            config,
+            is_old: false,
         }
-        (Description::Json(_), Layout::Gguf(_)) => Ok(GenerationConfig::default()),
+    }
+}
+
+impl Defaults {
+    /// Reads the files of a model.
+    pub fn read(layout: &Layout, weights: &Weights) -> Result<Self, Failure> {
+        match (&weights.description, layout) {
+            (Description::Gguf(metadata), _) => Ok(of_gguf(metadata).into()),
+            (Description::Json(config), Layout::Folder(folder)) => {
+                of_folder(folder, &with_class_ids(config, weights))
+            }
+            (Description::Json(_), Layout::Gguf(_)) => Ok(Self::default()),
+        }
+    }
+
+    /// What is taken for what a call does not say, with a user's own configuration: `generation/utils.py`,
+    /// `_prepare_generation_config`. There a value that is the library's default counts as not set, since
+    /// Python cannot tell; here what the user has set is set.
+    pub fn under(&self, own: Option<&GenerationConfig>) -> Self {
+        let Some(own) = own else {
+            return self.clone();
+        };
+        let tokens = || GenerationConfig {
+            bos_token_id: self.config.bos_token_id,
+            eos_token_id: self.config.eos_token_id.clone(),
+            pad_token_id: self.config.pad_token_id,
+            decoder_start_token_id: self.config.decoder_start_token_id,
+            ..GenerationConfig::default()
+        };
+        let own = own.clone();
+        if self.is_old {
+            own.or(&tokens()).into()
+        } else {
+            own.or(&self.config).into()
+        }
     }
 }
 
@@ -31,7 +77,12 @@ fn with_class_ids(config: &Value, weights: &Weights) -> Value {
         (&mut config, seq2seq::special_ids(weights))
     {
         for (key, id) in own {
-            values.entry(key).or_insert(id);
+            // A `null` is none, but for the one id that an older key can give.
+            if key == "forced_bos_token_id" && values.get(&key).is_some_and(Value::is_null) {
+                values.insert(key, id);
+            } else {
+                values.entry(key).or_insert(id);
+            }
         }
     }
     config
@@ -52,10 +103,10 @@ fn of_gguf(metadata: &Metadata) -> GenerationConfig {
     }
 }
 
-fn of_folder(folder: &Path, config: &Value) -> Result<GenerationConfig, Failure> {
+fn of_folder(folder: &Path, config: &Value) -> Result<Defaults, Failure> {
     let path = folder.join("generation_config.json");
     if !path.is_file() {
-        return Ok(of_model_config(config));
+        return Ok(of_model_config(config).into());
     }
     let text = std::fs::read(&path).map_err(|error| failures::io(&path, &error))?;
     let mut value: Value =
@@ -64,7 +115,16 @@ fn of_folder(folder: &Path, config: &Value) -> Result<GenerationConfig, Failure>
     if value.get("top_k").is_some_and(Value::is_null) {
         value["top_k"] = 0.into();
     }
-    parsed(value).map_err(|error| failures::corrupt(&path, error))
+    let version = value["transformers_version"].as_str().and_then(version);
+    let is_old = version.is_some_and(|version| version < FALLS_BACK);
+    let config = parsed(value).map_err(|error| failures::corrupt(&path, error))?;
+    Ok(Defaults { config, is_old })
+}
+
+/// The first two numbers of a version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 /// `GenerationConfig.from_model_config`: without a file of its own the model's configuration speaks. Its

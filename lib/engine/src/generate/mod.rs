@@ -22,7 +22,7 @@ mod validate;
 use std::time::Instant;
 
 use batch::Batch;
-pub use defaults::read as read_defaults;
+pub use defaults::Defaults;
 use output::{Outcome, Sequence};
 pub use prefixes::PrefixCaches;
 pub use settings::Settings;
@@ -54,7 +54,7 @@ pub struct Generator<'a> {
     /// Its tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// What its files say of generation.
-    pub defaults: &'a GenerationConfig,
+    pub defaults: &'a Defaults,
     /// What earlier turns left.
     pub prefixes: &'a PrefixCaches,
     /// What is written about, by a model with an encoder, once that has read it.
@@ -99,8 +99,10 @@ impl<'a> Generator<'a> {
 pub struct Task<'a> {
     /// What to continue.
     pub prompts: &'a [Prompt],
-    /// How.
+    /// What the call says.
     pub config: &'a GenerationConfig,
+    /// A user's own configuration, between the call and the model's files.
+    pub generation_config: Option<&'a GenerationConfig>,
     /// Send the text as it comes, cut by these rules.
     pub stream: Option<StreamOptions>,
     /// A smaller model that guesses.
@@ -116,6 +118,11 @@ pub fn run(
     sink: &mut dyn FnMut(Event),
 ) -> Result<Vec<Generated>, Failure> {
     let started = Instant::now();
+    let defaults = generator.defaults.under(task.generation_config);
+    let generator = Generator {
+        defaults: &defaults,
+        ..generator
+    };
     let prompts = read_prompts(generator, task.prompts)?;
     if let Some(reader) = generator.model().source_reader() {
         let written = seq2seq::run((generator, reader), task, &prompts, (cancel, started), sink)?;
@@ -126,8 +133,9 @@ pub fn run(
         );
     }
     for (prompt, ids) in task.prompts.iter().zip(&prompts) {
-        if is_bare(generator.tokenizer, prompt, ids) {
-            sink(Event::Notice(BARE_PROMPT.to_owned()));
+        let is_text = matches!(prompt, Prompt::Text(_));
+        if let Some(notice) = bare_prompt(generator.tokenizer, ids).filter(|_| is_text) {
+            sink(Event::Notice(notice.to_owned()));
             break;
         }
     }
@@ -138,7 +146,8 @@ pub fn run(
         has_assistant: task.assistant.is_some(),
         streams: task.stream.is_some(),
     };
-    let (settings, notices) = Settings::resolve(task.config, generator.defaults, situation)?;
+    let (settings, notices) =
+        Settings::resolve(task.config, &generator.defaults.config, situation)?;
     for notice in notices {
         sink(Event::Notice(notice));
     }
@@ -252,11 +261,11 @@ fn padded(
     let info = generator.tokenizer.info();
     let known = config
         .pad_token_id
-        .or(generator.defaults.pad_token_id)
+        .or(generator.defaults.config.pad_token_id)
         .or_else(|| info.special_token_ids.get("pad_token").copied());
     let ends = config.eos_token_id.as_ref();
     let end = ends
-        .or(generator.defaults.eos_token_id.as_ref())
+        .or(generator.defaults.config.eos_token_id.as_ref())
         .and_then(|ids| ids.first().copied());
     let is_uneven = prompts.iter().any(|ids| ids.len() != prompts[0].len());
     let pad = match (known, end) {
@@ -312,14 +321,14 @@ fn read_prompts(generator: Generator, prompts: &[Prompt]) -> Result<Vec<Vec<u32>
 const BARE_PROMPT: &str = "this model was trained on conversations and continues a plain text rather than \
     answering it; for an answer, generate from `&messages![user: \"…\"]`, which its chat template writes out";
 
-/// Whether a prompt is a text without any of the template's marks, for a model that has a template.
-fn is_bare(tokenizer: &Tokenizer, prompt: &Prompt, ids: &[u32]) -> bool {
+/// What is told of the tokens of a text that has none of the template's marks, for a model that has a
+/// template.
+pub fn bare_prompt(tokenizer: &Tokenizer, ids: &[u32]) -> Option<&'static str> {
     let info = tokenizer.info();
     let begins = |id: &u32| info.special_token_ids.get("bos_token") == Some(id);
     let is_special = |id: &u32| info.all_special_ids.contains(id);
-    matches!(prompt, Prompt::Text(_))
-        && info.has_chat_template
-        && !ids.iter().skip_while(|id| begins(id)).any(is_special)
+    let is_bare = info.has_chat_template && !ids.iter().skip_while(|id| begins(id)).any(is_special);
+    is_bare.then_some(BARE_PROMPT)
 }
 
 fn prompt_ids(tokenizer: &Tokenizer, prompt: &Prompt) -> Result<Vec<u32>, Failure> {

@@ -26,7 +26,7 @@ pub(super) fn run(
         .hint("leave `assistant_model` out"));
     }
     check_lengths(reader, sources)?;
-    let start = start_token(task.config, generator.defaults)?;
+    let start = start_token(task.config, &generator.defaults.config)?;
     let starts = vec![vec![start]; sources.len()];
     let sizes = ModelSizes {
         context_length: reader.longest().unwrap_or(usize::MAX),
@@ -45,7 +45,8 @@ pub(super) fn run(
         has_assistant: false,
         streams: task.stream.is_some(),
     };
-    let (settings, notices) = Settings::resolve(task.config, generator.defaults, situation)?;
+    let (settings, notices) =
+        Settings::resolve(task.config, &generator.defaults.config, situation)?;
     for notice in notices {
         sink(Event::Notice(notice));
     }

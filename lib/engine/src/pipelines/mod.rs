@@ -6,9 +6,12 @@ mod feature_extraction;
 mod fill_mask;
 mod question_answering;
 mod scores;
+mod task_params;
 mod text2text;
 mod text_classification;
+mod text_generation;
 mod token_classification;
+mod writer;
 mod zero_shot_classification;
 
 use candle_core::Tensor;
@@ -20,7 +23,8 @@ use wire::{
     tokenize::{EncodeOptions, TextInput, Truncation},
 };
 
-pub use text2text::{TaskParams, Writer};
+pub use task_params::TaskParams;
+pub use writer::Writer;
 
 use crate::{
     Cancel,
@@ -55,8 +59,9 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
         PipelineCall::FillMask { inputs, options } => {
             PipelineAnswer::Masks(fill_mask::run(reader, inputs, options)?)
         }
-        // Another kind of model writes: `Writer::run`.
+        // Other kinds of models write: `Writer`.
         PipelineCall::Text2Text { .. } => PipelineAnswer::Texts(Vec::new()),
+        PipelineCall::TextGeneration { .. } => PipelineAnswer::Generations(Vec::new()),
         PipelineCall::FeatureExtraction { inputs, truncation } => {
             PipelineAnswer::Features(feature_extraction::run(reader, inputs, *truncation)?)
         }

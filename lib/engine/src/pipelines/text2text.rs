@@ -1,113 +1,38 @@
-//! `summarization`, `translation` and `text2text-generation`: `text2text_generation.py` of transformers, with
-//! what `base.py` makes of a configuration's `task_specific_params` and of the pipeline's own defaults.
+//! `summarization`, `translation` and `text2text-generation`: `text2text_generation.py` of transformers, on
+//! what `writer` and `task_params` bring.
 
-use serde_json::Value;
 use wire::{
     Failure,
-    generate::{Generated, GenerationConfig, Prompt},
-    host::Event,
+    generate::{Generated, GenerationConfig},
     text2text::{Text2TextOptions, Text2TextTask, WrittenText},
     tokenize::{DecodeOptions, EncodeOptions, Truncation},
 };
 
-use crate::{
-    Cancel, failures,
-    families::SourceReader,
-    generate::{self, Generator, Task},
-    tokenizer::Tokenizer,
-    weights::{Description, Weights},
+use super::{
+    TaskParams, Writer,
+    task_params::{self, MAX_LENGTH},
+    writer::Wishes,
 };
+use crate::{failures, families::SourceReader, tokenizer::Tokenizer};
 
 /// `_default_generation_config` of these pipelines.
 const MAX_NEW_TOKENS: u32 = 256;
 const NUM_BEAMS: u32 = 4;
-/// transformers' default `max_length`.
-const MAX_LENGTH: u32 = 20;
 /// Inputs that are written about at once when no `batch_size` is given.
 const BATCH: usize = 8;
-
-/// What a model's configuration says of pipelines.
-#[derive(Clone, Debug, Default)]
-pub struct TaskParams {
-    prefix: Option<String>,
-    /// `task_specific_params`, in their order.
-    tasks: Vec<(String, Value)>,
-}
-
-impl TaskParams {
-    /// As `config.json` has it; nothing of other files.
-    pub fn read(weights: &Weights) -> Self {
-        let Description::Json(config) = &weights.description else {
-            return Self::default();
-        };
-        let tasks = config["task_specific_params"].as_object();
-        let tasks = tasks.into_iter().flatten();
-        Self {
-            prefix: config["prefix"].as_str().map(str::to_owned),
-            tasks: tasks
-                .map(|(name, values)| (name.clone(), values.clone()))
-                .collect(),
-        }
-    }
-
-    fn of(&self, name: &str) -> Option<&Value> {
-        let found = self.tasks.iter().find(|(task, _)| task == name);
-        found.map(|(_, values)| values)
-    }
-
-    /// The task's name: of a translation with the languages, or where none are given the first pair
-    /// that the configuration has.
-    fn name(&self, options: &Text2TextOptions, notices: &mut Vec<String>) -> String {
-        let name = options.task.name();
-        if options.task != Text2TextTask::Translation {
-            return name.to_owned();
-        }
-        if let Some((from, to)) = &options.pair {
-            return format!("translation_{from}_to_{to}");
-        }
-        let mut names = self.tasks.iter().map(|(name, _)| name);
-        match names.find(|known| known.starts_with("translation")) {
-            Some(first) => {
-                notices.push(format!(
-                    "\"translation\" task was used, instead of \"translation_XX_to_YY\", defaulting to \"{first}\""
-                ));
-                first.clone()
-            }
-            None => name.to_owned(),
-        }
-    }
-}
-
-/// A model and its tokenizer at work.
-pub struct Writer<'a> {
-    /// What a user calls the model.
-    pub name: &'a str,
-    /// The model with its tokenizer and what its files say of generation.
-    pub generator: Generator<'a>,
-    /// What its configuration says of pipelines.
-    pub task_params: &'a TaskParams,
-    /// Inputs to write about at once.
-    pub batch_size: Option<usize>,
-    /// Ends the work.
-    pub cancel: &'a Cancel,
-    /// Gets notices.
-    pub sink: &'a mut dyn FnMut(Event),
-}
 
 /// What a call comes down to.
 struct Plan {
     prefix: String,
-    /// What the call says.
-    request: GenerationConfig,
-    /// What is taken for the rest.
-    defaults: GenerationConfig,
+    /// How to generate.
+    wishes: Wishes,
     /// Source language, of models that speak several.
     from: Option<String>,
 }
 
 impl Writer<'_> {
     /// Of each text what is written about it, the best first.
-    pub fn run(
+    pub fn write_about(
         &mut self,
         inputs: &[String],
         options: &Text2TextOptions,
@@ -123,12 +48,7 @@ impl Writer<'_> {
             notices.extend(advice(options.task, source.len(), &plan));
         }
         let mut told = Vec::new();
-        for notice in notices {
-            if !told.contains(&notice) {
-                told.push(notice.clone());
-                (self.sink)(Event::Notice(notice));
-            }
-        }
+        self.tell(notices, &mut told);
         let mut written = Vec::with_capacity(inputs.len());
         let size = self.batch_size.unwrap_or(BATCH).max(1);
         for batch in sources.chunks(size) {
@@ -140,7 +60,7 @@ impl Writer<'_> {
 
     fn plan(&self, options: &Text2TextOptions, notices: &mut Vec<String>) -> Result<Plan, Failure> {
         let tokenizer = self.generator.tokenizer;
-        let name = self.task_params.name(options, notices);
+        let name = name(self.task_params, options, notices);
         let own = self.task_params.of(&name);
         let prefix = own.and_then(|own| own["prefix"].as_str());
         let mut request = options.generation.clone();
@@ -163,14 +83,24 @@ impl Writer<'_> {
             request.forced_bos_token_id = Some(tokenizer.language_id(target)?);
         } else {
             from = None;
+            if options.src_lang.is_some() || options.tgt_lang.is_some() {
+                notices.push(format!(
+                    "`src_lang` and `tgt_lang` have no effect: the tokenizer of `{}` knows no languages.",
+                    self.name
+                ));
+            }
         }
+        let files = self.generator.defaults;
+        let defaults = match &options.generation_config {
+            Some(_) => files.under(options.generation_config.as_ref()),
+            None => task_params::defaults(pipeline_defaults(), &files.config, own).into(),
+        };
         Ok(Plan {
             prefix: prefix
                 .or(self.task_params.prefix.as_deref())
                 .unwrap_or_default()
                 .to_owned(),
-            request,
-            defaults: defaults(self.generator.defaults, own),
+            wishes: Wishes { request, defaults },
             from,
         })
     }
@@ -235,35 +165,8 @@ impl Writer<'_> {
         plan: &Plan,
         (options, told): (&Text2TextOptions, &mut Vec<String>),
     ) -> Result<Vec<Vec<WrittenText>>, Failure> {
-        let prompts: Vec<Prompt> = sources
-            .iter()
-            .map(|ids| Prompt::Ids {
-                ids: ids.clone(),
-                fingerprint: None,
-            })
-            .collect();
-        let generator = Generator {
-            defaults: &plan.defaults,
-            ..self.generator
-        };
-        let task = Task {
-            prompts: &prompts,
-            config: &plan.request,
-            stream: None,
-            assistant: None,
-        };
-        let mut tell = |event: Event| match event {
-            // The same of every batch.
-            Event::Notice(notice) if told.contains(&notice) => {}
-            Event::Notice(notice) => {
-                told.push(notice.clone());
-                (self.sink)(Event::Notice(notice));
-            }
-            other => (self.sink)(other),
-        };
-        let generated = generate::run(generator, task, self.cancel, &mut tell)?;
-        self.cancel.check()?;
-        let config = plan.request.clone().or(&plan.defaults);
+        let generated = self.generate(sources, &plan.wishes, told)?;
+        let config = plan.wishes.all();
         let each = config.num_return_sequences.unwrap_or(1) as usize;
         let ends = Ends {
             tokenizer: self.generator.tokenizer,
@@ -278,23 +181,34 @@ impl Writer<'_> {
     }
 }
 
-/// `base.py`: the pipeline's defaults, the model's where those are silent, then the task's own.
-fn defaults(model: &GenerationConfig, own: Option<&Value>) -> GenerationConfig {
-    let pipeline = GenerationConfig {
+/// The task's name: of a translation with the languages, or where none are given the first pair
+/// that the configuration has.
+fn name(params: &TaskParams, options: &Text2TextOptions, notices: &mut Vec<String>) -> String {
+    let name = options.task.name();
+    if options.task != Text2TextTask::Translation {
+        return name.to_owned();
+    }
+    if let Some((from, to)) = &options.pair {
+        return format!("translation_{from}_to_{to}");
+    }
+    let mut names = params.tasks.iter().map(|(name, _)| name);
+    match names.find(|known| known.starts_with("translation")) {
+        Some(first) => {
+            notices.push(format!(
+                "\"translation\" task was used, instead of \"translation_XX_to_YY\", defaulting to \"{first}\""
+            ));
+            first.clone()
+        }
+        None => name.to_owned(),
+    }
+}
+
+fn pipeline_defaults() -> GenerationConfig {
+    GenerationConfig {
         max_new_tokens: Some(MAX_NEW_TOKENS),
         num_beams: Some(NUM_BEAMS),
         ..GenerationConfig::default()
-    };
-    let mut defaults = pipeline.or(model);
-    // A length that the model's files state goes before the pipeline's.
-    if defaults
-        .max_length
-        .is_some_and(|length| length != MAX_LENGTH)
-    {
-        defaults.max_new_tokens = None;
     }
-    let own = own.and_then(|own| serde_json::from_value::<GenerationConfig>(own.clone()).ok());
-    own.unwrap_or_default().or(&defaults)
 }
 
 /// Source and target: as they were named, or by the task's name.
@@ -328,10 +242,9 @@ fn stop_token(
 
 /// `check_inputs`: what looks odd about an input and the lengths asked for.
 fn advice(task: Text2TextTask, length: usize, plan: &Plan) -> Vec<String> {
-    let of =
-        |name: fn(&GenerationConfig) -> Option<u32>| name(&plan.request).or(name(&plan.defaults));
-    let max_length = of(|config| config.max_length).unwrap_or(MAX_LENGTH);
-    let min_length = of(|config| config.min_length).unwrap_or(0);
+    let config = plan.wishes.all();
+    let max_length = config.max_length.unwrap_or(MAX_LENGTH);
+    let min_length = config.min_length.unwrap_or(0);
     let mut notices = Vec::new();
     match task {
         Text2TextTask::Summarization => {

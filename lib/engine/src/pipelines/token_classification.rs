@@ -72,7 +72,8 @@ fn how(reader: &Reader, options: &EntityOptions) -> Result<EncodeOptions, Failur
             ))
             .hint("lower `stride`"));
         }
-        if options.aggregation_strategy == Aggregation::None {
+        // As in transformers, where it was named: left out, tokens are read in windows too.
+        if options.aggregation_strategy == Some(Aggregation::None) {
             return Err(failures::invalid(
                 "`stride` reads a long text in windows, which needs an aggregation strategy",
             )
@@ -122,7 +123,7 @@ impl<'a, 'b> Text<'a, 'b> {
             characters: text.chars().collect(),
             parts: vec![(0, Characters::new(&TextInput::from(text)))],
             is_split: false,
-            strategy: options.aggregation_strategy,
+            strategy: options.aggregation_strategy.unwrap_or_default(),
         }
     }
 

@@ -24,12 +24,17 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
             "a bart with `{key}` is not supported"
         )));
     }
+    let mut special_ids = json!({
+        "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+        "decoder_start_token_id": 2, "forced_eos_token_id": 2,
+    });
+    // What the first summarisers say in the place of `forced_bos_token_id`.
+    if json.flag("force_bos_token_to_be_generated") == Some(true) {
+        special_ids["forced_bos_token_id"] = json.number("bos_token_id").unwrap_or(0).into();
+    }
     let plan = Plan {
         embedding_norm: true,
-        special_ids: json!({
-            "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
-            "decoder_start_token_id": 2, "forced_eos_token_id": 2,
-        }),
+        special_ids,
         ..Plan::of_bart(json, "bart")?
     };
     Ok((plan, NAMES))

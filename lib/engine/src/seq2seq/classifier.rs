@@ -1,4 +1,4 @@
-//! An encoder-decoder that labels texts: `BartForSequenceClassification`, of which `bart-large-mnli` is one.
+//! An encoder-decoder that labels texts: `BartForSequenceClassification`, of which `bart-large-mnli` is one, and mBART's.
 //! The decoder reads the text too, moved on by a token, and the state of its last end-of-sequence token
 //! stands for the whole.
 
@@ -20,8 +20,30 @@ pub struct Classifier {
     dense: Linear,
     output: Linear,
     labels: Labels,
-    start: u32,
+    start: Start,
     end: u32,
+}
+
+/// What the decoder begins with.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// This token.
+    Token(u32),
+    /// mBART: the text's own last token, which names its language, by the count of those that are not this
+    /// padding.
+    Last { padding: u32 },
+}
+
+impl Start {
+    fn of(self, ids: &[u32]) -> u32 {
+        match self {
+            Self::Token(id) => id,
+            Self::Last { padding } => {
+                let count = ids.iter().filter(|&&id| id != padding).count();
+                ids.get(count.saturating_sub(1)).copied().unwrap_or(padding)
+            }
+        }
+    }
 }
 
 impl Classifier {
@@ -39,13 +61,18 @@ impl Classifier {
         let hidden = model.sizes.hidden_size;
         let count = labels.names.len();
         let end = json.number("eos_token_id").unwrap_or(2) as u32;
+        let start = if model.architecture() == "mbart" {
+            let padding = json.number("pad_token_id").unwrap_or(1) as u32;
+            Start::Last { padding }
+        } else {
+            let start = json.number("decoder_start_token_id");
+            Start::Token(start.map_or(end, |id| id as u32))
+        };
         Ok(Self {
             dense: loader.linear("classification_head.dense", (hidden, hidden))?,
             output: loader.linear("classification_head.out_proj", (count, hidden))?,
             labels,
-            start: json
-                .number("decoder_start_token_id")
-                .map_or(end, |id| id as u32),
+            start,
             end,
             model,
         })
@@ -84,7 +111,7 @@ impl TextEncoder for Classifier {
         // `shift_tokens_right`
         let shifted = |ids: &[u32]| -> Vec<u32> {
             let before = &ids[..ids.len().saturating_sub(1)];
-            std::iter::once(self.start)
+            std::iter::once(self.start.of(ids))
                 .chain(before.iter().copied())
                 .collect()
         };

@@ -7,11 +7,11 @@ use wire::{
     host::Event,
     model::{ModelInfo, ModelSpec},
     pipeline::{PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
-    text2text::Text2TextOptions,
 };
 
 use super::Service;
 use crate::{
+    failures,
     generate::Generator,
     pipelines,
     residency::{Client, Purpose},
@@ -28,6 +28,7 @@ impl Service {
         let purpose = match task {
             PipelineTask::Encoder(_) => Purpose::Encoding,
             PipelineTask::Text2Text(_) => Purpose::Rewriting,
+            PipelineTask::TextGeneration => Purpose::Generation,
         };
         let (model, was_resident) = self.residency.model((model, purpose), client, sink)?;
         if let PipelineTask::Encoder(task) = task {
@@ -45,8 +46,8 @@ impl Service {
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<PipelineAnswer, Failure> {
-        if let PipelineCall::Text2Text { inputs, options } = &run.call {
-            return self.run_text2text(run, (inputs, options), client, sink);
+        if !matches!(run.call.task(), PipelineTask::Encoder(_)) {
+            return self.write(run, client, sink);
         }
         let wanted = (&run.model, Purpose::Encoding);
         let (model, _) = self.residency.model(wanted, client, sink)?;
@@ -66,14 +67,17 @@ impl Service {
         pipelines::run(&run.call, &mut reader)
     }
 
-    fn run_text2text(
+    fn write(
         &self,
         run: &PipelineRun,
-        (inputs, options): (&[String], &Text2TextOptions),
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<PipelineAnswer, Failure> {
-        let wanted = (&run.model, Purpose::Rewriting);
+        let purpose = match &run.call {
+            PipelineCall::TextGeneration { .. } => Purpose::Generation,
+            _ => Purpose::Rewriting,
+        };
+        let wanted = (&run.model, purpose);
         let (model, _) = self.residency.model(wanted, client, sink)?;
         let tokenizer = match &run.tokenizer {
             Some(source) => self.residency.tokenizer(source, client, sink)?,
@@ -92,6 +96,17 @@ impl Service {
             cancel: client.cancel,
             sink,
         };
-        Ok(PipelineAnswer::Texts(writer.run(inputs, options)?))
+        match &run.call {
+            PipelineCall::TextGeneration { inputs, options } => {
+                let found = writer.continue_all(inputs, options)?;
+                Ok(PipelineAnswer::Generations(found))
+            }
+            PipelineCall::Text2Text { inputs, options } => {
+                Ok(PipelineAnswer::Texts(writer.write_about(inputs, options)?))
+            }
+            _ => Err(failures::unsupported(
+                "a task of encoders came to the models that write",
+            )),
+        }
     }
 }

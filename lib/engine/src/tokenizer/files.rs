@@ -33,8 +33,8 @@ const FILES: [&str; 9] = [
 
 /// Reads a folder.
 pub fn read(folder: &Path) -> Result<Parts, Failure> {
-    let config = optional_json(&folder.join("tokenizer_config.json"))?;
-    let class = class_of(folder, &config)?;
+    let mut config = optional_json(&folder.join("tokenizer_config.json"))?;
+    let class = class_of(folder, &mut config)?;
     let json_path = folder.join("tokenizer.json");
     let is_converted = converts(folder, class, &config) || !json_path.is_file();
     let json = if is_converted {
@@ -94,13 +94,23 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
 }
 
 /// The class: what `tokenizer_config.json` says, then what `config.json` says, then what its model
-/// uses, then what the files are of.
-fn class_of(folder: &Path, config: &Value) -> Result<Class, Failure> {
+/// uses, then what the files are of. One that knows languages is written into the configuration, by whose name
+/// they are found.
+fn class_of(folder: &Path, config: &mut Value) -> Result<Class, Failure> {
     if let Some(name) = config["tokenizer_class"].as_str() {
         return Ok(Class::named(name));
     }
     let model = optional_json(&folder.join("config.json"))?;
-    if let Some(name) = model["tokenizer_class"].as_str() {
+    let named = model["tokenizer_class"].as_str();
+    let usual = model["model_type"]
+        .as_str()
+        .and_then(Languages::class_of_model);
+    if let Some(name) = named.or(usual)
+        && Languages::of(name, config).is_some()
+    {
+        config["tokenizer_class"] = name.into();
+    }
+    if let Some(name) = named {
         return Ok(Class::named(name));
     }
     let has = |name: &str| folder.join(name).is_file();

@@ -51,6 +51,17 @@ impl Languages {
         }
     }
 
+    /// The class of a `model_type` (`TOKENIZER_MAPPING_NAMES` in `tokenization_auto.py`).
+    pub fn class_of_model(model_type: &str) -> Option<&'static str> {
+        match model_type {
+            "mbart" => Some("MBartTokenizer"),
+            "mbart50" => Some("MBart50Tokenizer"),
+            "m2m_100" => Some("M2M100Tokenizer"),
+            "nllb-moe" => Some("NllbTokenizer"),
+            _ => None,
+        }
+    }
+
     /// The language of texts where none is named.
     pub(super) fn default(self, config: &Value) -> &str {
         config["src_lang"].as_str().unwrap_or(self.default)

@@ -22,6 +22,7 @@ fn generate(
         model: spec(embedded()),
         prompts: vec![prompt],
         config,
+        generation_config: None,
         stream,
         assistant: None,
     };
@@ -92,6 +93,7 @@ fn rounded_activations_are_an_option_that_says_what_it_changes() {
         model,
         prompts: vec![chat("What is the capital of France?")],
         config: tokens(16),
+        generation_config: None,
         stream: None,
         assistant: None,
     };

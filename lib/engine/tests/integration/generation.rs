@@ -113,6 +113,7 @@ impl Tiny {
             model: self.spec(),
             prompts: prompts.iter().map(|ids| prompt(ids)).collect(),
             config,
+            generation_config: None,
             stream: None,
             assistant: None,
         }
@@ -216,6 +217,7 @@ fn check_case(service: &Service, model: &ModelSpec, case: &Value) {
         model: model.clone(),
         prompts: prompts.iter().map(|ids| prompt(ids)).collect(),
         config,
+        generation_config: None,
         stream: None,
         assistant: None,
     };
@@ -604,6 +606,7 @@ fn a_turn_reuses_the_one_before_and_says_the_same() {
                 output_logits: Some(true),
                 ..greedy(24)
             },
+            generation_config: None,
             stream: None,
             assistant: None,
         };
@@ -658,6 +661,7 @@ fn the_second_turn_of_a_long_chat_starts_sooner() {
             model: spec(embedded()),
             prompts: vec![prompt(&conversation)],
             config: greedy(4),
+            generation_config: None,
             stream: None,
             assistant: None,
         };

@@ -163,6 +163,7 @@ fn texts_are_what_tokens_add() {
             logprobs: Some(2),
             ..Default::default()
         },
+        generation_config: None,
         stream: Some(StreamOptions {
             skip_prompt: true,
             ..Default::default()

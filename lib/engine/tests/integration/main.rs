@@ -32,6 +32,7 @@ mod support;
 mod template_limits;
 mod templates;
 mod text2text;
+mod text_generation;
 mod tokenizer_files;
 mod tokenizer_kinds;
 mod tokenizers;

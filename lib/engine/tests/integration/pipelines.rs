@@ -73,6 +73,7 @@ pub fn plain(answer: &PipelineAnswer) -> Value {
             serde_json::to_value(rows.collect::<Vec<_>>())
         }
         PipelineAnswer::Texts(found) => serde_json::to_value(found),
+        PipelineAnswer::Generations(found) => serde_json::to_value(found),
         PipelineAnswer::Embeddings(found) => serde_json::to_value(found),
     }
     .unwrap()

@@ -124,6 +124,7 @@ fn generate(
         model,
         prompts: prompts.collect(),
         config: serde_json::from_value::<GenerationConfig>(settings.clone()).unwrap(),
+        generation_config: None,
         stream: None,
         assistant: None,
     };
@@ -197,12 +198,22 @@ against_transformers!(
 /// The state of the last end-of-sequence token stands for the whole.
 #[test]
 fn a_bart_that_labels() {
-    let weights = weights("bart_labels");
+    labels_as_transformers("bart_labels");
+}
+
+/// The decoder begins with the text's language, its last token.
+#[test]
+fn an_mbart_that_labels() {
+    labels_as_transformers("mbart_labels");
+}
+
+fn labels_as_transformers(name: &str) {
+    let weights = weights(name);
     assert!(seq2seq::classifies(&weights) && !seq2seq::knows(&weights));
     let (cancel, mut sink) = (Cancel::new(), |_| {});
-    let mut loader = Loader::new(&weights, "bart_labels", &cancel, &mut sink);
+    let mut loader = Loader::new(&weights, name, &cancel, &mut sink);
     let model = Classifier::build(&weights, &mut loader).unwrap();
-    let expected = json("seq2seq/bart_labels/expected.json");
+    let expected = json(&format!("seq2seq/{name}/expected.json"));
     let sources: Vec<Vec<u32>> = serde_json::from_value(expected["sources"].clone()).unwrap();
     let labels: Vec<Vec<f32>> = serde_json::from_value(expected["labels"].clone()).unwrap();
     let types: Vec<Vec<u32>> = sources.iter().map(|ids| vec![0; ids.len()]).collect();
@@ -267,6 +278,7 @@ fn what_cannot_be_generated() {
         model: model("bart"),
         prompts: vec![prompt(count)],
         config,
+        generation_config: None,
         stream: None,
         assistant: None,
     };

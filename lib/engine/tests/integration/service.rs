@@ -36,6 +36,7 @@ fn story(count: u32) -> Request {
             max_new_tokens: Some(count),
             ..Default::default()
         },
+        generation_config: None,
         stream: Some(wire::generate::StreamOptions::default()),
         assistant: None,
     }
@@ -159,6 +160,7 @@ fn requests_on_one_model_run_together() {
                 use_cache: Some(false),
                 ..Default::default()
             },
+            generation_config: None,
             stream: Some(wire::generate::StreamOptions::default()),
             assistant: None,
         };
@@ -233,6 +235,7 @@ fn what_cannot_be_is_refused_by_name() {
         model: spec(embedded()),
         prompts: vec![prompt],
         config,
+        generation_config: None,
         stream: None,
         assistant: None,
     };

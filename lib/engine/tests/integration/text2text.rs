@@ -87,7 +87,17 @@ macro_rules! against_transformers {
 }
 
 against_transformers!(
-    t5, bart, marian, pegasus, mbart, mbart50, nllb, nllb_old, bart_nli
+    t5,
+    bart,
+    marian,
+    pegasus,
+    mbart,
+    mbart50,
+    nllb,
+    nllb_old,
+    bart_nli,
+    mbart_nameless,
+    bart_first
 );
 
 fn call(text: &str, options: Text2TextOptions) -> PipelineCall {

@@ -8,10 +8,11 @@ use wire::{
         Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
         ScoreFunction, TopK, ZeroShotOptions,
     },
+    text_generation::TextGenerationOptions,
     text2text::Text2TextOptions,
 };
 
-use super::{Pipeline, task::Task, text_generation, text2text};
+use super::{Pipeline, task::Task, text_generation, text2text, writing};
 use crate::{Error, Result};
 
 /// All arguments, with their defaults where they are not set.
@@ -25,11 +26,11 @@ pub(super) struct Arguments {
     pub zero_shot: ZeroShotOptions,
     pub masks: MaskOptions,
     pub features_truncation: bool,
-    pub generation: GenerationConfig,
-    pub return_full_text: bool,
-    /// Of tasks that write about a text.
+    /// Of `text-generation`, beside `writing`.
+    pub continuing: TextGenerationOptions,
+    /// Of tasks that write; what the call says of generation is here.
     pub writing: Text2TextOptions,
-    pub generation_config: GenerationConfig,
+    pub generation_config: Option<GenerationConfig>,
     pub return_tensors: bool,
     pub batch_size: Option<u32>,
 }
@@ -44,27 +45,19 @@ impl Default for Arguments {
             zero_shot: ZeroShotOptions::default(),
             masks: MaskOptions::default(),
             features_truncation: false,
-            generation: text_generation::defaults(),
-            return_full_text: true,
+            continuing: TextGenerationOptions::default(),
             writing: Text2TextOptions::default(),
-            generation_config: GenerationConfig::default(),
+            generation_config: None,
             return_tensors: false,
             batch_size: None,
         }
     }
 }
 
-/// Arguments that a task has.
+/// Arguments that a task has, beside those of all tasks that write.
 fn of(task: Task) -> &'static [&'static str] {
     match task {
-        Task::TextGeneration => &[
-            "max_new_tokens",
-            "do_sample",
-            "temperature",
-            "seed",
-            "top_k",
-            "return_full_text",
-        ],
+        Task::TextGeneration => text_generation::ARGUMENTS,
         Task::Encoder(EncoderTask::TextClassification) => {
             &["top_k", "function_to_apply", "truncation", "batch_size"]
         }
@@ -108,7 +101,11 @@ impl Arguments {
 
     /// Fails on one that the task does not have.
     pub fn check(&self, task: Task) -> Result<()> {
-        let own = of(task);
+        let shared = match task {
+            Task::Encoder(_) => &[],
+            Task::TextGeneration | Task::Text2Text(_) => writing::ARGUMENTS,
+        };
+        let own = [shared, of(task)].concat();
         match self.set.iter().find(|name| !own.contains(name)) {
             None => Ok(()),
             Some(name) => Err(Error::new(
@@ -121,12 +118,11 @@ impl Arguments {
 }
 
 impl Pipeline {
-    /// Most tokens to add; 256 when not set. Of `text-generation`, `summarization`, `translation` and
-    /// `text2text-generation`.
+    /// Most tokens to add; 256 when not set and no file of the model's states a length. Of
+    /// `text-generation`, `summarization`, `translation` and `text2text-generation`.
     #[must_use]
     pub fn max_new_tokens(mut self, tokens: u32) -> Self {
         self.arguments.note("max_new_tokens");
-        self.arguments.generation.max_new_tokens = Some(tokens);
         self.arguments.writing.generation.max_new_tokens = Some(tokens);
         self
     }
@@ -136,11 +132,8 @@ impl Pipeline {
     #[must_use]
     pub fn do_sample(mut self, sample: bool) -> Self {
         self.arguments.note("do_sample");
-        self.arguments.generation.do_sample = Some(sample);
         self.arguments.writing.generation.do_sample = Some(sample);
-        if !sample {
-            self.arguments.generation.temperature = None;
-        }
+        if !sample {}
         self
     }
 
@@ -149,7 +142,6 @@ impl Pipeline {
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.arguments.note("temperature");
-        self.arguments.generation.temperature = Some(temperature);
         self.arguments.writing.generation.temperature = Some(temperature);
         self
     }
@@ -158,17 +150,7 @@ impl Pipeline {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.arguments.note("seed");
-        self.arguments.generation.seed = Some(seed);
         self.arguments.writing.generation.seed = Some(seed);
-        self
-    }
-
-    /// Whether the result holds the prompt too, which it does when not told otherwise. Of
-    /// `text-generation`.
-    #[must_use]
-    pub fn return_full_text(mut self, full: bool) -> Self {
-        self.arguments.note("return_full_text");
-        self.arguments.return_full_text = full;
         self
     }
 
@@ -179,7 +161,6 @@ impl Pipeline {
         let count = count.into();
         self.arguments.note("top_k");
         self.arguments.classification.top_k = count.map_or(TopK::All, TopK::Some);
-        self.arguments.generation.top_k = count;
         self.arguments.writing.generation.top_k = count;
         self.arguments.answers.top_k = count.unwrap_or(u32::MAX / 4);
         self.arguments.masks.top_k = count.unwrap_or(u32::MAX);
@@ -196,7 +177,7 @@ impl Pipeline {
     }
 
     /// Cuts texts that are longer than the model reads; they fail when not set. Of
-    /// `text-classification`, `fill-mask`, `feature-extraction` and the tasks of encoder-decoders.
+    /// `text-classification`, `fill-mask`, `feature-extraction` and the tasks that write.
     #[must_use]
     pub fn truncation(mut self, truncation: bool) -> Self {
         self.arguments.note("truncation");
@@ -204,6 +185,7 @@ impl Pipeline {
         self.arguments.masks.truncation = truncation;
         self.arguments.features_truncation = truncation;
         self.arguments.writing.truncation = truncation;
+        self.arguments.continuing.truncation = truncation;
         self
     }
 
@@ -211,7 +193,7 @@ impl Pipeline {
     #[must_use]
     pub fn aggregation_strategy(mut self, strategy: Aggregation) -> Self {
         self.arguments.note("aggregation_strategy");
-        self.arguments.entities.aggregation_strategy = strategy;
+        self.arguments.entities.aggregation_strategy = Some(strategy);
         self
     }
 
@@ -317,8 +299,8 @@ impl Pipeline {
         self
     }
 
-    /// Sequences that are computed at once; as many as pay when not set. Results do not depend on it.
-    /// Of all tasks but `text-generation`.
+    /// Sequences that are computed at once; as many as pay when not set, in `text-generation` one. Results do
+    /// not depend on it, but where `max_length` counts a batch's padding, or tokens are drawn.
     #[must_use]
     pub fn batch_size(mut self, size: u32) -> Self {
         self.arguments.note("batch_size");

@@ -28,12 +28,17 @@ pub enum PipelineInput {
     Words(Vec<Vec<String>>),
     /// A conversation to answer.
     Chat(Messages),
+    /// Several.
+    Chats(Vec<Messages>),
 }
 
 impl PipelineInput {
     /// Whether it is one, not a list of one.
     pub(super) fn is_single(&self) -> bool {
-        !matches!(self, Self::Texts(_) | Self::Pairs(_) | Self::Words(_))
+        !matches!(
+            self,
+            Self::Texts(_) | Self::Pairs(_) | Self::Words(_) | Self::Chats(_)
+        )
     }
 
     pub(super) fn does_not_fit(&self, task: &str, takes: &str) -> Error {
@@ -45,6 +50,7 @@ impl PipelineInput {
             Self::Labelled(..) => "a text with a list",
             Self::Words(_) => "lists of words",
             Self::Chat(_) => "a conversation",
+            Self::Chats(_) => "a list of conversations",
         };
         Error::new(FailureKind::InvalidArgument, format!("`{task}` got {what}"))
             .with_hint(format!("it takes {takes}"))
@@ -167,6 +173,18 @@ impl From<&String> for PipelineInput {
 impl From<&Messages> for PipelineInput {
     fn from(messages: &Messages) -> Self {
         Self::Chat(messages.clone())
+    }
+}
+
+impl From<&Vec<Messages>> for PipelineInput {
+    fn from(chats: &Vec<Messages>) -> Self {
+        Self::Chats(chats.clone())
+    }
+}
+
+impl<const N: usize> From<[&Messages; N]> for PipelineInput {
+    fn from(chats: [&Messages; N]) -> Self {
+        Self::Chats(chats.into_iter().cloned().collect())
     }
 }
 

@@ -7,14 +7,15 @@ mod output;
 mod task;
 mod text2text;
 mod text_generation;
+mod writing;
 
 use std::{fmt, io::Write};
 
 use ::display::{RichDisplay, html};
 use arguments::Arguments;
 pub use input::PipelineInput;
-use output::Output;
 pub use output::PipelineOutput;
+use output::{Output, generations};
 use serde::Serialize;
 use task::{Task, languages};
 pub use text_generation::TextGeneration;
@@ -150,12 +151,6 @@ impl PipelineBuilder {
     }
 
     fn generator(&self, device: Device) -> Result<Model> {
-        if self.tokenizer.is_some() {
-            let message = "`text-generation` runs on the model's own tokenizer";
-            return Err(
-                Error::new(FailureKind::Unsupported, message).with_hint("leave `tokenizer` out")
-            );
-        }
         let mut model = if let Some(name) = &self.model {
             AutoModelForCausalLM::from_pretrained(name)
         } else {
@@ -270,7 +265,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Runs on a text, or on a list of texts; `text-generation` on a conversation too,
+    /// Runs on a text, or on a list of texts; `text-generation` on conversations too,
     /// `question-answering` on `(question, context)`, `zero-shot-classification` on `(text, labels)`.
     ///
     /// # Errors
@@ -279,18 +274,9 @@ impl Pipeline {
     pub fn run(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
         let input = input.into();
         self.arguments.check(self.task)?;
-        if self.task == Task::TextGeneration {
-            let Arguments {
-                generation,
-                return_full_text,
-                ..
-            } = &self.arguments;
-            let generation =
-                text_generation::run(&self.model, generation, (&input, *return_full_text))?;
-            return Ok(PipelineOutput(Output::Generation(generation)));
-        }
         let single = input.is_single();
         let call = match self.task {
+            Task::TextGeneration => text_generation::call(input, &self.arguments)?,
             Task::Text2Text(task) => {
                 text2text::call(task, input, (&self.arguments, &self.languages))?
             }
@@ -329,7 +315,8 @@ impl Pipeline {
             batch_size: self.arguments.batch_size,
         });
         match run(&request)? {
-            Response::Pipeline(answer) => Ok(PipelineOutput(Output::Encoder {
+            Response::Pipeline(answer) => Ok(PipelineOutput(Output {
+                generations: generations(&answer),
                 call,
                 answer,
                 single,

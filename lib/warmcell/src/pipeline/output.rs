@@ -12,10 +12,11 @@ use wire::{
     array::Array,
     mime::Bundle,
     pipeline::{Answer, Entity, LabelScore, MaskGuess, PipelineAnswer, PipelineCall, Ranking},
+    text_generation::GeneratedText,
     text2text::WrittenText,
 };
 
-use super::TextGeneration;
+use super::{TextGeneration, text_generation::Tokens};
 
 /// What a pipeline gave. Its methods give the results of one task each, and `None` of another's; all
 /// have one entry an input.
@@ -23,28 +24,29 @@ use super::TextGeneration;
 pub struct PipelineOutput(pub(super) Output);
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Output {
-    Generation(TextGeneration),
-    Encoder {
-        call: PipelineCall,
-        answer: PipelineAnswer,
-        /// One input, not a list of one.
-        single: bool,
-        /// One label a text, as when no `top_k` is given.
-        plain: bool,
-        /// Tokens in JSON in the place of texts.
-        tensors: bool,
-    },
+pub(super) struct Output {
+    pub call: PipelineCall,
+    pub answer: PipelineAnswer,
+    /// The answer, where it is texts that were generated.
+    pub generations: Vec<Vec<TextGeneration>>,
+    /// One input, not a list of one.
+    pub single: bool,
+    /// One label a text, as when no `top_k` is given.
+    pub plain: bool,
+    /// Tokens in JSON in the place of texts.
+    pub tensors: bool,
+}
+
+/// What was generated for each input; nothing in other answers.
+pub(super) fn generations(answer: &PipelineAnswer) -> Vec<Vec<TextGeneration>> {
+    let PipelineAnswer::Generations(found) = answer else {
+        return Vec::new();
+    };
+    let texts = |texts: &Vec<GeneratedText>| texts.iter().cloned().map(Into::into).collect();
+    found.iter().map(texts).collect()
 }
 
 impl PipelineOutput {
-    fn answer(&self) -> Option<&PipelineAnswer> {
-        match &self.0 {
-            Output::Generation(_) => None,
-            Output::Encoder { answer, .. } => Some(answer),
-        }
-    }
-
     /// As transformers' Python objects would be in JSON.
     #[must_use]
     pub fn json(&self) -> Json {
@@ -52,17 +54,36 @@ impl PipelineOutput {
         Json(serde_json::to_value(self).unwrap_or_default())
     }
 
-    /// Of `text-generation`.
+    /// Of `text-generation`: the first result, which is the only one of one input without
+    /// `num_return_sequences`.
     pub fn generation(&self) -> Option<&TextGeneration> {
-        match &self.0 {
-            Output::Generation(generation) => Some(generation),
-            Output::Encoder { .. } => None,
+        self.0.generations.first()?.first()
+    }
+
+    /// Of `text-generation`: what was generated for each input, the best first.
+    pub fn generations(&self) -> Option<&[Vec<TextGeneration>]> {
+        match &self.0.answer {
+            PipelineAnswer::Generations(_) => Some(&self.0.generations),
+            _ => None,
         }
+    }
+
+    /// The result, where it is one generated text.
+    fn only_generation(&self) -> Option<&TextGeneration> {
+        match self.0.generations.as_slice() {
+            [one] if self.0.single && one.len() == 1 => one.first(),
+            _ => None,
+        }
+    }
+
+    fn results(&self) -> PipelineResults<'_> {
+        let Output { call, answer, .. } = &self.0;
+        PipelineResults { call, answer }
     }
 
     /// Of `text-classification`: each text's labels, the likeliest first.
     pub fn labels(&self) -> Option<&[Vec<LabelScore>]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Labels(labels) => Some(labels),
             _ => None,
         }
@@ -70,7 +91,7 @@ impl PipelineOutput {
 
     /// Of `token-classification`: each text's entities.
     pub fn entities(&self) -> Option<&[Vec<Entity>]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Entities(entities) => Some(entities),
             _ => None,
         }
@@ -78,7 +99,7 @@ impl PipelineOutput {
 
     /// Of `question-answering`: each question's answers, the likeliest first.
     pub fn answers(&self) -> Option<&[Vec<Answer>]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Answers(answers) => Some(answers),
             _ => None,
         }
@@ -86,7 +107,7 @@ impl PipelineOutput {
 
     /// Of `zero-shot-classification`: each text's labels, the likeliest first.
     pub fn rankings(&self) -> Option<&[Ranking]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Rankings(rankings) => Some(rankings),
             _ => None,
         }
@@ -94,7 +115,7 @@ impl PipelineOutput {
 
     /// Of `fill-mask`: for each text, for each of its masks, the guesses, the likeliest first.
     pub fn masks(&self) -> Option<&[Vec<Vec<MaskGuess>>]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Masks(masks) => Some(masks),
             _ => None,
         }
@@ -102,7 +123,7 @@ impl PipelineOutput {
 
     /// Of [`Pipeline::embeddings`](super::Pipeline::embeddings): one vector a text, `(texts, hidden)`.
     pub fn embeddings(&self) -> Option<&Array> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Embeddings(array) => Some(array),
             _ => None,
         }
@@ -110,7 +131,7 @@ impl PipelineOutput {
 
     /// Of `feature-extraction`: each text's last hidden states, `(tokens, hidden)`.
     pub fn features(&self) -> Option<&[Array]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Features(features) => Some(features),
             _ => None,
         }
@@ -119,7 +140,7 @@ impl PipelineOutput {
     /// Of `summarization`, `translation` and `text2text-generation`: what was written about each text, the
     /// best first.
     pub fn texts(&self) -> Option<&[Vec<WrittenText>]> {
-        match self.answer()? {
+        match &self.0.answer {
             PipelineAnswer::Texts(texts) => Some(texts),
             _ => None,
         }
@@ -128,20 +149,18 @@ impl PipelineOutput {
 
 impl RichDisplay for PipelineOutput {
     fn bundle(&self) -> Bundle {
-        match &self.0 {
-            Output::Generation(generation) => generation.bundle(),
-            Output::Encoder { call, answer, .. } => PipelineResults { call, answer }.bundle(),
+        match self.only_generation() {
+            Some(one) => one.bundle(),
+            None => self.results().bundle(),
         }
     }
 }
 
 impl fmt::Display for PipelineOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Output::Generation(generation) => generation.fmt(f),
-            Output::Encoder { call, answer, .. } => {
-                f.write_str(&PipelineResults { call, answer }.text())
-            }
+        match self.only_generation() {
+            Some(one) => one.fmt(f),
+            None => f.write_str(&self.results().text()),
         }
     }
 }
@@ -149,27 +168,21 @@ impl fmt::Display for PipelineOutput {
 /// In the shape that transformers gives: one input's result by itself, a list's as a list.
 impl Serialize for PipelineOutput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Output::Encoder {
-            call: PipelineCall::Text2Text { options, .. },
-            answer: PipelineAnswer::Texts(found),
-            tensors,
+        let Output {
+            answer,
+            generations,
             single,
+            plain,
+            tensors,
             ..
-        } = &self.0
+        } = &self.0;
+        let (single, plain) = (*single, *plain);
+        if let PipelineCall::Text2Text { options, .. } = &self.0.call
+            && let PipelineAnswer::Texts(found) = answer
         {
             let form = (options.task.key(), *tensors);
-            return written_texts(found, form, *single, serializer);
+            return written_texts(found, form, single, serializer);
         }
-        let (answer, single, plain) = match &self.0 {
-            // transformers gives a list of sequences.
-            Output::Generation(generation) => return [generation].serialize(serializer),
-            Output::Encoder {
-                answer,
-                single,
-                plain,
-                ..
-            } => (answer, *single, *plain),
-        };
         match answer {
             // All labels of a text, unasked: the configuration's `return_all_scores`.
             PipelineAnswer::Labels(found) if plain && found.iter().any(|own| own.len() > 1) => {
@@ -198,6 +211,14 @@ impl Serialize for PipelineOutput {
                 one_or_all(&found, single, serializer)
             }
             PipelineAnswer::Texts(found) => one_or_all(found, single, serializer),
+            PipelineAnswer::Generations(_) if *tensors => {
+                let lists = generations
+                    .iter()
+                    .map(|texts| texts.iter().map(Tokens).collect());
+                let lists: Vec<Vec<Tokens>> = lists.collect();
+                one_or_all(&lists, single, serializer)
+            }
+            PipelineAnswer::Generations(_) => one_or_all(generations, single, serializer),
             PipelineAnswer::Embeddings(found) => match found.at(&[0]) {
                 Some(one) if single => one.serialize(serializer),
                 _ => Rows(found).serialize(serializer),
@@ -287,6 +308,7 @@ impl Serialize for Rows<'_> {
 mod tests {
     use wire::{
         pipeline::{AnswerOptions, ClassificationOptions, Question},
+        text::ChatMessage,
         text2text::{Text2TextOptions, Text2TextTask},
     };
 
@@ -302,7 +324,8 @@ mod tests {
     fn labels(answer: Vec<Vec<LabelScore>>, single: bool, plain: bool) -> String {
         let inputs = answer.iter().map(|_| "text".into()).collect();
         let options = ClassificationOptions::default();
-        written(Output::Encoder {
+        written(Output {
+            generations: Vec::new(),
             call: PipelineCall::TextClassification { inputs, options },
             answer: PipelineAnswer::Labels(answer),
             single,
@@ -355,7 +378,8 @@ mod tests {
                 task: Text2TextTask::Summarization,
                 ..Text2TextOptions::default()
             };
-            written(Output::Encoder {
+            written(Output {
+                generations: Vec::new(),
                 call: PipelineCall::Text2Text {
                     inputs: vec![String::new(); answer.len()],
                     options: Box::new(options),
@@ -386,6 +410,47 @@ mod tests {
         );
     }
 
+    /// The shapes that `TextGenerationPipeline.__call__` gives.
+    #[test]
+    fn generations_have_transformers_shapes() {
+        let text = |text: &str, messages| GeneratedText {
+            text: text.to_owned(),
+            messages,
+            token_ids: vec![0, 7],
+            tokens: 1,
+            prompt_tokens: 1,
+        };
+        let texts = |found: Vec<Vec<GeneratedText>>, single, tensors| {
+            let answer = PipelineAnswer::Generations(found);
+            written(Output {
+                generations: generations(&answer),
+                call: PipelineCall::TextGeneration {
+                    inputs: Vec::new(),
+                    options: Box::default(),
+                },
+                answer,
+                single,
+                plain: true,
+                tensors,
+            })
+        };
+        let (a, b) = (r#"{"generated_text":"a"}"#, r#"{"generated_text":"b"}"#);
+        let both = vec![text("a", None), text("b", None)];
+        assert_eq!(texts(vec![both.clone()], true, false), format!("[{a},{b}]"));
+        let lists = both.into_iter().map(|one| vec![one]).collect();
+        assert_eq!(texts(lists, false, false), format!("[[{a}],[{b}]]"));
+        let chat = vec![ChatMessage::new("assistant", "a")];
+        let chat = vec![vec![text("a", Some(chat))]];
+        assert_eq!(
+            texts(chat.clone(), true, false),
+            r#"[{"generated_text":[{"role":"assistant","content":"a"}]}]"#
+        );
+        assert_eq!(
+            texts(chat, true, true),
+            r#"[{"generated_token_ids":[0,7]}]"#
+        );
+    }
+
     /// One answer is a dictionary, several are a list.
     #[test]
     fn answers_have_transformers_shapes() {
@@ -397,7 +462,8 @@ mod tests {
         };
         let one = r#"{"score":0.5,"start":0,"end":2,"answer":"AI"}"#;
         let answers = |answers: Vec<Answer>| {
-            written(Output::Encoder {
+            written(Output {
+                generations: Vec::new(),
                 call: PipelineCall::QuestionAnswering {
                     inputs: vec![Question {
                         question: "What?".to_owned(),

@@ -1,9 +1,8 @@
-//! Pipelines that write one text about another, and their arguments: the names of transformers' `generate`
-//! and of its `Text2TextGenerationPipeline`. Those that other tasks have too are in `arguments`.
+//! Pipelines that write one text about another: their call, their default models, and the arguments that no other
+//! task has.
 
 use wire::{
     FailureKind,
-    generate::{EarlyStopping, GenerationConfig},
     model::ModelSource,
     pipeline::PipelineCall,
     text2text::{DEFAULT_PAIRS, Text2TextTask},
@@ -12,30 +11,8 @@ use wire::{
 use super::{Pipeline, PipelineBuilder, PipelineInput, arguments::Arguments, default_source};
 use crate::{Error, Result, seed};
 
-/// Names of the arguments that all three tasks have.
-pub(super) const ARGUMENTS: &[&str] = &[
-    "max_new_tokens",
-    "max_length",
-    "min_length",
-    "num_beams",
-    "num_return_sequences",
-    "length_penalty",
-    "early_stopping",
-    "no_repeat_ngram_size",
-    "repetition_penalty",
-    "do_sample",
-    "temperature",
-    "top_k",
-    "seed",
-    "generation_config",
-    "stop_sequence",
-    "truncation",
-    "clean_up_tokenization_spaces",
-    "return_tensors",
-    "src_lang",
-    "tgt_lang",
-    "batch_size",
-];
+/// Names of the arguments beside those of all tasks that write.
+pub(super) const ARGUMENTS: &[&str] = &["src_lang", "tgt_lang"];
 
 /// The call of a task on texts.
 pub(super) fn call(
@@ -51,9 +28,10 @@ pub(super) fn call(
     let mut options = arguments.writing.clone();
     options.task = task;
     options.pair.clone_from(pair);
-    // What single arguments say goes before the configuration.
-    let generation = options.generation.or(&arguments.generation_config);
-    options.generation = seed::fill(generation);
+    options.generation = seed::fill(options.generation);
+    options
+        .generation_config
+        .clone_from(&arguments.generation_config);
     Ok(PipelineCall::Text2Text {
         inputs,
         options: Box::new(options),
@@ -88,80 +66,8 @@ impl PipelineBuilder {
     }
 }
 
-/// One setter for each option of `generate`, named as transformers names it.
-macro_rules! options {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
-        $($(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $name: $type) -> Self {
-            self.arguments.note(stringify!($name));
-            self.arguments.writing.generation.$name = Some($name.into());
-            self
-        })*
-    };
-}
-
-/// Of `summarization`, `translation` and `text2text-generation`.
+/// Of `translation`.
 impl Pipeline {
-    options! {
-        /// Most tokens of the result; `max_new_tokens`, which is 256 where a model states no length, goes
-        /// before it. Of `summarization`, `translation` and `text2text-generation`.
-        max_length: u32;
-        /// Fewest tokens of the result. Of the same.
-        min_length: u32;
-        /// Sequences that are followed at once; 4 when not set. Of the same.
-        num_beams: u32;
-        /// Results for each text, the best first. Of the same.
-        num_return_sequences: u32;
-        /// Exponent of the length by which beam search divides a result's score: above 0 longer ones win.
-        /// Of the same.
-        length_penalty: f64;
-        /// No run of this many tokens comes twice. Of the same.
-        no_repeat_ngram_size: u32;
-        /// Makes tokens that were written less likely; 1 is off. Of the same.
-        repetition_penalty: f64;
-    }
-
-    /// When a beam search ends; see [`EarlyStopping`]. Of the same.
-    #[must_use]
-    pub fn early_stopping(mut self, early: impl Into<EarlyStopping>) -> Self {
-        self.arguments.note("early_stopping");
-        self.arguments.writing.generation.early_stopping = Some(early.into());
-        self
-    }
-
-    /// A configuration of your own; what other arguments say goes before it. Of the same.
-    #[must_use]
-    pub fn generation_config(mut self, config: GenerationConfig) -> Self {
-        self.arguments.note("generation_config");
-        self.arguments.generation_config = config;
-        self
-    }
-
-    /// A text whose first token ends the result. Of the same.
-    #[must_use]
-    pub fn stop_sequence(mut self, text: impl Into<String>) -> Self {
-        self.arguments.note("stop_sequence");
-        self.arguments.writing.stop_sequence = Some(text.into());
-        self
-    }
-
-    /// Takes the blanks before punctuation away, which stay when not set. Of the same.
-    #[must_use]
-    pub fn clean_up_tokenization_spaces(mut self, clean_up: bool) -> Self {
-        self.arguments.note("clean_up_tokenization_spaces");
-        self.arguments.writing.clean_up_tokenization_spaces = clean_up;
-        self
-    }
-
-    /// Writes tokens to JSON instead of the text, as `summary_token_ids`. Of the same.
-    #[must_use]
-    pub fn return_tensors(mut self, tensors: bool) -> Self {
-        self.arguments.note("return_tensors");
-        self.arguments.return_tensors = tensors;
-        self
-    }
-
     /// The language of the input, by the code of the model's tokenizer: `"eng_Latn"`, `"en_XX"`, `"en"`. Of
     /// `translation` by models of several languages.
     #[must_use]

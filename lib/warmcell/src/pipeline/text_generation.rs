@@ -1,70 +1,111 @@
-//! `text-generation`: continues a text, or answers a conversation.
+//! `text-generation`: continues texts, and answers or continues conversations.
 
 use std::fmt;
 
 use ::display::{RichDisplay, html};
-use serde::Serialize;
-use wire::{generate::GenerationConfig, mime::Bundle, text::ChatMessage};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use wire::{
+    mime::Bundle,
+    pipeline::PipelineCall,
+    text_generation::{GeneratedText, GenerationInput},
+};
 
-use super::PipelineInput;
-use crate::{IntoPrompt, Messages, Model, Result};
+use super::{Pipeline, PipelineInput, arguments::Arguments};
+use crate::{Messages, Result, seed};
 
-/// transformers 4.57.6: `TextGenerationPipeline._default_generation_config`.
-const MAX_NEW_TOKENS: u32 = 256;
-const TEMPERATURE: f64 = 0.7;
+/// Names of the arguments beside those of all tasks that write.
+pub(super) const ARGUMENTS: &[&str] = &["return_full_text", "continue_final_message"];
 
-/// What such pipelines take for arguments that are not given.
-pub(super) fn defaults() -> GenerationConfig {
-    GenerationConfig {
-        max_new_tokens: Some(MAX_NEW_TOKENS),
-        do_sample: Some(true),
-        temperature: Some(TEMPERATURE),
-        ..GenerationConfig::default()
-    }
-}
-
-/// Continues one text, or answers one conversation.
-pub(super) fn run(
-    model: &Model,
-    config: &GenerationConfig,
-    (input, full): (&PipelineInput, bool),
-) -> Result<TextGeneration> {
-    let prompt = match input {
-        PipelineInput::Chat(messages) => messages.into_prompts(),
-        PipelineInput::Text(text) => text.as_str().into_prompts(),
-        other => return Err(other.does_not_fit("text-generation", "a text or a conversation")),
-    };
-    let generation = model
-        .generate(prompt)
-        .generation_config(config.clone())
-        .run()?;
-    let generated = generation.text();
-    let text = match input {
-        PipelineInput::Text(prompt) if full => format!("{prompt}{generated}"),
-        _ => generated.to_owned(),
-    };
-    let messages = match input {
-        PipelineInput::Chat(messages) => {
-            let before = if full { messages.to_vec() } else { Vec::new() };
-            let answer = ChatMessage::new("assistant", generated);
-            Some(Messages::from([before, vec![answer]].concat()))
+/// The call on texts or conversations.
+pub(super) fn call(input: PipelineInput, arguments: &Arguments) -> Result<PipelineCall> {
+    let text = GenerationInput::Text;
+    let chat = |messages: Messages| GenerationInput::Chat(messages.to_vec());
+    let inputs = match input {
+        PipelineInput::Text(one) => vec![text(one)],
+        PipelineInput::Texts(texts) => texts.into_iter().map(text).collect(),
+        PipelineInput::Chat(one) => vec![chat(one)],
+        PipelineInput::Chats(chats) => chats.into_iter().map(chat).collect(),
+        other => {
+            let takes = "a text or a conversation, or a list of them";
+            return Err(other.does_not_fit("text-generation", takes));
         }
-        _ => None,
     };
-    Ok(TextGeneration {
-        generated_text: text,
-        messages,
+    let mut options = arguments.continuing.clone();
+    let writing = &arguments.writing;
+    options.generation = seed::fill(writing.generation.clone());
+    options.stop_sequence.clone_from(&writing.stop_sequence);
+    options
+        .generation_config
+        .clone_from(&arguments.generation_config);
+    Ok(PipelineCall::TextGeneration {
+        inputs,
+        options: Box::new(options),
     })
 }
 
+/// Of `text-generation`.
+impl Pipeline {
+    /// Whether the result holds the prompt too, which it does when not told otherwise. Of
+    /// `text-generation`.
+    #[must_use]
+    pub fn return_full_text(mut self, full: bool) -> Self {
+        self.arguments.note("return_full_text");
+        self.arguments.continuing.return_full_text = full;
+        self
+    }
+
+    /// Whether a conversation's last message is continued; where it is the assistant's when not set. Of
+    /// `text-generation`.
+    #[must_use]
+    pub fn continue_final_message(mut self, continues: bool) -> Self {
+        self.arguments.note("continue_final_message");
+        self.arguments.continuing.continue_final_message = Some(continues);
+        self
+    }
+}
+
 /// What a text-generation pipeline gives. `Display` is the text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TextGeneration {
-    /// The text, after the prompt unless `return_full_text` is off. Of a conversation, the answer.
+    /// The text, after the prompt unless `return_full_text` is off. Of a conversation, what was added to it.
     pub generated_text: String,
-    /// The conversation with its answer, when it was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The conversation with its answer, when it was one and `return_full_text` is not off.
     pub messages: Option<Messages>,
+    /// The tokens of the prompt and those that were added.
+    pub token_ids: Vec<u32>,
+}
+
+impl From<GeneratedText> for TextGeneration {
+    fn from(one: GeneratedText) -> Self {
+        Self {
+            generated_text: one.text,
+            messages: one.messages.map(Messages::from),
+            token_ids: one.token_ids,
+        }
+    }
+}
+
+/// As transformers: `generated_text` is the text, or the messages of a conversation.
+impl Serialize for TextGeneration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match &self.messages {
+            Some(messages) => map.serialize_entry("generated_text", messages)?,
+            None => map.serialize_entry("generated_text", &self.generated_text)?,
+        }
+        map.end()
+    }
+}
+
+/// The same with `return_tensors`.
+pub(super) struct Tokens<'a>(pub &'a TextGeneration);
+
+impl Serialize for Tokens<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("generated_token_ids", &self.0.token_ids)?;
+        map.end()
+    }
 }
 
 impl fmt::Display for TextGeneration {

@@ -1,0 +1,148 @@
+//! Arguments of all pipelines that write: the names of transformers' `generate`, and what its
+//! `TextGenerationPipeline` and `Text2TextGenerationPipeline` have in common. Those that other tasks have too are
+//! in `arguments`.
+
+use wire::generate::{EarlyStopping, GenerationConfig};
+
+use super::Pipeline;
+
+/// Their names.
+pub(super) const ARGUMENTS: &[&str] = &[
+    "max_new_tokens",
+    "max_length",
+    "min_new_tokens",
+    "min_length",
+    "max_time",
+    "num_beams",
+    "num_return_sequences",
+    "length_penalty",
+    "early_stopping",
+    "no_repeat_ngram_size",
+    "repetition_penalty",
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "bad_words_ids",
+    "eos_token_id",
+    "pad_token_id",
+    "seed",
+    "generation_config",
+    "stop_sequence",
+    "stop_strings",
+    "truncation",
+    "clean_up_tokenization_spaces",
+    "return_tensors",
+    "batch_size",
+];
+
+/// One setter for each option of `generate`, named as transformers names it.
+macro_rules! options {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.arguments.note(stringify!($name));
+            self.arguments.writing.generation.$name = Some($name.into());
+            self
+        })*
+    };
+}
+
+/// Of `text-generation`, `summarization`, `translation` and `text2text-generation`.
+impl Pipeline {
+    options! {
+        /// Most tokens of the result, in `text-generation` with the prompt, which is cut to it as
+        /// transformers does; `max_new_tokens`, which is 256 where a model states no length, goes before
+        /// it. Of the tasks that write: `text-generation`, `summarization`, `translation` and
+        /// `text2text-generation`.
+        max_length: u32;
+        /// Fewest tokens of the result, in `text-generation` with the prompt. Of the tasks that write.
+        min_length: u32;
+        /// Fewest tokens to add. Of the tasks that write.
+        min_new_tokens: u32;
+        /// Seconds after which it ends with the token that is under way. Of the tasks that write.
+        max_time: f64;
+        /// Keep the likeliest tokens up to this probability mass, with `do_sample`. Of the tasks that write.
+        top_p: f64;
+        /// Keep tokens at least this times as likely as the likeliest, with `do_sample`. Of the tasks that
+        /// write.
+        min_p: f64;
+        /// Keep the tokens whose surprise is nearest to the expected one, with `do_sample`. Of the tasks
+        /// that write.
+        typical_p: f64;
+        /// Runs of tokens that must not come. Of the tasks that write.
+        bad_words_ids: Vec<Vec<u32>>;
+        /// Token ids that end the result. Of the tasks that write.
+        eos_token_id: Vec<u32>;
+        /// Token that fills shorter sequences. Of the tasks that write.
+        pad_token_id: u32;
+        /// Sequences that are followed at once; 4 when not set, in `text-generation` 1. Of the tasks that
+        /// write.
+        num_beams: u32;
+        /// Results for each text, the best first. Of the tasks that write.
+        num_return_sequences: u32;
+        /// Exponent of the length by which beam search divides a result's score: above 0 longer ones win.
+        /// Of the tasks that write.
+        length_penalty: f64;
+        /// No run of this many tokens comes twice. Of the tasks that write.
+        no_repeat_ngram_size: u32;
+        /// Makes tokens that were written less likely; 1 is off. Of the tasks that write.
+        repetition_penalty: f64;
+    }
+
+    /// When a beam search ends; see [`EarlyStopping`]. Of the tasks that write.
+    #[must_use]
+    pub fn early_stopping(mut self, early: impl Into<EarlyStopping>) -> Self {
+        self.arguments.note("early_stopping");
+        self.arguments.writing.generation.early_stopping = Some(early.into());
+        self
+    }
+
+    /// A configuration of your own in the place of the pipeline's defaults and of the model's
+    /// `task_specific_params`; what other arguments say goes before it, and what it leaves open comes from
+    /// the model's files where transformers 4.50 or later has written them. Of the tasks that write.
+    #[must_use]
+    pub fn generation_config(mut self, config: GenerationConfig) -> Self {
+        self.arguments.note("generation_config");
+        self.arguments.generation_config = Some(config);
+        self
+    }
+
+    /// A text whose first token ends the result, in `text-generation` each of its tokens. Of the tasks that write.
+    #[must_use]
+    pub fn stop_sequence(mut self, text: impl Into<String>) -> Self {
+        self.arguments.note("stop_sequence");
+        self.arguments.writing.stop_sequence = Some(text.into());
+        self
+    }
+
+    /// Whether the blanks before punctuation are taken away: when not set in `text-generation`, and not in the
+    /// other tasks that write.
+    #[must_use]
+    pub fn clean_up_tokenization_spaces(mut self, clean_up: bool) -> Self {
+        self.arguments.note("clean_up_tokenization_spaces");
+        self.arguments.continuing.clean_up_tokenization_spaces = clean_up;
+        self.arguments.writing.clean_up_tokenization_spaces = clean_up;
+        self
+    }
+
+    /// Texts that end the result when they are completed. Of the tasks that write.
+    #[must_use]
+    pub fn stop_strings<T: Into<String>>(mut self, texts: impl IntoIterator<Item = T>) -> Self {
+        self.arguments.note("stop_strings");
+        let texts = texts.into_iter().map(Into::into).collect();
+        self.arguments.writing.generation.stop_strings = Some(texts);
+        self
+    }
+
+    /// Writes tokens to JSON instead of the text, as `summary_token_ids`, `generated_token_ids`. Of the tasks that write.
+    #[must_use]
+    pub fn return_tensors(mut self, tensors: bool) -> Self {
+        self.arguments.note("return_tensors");
+        self.arguments.return_tensors = tensors;
+        self
+    }
+}
