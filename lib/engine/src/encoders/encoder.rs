@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     families::ModelSizes,
-    kernels::{RaggedAttention, add},
+    kernels::RaggedAttention,
     layers::{Embedding, FeedForward, LayerNorm, Linear},
 };
 
@@ -225,21 +225,21 @@ impl EncoderLayer {
     /// From `(1, tokens, hidden)` to the same shape.
     fn forward(&self, x: &Tensor, attention: &Attention) -> Result<Tensor> {
         if !self.norms_first {
-            let mixed = add(self.mixed(x, attention)?, x)?;
+            let mixed = self.mixed(x, attention)?;
             let x = match &self.attention_norm {
-                Some(norm) => norm.forward(&mixed)?,
-                None => mixed,
+                Some(norm) => norm.forward(&(x + mixed)?)?,
+                None => (x + mixed)?,
             };
             let y = self.feed_forward.forward(&x)?;
-            return self.norm.forward(&add(y, &x)?);
+            return self.norm.forward(&(x + y)?);
         }
         let normed = match &self.attention_norm {
             Some(norm) => norm.forward(x)?,
             None => x.clone(),
         };
-        let x = add(self.mixed(&normed, attention)?, x)?;
+        let x = (x + self.mixed(&normed, attention)?)?;
         let y = self.feed_forward.forward(&self.norm.forward(&x)?)?;
-        add(y, &x)
+        x + y
     }
 
     /// What attention adds.
@@ -262,8 +262,6 @@ impl EncoderLayer {
                 query.apply_op3_no_bwd(&key, &value, &attention)?
             }
             relation => {
-                let [query, key, value] =
-                    [query.contiguous()?, key.contiguous()?, value.contiguous()?];
                 let relation = &relation;
                 let attention = RelatedAttention {
                     lengths,
@@ -279,14 +277,18 @@ impl EncoderLayer {
 }
 
 impl LayerProjections {
-    /// Queries, keys and values, each `(1, tokens, hidden)`, side by side in one tensor.
+    /// Queries, keys and values, each `(1, tokens, hidden)`.
     fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
-        let all = match self {
-            Self::Separate(parts) => Linear::forward_all(parts.each_ref(), x)?,
-            Self::Fused(all) => all.forward(x)?,
-        };
-        let width = all.dim(2)? / 3;
-        let part = |index: usize| all.narrow(2, index * width, width);
-        Ok([part(0)?, part(1)?, part(2)?])
+        match self {
+            Self::Separate([query, key, value]) => {
+                Ok([query.forward(x)?, key.forward(x)?, value.forward(x)?])
+            }
+            Self::Fused(all) => {
+                let all = all.forward(x)?;
+                let width = all.dim(2)? / 3;
+                let part = |index: usize| all.narrow(2, index * width, width)?.contiguous();
+                Ok([part(0)?, part(1)?, part(2)?])
+            }
+        }
     }
 }

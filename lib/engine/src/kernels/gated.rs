@@ -1,7 +1,7 @@
 //! Activations of feed-forward layers, alone and as the gate of a gated layer in one pass over both
 //! halves.
 
-use candle_core::{CpuStorage, CustomOp1, InplaceOp1, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail, cpu::erf::erf_f32};
 
 use super::{primitives, unsafe_share::share_pieces};
 
@@ -34,21 +34,12 @@ impl Activation {
     }
 }
 
-impl Activation {
-    fn apply(self, values: &mut [f32]) {
-        match self {
-            Self::Silu => each(values, silu),
-            Self::Gelu => share_pieces(values, VALUES_PER_JOB, &|_, values| {
-                (primitives().gelu)(values);
-            }),
-            Self::GeluTanh => each(values, gelu_tanh),
-            Self::Relu => each(values, relu),
-        }
-    }
-}
-
 fn silu(x: f32) -> f32 {
     x / (1.0 + (-x).exp())
+}
+
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 fn gelu_tanh(x: f32) -> f32 {
@@ -73,23 +64,13 @@ impl CustomOp1 for Activate {
             bail!("an activation takes a contiguous tensor");
         };
         let mut out = x.as_slice::<f32>()?[start..end].to_vec();
-        self.0.apply(&mut out);
+        match self.0 {
+            Activation::Silu => each(&mut out, silu),
+            Activation::Gelu => each(&mut out, gelu),
+            Activation::GeluTanh => each(&mut out, gelu_tanh),
+            Activation::Relu => each(&mut out, relu),
+        }
         Ok((CpuStorage::F32(out), layout.shape().clone()))
-    }
-}
-
-/// The same in the place of `x`, which nobody else may hold.
-impl InplaceOp1 for Activate {
-    fn name(&self) -> &'static str {
-        "activate"
-    }
-
-    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (Some((start, end)), CpuStorage::F32(x)) = (layout.contiguous_offsets(), x) else {
-            bail!("an activation takes a contiguous tensor of f32");
-        };
-        self.0.apply(&mut x[start..end]);
-        Ok(())
     }
 }
 
@@ -118,10 +99,7 @@ impl CustomOp1 for Gate {
             out.copy_from_slice(gate);
             match self.0 {
                 Activation::Silu => (primitives().silu_gate)(out, up),
-                Activation::Gelu => {
-                    (primitives().gelu)(out);
-                    each_pair(out, up, |gate| gate);
-                }
+                Activation::Gelu => each_pair(out, up, gelu),
                 Activation::GeluTanh => each_pair(out, up, gelu_tanh),
                 Activation::Relu => each_pair(out, up, relu),
             }

@@ -10,8 +10,6 @@ mod attention_blocks;
 mod attention_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
-mod elementwise;
-mod error_function;
 mod exponential;
 mod gated;
 mod matrix;
@@ -53,7 +51,6 @@ mod unsafe_share;
 use std::sync::LazyLock;
 
 pub use attention::CausalAttention;
-pub(crate) use elementwise::{Normalize, add};
 pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
@@ -116,8 +113,6 @@ pub(crate) struct Primitives {
     pub lane_exponentials: fn(&mut [Lanes], &Lanes) -> Lanes,
     /// `gate[i] = silu(gate[i]) · up[i]`.
     pub silu_gate: fn(&mut [f32], &[f32]),
-    /// `values[i] = values[i] · Φ(values[i])`.
-    pub gelu: fn(&mut [f32]),
     /// Rounds activations to 8 bits.
     pub round: fn(&[f32; COLUMNS]) -> RoundedBlock,
     /// Products of a panel's rows with a few tokens of such.

@@ -2,7 +2,7 @@
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
 use super::{
-    Book, Primitives, error_function, exponential,
+    Book, Primitives, exponential,
     pack::pack_block,
     panels::{self, Lanes},
     rounded::{self, RoundedBlock},
@@ -32,7 +32,6 @@ pub const PRIMITIVES: Primitives = Primitives {
     exponentials: exponential::exponentials,
     lane_exponentials: exponential::lane_exponentials,
     silu_gate: exponential::silu_gate,
-    gelu: error_function::gelu,
     round: RoundedBlock::of,
     rounded: rounded::rounded,
 };

@@ -29,33 +29,6 @@ struct Job {
     at: usize,
 }
 
-/// Queries, keys or values of all tokens.
-#[derive(Clone, Copy)]
-struct Side<'a> {
-    values: &'a [f32],
-    /// From one token to the next.
-    stride: usize,
-}
-
-impl<'a> Side<'a> {
-    fn new(values: &'a [f32], layout: &Layout) -> Self {
-        Self {
-            values: &values[layout.start_offset()..],
-            stride: layout.stride()[1],
-        }
-    }
-
-    /// What one head of one row has of it, `(tokens, head_dim)`.
-    fn head(self, job: Job, head_dim: usize) -> Vec<f32> {
-        let mut head = Vec::with_capacity(job.tokens * head_dim);
-        for token in job.start..job.start + job.tokens {
-            let values = &self.values[token * self.stride + job.at..][..head_dim];
-            head.extend_from_slice(values);
-        }
-        head
-    }
-}
-
 impl CustomOp3 for RaggedAttention {
     fn name(&self) -> &'static str {
         "ragged-attention"
@@ -78,20 +51,17 @@ impl CustomOp3 for RaggedAttention {
             && [k_layout, v_layout]
                 .iter()
                 .all(|layout| layout.shape() == q_layout.shape());
-        if !fits
-            || [q_layout, k_layout, v_layout]
-                .iter()
-                .any(|layout| layout.stride()[2] != 1)
-        {
+        let offsets = [q_layout, k_layout, v_layout].map(Layout::contiguous_offsets);
+        let (true, [Some(q_at), Some(k_at), Some(v_at)]) = (fits, offsets) else {
             bail!(
                 "attention got q {:?} and k {:?}",
                 q_layout.shape(),
                 k_layout.shape()
             );
-        }
-        let q = Side::new(q.as_slice()?, q_layout);
-        let k = Side::new(k.as_slice()?, k_layout);
-        let v = Side::new(v.as_slice()?, v_layout);
+        };
+        let q = &q.as_slice::<f32>()?[q_at.0..q_at.1];
+        let k = &k.as_slice::<f32>()?[k_at.0..k_at.1];
+        let v = &v.as_slice::<f32>()?[v_at.0..v_at.1];
         let head_dim = width / self.heads;
         let mut jobs = Vec::with_capacity(self.lengths.len() * self.heads);
         let mut start = 0;
@@ -105,7 +75,7 @@ impl CustomOp3 for RaggedAttention {
         }
         let heads: Vec<Vec<f32>> = jobs
             .par_iter()
-            .map(|job| self.attend(*job, [q, k, v], head_dim))
+            .map(|job| self.attend(*job, (q, k, v), (width, head_dim)))
             .collect();
         // (1, tokens, heads * head_dim)
         let mut out = vec![0.0; tokens * width];
@@ -120,8 +90,20 @@ impl CustomOp3 for RaggedAttention {
 
 impl RaggedAttention {
     /// What one head makes of one row, `(tokens, head_dim)`.
-    fn attend(&self, job: Job, sides: [Side; 3], head_dim: usize) -> Vec<f32> {
-        let [queries, keys, values] = sides.map(|side| side.head(job, head_dim));
+    fn attend(
+        &self,
+        job: Job,
+        (q, k, v): (&[f32], &[f32], &[f32]),
+        (width, head_dim): (usize, usize),
+    ) -> Vec<f32> {
+        let head = |values: &[f32]| -> Vec<f32> {
+            let tokens = values[job.start * width..][..job.tokens * width].chunks_exact(width);
+            tokens
+                .flat_map(|token| &token[job.at..][..head_dim])
+                .copied()
+                .collect()
+        };
+        let (queries, keys, values) = (head(q), head(k), head(v));
         let mut out = vec![0.0; job.tokens * head_dim];
         let mut scores = vec![0.0; job.tokens];
         for (query, out) in queries

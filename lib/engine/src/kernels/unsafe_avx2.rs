@@ -70,7 +70,6 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_exponential::lane_exponentials(values, largest)
         },
         silu_gate: |gate, up| unsafe { unsafe_avx2_exponential::silu_gate(gate, up) },
-        gelu: |values| unsafe { unsafe_avx2_exponential::gelu(values) },
         round: |values| unsafe { unsafe_avx2_rounded::round(values) },
         rounded: |format, panel, inputs, out| unsafe {
             unsafe_avx2_rounded::rounded(format, panel, inputs, out);

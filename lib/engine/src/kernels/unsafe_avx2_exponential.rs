@@ -1,17 +1,15 @@
-//! Exponentials, and what is made of them, by AVX2 and FMA, eight at a time. Unsafe for loads and stores; `unsafe_avx2` is the only
+//! Exponentials by AVX2 and FMA, eight at a time. Unsafe for loads and stores; `unsafe_avx2` is the only
 //! caller and has found the instructions.
 
 use std::arch::x86_64::{
-    __m256, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_sub_ps,
+    __m256, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_andnot_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::{
-    error_function::{INNER, NEAR, OUTER},
     exponential::{COEFFICIENTS, HIGHEST, LN_2, LOG_2_E},
     panels::{Lanes, PANEL},
 };
@@ -65,43 +63,6 @@ pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
         let opened = array(_mm256_mul_ps(_mm256_div_ps(value, below), load(&ups)));
         gate.copy_from_slice(&opened[..gate.len()]);
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn gelu(values: &mut [f32]) {
-    let (half, one) = (_mm256_set1_ps(0.5), _mm256_set1_ps(1.0));
-    for values in values.chunks_mut(8) {
-        let mut eight = [0.0; 8];
-        eight[..values.len()].copy_from_slice(values);
-        let value = load(&eight);
-        let scaled = _mm256_mul_ps(value, _mm256_set1_ps(std::f32::consts::FRAC_1_SQRT_2));
-        let share = _mm256_add_ps(one, error_function(scaled));
-        let weighed = array(_mm256_mul_ps(_mm256_mul_ps(half, value), share));
-        values.copy_from_slice(&weighed[..values.len()]);
-    }
-}
-
-/// `erf(x)` as `error_function` describes it.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn error_function(x: __m256) -> __m256 {
-    let sign = _mm256_and_ps(x, _mm256_set1_ps(-0.0));
-    let size = _mm256_andnot_ps(_mm256_set1_ps(-0.0), x);
-    let square = _mm256_mul_ps(x, x);
-    let mut inner = _mm256_set1_ps(INNER[0]);
-    for coefficient in &INNER[1..] {
-        inner = _mm256_fmadd_ps(inner, square, _mm256_set1_ps(*coefficient));
-    }
-    let inner = _mm256_fmadd_ps(inner, x, x);
-    let mut outer = _mm256_set1_ps(OUTER[0]);
-    for coefficient in &OUTER[1..] {
-        outer = _mm256_fmadd_ps(outer, size, _mm256_set1_ps(*coefficient));
-    }
-    let outer = _mm256_sub_ps(_mm256_mul_ps(outer, size), size);
-    let outer = _mm256_sub_ps(_mm256_set1_ps(1.0), exponential(outer));
-    let outer = _mm256_or_ps(outer, sign);
-    let is_far = _mm256_cmp_ps::<_CMP_GT_OQ>(size, _mm256_set1_ps(NEAR));
-    _mm256_blendv_ps(inner, outer, is_far)
 }
 
 /// `exp(x)` as `exponential` describes it.

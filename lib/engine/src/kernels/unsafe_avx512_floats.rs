@@ -3,17 +3,15 @@
 //! has what they need.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm512_abs_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps,
-    _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
-    _mm512_mask_sub_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_add_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, __mmask16, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm512_add_ps, _mm512_div_ps,
+    _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 
 use super::{
     Primitives,
-    error_function::{INNER, NEAR, OUTER},
     exponential::{COEFFICIENTS, HIGHEST, LN_2, LOG_2_E, LOWEST},
     panels::{Lanes, PANEL},
 };
@@ -29,7 +27,7 @@ pub(super) fn detect(others: Primitives) -> Primitives {
         return others;
     }
     Primitives {
-        // SAFETY (all seven): `detect` has just found the instructions that the functions are compiled
+        // SAFETY (all six): `detect` has just found the instructions that the functions are compiled
         // for; they have no other condition.
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },
         dots_of_few: |vectors, rows, out| unsafe { dots_of_few(vectors, rows, out) },
@@ -37,7 +35,6 @@ pub(super) fn detect(others: Primitives) -> Primitives {
         exponentials: |values, largest| unsafe { exponentials(values, largest) },
         lane_exponentials: |values, largest| unsafe { lane_exponentials(values, largest) },
         silu_gate: |gate, up| unsafe { silu_gate(gate, up) },
-        gelu: |values| unsafe { gelu(values) },
         ..others
     }
 }
@@ -200,47 +197,6 @@ fn silu_gate(gate: &mut [f32], up: &[f32]) {
         let opened = _mm512_mul_ps(_mm512_div_ps(value, below), load(up, start, mask));
         store(opened, gate, start, mask);
     }
-}
-
-#[target_feature(enable = "avx512f")]
-fn gelu(values: &mut [f32]) {
-    let (half, one) = (_mm512_set1_ps(0.5), _mm512_set1_ps(1.0));
-    for start in (0..values.len()).step_by(PANEL) {
-        let mask = mask(values.len() - start);
-        let value = load(values, start, mask);
-        let scaled = _mm512_mul_ps(value, _mm512_set1_ps(std::f32::consts::FRAC_1_SQRT_2));
-        let share = _mm512_add_ps(one, error_function(scaled));
-        store(
-            _mm512_mul_ps(_mm512_mul_ps(half, value), share),
-            values,
-            start,
-            mask,
-        );
-    }
-}
-
-/// `erf(x)` as `error_function` describes it.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn error_function(x: __m512) -> __m512 {
-    let size = _mm512_abs_ps(x);
-    let square = _mm512_mul_ps(x, x);
-    let mut inner = _mm512_set1_ps(INNER[0]);
-    for coefficient in &INNER[1..] {
-        inner = _mm512_fmadd_ps(inner, square, _mm512_set1_ps(*coefficient));
-    }
-    let inner = _mm512_fmadd_ps(inner, x, x);
-    let mut outer = _mm512_set1_ps(OUTER[0]);
-    for coefficient in &OUTER[1..] {
-        outer = _mm512_fmadd_ps(outer, size, _mm512_set1_ps(*coefficient));
-    }
-    let outer = _mm512_sub_ps(_mm512_mul_ps(outer, size), size);
-    let outer = _mm512_sub_ps(_mm512_set1_ps(1.0), exponential(outer));
-    // With the sign of x.
-    let is_below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps());
-    let outer = _mm512_mask_sub_ps(outer, is_below, _mm512_setzero_ps(), outer);
-    let is_far = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(size, _mm512_set1_ps(NEAR));
-    _mm512_mask_blend_ps(is_far, inner, outer)
 }
 
 /// `exp(x)` as `exponential` describes it.

@@ -77,7 +77,7 @@ impl PlainMlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         // (…, intermediate)
         let inner = self.up.forward(x)?;
-        inner.inplace_op1(&Activate(self.activation))?;
+        let inner = inner.apply_op1_no_bwd(&Activate(self.activation))?;
         self.down.forward(&inner)
     }
 }

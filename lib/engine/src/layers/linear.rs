@@ -5,7 +5,7 @@ use std::{fmt::Debug, sync::Arc};
 use candle_core::{Result, Tensor};
 
 use crate::{
-    kernels::{Matrix, Rows, Stacked, add, multiply},
+    kernels::{Matrix, Rows, Stacked, multiply},
     weights::Format,
 };
 
@@ -63,7 +63,7 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.weight.multiply(x)?;
         match &self.bias {
-            Some(bias) => add(y, bias),
+            Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
     }
@@ -91,8 +91,7 @@ impl Linear {
             let size = layer.weight.rows().map_or(0, |rows| rows.shape().0);
             Tensor::zeros(size, y.dtype(), y.device())
         });
-        let biases = Tensor::cat(&biases.collect::<Result<Vec<_>>>()?, 0)?;
-        add(y, &biases)
+        y.broadcast_add(&Tensor::cat(&biases.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// The class that transformers has for it, and the format of plain or packed values.

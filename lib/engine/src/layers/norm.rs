@@ -3,8 +3,6 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::Normalize;
-
 /// A norm of either kind.
 #[derive(Clone, Debug)]
 pub enum Norm {
@@ -66,9 +64,6 @@ impl LayerNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let norm = Normalize {
-            epsilon: self.epsilon,
-        };
-        x.apply_op3_no_bwd(&self.weight, &self.bias, &norm)
+        candle_nn::ops::layer_norm(x, &self.weight, &self.bias, self.epsilon)
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::{embed::Embed, plan::NormPlace};
 use crate::{
-    kernels::{RaggedAttention, add},
+    kernels::RaggedAttention,
     layers::{FeedForward, Linear, Norm, RelativeAttention, RelativeBias},
 };
 
@@ -74,13 +74,13 @@ impl Encoder {
             layer.output.forward(&self.mix(&qkv, sources)?)
         };
         if self.norms == NormPlace::Before {
-            let x = add(attend(&layer.attention_norm.forward(x)?)?, x)?;
+            let x = (x + attend(&layer.attention_norm.forward(x)?)?)?;
             let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
-            return add(y, &x);
+            return x + y;
         }
-        let x = layer.attention_norm.forward(&add(attend(x)?, x)?)?;
+        let x = layer.attention_norm.forward(&(x + attend(x)?)?)?;
         let y = layer.feed_forward.forward(&x)?;
-        layer.norm.forward(&add(y, &x)?)
+        layer.norm.forward(&(x + y)?)
     }
 
     /// From queries, keys and values, each `(1, tokens, heads * head_dim)`, to the same shape.
