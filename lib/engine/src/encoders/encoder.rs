@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     families::ModelSizes,
-    kernels::RaggedAttention,
+    kernels::{RaggedAttention, Sum},
     layers::{Embedding, FeedForward, LayerNorm, Linear},
 };
 
@@ -174,14 +174,14 @@ impl Encoder {
                 .flat_map(|row| row.token_types)
                 .copied()
                 .collect();
-            x = (x + table.forward(&types)?)?;
+            x = x.apply_op2_no_bwd(&table.forward(&types)?, &Sum)?;
         }
         if let Some(table) = &inputs.positions {
             let positions: Vec<u32> = rows
                 .iter()
                 .flat_map(|row| self.plan.counting.positions(row.ids))
                 .collect();
-            x = (x + table.forward(&positions)?)?;
+            x = x.apply_op2_no_bwd(&table.forward(&positions)?, &Sum)?;
         }
         match &inputs.projection {
             Some(projection) if self.plan.projects_first => {
@@ -227,19 +227,19 @@ impl EncoderLayer {
         if !self.norms_first {
             let mixed = self.mixed(x, attention)?;
             let x = match &self.attention_norm {
-                Some(norm) => norm.forward(&(x + mixed)?)?,
-                None => (x + mixed)?,
+                Some(norm) => norm.forward_sum(x, &mixed)?,
+                None => x.apply_op2_no_bwd(&mixed, &Sum)?,
             };
             let y = self.feed_forward.forward(&x)?;
-            return self.norm.forward(&(x + y)?);
+            return self.norm.forward_sum(&x, &y);
         }
         let normed = match &self.attention_norm {
             Some(norm) => norm.forward(x)?,
             None => x.clone(),
         };
-        let x = (x + self.mixed(&normed, attention)?)?;
+        let x = x.apply_op2_no_bwd(&self.mixed(&normed, attention)?, &Sum)?;
         let y = self.feed_forward.forward(&self.norm.forward(&x)?)?;
-        x + y
+        x.apply_op2_no_bwd(&y, &Sum)
     }
 
     /// What attention adds.
@@ -258,6 +258,7 @@ impl EncoderLayer {
                     lengths: Arc::clone(lengths),
                     heads,
                     scale,
+                    biases: Vec::new(),
                 };
                 query.apply_op3_no_bwd(&key, &value, &attention)?
             }
@@ -269,7 +270,8 @@ impl EncoderLayer {
                     scale,
                     relation,
                 };
-                attention.forward(&query, &key, &value)?
+                let [query, key, value] = [query, key, value].map(|part| part.contiguous());
+                attention.forward(&query?, &key?, &value?)?
             }
         };
         self.output.forward(&mixed)
@@ -277,18 +279,14 @@ impl EncoderLayer {
 }
 
 impl LayerProjections {
-    /// Queries, keys and values, each `(1, tokens, hidden)`.
+    /// Queries, keys and values, each `(1, tokens, hidden)`, a token's side by side in memory.
     fn forward(&self, x: &Tensor) -> Result<[Tensor; 3]> {
-        match self {
-            Self::Separate([query, key, value]) => {
-                Ok([query.forward(x)?, key.forward(x)?, value.forward(x)?])
-            }
-            Self::Fused(all) => {
-                let all = all.forward(x)?;
-                let width = all.dim(2)? / 3;
-                let part = |index: usize| all.narrow(2, index * width, width)?.contiguous();
-                Ok([part(0)?, part(1)?, part(2)?])
-            }
-        }
+        let all = match self {
+            Self::Separate([query, key, value]) => Linear::forward_all([query, key, value], x)?,
+            Self::Fused(all) => all.forward(x)?,
+        };
+        let width = all.dim(2)? / 3;
+        let part = |index: usize| all.narrow(2, index * width, width);
+        Ok([part(0)?, part(1)?, part(2)?])
     }
 }

@@ -175,5 +175,6 @@ pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Encoder, Failure>
             .hint(format!("encoders that load: {}", known.join(", "))));
     };
     let (plan, names) = read(json)?;
+    loader.prefer_dense();
     assemble::assemble(plan.checked()?, &names, json, loader)
 }

@@ -1,6 +1,8 @@
 //! The exponential function to the last bit or two of an f32, by a polynomial that runs in as many lanes
 //! as a register has (Cephes' `expf`; Moshier). Softmax and gates take it some ten thousand times a token.
 
+use super::Activation;
+
 /// Arguments are taken no lower: what lies below is 0 in an f32.
 pub(super) const LOWEST: f32 = -104.0;
 /// Arguments are taken no higher: what lies above is infinite.
@@ -44,6 +46,13 @@ pub(super) fn lane_exponentials(
         }
     }
     sums
+}
+
+/// The non-linearity of each value.
+pub(super) fn activate(activation: Activation, values: &mut [f32]) {
+    for value in values {
+        *value = activation.of(*value);
+    }
 }
 
 /// `gate[i] = silu(gate[i]) · up[i]`, where `silu(x) = x·σ(x)`.

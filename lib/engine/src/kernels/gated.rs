@@ -34,6 +34,18 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// Of one value.
+    pub(super) fn of(self, x: f32) -> f32 {
+        match self {
+            Self::Silu => silu(x),
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => gelu_tanh(x),
+            Self::Relu => relu(x),
+        }
+    }
+}
+
 fn silu(x: f32) -> f32 {
     x / (1.0 + (-x).exp())
 }
@@ -64,12 +76,9 @@ impl CustomOp1 for Activate {
             bail!("an activation takes a contiguous tensor");
         };
         let mut out = x.as_slice::<f32>()?[start..end].to_vec();
-        match self.0 {
-            Activation::Silu => each(&mut out, silu),
-            Activation::Gelu => each(&mut out, gelu),
-            Activation::GeluTanh => each(&mut out, gelu_tanh),
-            Activation::Relu => each(&mut out, relu),
-        }
+        share_pieces(&mut out, VALUES_PER_JOB, &|_, values| {
+            (primitives().activate)(self.0, values);
+        });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
@@ -97,11 +106,13 @@ impl CustomOp1 for Gate {
         let gate = |row: usize, out: &mut [f32]| {
             let (gate, up) = both[row * width..][..width].split_at(width / 2);
             out.copy_from_slice(gate);
-            match self.0 {
-                Activation::Silu => (primitives().silu_gate)(out, up),
-                Activation::Gelu => each_pair(out, up, gelu),
-                Activation::GeluTanh => each_pair(out, up, gelu_tanh),
-                Activation::Relu => each_pair(out, up, relu),
+            if self.0 == Activation::Silu {
+                (primitives().silu_gate)(out, up);
+                return;
+            }
+            (primitives().activate)(self.0, out);
+            for (gate, up) in out.iter_mut().zip(up) {
+                *gate *= up;
             }
         };
         if out.len() <= VALUES_PER_JOB {
@@ -112,20 +123,5 @@ impl CustomOp1 for Gate {
         }
         shape.push(width / 2);
         Ok((CpuStorage::F32(out), Shape::from(shape)))
-    }
-}
-
-/// The function is a type parameter, so that it is inlined into the loop.
-fn each(out: &mut [f32], function: impl Fn(f32) -> f32 + Sync) {
-    share_pieces(out, VALUES_PER_JOB, &|_, values| {
-        for value in values {
-            *value = function(*value);
-        }
-    });
-}
-
-fn each_pair(out: &mut [f32], up: &[f32], function: impl Fn(f32) -> f32) {
-    for (gate, up) in out.iter_mut().zip(up) {
-        *gate = function(*gate) * up;
     }
 }

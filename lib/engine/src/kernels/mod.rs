@@ -11,9 +11,11 @@ mod attention_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
 mod exponential;
+mod finish;
 mod gated;
 mod matrix;
 mod nibbles;
+mod norm;
 mod pack;
 mod panels;
 mod portable;
@@ -51,15 +53,17 @@ mod unsafe_share;
 use std::sync::LazyLock;
 
 pub use attention::CausalAttention;
+pub(crate) use finish::Finish;
 pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
+pub use norm::{Normalize, Sum};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
 pub(crate) use panels::Lanes;
 pub use ragged::RaggedAttention;
 use rounded::RoundedBlock;
 pub(crate) use rounded::exactly;
-pub(crate) use rows::{FEW, Input, Rows, Stacked, multiply};
+pub(crate) use rows::{FEW, Input, Rows, Stacked, multiply, multiply_then};
 
 use panels::COLUMNS;
 
@@ -113,6 +117,8 @@ pub(crate) struct Primitives {
     pub lane_exponentials: fn(&mut [Lanes], &Lanes) -> Lanes,
     /// `gate[i] = silu(gate[i]) · up[i]`.
     pub silu_gate: fn(&mut [f32], &[f32]),
+    /// A non-linearity, in place.
+    pub activate: fn(Activation, &mut [f32]),
     /// Rounds activations to 8 bits.
     pub round: fn(&[f32; COLUMNS]) -> RoundedBlock,
     /// Products of a panel's rows with a few tokens of such.

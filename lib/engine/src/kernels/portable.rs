@@ -32,6 +32,7 @@ pub const PRIMITIVES: Primitives = Primitives {
     exponentials: exponential::exponentials,
     lane_exponentials: exponential::lane_exponentials,
     silu_gate: exponential::silu_gate,
+    activate: exponential::activate,
     round: RoundedBlock::of,
     rounded: rounded::rounded,
 };

@@ -5,6 +5,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{
+    Finish,
     nibbles::spread,
     panels::{Lanes, PANEL, WIDTH, block_sums},
     primitives,
@@ -41,6 +42,11 @@ pub(crate) trait Rows: Sync {
     /// Unpacks a panel's rows to f32 as `(columns, 16)`, from row `first` on; rows past the last are
     /// zero.
     fn panel(&self, first: usize, out: &mut [f32]);
+
+    /// `count` panels from row `first` on as they lie, where they are f32 `(columns, 16)` already.
+    fn ready(&self, _first: usize, _count: usize) -> Option<&[f32]> {
+        None
+    }
 
     /// Whether [`Self::dots`] takes the spread values of its input.
     fn spreads(&self) -> bool {
@@ -79,7 +85,16 @@ impl<'a> Input<'a> {
 
 /// `x · Wᵀ`: from `(…, in_features)` to `(…, out_features)`, in f32.
 pub(crate) fn multiply(matrix: &dyn Rows, x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Product(matrix))
+    multiply_then(matrix, x, Finish::default())
+}
+
+/// The same, and what follows on it.
+pub(crate) fn multiply_then(matrix: &dyn Rows, x: &Tensor, finish: Finish) -> Result<Tensor> {
+    let rows = matrix.shape().0;
+    if finish.bias.is_some_and(|bias| bias.len() != rows) {
+        bail!("a product of {rows} rows got a bias of another length");
+    }
+    x.contiguous()?.apply_op1_no_bwd(&Product(matrix, finish))
 }
 
 /// Unpacks a panel's rows one after the other by `unpack`, and turns them round.
@@ -150,6 +165,12 @@ impl Rows for Stacked<'_> {
         part.panel(row, out);
     }
 
+    fn ready(&self, first: usize, count: usize) -> Option<&[f32]> {
+        let (part, row) = self.part(first);
+        let is_one = row + count * PANEL <= part.shape().0;
+        is_one.then(|| part.ready(row, count)).flatten()
+    }
+
     fn spreads(&self) -> bool {
         self.0.iter().any(|part| part.spreads())
     }
@@ -165,7 +186,7 @@ impl Rows for Stacked<'_> {
 }
 
 /// For a few tokens, as of several requests: panel by panel, so that the memory is read once for all.
-fn multiply_few(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
+fn multiply_few(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
     let (rows, columns) = matrix.shape();
     let inputs: Vec<Input> = inputs
         .chunks_exact(columns)
@@ -183,14 +204,16 @@ fn multiply_few(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
             let products = &mut [[0.0; PANEL]; FEW][..inputs.len()];
             matrix.few(first + panel, count, &inputs, products);
             for (token, products) in products.iter().enumerate() {
-                stripe.row(token)[panel..][..count].copy_from_slice(&products[..count]);
+                let row = &mut stripe.row(token)[panel..][..count];
+                row.copy_from_slice(&products[..count]);
+                finish.apply(first + panel, row);
             }
         }
     });
     out
 }
 
-fn multiply_many(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
+fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
     let (rows, columns) = matrix.shape();
     let tokens = inputs.len() / columns;
     // As many tokens as fit the registers, and tiles as even as can be.
@@ -205,18 +228,24 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32]) -> Vec<f32> {
         &|job, stripe: &mut Stripe| {
             let first = job * PANELS_PER_JOB * PANEL;
             let panels = (rows - first).div_ceil(PANEL).min(PANELS_PER_JOB);
-            let mut weights = vec![0.0; panels * columns * PANEL];
-            for (index, panel) in weights.chunks_exact_mut(columns * PANEL).enumerate() {
-                matrix.panel(first + index * PANEL, panel);
-            }
+            let mut unpacked = Vec::new();
+            let weights = matrix.ready(first, panels).unwrap_or_else(|| {
+                unpacked.resize(panels * columns * PANEL, 0.0);
+                for (index, panel) in unpacked.chunks_exact_mut(columns * PANEL).enumerate() {
+                    matrix.panel(first + index * PANEL, panel);
+                }
+                &unpacked
+            });
             for (tile, inputs) in inputs.chunks(width * columns).enumerate() {
                 for (pair, weights) in weights.chunks(2 * columns * PANEL).enumerate() {
                     let products = tile_products(weights, inputs, columns);
                     for token in 0..inputs.len() / columns {
                         let row = &mut stripe.row(tile * width + token)[2 * pair * PANEL..];
+                        let length = row.len().min(2 * PANEL);
                         for (row, lanes) in row.chunks_mut(PANEL).zip(&products) {
                             row.copy_from_slice(&lanes[token][..row.len()]);
                         }
+                        finish.apply(first + 2 * pair * PANEL, &mut row[..length]);
                     }
                 }
             }
@@ -250,7 +279,7 @@ fn turned_tiles(inputs: &[f32], columns: usize, width: usize) -> Vec<f32> {
     turned
 }
 
-struct Product<'a>(&'a dyn Rows);
+struct Product<'a>(&'a dyn Rows, Finish<'a>);
 
 impl CustomOp1 for Product<'_> {
     fn name(&self) -> &'static str {
@@ -273,9 +302,14 @@ impl CustomOp1 for Product<'_> {
         let input = &storage.as_slice::<f32>()?[start..end];
         let out = match input.len() / columns {
             0 => Vec::new(),
-            _ if self.0.rounds() => multiply_rounded(self.0, input),
-            1..=FEW => multiply_few(self.0, input),
-            _ => multiply_many(self.0, input),
+            _ if self.0.rounds() => {
+                let mut out = multiply_rounded(self.0, input);
+                out.chunks_exact_mut(rows)
+                    .for_each(|row| self.1.apply(0, row));
+                out
+            }
+            1..=FEW if self.0.ready(0, 1).is_none() => multiply_few(self.0, input, self.1),
+            _ => multiply_many(self.0, input, self.1),
         };
         shape.push(rows);
         Ok((CpuStorage::F32(out), Shape::from(shape)))

@@ -70,6 +70,9 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_exponential::lane_exponentials(values, largest)
         },
         silu_gate: |gate, up| unsafe { unsafe_avx2_exponential::silu_gate(gate, up) },
+        activate: |activation, values| unsafe {
+            unsafe_avx2_exponential::activate(activation, values);
+        },
         round: |values| unsafe { unsafe_avx2_rounded::round(values) },
         rounded: |format, panel, inputs, out| unsafe {
             unsafe_avx2_rounded::rounded(format, panel, inputs, out);

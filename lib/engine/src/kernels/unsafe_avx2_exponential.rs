@@ -3,16 +3,26 @@
 
 use std::arch::x86_64::{
     __m256, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_andnot_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
-    _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_add_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::{
+    Activation,
     exponential::{COEFFICIENTS, HIGHEST, LN_2, LOG_2_E},
     panels::{Lanes, PANEL},
 };
+
+/// Of the polynomial for the error function, the highest power first.
+const ERROR: [f32; 5] = [
+    1.061_405_4,
+    -1.453_152_1,
+    1.421_413_8,
+    -0.284_496_72,
+    0.254_829_6,
+];
 
 /// Arguments below give numbers that are not normal; they give 0 here.
 const LOWEST: f32 = -87.3;
@@ -63,6 +73,65 @@ pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
         let opened = array(_mm256_mul_ps(_mm256_div_ps(value, below), load(&ups)));
         gate.copy_from_slice(&opened[..gate.len()]);
     }
+}
+
+/// The non-linearity of each value.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn activate(activation: Activation, values: &mut [f32]) {
+    for values in values.chunks_mut(8) {
+        let mut eight = [0.0; 8];
+        eight[..values.len()].copy_from_slice(values);
+        let x = load(&eight);
+        let found = array(match activation {
+            Activation::Silu => sigmoid_times(x, x),
+            Activation::Gelu => gelu(x),
+            Activation::GeluTanh => gelu_tanh(x),
+            // The bound comes first, as below.
+            Activation::Relu => _mm256_max_ps(_mm256_setzero_ps(), x),
+        });
+        values.copy_from_slice(&found[..values.len()]);
+    }
+}
+
+/// `x·σ(y)`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn sigmoid_times(x: __m256, y: __m256) -> __m256 {
+    let below = exponential(_mm256_sub_ps(_mm256_setzero_ps(), y));
+    _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0), below))
+}
+
+/// `½x(1 + tanh(y)) = x·σ(2y)` with `y = √(2/π)·(x + 0.044715x³)`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn gelu_tanh(x: __m256) -> __m256 {
+    let square = _mm256_mul_ps(x, x);
+    let inner = _mm256_fmadd_ps(square, _mm256_set1_ps(0.044_715), _mm256_set1_ps(1.0));
+    let twice = _mm256_mul_ps(x, _mm256_set1_ps(1.595_769_1));
+    sigmoid_times(x, _mm256_mul_ps(twice, inner))
+}
+
+/// `½x(1 + erf(x/√2))`, the error function by Abramowitz and Stegun 7.1.26, as torch's vectors have it:
+/// to 1.5e-7.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn gelu(x: __m256) -> __m256 {
+    let one = _mm256_set1_ps(1.0);
+    let scaled = _mm256_mul_ps(x, _mm256_set1_ps(std::f32::consts::FRAC_1_SQRT_2));
+    let far = _mm256_andnot_ps(_mm256_set1_ps(-0.0), scaled);
+    let t = _mm256_div_ps(one, _mm256_fmadd_ps(far, _mm256_set1_ps(0.327_591_1), one));
+    let mut sum = _mm256_set1_ps(ERROR[0]);
+    for coefficient in &ERROR[1..] {
+        sum = _mm256_fmadd_ps(sum, t, _mm256_set1_ps(*coefficient));
+    }
+    let power = exponential(_mm256_fnmadd_ps(far, far, _mm256_setzero_ps()));
+    // 1 - erf(|x|/√2): what is left on the negative side, without subtracting near one from one.
+    let rest = _mm256_mul_ps(_mm256_mul_ps(sum, t), power);
+    let other = _mm256_sub_ps(_mm256_set1_ps(2.0), rest);
+    _mm256_mul_ps(
+        _mm256_mul_ps(x, _mm256_set1_ps(0.5)),
+        _mm256_blendv_ps(other, rest, x),
+    )
 }
 
 /// `exp(x)` as `exponential` describes it.

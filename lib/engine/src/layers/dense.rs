@@ -3,6 +3,7 @@
 //! product is as fast as memory.
 
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::Weight;
 use crate::{
@@ -19,6 +20,8 @@ pub struct Dense {
     rows: usize,
     columns: usize,
     values: Vec<f32>,
+    /// Whether rows lie in panels `(columns, 16)`, those past the last zero.
+    panelled: bool,
 }
 
 impl Dense {
@@ -31,7 +34,24 @@ impl Dense {
             rows,
             columns,
             values,
+            panelled: false,
         })
+    }
+
+    /// The same in panels, which products with many tokens would else make at every call.
+    #[must_use]
+    pub fn in_panels(mut self) -> Self {
+        self.values
+            .resize(self.rows.next_multiple_of(PANEL) * self.columns, 0.0);
+        self.values
+            .par_chunks_exact_mut(PANEL * self.columns)
+            .for_each_init(Vec::new, |rows, panel| {
+                rows.clear();
+                rows.extend_from_slice(panel);
+                (primitives().turn)(rows, self.columns, PANEL, panel);
+            });
+        self.panelled = true;
+        self
     }
 
     /// Number of columns.
@@ -39,9 +59,9 @@ impl Dense {
         self.columns
     }
 
-    /// A row. Fails past the last one.
+    /// A row of those that are not in panels. Fails past the last one.
     pub fn row(&self, row: usize) -> Result<&[f32]> {
-        if row >= self.rows {
+        if row >= self.rows || self.panelled {
             bail!("row {row} of a matrix with {} rows", self.rows);
         }
         Ok(&self.values[row * self.columns..][..self.columns])
@@ -54,11 +74,26 @@ impl Rows for Dense {
     }
 
     fn dots(&self, first: usize, input: &Input, out: &mut [f32]) {
-        let rows = &self.values[first * self.columns..][..out.len() * self.columns];
-        (primitives().dots)(input.values, rows, out);
+        if !self.panelled {
+            let rows = &self.values[first * self.columns..][..out.len() * self.columns];
+            (primitives().dots)(input.values, rows, out);
+            return;
+        }
+        let panels = self.values[first * self.columns..].chunks_exact(PANEL * self.columns);
+        for (out, panel) in out.chunks_mut(PANEL).zip(panels) {
+            let mut lanes = [[0.0; PANEL]];
+            (primitives().tile)(panel, input.values, 1, &mut lanes);
+            out.copy_from_slice(&lanes[0][..out.len()]);
+        }
     }
 
     fn few(&self, first: usize, count: usize, inputs: &[Input], out: &mut [Lanes]) {
+        if self.panelled {
+            for (input, out) in inputs.iter().zip(out) {
+                self.dots(first, input, &mut out[..count]);
+            }
+            return;
+        }
         let rows = &self.values[first * self.columns..][..count * self.columns];
         let mut vectors: [&[f32]; FEW] = [&[]; FEW];
         for (vector, input) in vectors.iter_mut().zip(inputs) {
@@ -68,18 +103,19 @@ impl Rows for Dense {
     }
 
     fn panel(&self, first: usize, out: &mut [f32]) {
-        let rows = self.values[first * self.columns..].chunks_exact(self.columns);
-        let rows: Vec<&[f32]> = rows.take(PANEL).collect();
-        for (block, out) in out.chunks_mut(PANEL * PANEL).enumerate() {
-            let start = block * PANEL;
-            let width = out.len() / PANEL;
-            for (lane, row) in rows.iter().enumerate() {
-                let row = &row[start..start + width];
-                for (out, value) in out.chunks_exact_mut(PANEL).zip(row) {
-                    out[lane] = *value;
-                }
-            }
+        let values = &self.values[first * self.columns..];
+        if self.panelled {
+            out.copy_from_slice(&values[..out.len()]);
+            return;
         }
+        let count = PANEL.min(self.rows - first);
+        (primitives().turn)(&values[..count * self.columns], self.columns, PANEL, out);
+    }
+
+    fn ready(&self, first: usize, count: usize) -> Option<&[f32]> {
+        let size = PANEL * self.columns;
+        self.panelled
+            .then(|| &self.values[first * self.columns..][..count * size])
     }
 }
 
@@ -93,7 +129,7 @@ impl Weight for Dense {
     }
 
     fn bytes(&self) -> usize {
-        self.values.len() * 4
+        self.rows * self.columns * 4
     }
 
     fn class(&self) -> (&'static str, Option<Format>) {

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{Experts, Linear};
-use crate::kernels::{Activate, Activation, Gate};
+use crate::kernels::{Activation, Gate};
 
 /// A feed-forward layer of any kind.
 #[derive(Clone, Debug)]
@@ -76,8 +76,7 @@ impl PlainMlp {
     /// From `(…, hidden)` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         // (…, intermediate)
-        let inner = self.up.forward(x)?;
-        let inner = inner.apply_op1_no_bwd(&Activate(self.activation))?;
+        let inner = self.up.forward_then(x, self.activation)?;
         self.down.forward(&inner)
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Debug, sync::Arc};
 use candle_core::{Result, Tensor};
 
 use crate::{
-    kernels::{Matrix, Rows, Stacked, multiply},
+    kernels::{Activate, Activation, Finish, Matrix, Rows, Stacked, multiply, multiply_then},
     weights::Format,
 };
 
@@ -61,9 +61,26 @@ impl Linear {
 
     /// From `(…, in_features)` to `(…, out_features)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.multiply(x)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
+        self.finished(x, None)
+    }
+
+    /// The same, through a non-linearity.
+    pub(crate) fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.finished(x, Some(activation))
+    }
+
+    fn finished(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+        if let Some(rows) = self.weight.rows() {
+            let bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?;
+            let bias = bias.as_deref();
+            return multiply_then(rows, x, Finish { bias, activation });
+        }
+        let mut y = self.weight.multiply(x)?;
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(bias)?;
+        }
+        match activation {
+            Some(activation) => y.apply_op1_no_bwd(&Activate(activation)),
             None => Ok(y),
         }
     }
@@ -80,18 +97,22 @@ impl Linear {
             let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
             return Tensor::cat(&parts, x.rank() - 1);
         };
-        let y = multiply(&stacked, x)?;
         if layers.iter().all(|layer| layer.bias.is_none()) {
-            return Ok(y);
+            return multiply(&stacked, x);
         }
         let biases = layers.iter().map(|layer| {
             if let Some(bias) = &layer.bias {
-                return Ok(bias.clone());
+                return bias.to_vec1();
             }
             let size = layer.weight.rows().map_or(0, |rows| rows.shape().0);
-            Tensor::zeros(size, y.dtype(), y.device())
+            Ok(vec![0.0; size])
         });
-        y.broadcast_add(&Tensor::cat(&biases.collect::<Result<Vec<_>>>()?, 0)?)
+        let bias: Vec<f32> = biases.collect::<Result<Vec<_>>>()?.concat();
+        let finish = Finish {
+            bias: Some(&bias),
+            activation: None,
+        };
+        multiply_then(&stacked, x, finish)
     }
 
     /// The class that transformers has for it, and the format of plain or packed values.

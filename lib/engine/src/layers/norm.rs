@@ -3,6 +3,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::kernels::{Normalize, Sum};
+
 /// A norm of either kind.
 #[derive(Clone, Debug)]
 pub enum Norm {
@@ -18,6 +20,14 @@ impl Norm {
         match self {
             Self::Rms(norm) => norm.forward(x),
             Self::Layer(norm) => norm.forward(x),
+        }
+    }
+
+    /// Of the sum of two.
+    pub fn forward_sum(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Rms(norm) => norm.forward(&x.apply_op2_no_bwd(y, &Sum)?),
+            Self::Layer(norm) => norm.forward_sum(x, y),
         }
     }
 }
@@ -64,6 +74,20 @@ impl LayerNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::layer_norm(x, &self.weight, &self.bias, self.epsilon)
+        self.with(|norm| x.apply_op1_no_bwd(norm))
+    }
+
+    /// Of the sum of two.
+    pub fn forward_sum(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        self.with(|norm| x.apply_op2_no_bwd(y, norm))
+    }
+
+    fn with(&self, run: impl FnOnce(&Normalize) -> Result<Tensor>) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.to_vec1()?, self.bias.to_vec1()?);
+        run(&Normalize {
+            weight: &weight,
+            bias: &bias,
+            epsilon: self.epsilon,
+        })
     }
 }

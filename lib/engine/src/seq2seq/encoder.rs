@@ -7,8 +7,8 @@ use candle_core::{Result, Tensor};
 
 use super::{embed::Embed, plan::NormPlace};
 use crate::{
-    kernels::RaggedAttention,
-    layers::{FeedForward, Linear, Norm, RelativeAttention, RelativeBias},
+    kernels::{RaggedAttention, Sum},
+    layers::{FeedForward, Linear, Norm, RelativeBias},
 };
 
 /// The encoder.
@@ -28,8 +28,8 @@ pub struct Encoder {
 struct Sources {
     /// Tokens of each.
     lengths: Arc<[usize]>,
-    /// What distances add to the scores of each.
-    biases: Vec<Option<Arc<[f32]>>>,
+    /// What distances add to the scores of each; none without relative positions.
+    biases: Vec<Arc<[f32]>>,
 }
 
 /// One layer.
@@ -49,9 +49,9 @@ impl Encoder {
         let vectors = sources.iter().map(|ids| self.embed.forward(ids, 0));
         let mut x = Tensor::cat(&vectors.collect::<Result<Vec<_>>>()?, 1)?;
         let lengths: Arc<[usize]> = sources.iter().map(|ids| ids.len()).collect();
-        let biases = lengths.iter().map(|&length| {
-            let bias = self.bias.as_ref();
-            bias.map(|bias| bias.by_distance(length))
+        let biases = self.bias.iter().flat_map(|bias| {
+            let lengths = lengths.iter();
+            lengths.map(|&length| bias.by_distance(length))
         });
         let sources = Sources {
             biases: biases.collect(),
@@ -70,46 +70,31 @@ impl Encoder {
     fn layer(&self, layer: &EncoderLayer, x: &Tensor, sources: &Sources) -> Result<Tensor> {
         let attend = |x: &Tensor| -> Result<Tensor> {
             let [q, k, v] = &layer.projections;
-            let qkv = [q.forward(x)?, k.forward(x)?, v.forward(x)?];
+            let all = Linear::forward_all([q, k, v], x)?;
+            let width = all.dim(2)? / 3;
+            let part = |index: usize| all.narrow(2, index * width, width);
+            let qkv = [part(0)?, part(1)?, part(2)?];
             layer.output.forward(&self.mix(&qkv, sources)?)
         };
         if self.norms == NormPlace::Before {
-            let x = (x + attend(&layer.attention_norm.forward(x)?)?)?;
+            let mixed = attend(&layer.attention_norm.forward(x)?)?;
+            let x = x.apply_op2_no_bwd(&mixed, &Sum)?;
             let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
-            return x + y;
+            return x.apply_op2_no_bwd(&y, &Sum);
         }
-        let x = layer.attention_norm.forward(&(x + attend(x)?)?)?;
+        let x = layer.attention_norm.forward_sum(x, &attend(x)?)?;
         let y = layer.feed_forward.forward(&x)?;
-        layer.norm.forward(&(x + y)?)
+        layer.norm.forward_sum(&x, &y)
     }
 
     /// From queries, keys and values, each `(1, tokens, heads * head_dim)`, to the same shape.
     fn mix(&self, [q, k, v]: &[Tensor; 3], sources: &Sources) -> Result<Tensor> {
-        if self.bias.is_none() {
-            let attention = RaggedAttention {
-                lengths: Arc::clone(&sources.lengths),
-                heads: self.heads,
-                scale: self.scale,
-            };
-            return q.apply_op3_no_bwd(k, v, &attention);
-        }
-        let mut start = 0;
-        let each = sources.lengths.iter().zip(&sources.biases);
-        let mixed = each.map(|(&length, bias)| {
-            let own = |x: &Tensor| {
-                let x = x.narrow(1, start, length)?;
-                // (1, heads, tokens, head_dim)
-                let x = x.reshape((1, length, self.heads, ()))?.transpose(1, 2)?;
-                x.contiguous()
-            };
-            let attention = RelativeAttention {
-                bias: bias.clone().unwrap_or_default(),
-                bidirectional: true,
-            };
-            let mixed = own(q)?.apply_op3_no_bwd(&own(k)?, &own(v)?, &attention);
-            start += length;
-            mixed
-        });
-        Tensor::cat(&mixed.collect::<Result<Vec<_>>>()?, 1)
+        let attention = RaggedAttention {
+            lengths: Arc::clone(&sources.lengths),
+            heads: self.heads,
+            scale: self.scale,
+            biases: sources.biases.clone(),
+        };
+        q.apply_op3_no_bwd(k, v, &attention)
     }
 }

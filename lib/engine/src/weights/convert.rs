@@ -60,7 +60,7 @@ impl Loader<'_> {
         let tensor = format!("{name}.weight");
         let Some(plan) = self.plan.clone() else {
             if let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?) {
-                return Ok(Arc::new(dense));
+                return Ok(Arc::new(dense.in_panels()));
             }
             return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
         };

@@ -1,0 +1,148 @@
+//! Layer norms (Ba et al., 2016), of a tensor or of the sum of two, and such sums alone: each in one pass
+//! that the helpers share, where candle's own operations would wake pools of theirs.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, bail};
+
+use super::unsafe_share::share_pieces;
+
+/// Values of one job.
+const VALUES_PER_JOB: usize = 1 << 13;
+/// Sums that are kept beside each other, so that they fill registers.
+const LANES: usize = 16;
+
+/// `(x - mean(x)) / √(var(x) + ε) · w + b` over the last dimension; of two tensors, of their sum.
+pub struct Normalize<'a> {
+    /// `w`.
+    pub weight: &'a [f32],
+    /// `b`.
+    pub bias: &'a [f32],
+    /// `ε`.
+    pub epsilon: f32,
+}
+
+/// `x + y` of two tensors of one shape.
+pub struct Sum;
+
+impl CustomOp1 for Normalize<'_> {
+    fn name(&self) -> &'static str {
+        "normalize"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.check(layout)?;
+        let x = values(x, layout)?;
+        let out = pieces(x.len(), self.weight.len(), &|start, out| {
+            out.copy_from_slice(&x[start..][..out.len()]);
+            self.rows(out);
+        });
+        Ok((out, layout.shape().clone()))
+    }
+}
+
+impl CustomOp2 for Normalize<'_> {
+    fn name(&self) -> &'static str {
+        "normalize-sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.check(x_layout)?;
+        let (x, y) = both((x, x_layout), (y, y_layout))?;
+        let out = pieces(x.len(), self.weight.len(), &|start, out| {
+            add(&x[start..], &y[start..], out);
+            self.rows(out);
+        });
+        Ok((out, x_layout.shape().clone()))
+    }
+}
+
+impl CustomOp2 for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, y) = both((x, x_layout), (y, y_layout))?;
+        let out = pieces(x.len(), 1, &|start, out| {
+            add(&x[start..], &y[start..], out);
+        });
+        Ok((out, x_layout.shape().clone()))
+    }
+}
+
+impl Normalize<'_> {
+    fn check(&self, layout: &Layout) -> Result<()> {
+        let width = self.weight.len();
+        if width == 0 || self.bias.len() != width || layout.dims().last() != Some(&width) {
+            bail!("a norm of {width} values got {:?}", layout.shape());
+        }
+        Ok(())
+    }
+
+    fn rows(&self, values: &mut [f32]) {
+        let width = self.weight.len();
+        for row in values.chunks_exact_mut(width) {
+            let mean = sum(row, |value| value) / width as f32;
+            let variance = sum(row, |value| (value - mean) * (value - mean)) / width as f32;
+            let factor = 1.0 / (variance + self.epsilon).sqrt();
+            let parameters = self.weight.iter().zip(self.bias);
+            for (value, (weight, bias)) in row.iter_mut().zip(parameters) {
+                *value = (*value - mean) * factor * weight + bias;
+            }
+        }
+    }
+}
+
+fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += of(*value);
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|value| of(*value)).sum::<f32>()
+}
+
+fn add(x: &[f32], y: &[f32], out: &mut [f32]) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = x + y;
+    }
+}
+
+/// An output of so many values, made by jobs of whole rows that get their first value's place.
+fn pieces(count: usize, row: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) -> CpuStorage {
+    let mut out = vec![0.0; count];
+    let length = VALUES_PER_JOB.next_multiple_of(row);
+    share_pieces(&mut out, length, &|job, out| work(job * length, out));
+    CpuStorage::F32(out)
+}
+
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a norm or sum takes contiguous tensors");
+    };
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// The values of two tensors, which have to be of one shape.
+fn both<'a>(
+    (x, x_layout): (&'a CpuStorage, &Layout),
+    (y, y_layout): (&'a CpuStorage, &Layout),
+) -> Result<(&'a [f32], &'a [f32])> {
+    if x_layout.shape() != y_layout.shape() {
+        bail!("a sum of {:?} and {:?}", x_layout.shape(), y_layout.shape());
+    }
+    Ok((values(x, x_layout)?, values(y, y_layout)?))
+}
