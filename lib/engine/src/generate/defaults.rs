@@ -1,11 +1,12 @@
 //! What a model's files say of its generation: `generation_config.json`, the same keys of an old
-//! `config.json`, or the token ids of a GGUF file.
+//! `config.json`, or the token ids of a GGUF file. What of it is not heeded is `unheeded`'s.
 
 use std::path::Path;
 
 use serde_json::Value;
 use wire::{Failure, generate::GenerationConfig};
 
+use super::unheeded;
 use crate::{
     failures,
     hub::Layout,
@@ -13,14 +14,18 @@ use crate::{
     weights::{Description, Metadata, Weights},
 };
 
-/// Reads what the files of a model say. What they do not say is `None`.
-pub fn read(layout: &Layout, weights: &Weights) -> Result<GenerationConfig, Failure> {
+/// Reads what the files of a model say, and a line to tell a user for what of it has no effect. What
+/// they do not say is `None`.
+pub fn read(
+    layout: &Layout,
+    weights: &Weights,
+) -> Result<(GenerationConfig, Vec<String>), Failure> {
     match (&weights.description, layout) {
-        (Description::Gguf(metadata), _) => Ok(of_gguf(metadata)),
+        (Description::Gguf(metadata), _) => Ok((of_gguf(metadata), Vec::new())),
         (Description::Json(config), Layout::Folder(folder)) => {
             of_folder(folder, &with_class_ids(config, weights))
         }
-        (Description::Json(_), Layout::Gguf(_)) => Ok(GenerationConfig::default()),
+        (Description::Json(_), Layout::Gguf(_)) => Ok(Default::default()),
     }
 }
 
@@ -52,19 +57,22 @@ fn of_gguf(metadata: &Metadata) -> GenerationConfig {
     }
 }
 
-fn of_folder(folder: &Path, config: &Value) -> Result<GenerationConfig, Failure> {
+fn of_folder(folder: &Path, config: &Value) -> Result<(GenerationConfig, Vec<String>), Failure> {
     let path = folder.join("generation_config.json");
     if !path.is_file() {
-        return Ok(of_model_config(config));
+        let notices = unheeded::notices(config, "config.json");
+        return Ok((of_model_config(config), notices));
     }
     let text = std::fs::read(&path).map_err(|error| failures::io(&path, &error))?;
     let mut value: Value =
         serde_json::from_slice(&text).map_err(|error| failures::corrupt(&path, error))?;
+    let notices = unheeded::notices(&value, "generation_config.json");
     // A `null` is no default but off, which is a number of its own here.
     if value.get("top_k").is_some_and(Value::is_null) {
         value["top_k"] = 0.into();
     }
-    parsed(value).map_err(|error| failures::corrupt(&path, error))
+    let config = parsed(value).map_err(|error| failures::corrupt(&path, error))?;
+    Ok((config, notices))
 }
 
 /// `GenerationConfig.from_model_config`: without a file of its own the model's configuration speaks. Its
