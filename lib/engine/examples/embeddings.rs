@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             device: Device::Cpu,
             quantization: None,
             activations: Activations::F32,
+            cache_dtype: None,
         },
         tokenizer: None,
         call: PipelineCall::Embeddings {

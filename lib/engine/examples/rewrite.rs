@@ -27,6 +27,7 @@ fn main() -> Result<(), Failure> {
         device: Device::Auto,
         quantization: None,
         activations: Activations::F32,
+        cache_dtype: None,
     };
     let ids = (0..length.unwrap_or(128)).map(|index: u32| 5 + (7 * index * index + index) % 30_000);
     let request = Request::Generate {

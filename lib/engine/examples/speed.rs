@@ -46,6 +46,7 @@ fn main() -> Result<(), Failure> {
         } else {
             Activations::F32
         },
+        cache_dtype: None,
     };
     let service = Service::new();
     print_memory();

@@ -365,10 +365,11 @@ impl Residency {
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = loaded::open(&files, spec, purpose)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
-        let need = Need::of(&files.name, &weights, plan.as_ref());
+        let need = Need::of(&files.name, &weights, plan.as_ref(), spec.cache_dtype);
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
-        let defaults = Defaults::read(&files.layout, &weights)?;
+        let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
+        notices.into_iter().map(Event::Notice).for_each(&mut *sink);
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
                 stage: Stage::Load | Stage::Quantize,
@@ -383,7 +384,8 @@ impl Residency {
         let loader = Loader::new(&weights, &files.name, client.cancel, &mut tell);
         let loader = loader
             .with_plan(plan.as_ref())
-            .with_activations(spec.activations);
+            .with_activations(spec.activations)
+            .with_cache_dtype(spec.cache_dtype);
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;
         let agreement = match (spec.activations, &model) {

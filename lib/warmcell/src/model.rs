@@ -47,6 +47,7 @@ impl AutoModelForCausalLM {
             device: Device::Auto,
             quantization: None,
             activations: Activations::F32,
+            cache_dtype: None,
         };
         ModelBuilder {
             spec,
@@ -148,6 +149,14 @@ impl ModelBuilder {
     /// transformers'.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.spec.dtype = Some(dtype);
+        self
+    }
+
+    /// Type of the keys and values that a conversation leaves in memory: `DType::F16` or `DType::BF16`
+    /// take half of f32's bytes, which is the default, and round what attention reads, so that answers
+    /// may change. A model with another type of cache is loaded beside the first, with its own weights.
+    pub fn cache_dtype(mut self, dtype: DType) -> Self {
+        self.spec.cache_dtype = Some(dtype);
         self
     }
 

@@ -254,6 +254,9 @@ pub struct ModelSpec {
     /// In what form activations are multiplied.
     #[serde(default)]
     pub activations: Activations,
+    /// Type of the keys and values that a conversation leaves behind; f32 when not given.
+    #[serde(default)]
+    pub cache_dtype: Option<DType>,
 }
 
 /// What is known of a loaded model.

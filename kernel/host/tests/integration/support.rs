@@ -149,6 +149,7 @@ pub fn spec(name: &str) -> ModelSpec {
         device: Device::Auto,
         quantization: None,
         activations: Activations::F32,
+        cache_dtype: None,
     }
 }
 

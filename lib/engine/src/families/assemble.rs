@@ -64,6 +64,7 @@ pub fn assemble(plan: Plan, names: &Names, loader: &mut Loader) -> Result<Decode
             .map(|rope| Rotary::new(rope, plan.layout))
             .collect(),
         bytes: loader.bytes(),
+        cache_dtype: loader.cache_dtype(),
         modules: None,
         sizes: plan.sizes,
     })

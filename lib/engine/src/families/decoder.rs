@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use wire::model::ModuleInfo;
 
 use super::{CausalLm, ModelSizes, Part};
@@ -29,6 +29,8 @@ pub struct Decoder {
     pub logit_cap: Option<f64>,
     pub rotaries: Vec<Rotary>,
     pub bytes: u64,
+    /// Of the keys and values in its caches.
+    pub cache_dtype: DType,
     pub modules: Option<ModuleInfo>,
 }
 
@@ -69,6 +71,8 @@ impl CausalLm for Decoder {
             kv_heads, head_dim, ..
         } = self.shape;
         KvCache::new(self.layers.len(), kv_heads, head_dim, padding)
+            .stored_as(self.cache_dtype)
+            .expect("the loader takes f32, f16 and bf16 alone, and the cache is empty")
     }
 
     fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>> {

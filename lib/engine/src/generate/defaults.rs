@@ -1,11 +1,12 @@
 //! What a model's files say of its generation: `generation_config.json`, the same keys of an old
-//! `config.json`, or the token ids of a GGUF file.
+//! `config.json`, or the token ids of a GGUF file. What of it is not heeded is `unheeded`'s.
 
 use std::path::Path;
 
 use serde_json::Value;
 use wire::{Failure, generate::GenerationConfig};
 
+use super::unheeded;
 use crate::{
     failures,
     hub::Layout,
@@ -36,14 +37,14 @@ impl From<GenerationConfig> for Defaults {
 }
 
 impl Defaults {
-    /// Reads the files of a model.
-    pub fn read(layout: &Layout, weights: &Weights) -> Result<Self, Failure> {
+    /// Reads the files of a model; with a line to tell a user for what of them has no effect.
+    pub fn read(layout: &Layout, weights: &Weights) -> Result<(Self, Vec<String>), Failure> {
         match (&weights.description, layout) {
-            (Description::Gguf(metadata), _) => Ok(of_gguf(metadata).into()),
+            (Description::Gguf(metadata), _) => Ok((of_gguf(metadata).into(), Vec::new())),
             (Description::Json(config), Layout::Folder(folder)) => {
                 of_folder(folder, &with_class_ids(config, weights))
             }
-            (Description::Json(_), Layout::Gguf(_)) => Ok(Self::default()),
+            (Description::Json(_), Layout::Gguf(_)) => Ok(Default::default()),
         }
     }
 
@@ -103,14 +104,16 @@ fn of_gguf(metadata: &Metadata) -> GenerationConfig {
     }
 }
 
-fn of_folder(folder: &Path, config: &Value) -> Result<Defaults, Failure> {
+fn of_folder(folder: &Path, config: &Value) -> Result<(Defaults, Vec<String>), Failure> {
     let path = folder.join("generation_config.json");
     if !path.is_file() {
-        return Ok(of_model_config(config).into());
+        let notices = unheeded::notices(config, "config.json");
+        return Ok((of_model_config(config).into(), notices));
     }
     let text = std::fs::read(&path).map_err(|error| failures::io(&path, &error))?;
     let mut value: Value =
         serde_json::from_slice(&text).map_err(|error| failures::corrupt(&path, error))?;
+    let notices = unheeded::notices(&value, "generation_config.json");
     // A `null` is no default but off, which is a number of its own here.
     if value.get("top_k").is_some_and(Value::is_null) {
         value["top_k"] = 0.into();
@@ -118,7 +121,7 @@ fn of_folder(folder: &Path, config: &Value) -> Result<Defaults, Failure> {
     let version = value["transformers_version"].as_str().and_then(version);
     let is_old = version.is_some_and(|version| version < FALLS_BACK);
     let config = parsed(value).map_err(|error| failures::corrupt(&path, error))?;
-    Ok(Defaults { config, is_old })
+    Ok((Defaults { config, is_old }, notices))
 }
 
 /// The first two numbers of a version.

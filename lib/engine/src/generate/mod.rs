@@ -17,6 +17,7 @@ mod settings;
 mod steps;
 mod stopping;
 mod tokens;
+mod unheeded;
 mod validate;
 
 use std::time::Instant;

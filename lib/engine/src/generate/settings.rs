@@ -127,7 +127,9 @@ impl Settings {
         let mut issues = Issues::default();
         validate::check(&config, situation, &mut issues)?;
         validate::warn_of_lengths(request, &config, &mut issues);
-        let max_length = max_length(request, &config, prompt_length)?.min(sizes.context_length);
+        let wanted = max_length(request, &config, prompt_length)?;
+        let max_length = wanted.min(sizes.context_length);
+        validate::warn_of_context(&config, (prompt_length, wanted), max_length, &mut issues);
         validate::warn_of_reach(&config, prompt_length, max_length, &mut issues);
         let lengths = Lengths {
             prompt: prompt_length,

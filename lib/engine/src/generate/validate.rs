@@ -227,6 +227,30 @@ pub fn warn_of_lengths(request: &GenerationConfig, config: &GenerationConfig, is
     );
 }
 
+/// A length that was asked for and that the context does not hold. transformers goes on past it, with
+/// positions that the model has not learned, and says so; here the context is the end.
+pub fn warn_of_context(
+    config: &GenerationConfig,
+    (prompt_length, wanted): (usize, usize),
+    max_length: usize,
+    issues: &mut Issues,
+) {
+    // The default is cut in silence there too.
+    let asked = config.max_new_tokens.or(config.max_length).is_some();
+    if wanted > max_length && asked {
+        let name = if config.max_new_tokens.is_some() {
+            "max_new_tokens"
+        } else {
+            "max_length"
+        };
+        issues.others.push(format!(
+            "`{name}` asks for {wanted} tokens in all, the model's context holds {max_length}: at most {} are \
+             added to the prompt's {prompt_length}",
+            max_length - prompt_length
+        ));
+    }
+}
+
 /// A fewest that is more than the most.
 pub fn warn_of_reach(
     config: &GenerationConfig,

@@ -129,6 +129,7 @@ mod tests {
             device: Device::Cpu,
             quantization: None,
             activations: Activations::F32,
+            cache_dtype: None,
         }
     }
 
@@ -177,7 +178,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let folders = copies(root.path(), 4);
         let weights = Weights::open(&Layout::Folder(folders[0].clone())).expect("opens");
-        let need = Need::of("m", &weights, None).bytes();
+        let need = Need::of("m", &weights, None, None).bytes();
         let short = HEADROOM + need - 1;
         // Three loads find room; the fourth is short by one byte, and again after the first has gone.
         let residency = table(vec![u64::MAX, u64::MAX, u64::MAX, short, short]);

@@ -39,6 +39,7 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         device: Device::Cpu,
         quantization: spec.quantization.clone(),
         activations: spec.activations,
+        cache_dtype: spec.cache_dtype.filter(|&dtype| dtype != DType::F32),
     })
 }
 

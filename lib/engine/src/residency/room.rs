@@ -6,7 +6,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use wire::{Failure, FailureKind, model::Resident};
+use wire::{
+    Failure, FailureKind,
+    model::{DType, Resident},
+};
 
 use crate::{
     bitsandbytes::{Plan, memory as planned},
@@ -35,15 +38,20 @@ pub struct Need {
 
 impl Need {
     /// What these weights will take, from their sizes and their description, and from how they are to
-    /// be quantised.
-    pub fn of(name: &str, weights: &Weights, plan: Option<&Plan>) -> Self {
+    /// be quantised; keys and values in `cache_dtype`, f32 when not given.
+    pub fn of(
+        name: &str,
+        weights: &Weights,
+        plan: Option<&Plan>,
+        cache_dtype: Option<DType>,
+    ) -> Self {
         let bytes = plan.map_or_else(|| weights.bytes(), |plan| planned(weights, plan));
         let shape = CacheShape::read(&weights.description).unwrap_or_default();
         let tokens = shape.context.min(EXPECTED_TOKENS);
         Self {
             name: name.to_owned(),
             weights: bytes,
-            cache: shape.bytes_per_token().saturating_mul(tokens),
+            cache: shape.bytes_per_token(cache_dtype).saturating_mul(tokens),
             tokens,
         }
     }
@@ -64,11 +72,15 @@ struct CacheShape {
 }
 
 impl CacheShape {
-    /// Keys and values, in f32.
-    fn bytes_per_token(&self) -> u64 {
+    /// Keys and values.
+    fn bytes_per_token(&self, dtype: Option<DType>) -> u64 {
+        let bytes: u64 = match dtype.unwrap_or(DType::F32) {
+            DType::F32 => 4,
+            DType::F16 | DType::BF16 => 2,
+        };
         [self.layers, self.kv_heads, self.head_dim]
             .iter()
-            .fold(2 * 4, |product: u64, &size| product.saturating_mul(size))
+            .fold(2 * bytes, |product, &size| product.saturating_mul(size))
     }
 
     fn read(description: &Description) -> Option<Self> {
@@ -287,6 +299,7 @@ mod tests {
         });
         let shape = CacheShape::read(&Description::Json(config)).expect("says all");
         // 30 layers, keys and values, 3 heads of 64 values of 4 bytes.
-        assert_eq!((shape.bytes_per_token(), shape.context), (46_080, 8192));
+        assert_eq!((shape.bytes_per_token(None), shape.context), (46_080, 8192));
+        assert_eq!(shape.bytes_per_token(Some(DType::BF16)), 23_040);
     }
 }

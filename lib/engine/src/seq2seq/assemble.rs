@@ -75,6 +75,7 @@ pub fn assemble(
         head_scale: plan.tied.filter(|&scale| scale < 1.0),
         lm_head,
         logits_bias,
+        cache_dtype: loader.cache_dtype(),
         bytes: loader.bytes(),
     })
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use wire::model::ModuleInfo;
 
 use super::{embed::Embed, encoder::Encoder, plan::NormPlace};
@@ -37,6 +37,8 @@ pub struct Seq2Seq {
     /// `(vocabulary)`.
     pub(super) logits_bias: Option<Tensor>,
     pub(super) bytes: u64,
+    /// Of the keys and values in the decoder's caches.
+    pub(super) cache_dtype: DType,
 }
 
 /// One layer of the decoder.
@@ -76,6 +78,8 @@ impl CausalLm for Seq2Seq {
             kv_heads, head_dim, ..
         } = self.shape;
         KvCache::new(self.layers.len(), kv_heads, head_dim, padding)
+            .stored_as(self.cache_dtype)
+            .expect("the loader takes f32, f16 and bf16 alone, and the cache is empty")
     }
 
     fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>> {

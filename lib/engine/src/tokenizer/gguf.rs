@@ -230,6 +230,10 @@ impl Cut {
             r"[0-9][0-9][0-9]",
         ];
         const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        // Of GPT-4o (`o200k_base`), which Phi-4-mini has. llama.cpp spells the letter classes with
+        // look-aheads that cut accents elsewhere; this is the original's own pattern.
+        const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
         let split = |patterns: &[&str]| -> Vec<Json> {
             let steps = patterns.iter().map(|pattern| {
                 json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
@@ -252,7 +256,14 @@ impl Cut {
                 adds_bos: true,
                 ..plain(split(&[LLAMA3]))
             },
-            "smaug-bpe" => plain(split(&[LLAMA3])),
+            // `dbrx` is what llama.cpp writes for Phi-4 of 14 billion parameters.
+            "smaug-bpe" | "dbrx" => plain(split(&[LLAMA3])),
+            "gpt-4o" | "llama4" => plain(split(&[O200K])),
+            "tekken" => Self {
+                ignore_merges: true,
+                adds_bos: true,
+                ..plain(split(&[TEKKEN]))
+            },
             "qwen2" | "deepseek-r1-qwen" => Self {
                 nfc: true,
                 ..plain(split(&[QWEN2]))

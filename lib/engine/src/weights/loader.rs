@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use wire::{
     Failure, FailureKind,
     host::{Event, Stage},
@@ -47,6 +47,7 @@ pub struct Loader<'a> {
     pub(super) kept: u64,
     pub(super) plan: Option<Plan>,
     pub(super) activations: Activations,
+    cache_dtype: DType,
     /// Hand f32 out as [`Dense`].
     pub(super) dense: bool,
     /// What was handed out, by the names of the files, without `.weight`.
@@ -73,6 +74,7 @@ impl<'a> Loader<'a> {
             kept: 0,
             plan: None,
             activations: Activations::F32,
+            cache_dtype: DType::F32,
             dense: false,
             parts: BTreeMap::new(),
         }
@@ -93,6 +95,22 @@ impl<'a> Loader<'a> {
     pub fn with_activations(mut self, activations: Activations) -> Self {
         self.activations = activations;
         self
+    }
+
+    /// The same loader, for a model whose caches keep keys and values as this type.
+    #[must_use]
+    pub fn with_cache_dtype(mut self, dtype: Option<wire::model::DType>) -> Self {
+        self.cache_dtype = match dtype {
+            None | Some(wire::model::DType::F32) => DType::F32,
+            Some(wire::model::DType::F16) => DType::F16,
+            Some(wire::model::DType::BF16) => DType::BF16,
+        };
+        self
+    }
+
+    /// Type of the keys and values that the model's caches keep.
+    pub fn cache_dtype(&self) -> DType {
+        self.cache_dtype
     }
 
     /// From here on hands plain f32 out as it lies in the file, in the form that products of a few tokens

@@ -6,7 +6,7 @@ use engine::Service;
 use wire::{
     generate::{FinishReason, Generated, GenerationConfig, Prompt, StreamOptions},
     host::{Event, Request, Response},
-    model::{Activations, ModelSpec},
+    model::{Activations, DType, ModelSpec},
     text::ChatMessage,
 };
 
@@ -103,6 +103,48 @@ fn rounded_activations_are_an_option_that_says_what_it_changes() {
     });
     assert!(answers[0].contains("Paris"), "{answers:?}");
     assert_eq!(service.residents().len(), 2);
+}
+
+/// Keys and values in f16 take half the memory; 64 greedy tokens are those of f32, whose margins are wider
+/// than its rounding. What rounding does to logits is among the families' tests.
+#[test]
+fn keys_and_values_take_half_in_16_bits() {
+    let service = Service::new();
+    let answer = |cache_dtype| {
+        let request = Request::Generate {
+            model: ModelSpec {
+                cache_dtype,
+                ..spec(embedded())
+            },
+            prompts: vec![chat("Tell me a story.")],
+            config: tokens(64),
+            stream: None,
+            assistant: None,
+        };
+        let ids = match ask(&service, request).0 {
+            Ok(Response::Generated(mut generated)) => generated.remove(0).ids,
+            other => panic!("{other:?}"),
+        };
+        let residents = service.residents();
+        let own = residents
+            .iter()
+            .find(|resident| resident.spec.cache_dtype == cache_dtype);
+        (ids, own.unwrap().cache_bytes)
+    };
+    let (ids, bytes) = answer(None);
+    assert_eq!(ids.len(), 64);
+    assert!(bytes > 0);
+    assert_eq!(answer(Some(DType::F16)), (ids, bytes / 2));
+    assert_eq!(answer(Some(DType::BF16)).1, bytes / 2);
+    // f32 is the default, under either spelling of it.
+    let again = ModelSpec {
+        cache_dtype: Some(DType::F32),
+        ..spec(embedded())
+    };
+    match ask(&service, Request::LoadModel(again)).0 {
+        Ok(Response::Model(info)) => assert!(info.was_resident),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

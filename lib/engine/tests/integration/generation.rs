@@ -383,6 +383,14 @@ fn contradictions_are_refused_in_transformers_words() {
         (
             GenerationConfig {
                 do_sample: Some(true),
+                top_p: Some(-0.1),
+                ..greedy(4)
+            },
+            "`top_p` has to be a float > 0 and < 1, but is -0.1",
+        ),
+        (
+            GenerationConfig {
+                do_sample: Some(true),
                 min_p: Some(1.5),
                 ..greedy(4)
             },
@@ -448,6 +456,61 @@ fn flags_that_nothing_looks_at_are_told() {
         told.contains("unfeasible length constraints: `min_new_tokens` (9)"),
         "{told}"
     );
+}
+
+/// transformers makes no warper for a `top_p` or `typical_p` of 1 or more, and goes on.
+#[test]
+fn a_mass_of_one_or_more_is_off() {
+    let tiny = Tiny::new();
+    let draw = |top_p, typical_p| {
+        let config = GenerationConfig {
+            do_sample: Some(true),
+            seed: Some(3),
+            top_p,
+            typical_p,
+            ..greedy(8)
+        };
+        tiny.generate(&[vec![5, 6, 7]], config).remove(0).ids
+    };
+    let free = draw(None, None);
+    assert_eq!(free, draw(Some(1.0), Some(1.0)));
+    assert_eq!(free, draw(Some(1.5), None));
+    assert_eq!(free, draw(None, Some(2.0)));
+    assert_ne!(free, draw(Some(0.05), None));
+}
+
+/// The context is the end, and who asked for more is told; the file's keys that change nothing here too.
+#[test]
+fn what_is_cut_or_passed_over_is_told() {
+    let tiny = Tiny::new();
+    let context = match ask(&tiny.service, Request::LoadModel(tiny.spec())).0 {
+        Ok(Response::Model(info)) => info.context_length,
+        other => panic!("{other:?}"),
+    };
+    let told = tiny.notices(greedy(context));
+    let expected = format!(
+        "`max_new_tokens` asks for {} tokens in all, the model's context holds {context}: at most {} are \
+         added to the prompt's 3",
+        context + 3,
+        context - 3
+    );
+    assert!(told.contains(&expected), "{told}");
+    assert_eq!(tiny.notices(greedy(context - 3)), "");
+    let file = r#"{"guidance_scale": 3.0, "pad_token_id": -1}"#;
+    let tiny = Tiny::with("tiny_llama/grouped", &[("generation_config.json", file)]);
+    let told = tiny.notices(greedy(3));
+    assert!(
+        told.contains(
+            "`generation_config.json` sets `guidance_scale` (3.0), which generation here"
+        ),
+        "{told}"
+    );
+    assert!(
+        told.contains("`pad_token_id` should be positive but got -1"),
+        "{told}"
+    );
+    // Of the load, not of each answer.
+    assert_eq!(tiny.notices(greedy(3)), "");
 }
 
 /// The call goes before the model's file, the file before the defaults.

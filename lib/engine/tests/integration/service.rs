@@ -71,6 +71,7 @@ fn a_model_is_loaded_once_and_found_again() {
             device: Device::Cpu,
             quantization: None,
             activations: Activations::F32,
+            cache_dtype: None,
         },
     );
     assert!(again.was_resident && events.is_empty());
@@ -287,7 +288,7 @@ fn what_cannot_be_is_refused_by_name() {
                 ids(vec![1], None),
                 GenerationConfig {
                     do_sample: Some(true),
-                    top_p: Some(1.5),
+                    top_p: Some(-0.5),
                     ..config()
                 },
             ),

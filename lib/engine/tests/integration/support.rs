@@ -69,6 +69,7 @@ pub fn spec(source: ModelSource) -> ModelSpec {
         device: Device::Auto,
         quantization: None,
         activations: Activations::F32,
+        cache_dtype: None,
     }
 }
 

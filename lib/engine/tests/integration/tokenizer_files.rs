@@ -42,12 +42,20 @@ fn source(folder: &Path) -> ModelSource {
     ModelSource::new(folder.canonicalize().unwrap().display().to_string())
 }
 
-/// `llama-bpe` begins with its token although the file does not say so; a file that names no
-/// pre-tokenizer is cut by llama.cpp's default rules, with a notice.
+/// `llama-bpe` and `tekken` (Mistral Nemo) begin with their token although the file does not say so,
+/// `gpt-4o` (Phi-4-mini) and `dbrx` (Phi-4) do not; a file that names no pre-tokenizer is cut by
+/// llama.cpp's default rules, with a notice.
 #[test]
 fn gguf_vocabularies_follow_llama_cpp() {
     let texts = json("tokenizers/texts.json");
-    for (name, is_told) in [("gguf_llama_bpe", false), ("gguf_unnamed", true)] {
+    let kinds = [
+        ("gguf_llama_bpe", false),
+        ("gguf_unnamed", true),
+        ("gguf_gpt_4o", false),
+        ("gguf_tekken", false),
+        ("gguf_dbrx", false),
+    ];
+    for (name, is_told) in kinds {
         let path = kind(&format!("{name}.gguf"));
         let request = Request::LoadTokenizer(source(&path));
         let (answer, events) = ask(&Service::new(), request);

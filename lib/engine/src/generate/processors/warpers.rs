@@ -37,20 +37,25 @@ pub fn add(list: &mut Vec<Processor>, config: &GenerationConfig) -> Result<(), F
     if top_k > 0 {
         push(WarperKind::TopK(top_k));
     }
-    let top_p = within("top_p", config.top_p, "a float > 0 and < 1")?;
-    if let Some(p) = top_p.filter(|&p| p < 1.0) {
+    // From 1 on these two mean off, as in `_get_logits_processor`, which then makes no warper.
+    let is_part = |p: &f64| *p < 1.0;
+    if let Some(p) = config.top_p.filter(is_part) {
+        if p < 0.0 {
+            return Err(outside("top_p", p, "a float > 0 and < 1"));
+        }
         push(WarperKind::TopP(p));
     }
-    if let Some(p) = within("min_p", config.min_p, "a float in the [0, 1] interval")? {
+    if let Some(p) = config.min_p {
+        if !(0.0..=1.0).contains(&p) {
+            return Err(outside("min_p", p, "a float in the [0, 1] interval"));
+        }
         push(WarperKind::MinP(p as f32));
     }
-    if let Some(mass) = within("typical_p", config.typical_p, "a float > 0 and < 1")? {
+    if let Some(mass) = config.typical_p.filter(is_part) {
         if mass <= 0.0 {
             return Err(outside("typical_p", mass, "a float > 0 and < 1"));
         }
-        if mass < 1.0 {
-            push(WarperKind::Typical(mass as f32));
-        }
+        push(WarperKind::Typical(mass as f32));
     }
     // Values outside of (0, 1) mean off here.
     let is_on = |cutoff: &f64| 0.0 < *cutoff && *cutoff < 1.0;
@@ -61,13 +66,6 @@ pub fn add(list: &mut Vec<Processor>, config: &GenerationConfig) -> Result<(), F
         push(WarperKind::Eta(epsilon as f32));
     }
     Ok(())
-}
-
-fn within(name: &str, value: Option<f64>, what: &str) -> Result<Option<f64>, Failure> {
-    match value {
-        Some(value) if !(0.0..=1.0).contains(&value) => Err(outside(name, value, what)),
-        value => Ok(value),
-    }
 }
 
 fn outside(name: &str, value: f64, what: &str) -> Failure {
