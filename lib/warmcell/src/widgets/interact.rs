@@ -100,7 +100,9 @@ pub fn interact<C: Controls, T: Show>(
         let values = now.values();
         here.capture(|| show::display(run(values)));
     });
-    let run = Arc::new(move || (run.lock().unwrap_or_else(PoisonError::into_inner))());
+    let run: Arc<dyn Fn() + Send + Sync> =
+        Arc::new(move || (run.lock().unwrap_or_else(PoisonError::into_inner))());
+    // Before the first run, which may take long: what is changed meanwhile counts.
+    controls.observe_all(Arc::clone(&run));
     run();
-    controls.observe_all(run);
 }
