@@ -1,11 +1,7 @@
 //! The variables by which `huggingface_hub` is set up, as a client has them: the model host was
 //! started with those of whoever came first. What they mean is the engine's matter.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
