@@ -69,7 +69,8 @@ pub fn unload(socket: &Path, target: UnloadTarget) -> Result<Vec<Resident>> {
 }
 
 /// Sends one request in the name of a kernel, and gives its answer; `on_event` hears the news before
-/// it. It may take as long as a download takes: [`cancel_session`] ends it.
+/// it. `hub` says where the host may fetch what it has not: it was started with the variables of whoever
+/// came first. It may take as long as a download takes: [`cancel_session`] ends it.
 ///
 /// # Errors
 /// No host runs, it ends meanwhile, or it answers with a failure.
@@ -77,6 +78,7 @@ pub fn request(
     socket: &Path,
     session: &str,
     request: Request,
+    hub: HubVariables,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Response> {
     let Some(mut host) = Connection::open_for(socket, session)? else {
@@ -87,7 +89,7 @@ pub fn request(
     host.stream
         .set_read_timeout(None)
         .map_err(HostError::io("reach", socket))?;
-    host.ask_with(request, on_event)
+    host.ask_with(request, hub, on_event)
 }
 
 /// Ends all requests of one kernel: what an interrupt does first. Nothing when no host runs.
@@ -224,13 +226,17 @@ impl<'a> Connection<'a> {
 
     /// Asks one question and waits for its answer.
     fn ask(&mut self, request: Request) -> Result<Response> {
-        self.ask_with(request, &mut |_| {})
+        // What is asked so makes the host fetch nothing.
+        self.ask_with(request, HubVariables::default(), &mut |_| {})
     }
 
-    fn ask_with(&mut self, request: Request, on_event: &mut dyn FnMut(Event)) -> Result<Response> {
+    fn ask_with(
+        &mut self,
+        request: Request,
+        hub: HubVariables,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Response> {
         let socket = self.socket;
-        // No question here makes the host fetch anything.
-        let hub = HubVariables::default();
         self.send(&ClientMessage::Request {
             id: 1,
             request,

@@ -26,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     details: "`%env` lists them, `%env NAME` shows one, `%env NAME=VALUE` sets it for the cells and \
 the shell's commands that follow, `%env NAME=` removes it. A value whose name speaks of a token, a key \
 or a password is not shown. What is set here is part of the notebook: a token does not belong there. \
-The model host has the environment it was started with.",
+The model host takes the hub's variables (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and their like) from here with each request; all others it has as it was started.",
     run,
     complete: |assistant, before| match before {
         [] => assistant.environment.all().into_keys().collect(),

@@ -7,6 +7,7 @@ use ::host::{HostError, client};
 use jupyter::CellError;
 use wire::{
     host::{Event, HostStatus, Request, Response},
+    hub::HubVariables,
     model::EMBEDDED_REPO,
 };
 
@@ -22,7 +23,11 @@ pub fn ask(
     if status(commands)?.is_none() {
         start()?;
     }
-    client::request(&place.host_socket, &place.session, request, on_event).map_err(from_host)
+    let variables = commands.environment.all();
+    // What a cell that asks for the same would send.
+    let hub = HubVariables::collect(|name| variables.get(name).cloned());
+    let hub = hub.from_folder(&place.working_dir);
+    client::request(&place.host_socket, &place.session, request, hub, on_event).map_err(from_host)
 }
 
 /// What the host holds; `None` when none runs.

@@ -72,8 +72,12 @@ impl Commands {
         for step in &script.steps {
             self.interrupter.start_command();
             let result = self.step(step, cell, out);
-            self.interrupter.end_cell();
+            let interrupted = self.interrupter.end_cell();
             result?;
+            if interrupted {
+                // It ended by itself meanwhile; what stands below it was to be stopped as well.
+                return Err(error::interrupted("the cell"));
+            }
         }
         match script.rust {
             Some(rust) => self.rust(rust, cell, out),

@@ -23,8 +23,8 @@ use wire::{
 use super::{Commands, host, load::Bar};
 use crate::widgets::Widgets;
 
-/// How often the button is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the button is looked at, and a request cancelled whose text is to end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of a text.
 pub(super) struct Written {
@@ -52,25 +52,26 @@ pub(super) fn write(
     let answer = thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::SeqCst) {
-                if page.tick() {
-                    // A host that is gone has nothing left to stop.
+                page.tick();
+                if page.is_stopped() {
+                    // Again each time: the request may be on its way to the host. One that is gone has
+                    // nothing left to stop.
                     let _ = client::cancel_session(socket, session);
                 }
                 thread::sleep(LOOK);
             }
         });
-        let answer = host::ask(commands, request, &mut |event| match event {
+        let _over = Over(&is_over);
+        host::ask(commands, request, &mut |event| match event {
             Event::Token(token) => page.text().push(&token.text, Instant::now()),
             other => news(other, &mut bar, out),
-        });
-        is_over.store(true, Ordering::SeqCst);
-        answer
+        })
     });
     let generated = answer.and_then(only);
     page.close(generated.as_ref().ok());
     Ok(Written {
         generated: generated?,
-        is_stopped: page.is_stopped.load(Ordering::SeqCst),
+        is_stopped: page.is_stopped(),
     })
 }
 
@@ -97,6 +98,15 @@ fn news(event: Event, bar: &mut Bar<'_>, out: &Publisher) {
         Event::Progress(news) => bar.draw(news),
         Event::Notice(line) => out.stream(Stream::Stderr, &format!("{line}\n")),
         _ => {}
+    }
+}
+
+/// Ends the thread beside a request, also when what asks panics: the scope waits for it.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -139,8 +149,13 @@ impl<'a> Page<'a> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Draws what is due; `true` when the button was pressed just now.
-    fn tick(&self) -> bool {
+    /// Whether the button was pressed.
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::SeqCst)
+    }
+
+    /// Draws what is due, and looks at the button.
+    fn tick(&self) {
         let now = Instant::now();
         let mut text = self.text();
         let mut calls = Vec::new();
@@ -154,7 +169,6 @@ impl<'a> Page<'a> {
         for call in calls {
             self.widgets.carry_out(call);
         }
-        is_new
     }
 
     fn is_pressed(&self, text: &LiveText) -> bool {

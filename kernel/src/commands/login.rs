@@ -47,6 +47,8 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
             "set HF_HOME or HOME",
         )
     })?;
+    // A relative one counts from where cells start, as it does for what they load.
+    let path = commands.place.working_dir.join(path);
     keep(&path, token).map_err(|reason| {
         let evalue = format!("the token cannot be kept in {}: {reason}", path.display());
         error::failed("LoginError", evalue, "set HF_TOKEN_PATH to a file of yours")

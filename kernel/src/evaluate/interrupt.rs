@@ -19,8 +19,6 @@ use crate::runner;
 
 /// How long a cell may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// In the place of a cell's number while a command runs.
-const COMMAND: u64 = u64::MAX;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a running cell waits for.
@@ -47,8 +45,10 @@ impl From<u8> for Phase {
 
 /// What the thread that runs cells and the one that interrupts them know of each other.
 pub struct Interrupter {
-    /// Number of the running cell, and 0 between cells.
+    /// Number of the running cell or command, and 0 between them.
     running: AtomicU64,
+    /// Whether what runs is a command.
+    is_command: AtomicBool,
     started: AtomicU64,
     interrupted: AtomicBool,
     /// A [`Phase`].
@@ -68,6 +68,7 @@ impl Interrupter {
     pub fn new(session: String, host_socket: PathBuf) -> Self {
         Self {
             running: AtomicU64::new(0),
+            is_command: AtomicBool::new(false),
             started: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Compiles as u8),
@@ -97,7 +98,12 @@ impl Interrupter {
 
     /// A cell begins.
     pub fn start_cell(self: &Arc<Self>) {
+        self.start(false);
+    }
+
+    fn start(self: &Arc<Self>, is_command: bool) {
         self.interrupted.store(false, Ordering::SeqCst);
+        self.is_command.store(is_command, Ordering::SeqCst);
         let number = self.started.fetch_add(1, Ordering::SeqCst) + 1;
         self.running.store(number, Ordering::SeqCst);
         if self.early.swap(false, Ordering::SeqCst) {
@@ -106,9 +112,8 @@ impl Interrupter {
     }
 
     /// A command begins: it looks at [`Self::is_interrupted`] itself, and no process is ended for it.
-    pub fn start_command(&self) {
-        self.interrupted.store(false, Ordering::SeqCst);
-        self.running.store(COMMAND, Ordering::SeqCst);
+    pub fn start_command(self: &Arc<Self>) {
+        self.start(true);
     }
 
     /// Whether the running cell or command was asked to end.
@@ -133,7 +138,7 @@ impl Interrupter {
             return;
         }
         let this = Arc::clone(self);
-        if cell == COMMAND {
+        if self.is_command.load(Ordering::SeqCst) {
             this.ask_host(cell);
             return;
         }
@@ -262,4 +267,40 @@ fn children(process: u32) -> Vec<u32> {
                 .collect::<Vec<_>>()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interrupter() -> Arc<Interrupter> {
+        Arc::new(Interrupter::new(
+            "test".to_owned(),
+            PathBuf::from("/no/socket"),
+        ))
+    }
+
+    /// A press before the first command, or between two, was lost.
+    #[test]
+    fn a_press_before_a_command_reaches_it() {
+        let interrupter = interrupter();
+        interrupter.expect_cell();
+        interrupter.interrupt();
+        interrupter.start_command();
+        assert!(interrupter.is_interrupted());
+        assert!(interrupter.end_cell());
+        interrupter.start_command();
+        assert!(!interrupter.is_interrupted(), "one press ends one thing");
+    }
+
+    /// The thread that cancels for one command took the next one for it.
+    #[test]
+    fn no_command_is_taken_for_the_one_before() {
+        let interrupter = interrupter();
+        interrupter.start_command();
+        let first = interrupter.running.load(Ordering::SeqCst);
+        interrupter.end_cell();
+        interrupter.start_command();
+        assert!(!interrupter.is_running(first));
+    }
 }

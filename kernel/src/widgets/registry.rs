@@ -44,8 +44,8 @@ pub struct Widgets {
 pub(super) struct State {
     pub(super) widgets: HashMap<String, Widget>,
     pub(super) events: Vec<WidgetEvent>,
-    /// The output widget that takes what is printed.
-    capture: Option<String>,
+    /// The output widgets that take what is printed: the last does, until it gives way to the one before.
+    capture: Vec<String>,
     /// The one that did so last.
     captured: Option<String>,
     out: Option<Publisher>,
@@ -142,8 +142,13 @@ impl Widgets {
                 if let Some(id) = id.as_deref().filter(|id| !state.widgets.contains_key(*id)) {
                     return unknown(id);
                 }
-                state.captured = id.clone().or(state.captured.take());
-                state.capture = id;
+                match id {
+                    Some(id) => {
+                        state.captured = Some(id.clone());
+                        state.capture.push(id);
+                    }
+                    None => drop(state.capture.pop()),
+                }
             }
             WidgetCall::Close { id } => {
                 if state.widgets.remove(&id).is_some()
@@ -170,7 +175,7 @@ impl Widgets {
     /// A cell begins: what it prints is its own, whatever became of the one before.
     pub fn release_output(&self) {
         let mut state = self.lock();
-        (state.capture, state.captured) = (None, None);
+        (state.capture, state.captured) = (Vec::new(), None);
     }
 
     /// Shows an error where the output went that came before it; `false` when no output widget took any.
@@ -196,7 +201,7 @@ impl Widgets {
     /// Lets an output widget take an output, when one does.
     pub fn captures(&self, take: impl FnOnce(&mut Outputs)) -> bool {
         let mut state = self.lock();
-        let Some(id) = state.capture.clone() else {
+        let Some(id) = state.capture.last().cloned() else {
             return false;
         };
         let Some(widget) = state.widgets.get_mut(&id) else {
@@ -292,14 +297,15 @@ impl State {
         if !self.widgets.get(id).is_some_and(|one| one.is_observed) {
             return false;
         }
-        match (self.events.last_mut(), action) {
-            (
-                Some(WidgetEvent {
-                    id: last,
-                    action: WidgetAction::Changed(before),
-                }),
-                WidgetAction::Changed(now),
-            ) if last == id => before.extend(now),
+        let pending = self
+            .events
+            .iter_mut()
+            .find_map(|event| match &mut event.action {
+                WidgetAction::Changed(before) if event.id == id => Some(before),
+                _ => None,
+            });
+        match (pending, action) {
+            (Some(before), WidgetAction::Changed(now)) => before.extend(now),
             (_, action) => self.events.push(WidgetEvent {
                 id: id.to_owned(),
                 action,
@@ -351,4 +357,73 @@ pub(super) fn content(state: &WidgetState, method: Option<&str>) -> Map<String, 
 
 fn unknown(id: &str) -> KernelMessage {
     KernelMessage::Refused(format!("there is no widget `{id}`: it was closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(widgets: &Widgets, id: &str) {
+        let (id, state) = (id.to_owned(), WidgetState::new());
+        let answer = widgets.carry_out(WidgetCall::Open { id, state });
+        assert!(matches!(answer, KernelMessage::Accepted));
+    }
+
+    fn capture(widgets: &Widgets, id: Option<&str>) {
+        let id = id.map(str::to_owned);
+        widgets.carry_out(WidgetCall::Capture { id });
+    }
+
+    fn shown(widgets: &Widgets, id: &str) -> Value {
+        let id = id.to_owned();
+        match widgets.carry_out(WidgetCall::Read { id }) {
+            KernelMessage::Widget(WidgetAnswer::State { mut state, .. }) => {
+                state.remove("outputs").unwrap_or_default()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What was cleared or shown inside a capture took the rest of it along to the cell.
+    #[test]
+    fn an_output_within_an_output_gives_way_to_the_outer_one() {
+        let widgets = Widgets::start().expect("a thread");
+        open(&widgets, "outer");
+        open(&widgets, "inner");
+        capture(&widgets, Some("outer"));
+        capture(&widgets, Some("inner"));
+        assert!(widgets.captures_stream(Stream::Stdout, "1"));
+        capture(&widgets, None);
+        assert!(widgets.captures_stream(Stream::Stdout, "2"));
+        capture(&widgets, None);
+        assert!(!widgets.captures_stream(Stream::Stdout, "3"));
+        assert_eq!(shown(&widgets, "inner")[0]["text"], "1");
+        assert_eq!(shown(&widgets, "outer")[0]["text"], "2");
+        // A cell that died in the middle leaves none behind.
+        capture(&widgets, Some("outer"));
+        capture(&widgets, Some("inner"));
+        widgets.release_output();
+        assert!(!widgets.captures_stream(Stream::Stdout, "4"));
+    }
+
+    /// The change was sent twice when a click of another widget came between.
+    #[test]
+    fn of_a_widgets_changes_the_last_waits() {
+        let widgets = Widgets::start().expect("a thread");
+        for id in ["slider", "button"] {
+            open(&widgets, id);
+            widgets.carry_out(WidgetCall::Observe { id: id.to_owned() });
+        }
+        let changed = |value: i64| {
+            WidgetAction::Changed(WidgetState::from_iter([("value".to_owned(), value.into())]))
+        };
+        let mut state = widgets.lock();
+        assert!(state.note("slider", changed(1)));
+        assert!(state.note("button", WidgetAction::Clicked));
+        assert!(state.note("slider", changed(2)));
+        assert!(state.note("button", WidgetAction::Clicked));
+        let actions: Vec<_> = state.events.iter().map(|event| &event.action).collect();
+        let expected = [&changed(2), &WidgetAction::Clicked, &WidgetAction::Clicked];
+        assert_eq!(actions, expected);
+    }
 }

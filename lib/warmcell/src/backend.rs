@@ -11,7 +11,7 @@ use wire::{
     Failure, FailureKind,
     generate::StreamedToken,
     host::{Event, Request, Response},
-    hub::{self, HubVariables},
+    hub::HubVariables,
 };
 
 #[cfg(not(feature = "local"))]
@@ -115,14 +115,12 @@ impl Drop for Call {
 
 /// The hub's variables as this process has them now, with paths that hold in any folder.
 pub(crate) fn hub_variables() -> HubVariables {
-    HubVariables::collect(|name| {
-        let value = std::env::var(name).ok()?;
-        if hub::PATHS.contains(&name) && !value.is_empty() && !value.starts_with('~') {
-            let path = std::path::absolute(&value).ok()?;
-            return path.into_os_string().into_string().ok();
-        }
-        Some(value)
-    })
+    let variables = HubVariables::collect(|name| std::env::var(name).ok());
+    match std::env::current_dir() {
+        Ok(folder) => variables.from_folder(&folder),
+        // The folder was deleted: nothing relative is there.
+        Err(_) => variables,
+    }
 }
 
 /// Starts a request.

@@ -1,7 +1,7 @@
 //! The variables by which `huggingface_hub` is set up, as a client has them: the model host was
 //! started with those of whoever came first. What they mean is the engine's matter.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ pub const NAMES: [&str; 11] = [
     "XDG_CACHE_HOME",
 ];
 
-/// Those of [`NAMES`] that name a folder or file. A client makes them absolute: the host runs
-/// elsewhere.
+/// Those of [`NAMES`] that name a folder or file. A client makes them absolute, by
+/// [`HubVariables::from_folder`].
 pub const PATHS: [&str; 5] = [
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
@@ -44,6 +44,21 @@ impl HubVariables {
         Self(known.collect())
     }
 
+    /// The same, with the paths among them from a client's folder on: the host runs elsewhere. A `~` is
+    /// the user's home for both, and stays.
+    #[must_use]
+    pub fn from_folder(mut self, folder: &Path) -> Self {
+        for name in PATHS {
+            if let Some(path) = self.0.get_mut(name)
+                && !path.starts_with('~')
+                && let Ok(absolute) = folder.join(&*path).into_os_string().into_string()
+            {
+                *path = absolute;
+            }
+        }
+        self
+    }
+
     /// One of them.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -54,5 +69,29 @@ impl HubVariables {
 impl fmt::Debug for HubVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_count_from_the_clients_folder_and_the_rest_stays() {
+        let set = [
+            ("HF_HOME", "models"),
+            ("HF_HUB_CACHE", "/cache"),
+            ("HF_TOKEN_PATH", "~/token"),
+            ("HF_TOKEN", " models "),
+            ("HF_ENDPOINT", ""),
+            ("PATH", "/bin"),
+        ];
+        let get = |name: &str| Some(set.iter().find(|(known, _)| *known == name)?.1.to_owned());
+        let hub = HubVariables::collect(get).from_folder(Path::new("/notebook"));
+        assert_eq!(hub.get("HF_HOME"), Some("/notebook/models"));
+        assert_eq!(hub.get("HF_HUB_CACHE"), Some("/cache"));
+        assert_eq!(hub.get("HF_TOKEN_PATH"), Some("~/token"));
+        assert_eq!(hub.get("HF_TOKEN"), Some("models"));
+        assert_eq!((hub.get("HF_ENDPOINT"), hub.get("PATH")), (None, None));
     }
 }

@@ -37,8 +37,8 @@ pub enum WidgetCall {
     },
     /// Takes the events since the last time. Answered by [`WidgetAnswer::Events`].
     TakeEvents,
-    /// Sends what is printed and shown into an output widget, or with `None` to the cell again. Answered
-    /// by `Accepted`.
+    /// Sends what is printed and shown into an output widget, or with `None` to where it went before:
+    /// they nest. Answered by `Accepted`.
     Capture {
         /// The output widget.
         id: Option<String>,
@@ -76,7 +76,7 @@ pub struct WidgetEvent {
 /// A user's doing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum WidgetAction {
-    /// Attributes have other values now; of several changes in a row only the last.
+    /// Attributes have other values now; of several that nobody has taken only the last.
     Changed(WidgetState),
     /// It was clicked.
     Clicked,

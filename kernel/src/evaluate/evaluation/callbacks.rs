@@ -10,7 +10,8 @@ use crate::{
     runner::messages::RunEnd,
 };
 
-/// The cell. It names no variable, so that it is compiled once.
+/// The cell. It names nothing that cells have defined, so that it is compiled once, and against none of
+/// it: it would forget variables by their names, which others have meanwhile.
 const CALLBACKS: &str = "::warmcell::widgets::run_callbacks();";
 
 impl Evaluation {
@@ -23,6 +24,7 @@ impl Evaluation {
         if !self.widgets.has_events() {
             return Ok(());
         }
+        let cells_own = self.outlet.publisher();
         self.attach(out);
         self.widgets.release_output();
         // What widgets show meanwhile answers the user, and belongs to no cell.
@@ -39,6 +41,10 @@ impl Evaluation {
         self.widgets.release_output();
         self.widgets.flush();
         self.widgets.publish_by(before);
+        if let Some(out) = cells_own {
+            // What a thread prints that a cell has left stands with the cell.
+            self.outlet.attach(out);
+        }
         self.rustc.prepare();
         if interrupted {
             return Err(errors::plain(
@@ -53,10 +59,12 @@ impl Evaluation {
         let cell = Cell::parse(CALLBACKS);
         let ready = match self.callbacks.take() {
             Some(ready) => ready,
-            None => match self.compile(&cell, CALLBACKS, 0)? {
-                Some(ready) => ready,
-                None => return Err(internal("the library for cells waits")),
-            },
+            None => {
+                let program = std::mem::take(&mut self.program);
+                let compiled = self.compile(&cell, CALLBACKS, 0);
+                self.program = program;
+                compiled?.ok_or_else(|| internal("the library for cells waits"))?
+            }
         };
         let result = match &ready.library {
             Some(library) => self.run_library(library, &ready),
