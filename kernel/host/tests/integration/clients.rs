@@ -6,6 +6,7 @@ use wire::{
     FailureKind,
     generate::{FinishReason, GenerationConfig, Prompt, StreamOptions},
     host::{ClientMessage, Event, Request, Response},
+    hub::HubVariables,
     tokenize::{EncodeOptions, TokenizerCall},
 };
 
@@ -166,14 +167,19 @@ fn a_kernels_request_hears_its_events_and_is_cancelled_by_its_session() {
     let _host = place.start_host();
     let socket = place.socket();
     let (mut tokens, mut asked) = (0, false);
-    let response =
-        host::client::request(&socket, "this kernel", generate("endless"), &mut |event| {
+    let response = host::client::request(
+        &socket,
+        "this kernel",
+        generate("endless"),
+        HubVariables::default(),
+        &mut |event| {
             tokens += usize::from(matches!(event, Event::Token(_)));
             if tokens == 3 && !asked {
                 asked = true;
                 host::client::cancel_session(&socket, "this kernel").expect("the host hears it");
             }
-        });
+        },
+    );
     let Ok(Response::Generated(generated)) = response else {
         panic!("{response:?}")
     };

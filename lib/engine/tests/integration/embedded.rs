@@ -118,6 +118,7 @@ fn keys_and_values_take_half_in_16_bits() {
             },
             prompts: vec![chat("Tell me a story.")],
             config: tokens(64),
+            generation_config: None,
             stream: None,
             assistant: None,
         };

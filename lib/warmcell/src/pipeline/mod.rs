@@ -226,6 +226,7 @@ impl PipelineBuilder {
             device,
             quantization,
             activations: Activations::F32,
+            cache_dtype: None,
         };
         let model = spec.clone();
         match run(&Request::LoadPipeline { task, model })? {
