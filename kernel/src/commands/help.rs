@@ -30,7 +30,7 @@ optimises, `:help` lists them.",
 };
 
 /// How long `?name` waits for the analysis of Rust.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if call.arguments.is_empty() {

@@ -57,14 +57,14 @@ impl Evaluation {
 
     fn dispatch(&mut self) -> Result<(), CellError> {
         let cell = Cell::parse(CALLBACKS);
-        let ready = match self.callbacks.take() {
-            Some(ready) => ready,
-            None => {
-                let program = std::mem::take(&mut self.program);
-                let compiled = self.compile(&cell, CALLBACKS, 0);
-                self.program = program;
-                compiled?.ok_or_else(|| internal("the library for cells waits"))?
-            }
+        let ready = if let Some(ready) = self.callbacks.take() {
+            ready
+        } else {
+            // Of the user's definitions and variables it needs none, and must let go of none.
+            let program = std::mem::take(&mut self.program);
+            let compiled = self.compile(&cell, CALLBACKS, 0);
+            self.program = program;
+            compiled?.ok_or_else(|| internal("the library for cells waits"))?
         };
         let result = match &ready.library {
             Some(library) => self.run_library(library, &ready),

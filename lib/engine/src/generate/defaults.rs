@@ -51,6 +51,7 @@ impl Defaults {
     /// What is taken for what a call does not say, with a user's own configuration: `generation/utils.py`,
     /// `_prepare_generation_config`. There a value that is the library's default counts as not set, since
     /// Python cannot tell; here what the user has set is set.
+    #[must_use]
     pub fn under(&self, own: Option<&GenerationConfig>) -> Self {
         let Some(own) = own else {
             return self.clone();

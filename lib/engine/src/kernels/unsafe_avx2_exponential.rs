@@ -107,7 +107,7 @@ fn sigmoid_times(x: __m256, y: __m256) -> __m256 {
 fn gelu_tanh(x: __m256) -> __m256 {
     let square = _mm256_mul_ps(x, x);
     let inner = _mm256_fmadd_ps(square, _mm256_set1_ps(0.044_715), _mm256_set1_ps(1.0));
-    let twice = _mm256_mul_ps(x, _mm256_set1_ps(1.595_769_1));
+    let twice = _mm256_mul_ps(x, _mm256_set1_ps(1.595_769));
     sigmoid_times(x, _mm256_mul_ps(twice, inner))
 }
 

@@ -246,7 +246,7 @@ impl Ends<'_> {
             GenerationInput::Chat(messages) => {
                 let mut messages = messages.clone();
                 match messages.last_mut() {
-                    Some(last) if continues(&[last.clone()], self.options) => {
+                    Some(last) if continues(std::slice::from_ref(last), self.options) => {
                         append(&mut last.content, &added);
                     }
                     _ => messages.push(ChatMessage::new("assistant", added.as_str())),

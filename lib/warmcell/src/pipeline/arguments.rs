@@ -16,7 +16,7 @@ use super::{Pipeline, task::Task, text_generation, text2text, writing};
 use crate::{Error, Result};
 
 /// All arguments, with their defaults where they are not set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Arguments {
     /// Those that were set.
     set: Vec<&'static str>,
@@ -33,25 +33,6 @@ pub(super) struct Arguments {
     pub generation_config: Option<GenerationConfig>,
     pub return_tensors: bool,
     pub batch_size: Option<u32>,
-}
-
-impl Default for Arguments {
-    fn default() -> Self {
-        Self {
-            set: Vec::new(),
-            classification: ClassificationOptions::default(),
-            entities: EntityOptions::default(),
-            answers: AnswerOptions::default(),
-            zero_shot: ZeroShotOptions::default(),
-            masks: MaskOptions::default(),
-            features_truncation: false,
-            continuing: TextGenerationOptions::default(),
-            writing: Text2TextOptions::default(),
-            generation_config: None,
-            return_tensors: false,
-            batch_size: None,
-        }
-    }
 }
 
 /// Arguments that a task has, beside those of all tasks that write.
@@ -133,7 +114,6 @@ impl Pipeline {
     pub fn do_sample(mut self, sample: bool) -> Self {
         self.arguments.note("do_sample");
         self.arguments.writing.generation.do_sample = Some(sample);
-        if !sample {}
         self
     }
 

@@ -281,7 +281,7 @@ impl Pipeline {
             Task::Text2Text(task) => {
                 text2text::call(task, input, (&self.arguments, &self.languages))?
             }
-            _ => input.into_call(self.task, &self.arguments)?,
+            Task::Encoder(_) => input.into_call(self.task, &self.arguments)?,
         };
         self.answer(call, single)
     }
