@@ -19,7 +19,9 @@ use wire::{
     host::{Event, Progress, Request, Response, Stage, UnloadTarget},
     hub::HubVariables,
     model::{ModelInfo, ModelSpec, Resident, TokenizerInfo},
+    pipeline::{PipelineAnswer, PipelineCall, PipelineRun},
     text::{ChatMessage, Encoding, RenderedChat, TemplateOptions, Token},
+    text_generation::{GeneratedText, GenerationInput},
     tokenize::{EncodedRow, TokenizerAnswer, TokenizerCall},
 };
 
@@ -108,6 +110,17 @@ impl Serve for Toy {
                     Response::Generated(generated)
                 })
             }
+            Request::RunPipeline(PipelineRun {
+                model,
+                call: PipelineCall::TextGeneration { inputs, options },
+                ..
+            }) => self.load(&model, sink).map(|_| {
+                let most = options.generation.max_new_tokens.unwrap_or(20);
+                let answers = inputs
+                    .into_iter()
+                    .map(|input| vec![continued(input, most, cancel)]);
+                Response::Pipeline(PipelineAnswer::Generations(answers.collect()))
+            }),
             Request::Unload(target) => self.unload(&target),
             other => Err(Failure::new(
                 FailureKind::Internal,
@@ -243,6 +256,27 @@ fn generate(
         finish_reason,
         timing: Timing::default(),
         details: Details::default(),
+    }
+}
+
+/// What the pipeline gives: a text with what follows it, an answer by itself.
+fn continued(input: GenerationInput, most: u32, cancel: &AtomicBool) -> GeneratedText {
+    let (before, prompt) = match input {
+        GenerationInput::Text(text) => (text.clone(), Prompt::Text(text)),
+        GenerationInput::Chat(messages) => (String::new(), Prompt::Chat(messages)),
+    };
+    let Generated {
+        ids,
+        text,
+        prompt_ids,
+        ..
+    } = generate("toy", &prompt, most, cancel, &mut |_| {});
+    GeneratedText {
+        text: before + &text,
+        messages: None,
+        tokens: ids.len() as u32,
+        token_ids: ids,
+        prompt_tokens: prompt_ids.len() as u32,
     }
 }
 

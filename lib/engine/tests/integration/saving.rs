@@ -198,6 +198,8 @@ fn what_cannot_be_saved_is_refused() {
 fn a_load_that_quantises_says_so() {
     let folder = tempfile::tempdir().unwrap();
     model(folder.path(), false);
+    let tokenizer = json!({"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}});
+    fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
     for (spec, stage) in [
         (of(folder.path()), Stage::Load),
         (nf4(folder.path()), Stage::Quantize),

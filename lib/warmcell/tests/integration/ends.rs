@@ -12,7 +12,7 @@ fn a_good_end_has_no_failure() {
     let report = run_cell(|| ());
     assert_eq!(
         report,
-        json!({"status": "ok", "failure": null, "lost_variables": []})
+        json!({"status": "ok", "failure": null, "lost_variables": [], "values": []})
     );
 }
 
@@ -36,7 +36,7 @@ fn a_panic_that_the_cell_catches_is_no_failure() {
     let report = run_cell(|| assert!(catch_unwind(|| panic!("caught")).is_err()));
     assert_eq!(
         report,
-        json!({"status": "ok", "failure": null, "lost_variables": []})
+        json!({"status": "ok", "failure": null, "lost_variables": [], "values": []})
     );
 }
 
