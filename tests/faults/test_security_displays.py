@@ -10,7 +10,7 @@ from host_process import stop_host
 ATTACK = "<img src=x onerror=alert(1)>"
 # What a sanitised display may contain at all: no other element appears in ours.
 OURS = {"b", "br", "code", "details", "div", "em", "i", "meter", "pre", "progress", "span", "strong", "summary"}
-OURS |= {"table", "tbody", "td", "th", "thead", "tr", "small", "ul", "li", "p", "h4", "kbd", "caption", "ins"}
+OURS |= {"table", "tbody", "td", "th", "thead", "tr", "small", "ul", "li", "p", "h4", "kbd", "caption", "ins", "wbr"}
 
 
 @pytest.fixture(autouse=True, scope="module")
