@@ -369,7 +369,9 @@ impl Residency {
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
-        notices.into_iter().map(Event::Notice).for_each(&mut *sink);
+        let overruled = plan.as_ref().and_then(|plan| plan.overruled.clone());
+        let notices = overruled.into_iter().chain(notices);
+        notices.map(Event::Notice).for_each(&mut *sink);
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
                 stage: Stage::Load | Stage::Quantize,

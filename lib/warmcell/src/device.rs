@@ -22,7 +22,8 @@ impl IntoDevice for Device {
 impl IntoDevice for &str {
     fn into_device(self) -> Result<Device> {
         match self {
-            "auto" => Ok(Device::Auto),
+            // The ways to spread a model over several devices; here it is on one.
+            "auto" | "balanced" | "balanced_low_0" | "sequential" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
             "cuda" => Ok(Device::Cuda(0)),
             _ => match self

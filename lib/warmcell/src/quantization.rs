@@ -44,6 +44,14 @@ pub struct BitsAndBytesConfig {
     pub llm_int8_threshold: f32,
     /// Modules to leave as they are, in place of the output layer; in 4 bits, too.
     pub llm_int8_skip_modules: Option<Vec<String>>,
+    /// Leave modules that a `device_map` puts on the CPU as they are. Models live on one device here, so that
+    /// it changes nothing.
+    pub llm_int8_enable_fp32_cpu_offload: bool,
+    /// Keep 16-bit weights beside those in 8 bits, for training, which is not done here: an error.
+    pub llm_int8_has_fp16_weight: bool,
+    /// The type of the tensor that packed weights are viewed as; bytes when not given. Another one only
+    /// matters to training that shards: an error.
+    pub bnb_4bit_quant_storage: Option<DType>,
 }
 
 impl Default for BitsAndBytesConfig {
@@ -56,6 +64,9 @@ impl Default for BitsAndBytesConfig {
             bnb_4bit_compute_dtype: DType::F32,
             llm_int8_threshold: 6.0,
             llm_int8_skip_modules: None,
+            llm_int8_enable_fp32_cpu_offload: false,
+            llm_int8_has_fp16_weight: false,
+            bnb_4bit_quant_storage: None,
         }
     }
 }
@@ -66,6 +77,20 @@ impl BitsAndBytesConfig {
         let invalid = |message: &str, hint: &str| {
             Error::new(FailureKind::InvalidArgument, message.to_owned()).with_hint(hint)
         };
+        if self.llm_int8_has_fp16_weight {
+            return Err(invalid(
+                "`llm_int8_has_fp16_weight` keeps 16-bit weights for training, which is not done here",
+                "leave it out: weights in 8 bits are enough to generate",
+            ));
+        }
+        if let Some(dtype) = self.bnb_4bit_quant_storage {
+            let message =
+                format!("`bnb_4bit_quant_storage` is {dtype:?}: packed weights are bytes here");
+            return Err(invalid(
+                &message,
+                "leave it out: it changes no number, only how training shards weights",
+            ));
+        }
         let method = match (self.load_in_4bit, self.load_in_8bit) {
             (true, true) => {
                 return Err(invalid(
@@ -147,6 +172,21 @@ mod tests {
         };
         assert!(both.resolve().is_err());
         assert!(BitsAndBytesConfig::default().resolve().is_err());
+        let training = BitsAndBytesConfig {
+            llm_int8_has_fp16_weight: true,
+            ..four_bits()
+        };
+        assert!(training.resolve().is_err());
+        let viewed = BitsAndBytesConfig {
+            bnb_4bit_quant_storage: Some(DType::BF16),
+            ..four_bits()
+        };
+        assert!(viewed.resolve().is_err());
+        let offloaded = BitsAndBytesConfig {
+            llm_int8_enable_fp32_cpu_offload: true,
+            ..four_bits()
+        };
+        assert_eq!(offloaded.resolve().unwrap(), four_bits().resolve().unwrap());
         let negative = BitsAndBytesConfig {
             load_in_8bit: true,
             llm_int8_threshold: -1.0,

@@ -107,7 +107,7 @@ generation_config! {
     #[serde(deserialize_with = "not_negative")]
     decoder_start_token_id: u32,
     /// Tokens that end the generation.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "those_not_negative")]
     eos_token_id: Vec<u32>,
 
     /// Give the processed logits of each step.
@@ -205,6 +205,15 @@ fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32
     Ok(id.and_then(|id| u32::try_from(id).ok()))
 }
 
+/// The same, of one id or several; of none but such, no token ends it.
+fn those_not_negative<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<u32>>, D::Error> {
+    let ids: Option<Vec<i64>> = one_or_many(deserializer)?;
+    let known = |ids: Vec<i64>| ids.into_iter().filter_map(|id| u32::try_from(id).ok());
+    Ok(ids.map(|ids| known(ids).collect()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +221,7 @@ mod tests {
     #[test]
     fn files_spell_lists_and_absence_in_several_ways() {
         let config: GenerationConfig = serde_json::from_str(
-            r#"{"eos_token_id": 2, "pad_token_id": -1, "early_stopping": "never", "top_p": null,
+            r#"{"eos_token_id": [2, -1], "pad_token_id": -1, "early_stopping": "never", "top_p": null,
                 "stop_strings": "end", "transformers_version": "4.57.6"}"#,
         )
         .expect("is read");

@@ -20,6 +20,10 @@ const KEPT: &str = "lm_head";
 /// Tables of vectors, the only other matrices of a decoder.
 const EMBEDDINGS: [&str; 3] = ["embed_tokens", "wte", "wpe"];
 
+/// transformers' warning, `AutoHfQuantizer.merge_quantization_configs`.
+const OVERRULED: &str = "you passed `quantization_config` or equivalent parameters, but the model you're \
+    loading already has a `quantization_config` attribute: the one of the model is used";
+
 /// What is made of a model's weights while they are loaded.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -29,6 +33,10 @@ pub struct Plan {
     pub dtype: DType,
     /// The files hold quantised weights already.
     pub stored: bool,
+    /// What to tell a user who asked for another quantisation than the files'.
+    pub overruled: Option<String>,
+    /// What stands before the names of the class's layers.
+    base: &'static str,
     /// The files hold the weights of linear layers transposed.
     turned: bool,
 }
@@ -63,6 +71,10 @@ impl Plan {
             .hint("leave `quantize` out, or load the model's original weights"));
         }
         let is_stored = stored.is_some();
+        let overruled = match (&stored, wanted) {
+            (Some(stored), Some(wanted)) if stored != wanted => Some(OVERRULED.to_owned()),
+            _ => None,
+        };
         let quantization = stored.or_else(|| wanted.cloned());
         let dtype = match (&quantization, dtype) {
             (None, Some(DType::F16 | DType::BF16)) if is_gguf => {
@@ -81,6 +93,8 @@ impl Plan {
             quantization,
             dtype,
             stored: is_stored,
+            overruled,
+            base: families::base(&weights.description),
             turned,
         }))
     }
@@ -95,6 +109,11 @@ impl Plan {
     /// Whether the linear layer of this name is quantised.
     pub fn converts(&self, module: &str) -> bool {
         let last = module.rsplit('.').next().unwrap_or(module);
+        // Files leave out what stands before all names, or have more of it; keys name modules of the class.
+        let module = match module {
+            KEPT => module.to_owned(),
+            _ => families::class_name(self.base, module),
+        };
         let kept = |key: &str| key == module || key == last || module.contains(&format!("{key}."));
         let Some(quantization) = &self.quantization else {
             return false;

@@ -27,6 +27,7 @@ mod starcoder2;
 use candle_core::{Result, Tensor};
 use gguf::Gguf;
 use json::Json;
+pub(crate) use modules::class_name;
 use names::Names;
 use plan::Plan;
 use serde_json::Value;
@@ -259,14 +260,14 @@ pub fn build(
 
 /// Whether the head is the token table, by the configuration; false where that cannot be read.
 pub(crate) fn is_tied(weights: &Weights) -> bool {
-    plan_of(weights).is_some_and(|plan| plan.tied)
+    plan_of(&weights.description).is_some_and(|plan| plan.tied)
 }
 
 /// Bytes of the buffers that transformers' modules register beside their parameters: the rotary
 /// frequencies, the causal masks of GPT-2 with the score of what they hide, and Gemma 3's scale of token
 /// vectors. Floats of the model's type have `float_bytes`.
 pub(crate) fn buffer_bytes(weights: &Weights, float_bytes: usize) -> u64 {
-    let Some(plan) = plan_of(weights) else {
+    let Some(plan) = plan_of(&weights.description) else {
         return 0;
     };
     let frequencies: usize = plan.ropes.iter().map(|rope| rope.dim / 2 * 4).sum();
@@ -278,8 +279,39 @@ pub(crate) fn buffer_bytes(weights: &Weights, float_bytes: usize) -> u64 {
     (frequencies + others) as u64
 }
 
-fn plan_of(weights: &Weights) -> Option<plan::Plan> {
-    let Description::Json(json) = &weights.description else {
+/// What the names of layers begin with in the class that transformers has for a decoder's `config.json`;
+/// nothing for other models.
+pub(crate) fn base(description: &Description) -> &'static str {
+    let Description::Json(config) = description else {
+        return "";
+    };
+    let model_type = config["model_type"].as_str().unwrap_or_default();
+    let is_decoder = FAMILIES
+        .iter()
+        .any(|family| family.model_types.contains(&model_type));
+    match model_type {
+        "gpt2" => "transformer.",
+        _ if is_decoder && config["text_config"].is_object() => "model.language_model.",
+        _ if is_decoder => "model.",
+        _ => "",
+    }
+}
+
+/// Layers, heads of keys and values, their width, and the longest context, by `config.json` as the family
+/// reads it.
+pub(crate) fn cache_shape(description: &Description) -> Option<[usize; 4]> {
+    let plan = plan_of(description)?;
+    let attention = plan.attention;
+    Some([
+        plan.layers.len(),
+        attention.kv_heads,
+        attention.head_dim,
+        plan.sizes.context_length,
+    ])
+}
+
+fn plan_of(description: &Description) -> Option<plan::Plan> {
+    let Description::Json(json) = description else {
         return None;
     };
     let (plan, _) = by_json(Json::new(json)).ok()?;

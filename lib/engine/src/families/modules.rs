@@ -61,18 +61,31 @@ fn prefix(architecture: &str) -> Option<&'static str> {
     })
 }
 
+/// A module's name without what stands before all names.
+fn bare(module: &str) -> &str {
+    let bare = BASES.iter().find_map(|base| module.strip_prefix(base));
+    bare.unwrap_or(module)
+}
+
+/// A module's name as the class has it, whose layers' names begin with `base`; as it is where none is known.
+pub fn class_name(base: &str, module: &str) -> String {
+    if base.is_empty() {
+        return module.to_owned();
+    }
+    format!("{base}{}", bare(module))
+}
+
 /// A layer's name as transformers has it, without what stands before all names.
 fn canonical(name: &str, all: &BTreeMap<String, LoadedPart>) -> String {
     let Some((layer, part)) = name
         .strip_prefix("blk.")
         .and_then(|rest| rest.split_once('.'))
     else {
-        let bare = BASES.iter().find_map(|base| name.strip_prefix(base));
         return match name {
             "token_embd" => "embed_tokens",
             "output_norm" => "norm",
             "output" => "lm_head",
-            _ => bare.unwrap_or(name),
+            _ => bare(name),
         }
         .to_owned();
     };

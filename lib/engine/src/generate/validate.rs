@@ -148,6 +148,10 @@ fn check_modes(
         );
         return Ok(());
     }
+    if config.use_cache == Some(false) {
+        return Err(invalid("assisted generate requires `use_cache=True`")
+            .hint("leave `use_cache` out, or the assistant and `prompt_lookup_num_tokens`"));
+    }
     if sequences > 1 {
         return Err(invalid(format!(
             "`num_return_sequences` has to be 1 when doing assisted generate, but is {sequences}"

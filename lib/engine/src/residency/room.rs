@@ -13,7 +13,7 @@ use wire::{
 
 use crate::{
     bitsandbytes::{Plan, memory as planned},
-    memory,
+    families, memory,
     weights::{Description, Weights},
 };
 
@@ -101,6 +101,16 @@ impl CacheShape {
                 })
             }
             Description::Json(config) => {
+                if let Some(shape) = families::cache_shape(description) {
+                    let [layers, kv_heads, head_dim, context] = shape.map(|size| size as u64);
+                    return Some(Self {
+                        layers,
+                        kv_heads,
+                        head_dim,
+                        context,
+                    });
+                }
+                // Encoder-decoders, and what only has its heads.
                 let number = |key: &str| config[key].as_u64();
                 let heads = number("num_attention_heads")?;
                 Some(Self {
@@ -301,5 +311,23 @@ mod tests {
         // 30 layers, keys and values, 3 heads of 64 values of 4 bytes.
         assert_eq!((shape.bytes_per_token(None), shape.context), (46_080, 8192));
         assert_eq!(shape.bytes_per_token(Some(DType::BF16)), 23_040);
+        // Keys of their own, and a language model within a larger one.
+        let gpt2 = serde_json::json!({
+            "model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024,
+            "vocab_size": 50_257,
+        });
+        let shape = CacheShape::read(&Description::Json(gpt2)).expect("says all");
+        assert_eq!((shape.bytes_per_token(None), shape.context), (73_728, 1024));
+        let gemma3 = serde_json::json!({
+            "model_type": "gemma3",
+            "text_config": {
+                "model_type": "gemma3_text", "num_hidden_layers": 2, "num_attention_heads": 4,
+                "num_key_value_heads": 1, "head_dim": 256, "hidden_size": 640,
+                "intermediate_size": 2048, "vocab_size": 1000, "max_position_embeddings": 32_768,
+                "sliding_window": 512,
+            },
+        });
+        let shape = CacheShape::read(&Description::Json(gemma3)).expect("says all");
+        assert_eq!((shape.bytes_per_token(None), shape.context), (4096, 32_768));
     }
 }

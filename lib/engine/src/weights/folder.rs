@@ -13,7 +13,7 @@ use serde::{
 };
 use wire::{Failure, FailureKind};
 
-use super::{Description, Weights, read_json, safetensors, torch};
+use super::{Description, TensorEntry, Weights, read_json, safetensors, torch};
 use crate::{failures, hub::safe_relative};
 
 /// Longest `config.json`; real ones have some kilobytes, or a megabyte with long label lists. As a
@@ -25,7 +25,7 @@ const LONGEST_INDEX: u64 = 64 << 20;
 /// Reads the headers of a folder's weights.
 pub fn open(folder: &Path) -> Result<Weights, Failure> {
     let config = read_json(&folder.join("config.json"), LONGEST_CONFIG)?;
-    let (tensors, files) = if let Some(paths) = files(folder, "model.safetensors")? {
+    let (mut tensors, files) = if let Some(paths) = files(folder, "model.safetensors")? {
         safetensors::open(paths)?
     } else if let Some(paths) = files(folder, "pytorch_model.bin")? {
         torch::open(paths)?
@@ -39,11 +39,19 @@ pub fn open(folder: &Path) -> Result<Weights, Failure> {
              a `.gguf` file",
         ));
     };
+    tensors.retain(|name, entry| !is_old_buffer(name, entry));
     Ok(Weights {
         description: Description::Json(config),
         tensors,
         files,
     })
+}
+
+/// Whether a tensor is a buffer that transformers wrote once and computes since: causal masks of GPT-2 and
+/// rotary frequencies. It passes them over as it loads, and counts them nowhere.
+fn is_old_buffer(name: &str, entry: &TensorEntry) -> bool {
+    let is_mask = name.ends_with(".attn.bias") && entry.shape.len() == 4;
+    is_mask || name.ends_with(".attn.masked_bias") || name.ends_with(".rotary_emb.inv_freq")
 }
 
 /// The file of this name, or the shards that its index lists; `None` where there is neither.

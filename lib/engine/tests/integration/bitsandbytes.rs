@@ -442,24 +442,119 @@ fn the_footprint_of_llama_3_2_1b() {
         let name = |part| format!("model.layers.{layer}.{part}");
         shapes.extend(parts.map(|(part, shape)| (name(part), shape.to_vec())));
     }
-    let (mut header, mut end) = (serde_json::Map::new(), 0);
-    for (name, shape) in shapes {
-        let bytes = shape.iter().product::<u64>() * 2;
-        let entry = json!({"dtype": "BF16", "shape": shape, "data_offsets": [end, end + bytes]});
-        header.insert(format!("{name}.weight"), entry);
-        end += bytes;
-    }
-    let header = Value::Object(header).to_string();
-    let mut file = fs::File::create(folder.path().join("model.safetensors")).unwrap();
-    file.write_all(&(header.len() as u64).to_le_bytes())
-        .unwrap();
-    file.write_all(header.as_bytes()).unwrap();
-    file.set_len(8 + header.len() as u64 + end).unwrap();
-    let weights = open(folder.path());
+    let shapes = shapes
+        .into_iter()
+        .map(|(name, shape)| (format!("{name}.weight"), shape));
+    let weights = hollow(folder.path(), "BF16", shapes);
     let course = quantization(&json!({
         "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": true,
         "bnb_4bit_compute_dtype": "bfloat16",
     }));
     let plan = Plan::new(Some(&course), None, &weights).unwrap();
     assert_eq!(footprint(&weights, plan.as_ref()), 1_012_011_136);
+}
+
+/// A checkpoint of these shapes in one file: a header, and a hole where its data would be.
+fn hollow(
+    folder: &Path,
+    dtype: &str,
+    shapes: impl IntoIterator<Item = (String, Vec<u64>)>,
+) -> Weights {
+    let width = if dtype == "F32" { 4 } else { 2 };
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in shapes {
+        let bytes = shape.iter().product::<u64>() * width;
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [end, end + bytes]});
+        header.insert(name, entry);
+        end += bytes;
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = fs::File::create(folder.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes())
+        .unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + header.len() as u64 + end).unwrap();
+    open(folder)
+}
+
+/// The shapes of `openai-community/gpt2`'s file, whose names begin with the layers and whose causal masks
+/// no class of transformers 4.57 loads.
+fn gpt2(folder: &Path) -> Weights {
+    let config = json!({
+        "model_type": "gpt2", "vocab_size": 50_257, "n_embd": 768, "n_layer": 12, "n_head": 12,
+        "n_positions": 1024, "n_ctx": 1024,
+    });
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let mut shapes = vec![
+        ("wte.weight".to_owned(), vec![50_257, 768]),
+        ("wpe.weight".to_owned(), vec![1024, 768]),
+        ("ln_f.weight".to_owned(), vec![768]),
+        ("ln_f.bias".to_owned(), vec![768]),
+    ];
+    for layer in 0..12 {
+        let parts: [(&str, &[u64]); 13] = [
+            ("attn.bias", &[1, 1, 1024, 1024]),
+            ("attn.c_attn.weight", &[768, 2304]),
+            ("attn.c_attn.bias", &[2304]),
+            ("attn.c_proj.weight", &[768, 768]),
+            ("attn.c_proj.bias", &[768]),
+            ("ln_1.weight", &[768]),
+            ("ln_1.bias", &[768]),
+            ("ln_2.weight", &[768]),
+            ("ln_2.bias", &[768]),
+            ("mlp.c_fc.weight", &[768, 3072]),
+            ("mlp.c_fc.bias", &[3072]),
+            ("mlp.c_proj.weight", &[3072, 768]),
+            ("mlp.c_proj.bias", &[768]),
+        ];
+        let named = parts.map(|(part, shape)| (format!("h.{layer}.{part}"), shape.to_vec()));
+        shapes.extend(named);
+    }
+    hollow(folder, "F32", shapes)
+}
+
+/// `GPT2LMHeadModel.from_pretrained("gpt2").get_memory_footprint()`, and what `num_parameters()` says.
+#[test]
+fn masks_in_old_files_are_no_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = gpt2(folder.path());
+    assert_eq!(footprint(&weights, None), 510_342_192);
+    assert_eq!(weights.parameters(), 124_439_808);
+}
+
+/// Keys are names of the class's modules, whatever the file's begin with.
+#[test]
+fn modules_are_skipped_by_the_names_of_the_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = gpt2(folder.path());
+    let plan = |skipped: &[&str]| {
+        let config = json!({"bnb_4bit_quant_type": "nf4", "llm_int8_skip_modules": skipped});
+        Plan::new(Some(&quantization(&config)), None, &weights)
+            .unwrap()
+            .unwrap()
+    };
+    let first = plan(&["transformer.h.0", "lm_head"]);
+    assert!(!first.converts("h.0.attn.c_attn") && first.converts("h.1.attn.c_attn"));
+    assert!(!first.converts("lm_head"));
+    let bare = plan(&["h.1"]);
+    assert!(!bare.converts("h.1.mlp.c_fc") && bare.converts("h.11.mlp.c_fc"));
+    let parts = plan(&["c_proj"]);
+    assert!(!parts.converts("h.3.mlp.c_proj") && parts.converts("h.3.mlp.c_fc"));
+}
+
+#[test]
+fn the_quantisation_of_the_files_wins_and_says_so() {
+    let weights = open(&fixture("bitsandbytes/saved/nf4_double"));
+    let own = Plan::new(None, None, &weights).unwrap().unwrap();
+    assert_eq!(own.overruled, None);
+    let same = Plan::new(own.quantization.as_ref(), None, &weights).unwrap();
+    assert_eq!(same.unwrap().overruled, None);
+    let other = quantization(&json!({"load_in_8bit": true}));
+    let plan = Plan::new(Some(&other), None, &weights).unwrap().unwrap();
+    assert_eq!(plan.quantization, own.quantization);
+    assert!(
+        plan.overruled
+            .unwrap()
+            .contains("already has a `quantization_config`")
+    );
 }

@@ -88,7 +88,7 @@ impl Tiny {
         Self::with("tiny_llama/grouped", &[])
     }
 
-    fn with(checkpoint: &str, more: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(checkpoint: &str, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["config.json", "model.safetensors"] {
             let from = fixture(checkpoint).join(name);
@@ -104,7 +104,7 @@ impl Tiny {
         }
     }
 
-    fn spec(&self) -> ModelSpec {
+    pub(crate) fn spec(&self) -> ModelSpec {
         spec(ModelSource::new(self.folder.path().display().to_string()))
     }
 
@@ -133,7 +133,7 @@ impl Tiny {
             .unwrap_err()
     }
 
-    fn notices(&self, config: GenerationConfig) -> String {
+    pub(crate) fn notices(&self, config: GenerationConfig) -> String {
         let (answer, events) = ask(&self.service, self.request(&[vec![5, 6, 7]], config));
         answer.unwrap();
         let notices = events.into_iter().filter_map(|event| match event {

@@ -13,6 +13,7 @@ mod encoders;
 mod families;
 mod fuzz;
 mod generation;
+mod generation_files;
 mod ggml;
 mod hostile;
 mod hub;
