@@ -1,4 +1,4 @@
-//! How fast a model runs here (by name; `nf4`, `f32`, `bf16`, or `int8` to round activations; and a prompt's
+//! How fast a model runs here (by name; `nf4` with products in f32 or `nf4-bf16`, `f32`, `bf16`, or `int8` to round activations; and a prompt's
 //! length, for that alone, or `load` to do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
 //! the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
@@ -28,7 +28,11 @@ fn main() -> Result<(), Failure> {
         method: QuantizationMethod::FourBit {
             kind: FourBitType::Nf4,
             double_quant: true,
-            compute_dtype: DType::F32,
+            compute_dtype: if form.as_deref() == Some("nf4") {
+                DType::F32
+            } else {
+                DType::BF16
+            },
         },
         skip_modules: None,
     };
@@ -40,7 +44,7 @@ fn main() -> Result<(), Failure> {
             _ => None,
         },
         device: Device::Auto,
-        quantization: (form.as_deref() == Some("nf4")).then_some(nf4),
+        quantization: matches!(form.as_deref(), Some("nf4" | "nf4-bf16")).then_some(nf4),
         activations: if form.as_deref() == Some("int8") {
             Activations::Int8
         } else {

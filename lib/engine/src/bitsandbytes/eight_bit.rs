@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use wire::model::DType;
 
 use super::{Source, source::round};
-use crate::{kernels::primitives, layers::Weight, weights::Format};
+use crate::{kernels::byte_products, layers::Weight, weights::Format};
 
 /// 1/127² as bitsandbytes writes it.
 const SCALE: f32 = 6.200_124e-5;
@@ -15,8 +15,6 @@ const SCALE: f32 = 6.200_124e-5;
 const WEIGHT_SCALE: f32 = 7.874_016e-3;
 /// Values that one job quantises, about.
 const PART: usize = 1 << 16;
-/// Rows that one job multiplies.
-const ROWS_PER_JOB: usize = 64;
 
 /// Quantises each row of `columns` values, rounded to f16 first; gives the codes and the rows' scales.
 /// Runs on all cores.
@@ -136,39 +134,20 @@ pub(crate) struct EightBit {
 
 impl EightBit {
     fn product(&self, inputs: &[f32]) -> Vec<f32> {
-        let tokens = inputs.len() / self.columns;
         let input = Activations::quantize(inputs, self.columns, self.threshold);
-        // (rows, tokens), so that each job owns what it writes; turned round at the end.
-        let mut turned = vec![0.0; self.rows * tokens];
-        turned
-            .par_chunks_mut(ROWS_PER_JOB * tokens)
-            .enumerate()
-            .for_each(|(job, out)| {
-                for (index, out) in out.chunks_exact_mut(tokens).enumerate() {
-                    self.row(job * ROWS_PER_JOB + index, inputs, &input, out);
+        let shape = (self.rows, self.columns);
+        byte_products(shape, &self.codes, &input.codes, &|token, row, product| {
+            let scale = self.scales[row];
+            let mut out = product as f32 * (input.scales[token] * scale) * SCALE;
+            if !input.outliers.is_empty() {
+                let codes = &self.codes[row * self.columns..][..self.columns];
+                let inputs = &inputs[token * self.columns..][..self.columns];
+                for &column in &input.outliers {
+                    out += inputs[column] * unpack_8bit(codes[column], scale);
                 }
-            });
-        let mut out = vec![0.0; turned.len()];
-        for (row, values) in turned.chunks_exact(tokens).enumerate() {
-            for (token, value) in values.iter().enumerate() {
-                out[token * self.rows + row] = *value;
             }
-        }
-        out
-    }
-
-    fn row(&self, row: usize, inputs: &[f32], input: &Activations, out: &mut [f32]) {
-        let codes = &self.codes[row * self.columns..][..self.columns];
-        let scale = self.scales[row];
-        for (token, out) in out.iter_mut().enumerate() {
-            let start = token * self.columns;
-            let product = (primitives().bytes_dot)(codes, &input.codes[start..][..self.columns]);
-            *out = product as f32 * (input.scales[token] * scale) * SCALE;
-            for &column in &input.outliers {
-                let weight = unpack_8bit(codes[column], scale);
-                *out += inputs[start + column] * weight;
-            }
-        }
+            out
+        })
     }
 }
 

@@ -226,8 +226,6 @@ fn quantize_block(block: &mut [f32], bounds: &Bounds, packed: &mut [u8]) -> f32 
 #[derive(Debug)]
 pub(crate) struct FourBit {
     pub nibbles: Nibbles,
-    /// The type that activations and weights are rounded to before they are multiplied.
-    pub compute: DType,
 }
 
 impl FourBit {
@@ -251,7 +249,6 @@ impl FourBit {
                 packed: values.packed,
                 absmax: values.absmax,
             },
-            compute,
         }
     }
 
@@ -268,17 +265,11 @@ impl FourBit {
 
 impl Weight for FourBit {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        let dtype = match self.compute {
-            DType::F32 => return multiply(&self.nibbles, x),
-            DType::F16 => candle_core::DType::F16,
-            DType::BF16 => candle_core::DType::BF16,
-        };
-        let rounded = |x: &Tensor| x.to_dtype(dtype)?.to_dtype(candle_core::DType::F32);
-        rounded(&multiply(&self.nibbles, &rounded(x)?)?)
+        multiply(&self.nibbles, x)
     }
 
     fn rows(&self) -> Option<&dyn Rows> {
-        (self.compute == DType::F32).then_some(&self.nibbles)
+        Some(&self.nibbles)
     }
 
     fn bytes(&self) -> usize {

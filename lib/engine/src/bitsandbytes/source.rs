@@ -87,7 +87,7 @@ pub(super) fn format_of(dtype: DType) -> Format {
 }
 
 /// Rounds to the nearest values of a type, ties to even.
-pub(super) fn round(values: &mut [f32], dtype: DType) {
+pub(crate) fn round(values: &mut [f32], dtype: DType) {
     match dtype {
         DType::F32 => {}
         DType::F16 => {

@@ -1,15 +1,30 @@
-//! What follows a product before its values leave the cache: a bias and a non-linearity. Apart, each would
-//! read and write all of them again.
+//! What follows a product before its values leave the cache: a bias, rounding and a non-linearity. Apart, each
+//! would read and write all of them again.
+
+use wire::model::DType;
 
 use super::{Activation, primitives};
+use crate::bitsandbytes::round;
 
 /// What is done to products.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Finish<'a> {
     /// Added, one value a row of the matrix.
     pub bias: Option<&'a [f32]>,
+    /// The type that the sums are rounded to.
+    pub rounding: DType,
     /// What the sums go through.
     pub activation: Option<Activation>,
+}
+
+impl Default for Finish<'_> {
+    fn default() -> Self {
+        Self {
+            bias: None,
+            rounding: DType::F32,
+            activation: None,
+        }
+    }
 }
 
 impl Finish<'_> {
@@ -20,6 +35,7 @@ impl Finish<'_> {
                 *value += bias;
             }
         }
+        round(values, self.rounding);
         if let Some(activation) = self.activation {
             (primitives().activate)(activation, values);
         }

@@ -10,6 +10,7 @@ mod attention_blocks;
 mod attention_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
+mod bytes;
 mod exponential;
 mod finish;
 mod gated;
@@ -37,6 +38,8 @@ mod unsafe_avx2_panels;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_rounded;
 #[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_bytes;
+#[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_floats;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_nibbles;
@@ -53,6 +56,7 @@ mod unsafe_share;
 use std::sync::LazyLock;
 
 pub use attention::CausalAttention;
+pub(crate) use bytes::byte_products;
 pub(crate) use finish::Finish;
 pub use gated::{Activate, Activation, Gate};
 pub use matrix::Matrix;
@@ -89,8 +93,8 @@ pub(crate) struct Primitives {
     pub float_dots: fn(Format, &[u8], &[f32], &mut [f32]),
     /// Quantises a block of 64 values to such codes, and gives its scale.
     pub pack_block: fn(&[f32; BLOCK], &Bounds, &mut [u8]) -> f32,
-    /// Product of signed bytes.
-    pub bytes_dot: fn(&[i8], &[i8]) -> i32,
+    /// Products of rows of so many signed bytes with tokens of as many: `sums[row * tokens + token]`.
+    pub byte_products: fn(&[i8], &[i8], usize, &mut [i32]),
     /// Products of a panel's rows with a vector, whose block sums come last.
     pub panel_dot: fn(Format, &[u8], &[f32], &[f32]) -> Lanes,
     /// Unpacks a panel to `(columns, 16)`, value for value as [`Format::unpack`].
@@ -137,6 +141,7 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
             unsafe_avx512_panels::detect,
             unsafe_avx512_floats::detect,
             unsafe_avx512_rounded::detect,
+            unsafe_avx512_bytes::detect,
             unsafe_avx512_nibbles::detect,
             unsafe_avx512_rows::detect,
             unsafe_avx512_tiles::detect,

@@ -20,7 +20,7 @@ pub(super) const SPREAD: usize = 2 * PART;
 pub(crate) struct Book {
     /// Values by code.
     pub values: [f32; 16],
-    /// The type that a value times its scale is rounded to.
+    /// The type that a value times its scale is rounded to, and with it activations and products.
     pub rounding: DType,
 }
 
@@ -139,6 +139,10 @@ impl Rows for Nibbles {
 
     fn spreads(&self) -> bool {
         primitives().spreads && self.has_parts()
+    }
+
+    fn rounding(&self) -> DType {
+        self.book.rounding
     }
 }
 

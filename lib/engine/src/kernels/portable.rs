@@ -2,7 +2,9 @@
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
 use super::{
-    Book, Primitives, exponential,
+    Book, Primitives,
+    bytes::by_pairs,
+    exponential,
     pack::pack_block,
     panels::{self, Lanes},
     rounded::{self, RoundedBlock},
@@ -19,7 +21,7 @@ pub const PRIMITIVES: Primitives = Primitives {
     spreads: false,
     float_dots,
     pack_block,
-    bytes_dot,
+    byte_products: |rows, inputs, columns, sums| by_pairs(bytes_dot, (rows, inputs), columns, sums),
     panel_dot: panels::panel_dot,
     panel_unpack: panels::panel_unpack,
     tile: panels::tile,

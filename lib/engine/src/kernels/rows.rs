@@ -3,6 +3,7 @@
 //! a time go through scratch and serve all of them.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use wire::model::DType;
 
 use super::{
     Finish,
@@ -12,6 +13,7 @@ use super::{
     rounded::{RoundedBlock, multiply_rounded},
     unsafe_share::{Stripe, share_pieces, share_stripes},
 };
+use crate::bitsandbytes::round;
 
 /// Weights that one job multiplies for a single token: enough work to pay for handing it out.
 const WEIGHTS_PER_JOB: usize = 1 << 15;
@@ -51,6 +53,11 @@ pub(crate) trait Rows: Sync {
     /// Whether [`Self::dots`] takes the spread values of its input.
     fn spreads(&self) -> bool {
         false
+    }
+
+    /// The type that activations are rounded to before they are multiplied, and products after it.
+    fn rounding(&self) -> DType {
+        DType::F32
     }
 
     /// Whether activations are to be rounded to 8 bits before they are multiplied.
@@ -94,6 +101,10 @@ pub(crate) fn multiply_then(matrix: &dyn Rows, x: &Tensor, finish: Finish) -> Re
     if finish.bias.is_some_and(|bias| bias.len() != rows) {
         bail!("a product of {rows} rows got a bias of another length");
     }
+    let finish = Finish {
+        rounding: matrix.rounding(),
+        ..finish
+    };
     x.contiguous()?.apply_op1_no_bwd(&Product(matrix, finish))
 }
 
@@ -116,12 +127,13 @@ pub(crate) fn panel_of_rows(
 pub(crate) struct Stacked<'a>(Vec<&'a dyn Rows>);
 
 impl<'a> Stacked<'a> {
-    /// Of matrices that take the same input. `None` where one begins inside a panel.
+    /// Of matrices that take the same input. `None` where one begins inside a panel, or rounds otherwise.
     pub(crate) fn of(parts: Vec<&'a dyn Rows>) -> Option<Self> {
         let (last, before) = parts.split_last()?;
         let fits = before.iter().all(|part| {
             let (rows, columns) = part.shape();
-            rows.is_multiple_of(PANEL) && columns == last.shape().1
+            let is_alike = part.rounding() == last.rounding();
+            rows.is_multiple_of(PANEL) && columns == last.shape().1 && is_alike
         });
         fits.then_some(Self(parts))
     }
@@ -173,6 +185,10 @@ impl Rows for Stacked<'_> {
 
     fn spreads(&self) -> bool {
         self.0.iter().any(|part| part.spreads())
+    }
+
+    fn rounding(&self) -> DType {
+        self.0[0].rounding()
     }
 
     fn rounds(&self) -> bool {
@@ -300,6 +316,15 @@ impl CustomOp1 for Product<'_> {
             bail!("a packed matrix takes contiguous activations");
         };
         let input = &storage.as_slice::<f32>()?[start..end];
+        let mut rounded = Vec::new();
+        let input = match self.0.rounding() {
+            DType::F32 => input,
+            dtype => {
+                rounded.extend_from_slice(input);
+                round(&mut rounded, dtype);
+                &rounded
+            }
+        };
         let out = match input.len() / columns {
             0 => Vec::new(),
             _ if self.0.rounds() => {

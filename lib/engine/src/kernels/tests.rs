@@ -443,7 +443,60 @@ fn bytes_are_multiplied_exactly() {
             .zip(&b)
             .map(|(a, b)| i32::from(*a) * i32::from(*b))
             .sum();
-        assert_eq!((primitives().bytes_dot)(&a, &b), expected);
+        for set in sets() {
+            let mut sums = [0];
+            if length > 0 {
+                (set.byte_products)(&a, &b, length, &mut sums);
+            }
+            assert_eq!(sums, [expected], "{length}");
+        }
+    }
+}
+
+/// The largest magnitudes, more rows and tokens than fit the registers, and counts of columns beside a
+/// register's.
+#[test]
+fn rows_of_bytes_meet_tokens_exactly() {
+    for (rows, tokens, columns) in [(9, 7, 130), (4, 4, 64), (5, 1, 63), (1, 9, 4097), (3, 2, 1)] {
+        let bytes = |count: usize, step: usize| -> Vec<i8> {
+            let value = |i: usize| {
+                if i.is_multiple_of(3) {
+                    -128
+                } else {
+                    (i * step % 256) as i32 - 128
+                }
+            };
+            (0..count).map(|i| value(i) as i8).collect()
+        };
+        let (weights, inputs) = (bytes(rows * columns, 77), bytes(tokens * columns, 31));
+        let exact = |row: usize, token: usize| -> i32 {
+            let row = &weights[row * columns..][..columns];
+            let input = &inputs[token * columns..][..columns];
+            row.iter()
+                .zip(input)
+                .map(|(a, b)| i32::from(*a) * i32::from(*b))
+                .sum()
+        };
+        for set in sets() {
+            let mut sums = vec![0; rows * tokens];
+            (set.byte_products)(&weights, &inputs, columns, &mut sums);
+            for (at, sum) in sums.iter().enumerate() {
+                assert_eq!(
+                    *sum,
+                    exact(at / tokens, at % tokens),
+                    "({rows}, {tokens}, {columns}) {at}"
+                );
+            }
+        }
+        let out = super::byte_products((rows, columns), &weights, &inputs, &|token, row, sum| {
+            assert_eq!(sum, exact(row, token));
+            (token * rows + row) as f32
+        });
+        assert!(
+            out.iter()
+                .enumerate()
+                .all(|(at, value)| *value == at as f32)
+        );
     }
 }
 

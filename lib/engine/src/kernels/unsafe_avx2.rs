@@ -12,7 +12,9 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Primitives, avx2_blocks as blocks, panels, unsafe_avx2_exponential,
+    Primitives, avx2_blocks as blocks,
+    bytes::by_pairs,
+    panels, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
     unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels, unsafe_avx2_rounded,
 };
@@ -41,7 +43,10 @@ pub fn detect() -> Option<Primitives> {
         pack_block: |values, bounds, packed| unsafe {
             unsafe_avx2_pack::pack_block(values, bounds, packed)
         },
-        bytes_dot: |a, b| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) },
+        byte_products: |rows, inputs, columns, sums| {
+            let dot = |a: &[i8], b: &[i8]| unsafe { unsafe_avx2_nibbles::bytes_dot(a, b) };
+            by_pairs(dot, (rows, inputs), columns, sums);
+        },
         panel_dot: |format, panel, input, sums| unsafe {
             unsafe_avx2_panels::panel_dot(format, panel, input, sums)
         },

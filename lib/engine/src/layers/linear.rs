@@ -5,6 +5,7 @@ use std::{fmt::Debug, sync::Arc};
 use candle_core::{Result, Tensor};
 
 use crate::{
+    bitsandbytes::round,
     kernels::{Activate, Activation, Finish, Matrix, Rows, Stacked, multiply, multiply_then},
     weights::Format,
 };
@@ -71,9 +72,16 @@ impl Linear {
 
     fn finished(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         if let Some(rows) = self.weight.rows() {
-            let bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?;
-            let bias = bias.as_deref();
-            return multiply_then(rows, x, Finish { bias, activation });
+            let mut bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?;
+            if let Some(bias) = &mut bias {
+                round(bias, rows.rounding());
+            }
+            let finish = Finish {
+                bias: bias.as_deref(),
+                activation,
+                ..Finish::default()
+            };
+            return multiply_then(rows, x, finish);
         }
         let mut y = self.weight.multiply(x)?;
         if let Some(bias) = &self.bias {
@@ -107,10 +115,11 @@ impl Linear {
             let size = layer.weight.rows().map_or(0, |rows| rows.shape().0);
             Ok(vec![0.0; size])
         });
-        let bias: Vec<f32> = biases.collect::<Result<Vec<_>>>()?.concat();
+        let mut bias: Vec<f32> = biases.collect::<Result<Vec<_>>>()?.concat();
+        round(&mut bias, stacked.rounding());
         let finish = Finish {
             bias: Some(&bias),
-            activation: None,
+            ..Finish::default()
         };
         multiply_then(&stacked, x, finish)
     }
