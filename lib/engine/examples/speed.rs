@@ -1,4 +1,5 @@
-//! How fast a model runs here (by name; `nf4` with products in f32 or `nf4-bf16`, `f32`, `bf16`, or `int8` to round activations; and a prompt's
+//! How fast a model runs here (by name; `nf4` with products in f32 or `nf4-bf16`, `f32`, `bf16`, or `int8` and
+//! `bf16-all` to round activations; and a prompt's
 //! length, for that alone, or `load` to do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
 //! the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
@@ -40,15 +41,15 @@ fn main() -> Result<(), Failure> {
         source: ModelSource::new(name),
         dtype: match form.as_deref() {
             Some("f32") => Some(DType::F32),
-            Some("bf16") => Some(DType::BF16),
+            Some("bf16" | "bf16-all") => Some(DType::BF16),
             _ => None,
         },
         device: Device::Auto,
         quantization: matches!(form.as_deref(), Some("nf4" | "nf4-bf16")).then_some(nf4),
-        activations: if form.as_deref() == Some("int8") {
-            Activations::Int8
-        } else {
-            Activations::F32
+        activations: match form.as_deref() {
+            Some("int8") => Activations::Int8,
+            Some("bf16-all") => Activations::BF16,
+            _ => Activations::F32,
         },
         cache_dtype: None,
     };

@@ -391,11 +391,15 @@ impl Residency {
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;
         let agreement = match (spec.activations, &model) {
-            (Activations::Int8, Loaded::Causal(steps))
+            (Activations::Int8 | Activations::BF16, Loaded::Causal(steps))
                 if steps.model().source_reader().is_none() =>
             {
                 let found = agreement::measure(steps.model(), &tokenizer, client.cancel)?;
-                sink(Event::Notice(rounding(&files.name, found)));
+                sink(Event::Notice(rounding(
+                    &files.name,
+                    spec.activations,
+                    found,
+                )));
                 Some(found)
             }
             _ => None,
@@ -434,9 +438,13 @@ impl Residency {
     }
 }
 
-fn rounding(name: &str, found: Agreement) -> String {
+fn rounding(name: &str, activations: Activations, found: Agreement) -> String {
+    let form = match activations {
+        Activations::Int8 => "8 bits",
+        Activations::F32 | Activations::BF16 => activations.name(),
+    };
     format!(
-        "`{name}` rounds activations to 8 bits, which changes answers: of {} positions in sample texts {} \
+        "`{name}` rounds activations to {form}, which changes answers: of {} positions in sample texts {} \
          keep their most likely token; KL divergence {:.1e} nats",
         found.positions, found.same_top, found.divergence
     )

@@ -81,17 +81,21 @@ pub enum Activations {
     /// Rounded to 8 bits, a scale each 32 of them, where weights are blocks of `Q4_0`, `Q4_1` or `Q8_0`:
     /// faster, and answers change; [`ModelInfo::agreement`] says how much.
     Int8,
+    /// Rounded to brain floats where weights are such, as transformers computes in that type: faster for
+    /// prompts, and answers may change as they do for [`Self::Int8`].
+    BF16,
 }
 
 impl Activations {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+    pub const ALL: [Self; 3] = [Self::F32, Self::Int8, Self::BF16];
 
     /// The name that users write.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
+            Self::BF16 => "bf16",
         }
     }
 

@@ -7,9 +7,12 @@ use candle_core::{DType, Result, Tensor};
 use wire::model::ModuleInfo;
 
 use super::{CausalLm, ModelSizes, Part};
-use crate::layers::{
-    Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm, Rotary,
-    Size, Span, Step, join, split,
+use crate::{
+    kernels::Sum,
+    layers::{
+        Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
+        Rotary, Size, Span, Step, join, split,
+    },
 };
 
 /// Tokens that are read at once when a sequence is read again.
@@ -137,7 +140,7 @@ impl Decoder {
             .iter()
             .zip(&sizes)
             .map(|(part, &size)| self.step(part.cache, size))
-            .collect::<Result<_>>()?;
+            .collect();
         for (index, layer) in self.layers.iter().enumerate() {
             look(&x);
             let caches = parts.iter_mut();
@@ -167,18 +170,16 @@ impl Decoder {
         Ok(x)
     }
 
-    fn step(&self, cache: &KvCache, size: Size) -> Result<Step<'_>> {
+    fn step(&self, cache: &KvCache, size: Size) -> Step<'_> {
         let span = Span::after(cache, size.1);
-        let rotaries = self.rotaries.iter().map(|rotary| {
-            let positions = rotary.positions(span, cache.is_long)?;
-            Ok((rotary, positions))
-        });
-        Ok(Step {
+        let rotaries = self.rotaries.iter();
+        let turned = |rotary| (rotary, Rotary::positions(rotary, span, cache.is_long));
+        Step {
             size,
-            rotaries: rotaries.collect::<Result<_>>()?,
+            rotaries: rotaries.map(turned).collect(),
             padding: Arc::clone(cache.padding()),
             bias: None,
-        })
+        }
     }
 
     /// Reads what the cache holds anew, after the frequencies of its positions have changed: what
@@ -216,12 +217,12 @@ impl DecoderLayer {
         if let Some(norm) = &self.post_attention_norm {
             y = norm.forward(&y)?;
         }
-        let x = (x + y)?;
+        let x = x.apply_op2_no_bwd(&y, &Sum)?;
         let normed = self.feed_forward_norm.forward(&x)?;
         let mut y = self.feed_forward.forward(&normed)?;
         if let Some(norm) = &self.post_feed_forward_norm {
             y = norm.forward(&y)?;
         }
-        x + y
+        x.apply_op2_no_bwd(&y, &Sum)
     }
 }

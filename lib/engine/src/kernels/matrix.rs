@@ -150,6 +150,18 @@ impl Rows for Matrix {
         }
     }
 
+    fn rounds_to_brain(&self) -> bool {
+        self.activations == Activations::BF16 && self.format == Format::BF16 && !is_exact()
+    }
+
+    fn brain_panel(&self, first: usize, out: &mut [f32]) {
+        let count = PANEL.min(self.rows - first);
+        let length = self.bytes.len() / self.rows;
+        let (pairs, _) = self.bytes[first * length..][..count * length].as_chunks::<4>();
+        let pairs: Vec<f32> = pairs.iter().map(|pair| f32::from_le_bytes(*pair)).collect();
+        (primitives().turn)(&pairs, self.columns / 2, PANEL, out);
+    }
+
     fn rounds(&self) -> bool {
         self.activations == Activations::Int8 && self.panelled == self.rows && !is_exact()
     }

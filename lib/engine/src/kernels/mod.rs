@@ -14,6 +14,7 @@ mod bytes;
 mod exponential;
 mod finish;
 mod gated;
+mod heads;
 mod matrix;
 mod nibbles;
 mod norm;
@@ -38,6 +39,8 @@ mod unsafe_avx2_panels;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_rounded;
 #[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_brain;
+#[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_bytes;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_floats;
@@ -59,9 +62,10 @@ pub use attention::CausalAttention;
 pub(crate) use bytes::byte_products;
 pub(crate) use finish::Finish;
 pub use gated::{Activate, Activation, Gate};
+pub use heads::{Heads, Turn};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
-pub use norm::{Normalize, Sum};
+pub use norm::{Normalize, RootMeanSquare, Sum};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
 pub(crate) use panels::Lanes;
 pub use ragged::RaggedAttention;
@@ -105,6 +109,9 @@ pub(crate) struct Primitives {
     /// The same for two panels, with as many columns of inputs as there are outputs of each; at most
     /// `tile_tokens`.
     pub tile_pair: TilePair,
+    /// `tile_pair` of pairs of brain floats, each pair in the place of an f32, where the processor has
+    /// instructions for them.
+    pub tile_pair_brain: Option<TilePair>,
     /// Columns of inputs that registers hold the sums of; at most [`panels::WIDTH`].
     pub tile_tokens: usize,
     /// Turns up to sixteen rows of so many columns round: `out[column · stride + row]`.
@@ -142,6 +149,7 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
             unsafe_avx512_floats::detect,
             unsafe_avx512_rounded::detect,
             unsafe_avx512_bytes::detect,
+            unsafe_avx512_brain::detect,
             unsafe_avx512_nibbles::detect,
             unsafe_avx512_rows::detect,
             unsafe_avx512_tiles::detect,

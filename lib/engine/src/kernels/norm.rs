@@ -1,4 +1,5 @@
-//! Layer norms (Ba et al., 2016), of a tensor or of the sum of two, and such sums alone: each in one pass
+//! Layer norms (Ba et al., 2016), of a tensor or of the sum of two, such sums alone, and norms by the root
+//! mean square (Zhang and Sennrich, 2019): each in one pass
 //! that the helpers share, where candle's own operations would wake pools of theirs.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, bail};
@@ -16,6 +17,15 @@ pub struct Normalize<'a> {
     pub weight: &'a [f32],
     /// `b`.
     pub bias: &'a [f32],
+    /// `ε`.
+    pub epsilon: f32,
+}
+
+/// `x / √(mean(x²) + ε) · w` over the last dimension.
+#[derive(Clone, Copy)]
+pub struct RootMeanSquare<'a> {
+    /// `w`.
+    pub weight: &'a [f32],
     /// `ε`.
     pub epsilon: f32,
 }
@@ -58,6 +68,36 @@ impl CustomOp2 for Normalize<'_> {
             self.rows(out);
         });
         Ok((out, x_layout.shape().clone()))
+    }
+}
+
+impl CustomOp1 for RootMeanSquare<'_> {
+    fn name(&self) -> &'static str {
+        "root-mean-square"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let width = self.weight.len();
+        if width == 0 || layout.dims().last() != Some(&width) {
+            bail!("a norm of {width} values got {:?}", layout.shape());
+        }
+        let x = values(x, layout)?;
+        let out = pieces(x.len(), width, &|start, out| {
+            out.copy_from_slice(&x[start..][..out.len()]);
+            out.chunks_exact_mut(width).for_each(|row| self.row(row));
+        });
+        Ok((out, layout.shape().clone()))
+    }
+}
+
+impl RootMeanSquare<'_> {
+    /// Normalises a row.
+    pub(super) fn row(&self, row: &mut [f32]) {
+        let mean = sum(row, |value| value * value) / row.len() as f32;
+        let root = (mean + self.epsilon).sqrt();
+        for (value, weight) in row.iter_mut().zip(self.weight) {
+            *value = *value / root * weight;
+        }
     }
 }
 

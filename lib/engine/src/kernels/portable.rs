@@ -26,6 +26,7 @@ pub const PRIMITIVES: Primitives = Primitives {
     panel_unpack: panels::panel_unpack,
     tile: panels::tile,
     tile_pair,
+    tile_pair_brain: None,
     tile_tokens: panels::WIDTH,
     turn: panels::turn,
     dots,

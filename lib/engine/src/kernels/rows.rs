@@ -3,10 +3,11 @@
 //! a time go through scratch and serve all of them.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
 use wire::model::DType;
 
 use super::{
-    Finish,
+    Finish, TilePair,
     nibbles::spread,
     panels::{Lanes, PANEL, WIDTH, block_sums},
     primitives,
@@ -59,6 +60,15 @@ pub(crate) trait Rows: Sync {
     fn rounding(&self) -> DType {
         DType::F32
     }
+
+    /// Whether activations are to be rounded to brain floats before they are multiplied.
+    fn rounds_to_brain(&self) -> bool {
+        false
+    }
+
+    /// A panel's rows in pairs of brain floats `(columns / 2, 16)`, each pair in the place of an f32, where
+    /// that is what they are stored as; rows past the last are zero.
+    fn brain_panel(&self, _first: usize, _out: &mut [f32]) {}
 
     /// Whether activations are to be rounded to 8 bits before they are multiplied.
     fn rounds(&self) -> bool {
@@ -191,6 +201,15 @@ impl Rows for Stacked<'_> {
         self.0[0].rounding()
     }
 
+    fn rounds_to_brain(&self) -> bool {
+        self.0.iter().all(|part| part.rounds_to_brain())
+    }
+
+    fn brain_panel(&self, first: usize, out: &mut [f32]) {
+        let (part, row) = self.part(first);
+        part.brain_panel(row, out);
+    }
+
     fn rounds(&self) -> bool {
         self.0.iter().all(|part| part.rounds())
     }
@@ -229,13 +248,92 @@ fn multiply_few(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
     out
 }
 
+/// What many tokens are multiplied by: plain floats, or pairs of brain floats, each in the place of one.
+#[derive(Clone, Copy)]
+enum Tiles {
+    Floats,
+    Brain(TilePair),
+}
+
+impl Tiles {
+    /// As the matrix asks and the processor can.
+    fn of(matrix: &dyn Rows) -> Self {
+        let is_even = matrix.shape().1.is_multiple_of(2);
+        match primitives().tile_pair_brain {
+            Some(pair) if matrix.rounds_to_brain() && is_even => Self::Brain(pair),
+            _ => Self::Floats,
+        }
+    }
+
+    /// Panels of a matrix from row `first` on, as they lie or in `scratch`.
+    fn weights<'s>(
+        self,
+        matrix: &'s dyn Rows,
+        (first, panels): (usize, usize),
+        scratch: &'s mut Vec<f32>,
+    ) -> &'s [f32] {
+        if let (Self::Floats, Some(ready)) = (self, matrix.ready(first, panels)) {
+            return ready;
+        }
+        let size = self.width(matrix.shape().1) * PANEL;
+        scratch.resize(panels * size, 0.0);
+        for (index, panel) in scratch.chunks_exact_mut(size).enumerate() {
+            match self {
+                Self::Floats => matrix.panel(first + index * PANEL, panel),
+                Self::Brain(_) => matrix.brain_panel(first + index * PANEL, panel),
+            }
+        }
+        scratch
+    }
+
+    /// Places of so many columns.
+    fn width(self, columns: usize) -> usize {
+        match self {
+            Self::Floats => columns,
+            Self::Brain(_) => columns / 2,
+        }
+    }
+
+    /// Products of one or two panels `(columns, 16)` with a tile of tokens `(columns, tokens)`; those of a
+    /// second that is not there are of no use.
+    fn products(self, weights: &[f32], inputs: &[f32], columns: usize) -> [[Lanes; WIDTH]; 2] {
+        let width = inputs.len() / columns;
+        let mut products = [[[0.0; PANEL]; WIDTH]; 2];
+        let (first, second) = weights.split_at(columns * PANEL);
+        if let (Self::Floats, true) = (self, second.is_empty()) {
+            (primitives().tile)(first, inputs, width, &mut products[0][..width]);
+            return products;
+        }
+        let out = products.each_mut().map(|products| &mut products[..width]);
+        let second = if second.is_empty() { first } else { second };
+        match self {
+            Self::Floats => (primitives().tile_pair)([first, second], inputs, out),
+            Self::Brain(pair) => pair([first, second], inputs, out),
+        }
+        products
+    }
+}
+
+/// Neighbours as brain floats, each pair in the place of an f32.
+fn brain_pairs(values: &[f32]) -> Vec<f32> {
+    let (pairs, _) = values.as_chunks::<2>();
+    let half = |value: f32| u32::from(bf16::from_f32(value).to_bits());
+    let pair = |&[first, second]: &[f32; 2]| f32::from_bits(half(first) | half(second) << 16);
+    pairs.iter().map(pair).collect()
+}
+
 fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
     let (rows, columns) = matrix.shape();
     let tokens = inputs.len() / columns;
+    let tiles = Tiles::of(matrix);
     // As many tokens as fit the registers, and tiles as even as can be.
     let widest = primitives().tile_tokens;
     let width = tokens.div_ceil(tokens.div_ceil(widest));
-    let inputs = turned_tiles(inputs, columns, width);
+    let columns = tiles.width(columns);
+    let inputs = match tiles {
+        Tiles::Floats => turned_tiles(inputs, columns, width),
+        Tiles::Brain(_) => turned_tiles(&brain_pairs(inputs), columns, width),
+    };
     let mut out = vec![0.0; tokens * rows];
     share_stripes(
         &mut out,
@@ -244,17 +342,11 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
         &|job, stripe: &mut Stripe| {
             let first = job * PANELS_PER_JOB * PANEL;
             let panels = (rows - first).div_ceil(PANEL).min(PANELS_PER_JOB);
-            let mut unpacked = Vec::new();
-            let weights = matrix.ready(first, panels).unwrap_or_else(|| {
-                unpacked.resize(panels * columns * PANEL, 0.0);
-                for (index, panel) in unpacked.chunks_exact_mut(columns * PANEL).enumerate() {
-                    matrix.panel(first + index * PANEL, panel);
-                }
-                &unpacked
-            });
+            let mut scratch = Vec::new();
+            let weights = tiles.weights(matrix, (first, panels), &mut scratch);
             for (tile, inputs) in inputs.chunks(width * columns).enumerate() {
                 for (pair, weights) in weights.chunks(2 * columns * PANEL).enumerate() {
-                    let products = tile_products(weights, inputs, columns);
+                    let products = tiles.products(weights, inputs, columns);
                     for token in 0..inputs.len() / columns {
                         let row = &mut stripe.row(tile * width + token)[2 * pair * PANEL..];
                         let length = row.len().min(2 * PANEL);
@@ -268,21 +360,6 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
         },
     );
     out
-}
-
-/// Products of one or two panels `(columns, 16)` with a tile of tokens `(columns, tokens)`; those of a
-/// second that is not there are zero.
-fn tile_products(weights: &[f32], inputs: &[f32], columns: usize) -> [[Lanes; WIDTH]; 2] {
-    let width = inputs.len() / columns;
-    let mut products = [[[0.0; PANEL]; WIDTH]; 2];
-    let (first, second) = weights.split_at(columns * PANEL);
-    if second.is_empty() {
-        (primitives().tile)(first, inputs, width, &mut products[0][..width]);
-    } else {
-        let out = products.each_mut().map(|products| &mut products[..width]);
-        (primitives().tile_pair)([first, second], inputs, out);
-    }
-    products
 }
 
 /// Tokens in tiles of so many, each turned round to `(columns, tokens)`.
@@ -317,7 +394,11 @@ impl CustomOp1 for Product<'_> {
         };
         let input = &storage.as_slice::<f32>()?[start..end];
         let mut rounded = Vec::new();
-        let input = match self.0.rounding() {
+        let inputs_dtype = match self.0.rounding() {
+            DType::F32 if self.0.rounds_to_brain() => DType::BF16,
+            dtype => dtype,
+        };
+        let input = match inputs_dtype {
             DType::F32 => input,
             dtype => {
                 rounded.extend_from_slice(input);

@@ -284,6 +284,42 @@ fn a_matrix_rounds_where_it_is_to() {
     }
 }
 
+/// Products in brain floats are those of rounded inputs, but for the order of their sums.
+#[test]
+fn a_matrix_of_brain_floats_takes_them() {
+    for (rows, columns) in [(48, 96), (70, 130), (5, 31)] {
+        let bytes = packed(Format::BF16, rows * columns, 3);
+        let exact = Matrix::new(Format::BF16, rows, columns, bytes.clone()).unwrap();
+        let rounding = Matrix::new(Format::BF16, rows, columns, bytes)
+            .unwrap()
+            .taking(Activations::BF16);
+        for tokens in [1, 3, 20, 43] {
+            // More digits than brain floats have.
+            let input: Vec<f32> = (0..tokens * columns)
+                .map(|i| (i as f32 * 0.37).sin())
+                .collect();
+            let of = |matrix: &Matrix, input: &[f32]| -> Vec<f32> {
+                let x = Tensor::from_slice(input, (tokens, columns), &Device::Cpu).unwrap();
+                let product = matrix.multiply(&x).unwrap();
+                product.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let rounded: Vec<f32> = input
+                .iter()
+                .map(|x| half::bf16::from_f32(*x).to_f32())
+                .collect();
+            let (expected, got) = (of(&exact, &rounded), of(&rounding, &input));
+            for (got, expected) in got.iter().zip(&expected) {
+                assert!(
+                    (got - expected).abs() < 1e-4,
+                    "{rows} {columns} {tokens}: {got} {expected}"
+                );
+            }
+            assert_ne!(got, of(&exact, &input), "nothing is rounded");
+            assert_eq!(exactly(|| of(&rounding, &input)), of(&exact, &input));
+        }
+    }
+}
+
 #[test]
 fn tiles_of_any_size_are_multiplied() {
     for (depth, stride) in [(1, 16), (7, 16), (64, 20), (100, 33)] {

@@ -59,6 +59,7 @@ pub fn detect() -> Option<Primitives> {
         tile_pair: |panels, inputs, out| unsafe {
             unsafe_avx2_panels::tile_pair(panels, inputs, out);
         },
+        tile_pair_brain: None,
         tile_tokens: unsafe_avx2_panels::TOKENS,
         turn: panels::turn,
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },

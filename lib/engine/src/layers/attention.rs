@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::{LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, join, split};
-use crate::kernels::CausalAttention;
+use crate::kernels::{CausalAttention, Heads};
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,29 +74,36 @@ impl Attention {
         caches: &mut [&mut LayerCache],
     ) -> Result<Tensor> {
         let sizes: Vec<Size> = steps.iter().map(|step| step.size).collect();
-        let projected = self.projections.forward(x, self.shape)?;
-        let [q, k, v] = projected.map(|x| split(&x, &sizes));
-        let parts = q?.into_iter().zip(k?).zip(v?);
+        let parts = split(&self.projections.forward(x)?, &sizes)?;
         let mixed = parts
+            .into_iter()
             .zip(steps.iter().zip(caches))
-            .map(|(((q, k), v), (step, cache))| self.mix([q, k, v], step, cache))
+            .map(|(qkv, (step, cache))| self.mix(&qkv, step, cache))
             .collect::<Result<_>>()?;
         self.output.forward(&join(mixed)?.0)
     }
 
-    /// From queries, keys and values, each `(batch, tokens, …)`, to `(batch, tokens, heads * head_dim)`.
-    fn mix(&self, [q, k, v]: [Tensor; 3], step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
+    /// From queries, keys and values beside each other, `(batch, tokens, …)`, to
+    /// `(batch, tokens, heads * head_dim)`.
+    fn mix(&self, qkv: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
         let AttentionShape {
-            heads, kv_heads, ..
+            heads,
+            kv_heads,
+            head_dim,
         } = self.shape;
-        // (batch, heads, tokens, head_dim), and the same with kv_heads
-        let mut q = split_heads(&q, heads, self.q_norm.as_ref())?;
-        let mut k = split_heads(&k, kv_heads, self.k_norm.as_ref())?;
-        let v = split_heads(&v, kv_heads, None)?;
-        if let Some((rotary, positions)) = self.rotary.map(|index| &step.rotaries[index]) {
-            q = rotary.apply(&q, positions)?;
-            k = rotary.apply(&k, positions)?;
-        }
+        let rotary = self.rotary.map(|index| &step.rotaries[index]);
+        let turn = rotary.map(|(rotary, positions)| rotary.turn(positions));
+        let heads_of = |first: usize, heads: usize, turn| Heads {
+            first: first * head_dim,
+            heads,
+            head_dim,
+            norm: None,
+            turn,
+        };
+        // (batch, heads, tokens, head_dim), and twice the same with kv_heads
+        let q = taken(qkv, heads_of(0, heads, turn), self.q_norm.as_ref())?;
+        let k = taken(qkv, heads_of(heads, kv_heads, turn), self.k_norm.as_ref())?;
+        let v = taken(qkv, heads_of(heads + kv_heads, kv_heads, None), None)?;
         // (batch, kv_heads, keys, head_dim)
         let (keys, values) = cache.append(&k, &v)?;
         if let Some(bias) = &step.bias {
@@ -117,31 +124,24 @@ impl Attention {
 }
 
 impl Projections {
-    /// From `(batch, tokens, hidden)` to queries, keys and values, each `(batch, tokens, …)`.
-    fn forward(&self, x: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
-        let qkv = match self {
-            Self::Separate([q, k, v]) => Linear::forward_all([q, k, v], x)?,
-            Self::Fused(qkv) => qkv.forward(x)?,
-        };
-        let (queries, keys) = (
-            shape.heads * shape.head_dim,
-            shape.kv_heads * shape.head_dim,
-        );
-        Ok([
-            qkv.narrow(2, 0, queries)?,
-            qkv.narrow(2, queries, keys)?,
-            qkv.narrow(2, queries + keys, keys)?,
-        ])
+    /// From `(batch, tokens, hidden)` to queries, keys and values beside each other, `(batch, tokens, …)`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Separate([q, k, v]) => Linear::forward_all([q, k, v], x),
+            Self::Fused(qkv) => qkv.forward(x),
+        }
     }
 }
 
-/// From `(batch, tokens, heads * head_dim)` to `(batch, heads, tokens, head_dim)`, contiguous, each
-/// head normalised where there is a norm.
-fn split_heads(x: &Tensor, heads: usize, norm: Option<&RmsNorm>) -> Result<Tensor> {
-    let (batch, tokens, width) = x.dims3()?;
-    let mut x = x.reshape((batch, tokens, heads, width / heads))?;
-    if let Some(norm) = norm {
-        x = norm.forward(&x)?;
-    }
-    x.transpose(1, 2)?.contiguous()
+/// Heads out of `(batch, tokens, …)`, each normalised where there is a norm.
+fn taken(qkv: &Tensor, heads: Heads, norm: Option<&RmsNorm>) -> Result<Tensor> {
+    let Some(norm) = norm else {
+        return qkv.apply_op1_no_bwd(&heads);
+    };
+    norm.with(|norm| {
+        qkv.apply_op1_no_bwd(&Heads {
+            norm: Some(norm),
+            ..heads
+        })
+    })
 }

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::{Normalize, Sum};
+use crate::kernels::{Normalize, RootMeanSquare, Sum};
 
 /// A norm of either kind.
 #[derive(Clone, Debug)]
@@ -50,7 +50,16 @@ impl RmsNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::rms_norm(x, &self.weight, self.epsilon)
+        self.with(|norm| x.apply_op1_no_bwd(&norm))
+    }
+
+    /// Gives it to what normalises by the way.
+    pub(crate) fn with<T>(&self, run: impl FnOnce(RootMeanSquare) -> Result<T>) -> Result<T> {
+        let weight = self.weight.to_vec1()?;
+        run(RootMeanSquare {
+            weight: &weight,
+            epsilon: self.epsilon,
+        })
     }
 }
 

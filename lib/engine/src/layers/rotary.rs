@@ -2,9 +2,8 @@
 //! positions past a few hundred run together. They are computed a step, not kept as a table of the
 //! context. How frequencies are stretched is `rope_scaling`'s matter.
 
-use candle_core::{Device, Result, Tensor};
-
 use super::{DynamicScaling, KvCache, RopeScaling};
+use crate::kernels::Turn;
 
 /// Which values of a head turn together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +42,11 @@ pub struct Rotary {
 #[derive(Clone, Debug)]
 pub struct Positions {
     /// `(tokens, dim / 2)`, or `(batch, tokens, dim / 2)` where rows differ.
-    cos: Tensor,
+    cos: Vec<f32>,
     /// As `cos`.
-    sin: Tensor,
+    sin: Vec<f32>,
+    /// All rows have the same.
+    shared: bool,
 }
 
 /// Which positions a step reads.
@@ -136,7 +137,7 @@ impl Rotary {
     }
 
     /// The angles of a step, by the frequencies of long sequences or of others.
-    pub fn positions(&self, span: Span, long: bool) -> Result<Positions> {
+    pub fn positions(&self, span: Span, long: bool) -> Positions {
         let grown = self.grown(span.longest());
         let frequencies = match (&self.long, &grown) {
             (Some((_, frequencies)), _) if long => frequencies,
@@ -149,42 +150,27 @@ impl Rotary {
             .flatten()
             .flat_map(|&position| frequencies.iter().map(move |f| position as f32 * f))
             .collect();
-        let table = |function: fn(f32) -> f32| {
-            let values: Vec<f32> = angles
-                .iter()
+        let table = |function: fn(f32) -> f32| -> Vec<f32> {
+            let values = angles.iter();
+            values
                 .map(|&angle| function(angle) * self.attention_factor)
-                .collect();
-            match rows.len() {
-                1 => Tensor::from_vec(values, (span.tokens, frequencies.len()), &Device::Cpu),
-                batch => {
-                    let shape = (batch, span.tokens, frequencies.len());
-                    Tensor::from_vec(values, shape, &Device::Cpu)
-                }
-            }
+                .collect()
         };
-        Ok(Positions {
-            cos: table(f32::cos)?,
-            sin: table(f32::sin)?,
-        })
-    }
-
-    /// Turns `x` `(batch, heads, tokens, head_dim)`, contiguous.
-    pub fn apply(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
-        let (head_dim, dim) = (x.dim(3)?, 2 * self.inverse_frequencies.len());
-        if head_dim == dim {
-            return self.turn(x, positions);
+        Positions {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+            shared: rows.len() == 1,
         }
-        let turned = self.turn(&x.narrow(3, 0, dim)?.contiguous()?, positions)?;
-        let rest = x.narrow(3, dim, head_dim - dim)?.contiguous()?;
-        Tensor::cat(&[turned, rest], 3)?.contiguous()
     }
 
-    fn turn(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
-        match self.layout {
-            RotaryLayout::Halves => candle_nn::rotary_emb::rope(x, &positions.cos, &positions.sin),
-            RotaryLayout::Interleaved => {
-                candle_nn::rotary_emb::rope_i(x, &positions.cos, &positions.sin)
-            }
+    /// What turns heads by the way.
+    pub(crate) fn turn<'p>(&self, positions: &'p Positions) -> Turn<'p> {
+        Turn {
+            cos: &positions.cos,
+            sin: &positions.sin,
+            pairs: self.inverse_frequencies.len(),
+            interleaved: self.layout == RotaryLayout::Interleaved,
+            shared: positions.shared,
         }
     }
 }

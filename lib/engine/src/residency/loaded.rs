@@ -43,7 +43,7 @@ pub(super) fn open(
 ) -> Result<Weights, Failure> {
     let mut weights = Weights::open(&files.layout)?;
     let name = &files.name;
-    if spec.activations == Activations::Int8 && seq2seq::knows(&weights) {
+    if spec.activations != Activations::F32 && seq2seq::knows(&weights) {
         return Err(failures::unsupported(format!(
             "`{name}` takes activations as they are: what rounding changes cannot be measured with an encoder"
         ))

@@ -9,6 +9,7 @@ use wire::model::ModuleInfo;
 use super::{embed::Embed, encoder::Encoder, plan::NormPlace};
 use crate::{
     families::{CausalLm, ModelSizes, Part, SourceReader},
+    kernels::Sum,
     layers::{
         Attention, AttentionShape, CrossAttention, FeedForward, KvCache, LayerCache, Linear,
         Memory, Norm, RelativeBias, Size, Step, join, split,
@@ -164,17 +165,19 @@ impl Seq2Seq {
             };
             let recall = |x: &Tensor| layer.cross.forward(x, &sizes, (&memories, index));
             x = if self.norms == NormPlace::Before {
-                let x = (&x + attend(&layer.attention_norm.forward(&x)?, &mut caches)?)?;
-                let x = (&x + recall(&layer.cross_norm.forward(&x)?)?)?;
+                let y = attend(&layer.attention_norm.forward(&x)?, &mut caches)?;
+                let x = x.apply_op2_no_bwd(&y, &Sum)?;
+                let y = recall(&layer.cross_norm.forward(&x)?)?;
+                let x = x.apply_op2_no_bwd(&y, &Sum)?;
                 let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
-                (x + y)?
+                x.apply_op2_no_bwd(&y, &Sum)?
             } else {
-                let x = layer
-                    .attention_norm
-                    .forward(&(&x + attend(&x, &mut caches)?)?)?;
-                let x = layer.cross_norm.forward(&(&x + recall(&x)?)?)?;
-                let y = layer.feed_forward.forward(&x)?;
-                layer.norm.forward(&(x + y)?)?
+                let y = attend(&x, &mut caches)?;
+                let x = layer.attention_norm.forward_sum(&x, &y)?;
+                let x = layer.cross_norm.forward_sum(&x, &recall(&x)?)?;
+                layer
+                    .norm
+                    .forward_sum(&x, &layer.feed_forward.forward(&x)?)?
             };
         }
         match &self.norm {
