@@ -5,6 +5,7 @@
 //! and hands the rest to the notebook of Rust, which may still be coming up.
 
 mod assistant;
+mod bar;
 mod bash;
 mod chat;
 mod complete;
@@ -21,10 +22,13 @@ mod limit;
 mod live;
 mod load;
 mod login;
+mod model_options;
 mod models;
 mod notebook;
 mod opening;
 mod pin;
+mod pipeline;
+mod pipeline_arguments;
 mod reset;
 mod script;
 mod strings;
@@ -92,6 +96,7 @@ static TABLE: &[Command] = &[
     models::UNLOAD,
     pin::COMMAND,
     chat::COMMAND,
+    pipeline::COMMAND,
     tokens::COMMAND,
     template::COMMAND,
     vars::COMMAND,
