@@ -24,6 +24,7 @@ mod load;
 mod login;
 mod model_options;
 mod models;
+mod models_panel;
 mod notebook;
 mod opening;
 mod pin;
@@ -43,7 +44,7 @@ use jupyter::{Cell, CellError, Publisher};
 
 pub use assistant::{Assistant, Place};
 pub use language::Commands;
-pub use notebook::{Analysis, Notebook, Timing, Variable};
+pub use notebook::{Analysis, Notebook, Patience, Timing, Variable};
 pub use script::{Script, Step, parse};
 
 /// How a command may be written.

@@ -43,7 +43,7 @@ the question, what stands below it the text. `zero-shot-classification` takes it
 
 fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
     let [written, behind @ ..] = before else {
-        return task::known().into_iter().map(str::to_owned).collect();
+        return task::offered();
     };
     let Ok(task) = PipelineTask::named(written) else {
         return Vec::new();

@@ -46,6 +46,7 @@ pub use pipelines::PipelineResults;
 pub use progress::{LoadProgress, Loaded, Pace, activity};
 pub use quantization::weight_histogram;
 pub use show::Show;
+pub use status::{resident_line, summary as host_summary};
 pub use table::Table;
 pub use text_generation::generated_text;
 

@@ -5,7 +5,7 @@ use crate::{
     Failure, FailureKind,
     model::{EMBEDDED_FILE, EMBEDDED_REPO},
     pipeline::{EncoderTask, PipelineTask},
-    text2text::Text2TextTask,
+    text2text::{DEFAULT_PAIRS, Text2TextTask},
 };
 
 /// Other names: `TASK_ALIASES` of transformers, and the course's.
@@ -181,6 +181,13 @@ pub fn known() -> Vec<&'static str> {
         .map(PipelineTask::name)
         .chain(aliases)
         .collect()
+}
+
+/// The same with the translations that have a default model.
+pub fn offered() -> Vec<String> {
+    let translations = DEFAULT_PAIRS.map(|(from, to)| format!("translation_{from}_to_{to}"));
+    let known = known().into_iter().map(str::to_owned);
+    known.chain(translations).collect()
 }
 
 fn unknown(name: &str) -> Failure {
