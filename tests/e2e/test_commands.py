@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import MODEL
+from conftest import FIXTURES, MODEL
 
 # The target is milliseconds; a compile takes some hundreds of them.
 AT_ONCE = 0.5
@@ -85,6 +85,10 @@ def test_a_command_below_rust_is_told_from_an_operator(kernel):
     outcome = kernel.run("let eight = 8;\n%vars")
     assert outcome.reply["content"]["ename"] == "UsageError"
     assert "line 2" in outcome.reply["content"]["evalue"]
+    for below in ["!ls -l", "?Vec"]:
+        evalue = kernel.run(f"let nine = 9;\n{below}").reply["content"]["evalue"]
+        assert f"line 2, `{below}`" in evalue, evalue
+    assert kernel.run("::std::convert::identity(5)").expect_ok().result == "5"
 
 
 def test_variables_are_listed_with_their_types(kernel):
@@ -172,6 +176,7 @@ def test_timeit_measures_single_runs(kernel):
     assert 30 <= float(outcome.result.split(" ms")[0]) < 300
     outcome = kernel.run('%%timeit\nlet parsed: u32 = "12".parse()?;\nparsed + 1 // comment').expect_ok()
     assert "7 samples" in outcome.result
+    assert "7 samples" in kernel.run("%timeit(1 + 1)").expect_ok().result
     failed = kernel.run('%timeit "x".parse::<u32>()?')
     assert failed.status == "error" and "invalid digit" in failed.reply["content"]["evalue"]
 
@@ -248,13 +253,34 @@ def test_a_token_is_asked_for_and_never_shown(kernel, tmp_path):
     kernel.run("%env HF_TOKEN_PATH=").expect_ok()
 
 
+def test_an_interrupt_at_the_question_for_a_token_is_one(kernel):
+    request = kernel.send("%login", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=30)
+    kernel.manager.interrupt_kernel()
+    assert kernel.collect(request).reply["content"]["ename"] == "KeyboardInterrupt"
+
+
 def test_a_missing_card_is_told_with_what_runs_instead(kernel):
     if (outcome := kernel.run("%gpu")).status == "error":
         assert "no NVIDIA driver" in outcome.reply["content"]["evalue"]
         assert "CPU" in outcome.traceback
 
 
+def test_a_model_is_quantised_by_options(kernel):
+    folder = FIXTURES / "llama_q4_1"
+    if not folder.exists():
+        folder = next(path.parent for path in sorted(FIXTURES.glob("*/model.safetensors")) if "llama" in path.parent.name)
+    options = "--load-in-4bit --quant-type nf4 --double-quant --compute-dtype bf16"
+    loaded = str(kernel.run(f"%load {folder} {options}").expect_ok().messages)
+    assert "nf4" in loaded.lower(), loaded
+    assert "goes with `--load-in-4bit`" in kernel.run(f"%load {folder} --double-quant").reply["content"]["evalue"]
+    kernel.run(f"%unload {folder}").expect_ok()
+
+
 def test_tokens_and_templates_look_as_in_rust(kernel):
+    file = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert shown(kernel.run(f"%tokens {MODEL} --file {file} --revision main a b").expect_ok()) == shown(kernel.run(f"%tokens {MODEL} a b"))
+    assert "`fast` is no option" in kernel.run(f"%template {MODEL} fast").reply["content"]["evalue"]
     command = kernel.run(f'%tokens {MODEL} "<img src=x> 한국어"').expect_ok()
     rust = kernel.run(f'AutoTokenizer::from_pretrained("{MODEL}")?.encode("<img src=x> 한국어")?').expect_ok()
     assert command.of("display_data")[0]["data"] == rust.of("execute_result")[0]["data"]
@@ -297,6 +323,24 @@ def test_models_tasks_and_files_are_completed_within_strings(kernel, tmp_path):
     kernel.run("%env HF_HUB_CACHE=").expect_ok()
 
 
+def test_shells_are_offered_files_and_texts_nothing(kernel, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    for code in [f"!cat {tmp_path}/no", f"%%bash\ncd / && cat {tmp_path}/no", f"%%writefile {tmp_path}/no", f"%load {tmp_path}/no"]:
+        reply = complete(kernel, code)
+        assert reply["matches"] == [f"{tmp_path}/notes.txt"], code
+        assert reply["cursor_start"] == code.index(f"{tmp_path}")
+    for code in ["%%chat\nWhat is a String", "%%writefile a.txt\nlet x = Str", "%%pipeline ner\nStr"]:
+        assert complete(kernel, code)["matches"] == [], code
+
+
+def test_all_models_and_tasks_are_offered(kernel):
+    reply = complete(kernel, "%load all-Mini")
+    told = {one["text"]: one["signature"] for one in reply["metadata"]["_jupyter_types_experimental"]}
+    assert set(told) == {"sentence-transformers/all-MiniLM-L6-v2", "warmcell/all-MiniLM-L6-v2-sentiment"}
+    assert all("MB" in signature for signature in told.values())
+    assert {"translation", "translation_en_to_fr", "translation_en_to_ro"} <= set(complete(kernel, 'pipeline("trans')["matches"])
+
+
 def test_rust_behind_a_command_is_completed(kernel):
     kernel.run("let completed = String::new();").expect_ok()
     kernel.run("?completed").expect_ok()
@@ -314,7 +358,7 @@ def test_shift_tab_explains_a_command(kernel):
 @pytest.mark.parametrize(
     "code, status",
     [("%help", "complete"), ("%%bash", "incomplete"), ("%%bash\nls", "incomplete"), ("%%bash\nls\n\n", "complete"),
-     ("!ls (", "complete"), ("?Vec", "complete"), ("%limit\nfn f() {", "incomplete"), ("%limit\n}", "invalid")],
+     ("!ls (", "complete"), ("!echo \\", "incomplete"), ("!echo \\\n a", "complete"), ("::std::mem::drop(", "incomplete"), ("?Vec", "complete"), ("%limit\nfn f() {", "incomplete"), ("%limit\n}", "invalid")],
 )
 def test_a_console_knows_when_a_command_is_complete(kernel, code, status):
     assert is_complete(kernel, code) == status

@@ -214,3 +214,50 @@ def test_an_interrupt_is_still_one(page):
     page.kernel.manager.interrupt_kernel()
     outcome = page.collect(request)
     assert outcome.reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_a_model_is_freed_by_its_button_while_a_cell_runs(page):
+    page.kernel.run(f"%load {MODEL}").expect_ok()
+    static = page.run("%models").expect_ok().of("display_data")[0]["data"]
+    assert set(static) == {"text/plain", "text/html"}, "nobody shows widgets"
+    page.connect()
+    shown = page.run("%models").expect_ok().of("display_data")[0]
+    assert "<table>" in shown["data"]["text/html"] and "application/vnd.jupyter.widget-view+json" in shown["data"]
+    buttons = lambda word: [id for id, state in page.states.items() if state.get("description") == word]
+    lines = lambda: [state["value"] for state in page.states.values() if MODEL in str(state.get("value", ""))]
+    assert len(lines()) == len(buttons("Unload")) >= 1
+    [row] = [id for id, state in page.states.items() if MODEL in str(state.get("value", ""))]
+    request = page.kernel.send("std::thread::sleep(std::time::Duration::from_secs(6));")
+    while page.kernel.next_for(request, "iopub", 20)["msg_type"] != "execute_input":
+        pass
+    started = time.monotonic()
+    page.answers(page.click(row.replace("-name", "-pin")))
+    while not any("pinned" in line for line in lines()):
+        page.hear(page.kernel.client.get_iopub_msg(timeout=3))
+    row = [id for id, state in page.states.items() if "pinned" in str(state.get("value", ""))][-1]
+    assert page.states[row.replace("-name", "-pin")]["description"] == "Unpin"
+    page.answers(page.click(row.replace("-name", "-unload")))
+    while page.states[row.replace("-name", "-unload")]["description"] != "Unloading":
+        page.hear(page.kernel.client.get_iopub_msg(timeout=3))
+    while MODEL in shown["data"]["text/plain"]:
+        message = page.kernel.client.get_iopub_msg(timeout=3)
+        page.hear(message)
+        if message["msg_type"] == "update_display_data":
+            shown = message["content"]
+    assert time.monotonic() - started < 4, "it waited for the cell"
+    page.collect(request).expect_ok()
+    assert page.kernel.run(f"%unload {MODEL}").status == "error"
+
+
+def test_the_list_of_variables_is_a_widget_that_follows(page):
+    page.connect()
+    shown = page.run("%vars").expect_ok().of("display_data")[0]["data"]
+    id = shown["application/vnd.jupyter.widget-view+json"]["model_id"]
+    page.run("let followed = 12345;").expect_ok()
+    assert "12345" in page.states[id]["value"]
+    # What a silent cell made is told with the next.
+    page.run("let unheard = 54321;", silent=True)
+    page.run("1;").expect_ok()
+    assert "54321" in page.states[id]["value"]
+    # A page that was loaded again finds it so.
+    assert "54321" in page.connect()[id]["state"]["value"]

@@ -6,15 +6,14 @@ use std::{
     ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::Duration,
 };
 
 use display::html;
-use jupyter::Completions;
+use jupyter::{Completion, Completions};
 use ra_ap_syntax::{Edition, NodeOrToken, SourceFile, SyntaxKind};
 use wire::mime::Bundle;
 
-use super::{Analysis, Notebook, Variable, complete, env::Environment, help, parse};
+use super::{Analysis, Notebook, Patience, Variable, complete, env::Environment, help, parse};
 
 /// Where a kernel works.
 pub struct Place {
@@ -66,6 +65,24 @@ impl Assistant {
         known.variables.contains_key(name) || known.items.contains(name)
     }
 
+    /// Names that cells have defined and that begin so, with the types of variables.
+    pub(super) fn names(&self, typed: &str) -> Vec<Completion> {
+        let known = self.lock();
+        let variables = known.variables.values().map(|variable| Completion {
+            text: variable.name.clone(),
+            kind: Some("variable".to_owned()),
+            signature: Some(format!("{}: {}", variable.name, variable.type_name)),
+        });
+        let mut items: Vec<&String> = known.items.iter().collect();
+        items.sort();
+        let items = items.into_iter().map(|name| Completion {
+            text: name.clone(),
+            ..Completion::default()
+        });
+        let all = variables.chain(items);
+        all.filter(|name| name.text.starts_with(typed)).collect()
+    }
+
     /// The variables that cells have left, by name.
     pub(super) fn variables(&self) -> Vec<Variable> {
         self.lock().variables.values().cloned().collect()
@@ -88,7 +105,7 @@ impl Assistant {
 
     /// What is known about the thing at `cursor`. Where the analysis of Rust is busy, it is waited for so
     /// long.
-    pub fn inspect(&self, code: &str, cursor: usize, patience: Duration) -> Option<Bundle> {
+    pub fn inspect(&self, code: &str, cursor: usize, patience: Patience) -> Option<Bundle> {
         let script = parse(code, &|name| self.knows(name));
         if let Some(command) = complete::command_at(&script, code, cursor) {
             return Some(help::details(command));
@@ -102,6 +119,11 @@ impl Assistant {
             let known = self.lock();
             known.variables.get(name).map(explain)
         });
+        // Type and value of a variable are not kept back for what its type's documentation adds.
+        let patience = match variable {
+            Some(_) if patience.begin <= Patience::TYPING.begin => Patience::SHORT,
+            _ => patience,
+        };
         let documented = self
             .analysis()
             .and_then(|analysis| analysis.inspect(&rust, cursor, patience));
@@ -135,6 +157,12 @@ fn name_around(code: &str, cursor: usize) -> Option<Range<usize>> {
         .map_or(code.len(), |length| cursor + length);
     let is_name = !code[start..].starts_with(|c: char| c.is_ascii_digit());
     (start < end && is_name).then_some(start..end)
+}
+
+/// The beginning of a name that the cursor stands behind, when nothing says that it belongs to something else.
+pub(super) fn name_before(code: &str, cursor: usize) -> Option<&str> {
+    let whole = name_at(&code[..cursor], cursor)?;
+    (!whole.is_empty()).then_some(whole)
 }
 
 /// The name at the cursor, when nothing around it says that it is not a variable's.

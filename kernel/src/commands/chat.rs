@@ -11,7 +11,9 @@ use wire::{
     text::ChatMessage,
 };
 
-use super::{Call, Command, Commands, Form, error, host, language::say, live, load};
+use super::{
+    Assistant, Call, Command, Commands, Form, error, host, language::say, live, model_options,
+};
 
 pub(super) const COMMAND: Command = Command {
     name: "chat",
@@ -26,15 +28,28 @@ instructions, `--max N` most tokens of an answer (512), and those of `%load`.
     %%chat
     What is a tokenizer?",
     run,
-    complete: |assistant, before| match before.last() {
-        None => host::names(assistant),
-        Some(&("--system" | "--max")) => Vec::new(),
-        Some(_) => ["--new", "--system", "--max"].map(str::to_owned).to_vec(),
-    },
+    complete,
 };
 
 /// Most tokens of an answer, unless told otherwise.
 const MOST_TOKENS: u32 = 512;
+
+const OWN: [&str; 3] = ["--new", "--system", "--max"];
+
+fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
+    if before.contains(&"--system") || before.last() == Some(&"--max") {
+        return Vec::new();
+    }
+    let fresh = OWN.iter().filter(|option| !before.contains(option));
+    let mut words: Vec<String> = fresh.map(|&option| option.to_owned()).collect();
+    match before {
+        [] => words.splice(0..0, host::names(assistant)).for_each(drop),
+        // A model goes before its options.
+        [first, ..] if !first.starts_with('-') => words.extend(model_options::complete(before)),
+        _ => {}
+    }
+    words
+}
 
 /// The conversations of a notebook.
 #[derive(Default)]
@@ -63,7 +78,7 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     }
     let chats = &mut commands.chats;
     let spec = asked.spec.or_else(|| chats.last.clone());
-    let spec = spec.unwrap_or_else(|| load::plain(EMBEDDED_REPO));
+    let spec = spec.unwrap_or_else(|| model_options::plain(EMBEDDED_REPO));
     let name = spec.source.repo.clone();
     let mut messages = if asked.is_new || asked.system.is_some() {
         Vec::new()
@@ -140,7 +155,7 @@ fn read(arguments: &str) -> Result<Asked, String> {
         return Err(format!("`{}` stands behind a model", rest[0]));
     }
     if !rest.is_empty() {
-        asked.spec = Some(load::spec(&rest.join(" "))?);
+        asked.spec = Some(model_options::spec(&rest.join(" "))?);
     }
     Ok(asked)
 }

@@ -1,11 +1,18 @@
 //! Tab within a command: its name, and the words that it takes.
 
+use std::collections::HashMap;
+
 use jupyter::{Completion, Completions};
 
-use super::{Assistant, Command, Form, Script, Step, TABLE, find, parse, script, strings};
+use super::{
+    Assistant, Command, Form, Script, Step, TABLE, assistant::name_before, find, parse, script,
+    strings,
+};
 
 /// Commands whose words are Rust.
 const RUST: [&str; 2] = ["time", "timeit"];
+/// Commands that take a file.
+const PATHS: [&str; 1] = ["writefile"];
 
 /// What could stand at the cursor. Rust's own completions where no command is, if Rust is up.
 pub fn complete(assistant: &Assistant, code: &str, cursor: usize) -> Completions {
@@ -20,15 +27,89 @@ pub fn complete(assistant: &Assistant, code: &str, cursor: usize) -> Completions
     if !in_rust && line.trim_start().starts_with('%') {
         return of_command(assistant, line, start);
     }
+    if !in_rust && let Some(found) = of_other(assistant, &script, code, cursor) {
+        return found;
+    }
     // `?Ve` asks for a name like any other.
     let rust = rust.unwrap_or_else(|| code.replacen('?', " ", 1));
     if let Some(found) = strings::complete(assistant, &rust, cursor) {
         return found;
     }
-    match assistant.analysis() {
-        Some(analysis) => analysis.complete(&rust, cursor),
-        None => Completions::none(cursor),
+    let found = assistant
+        .analysis()
+        .map(|analysis| analysis.complete(&rust, cursor));
+    match found {
+        Some(found) if !found.matches.is_empty() => found,
+        _ => defined(assistant, &rust, cursor),
     }
+}
+
+/// Names that cells have defined, which are known also while the analysis is busy or still coming up.
+fn defined(assistant: &Assistant, rust: &str, cursor: usize) -> Completions {
+    let Some(typed) = name_before(rust, cursor) else {
+        return Completions::none(cursor);
+    };
+    Completions {
+        matches: assistant.names(typed),
+        start: cursor - typed.len(),
+        end: cursor,
+    }
+}
+
+/// What is neither Rust nor a command's line: files for the shell, nothing for texts. `None` where it is
+/// something to look up.
+fn of_other(
+    assistant: &Assistant,
+    script: &Script<'_>,
+    code: &str,
+    cursor: usize,
+) -> Option<Completions> {
+    let is_shell = match script.steps.last()? {
+        Step::Cell { written, body } if cursor >= code.len() - body.len() => {
+            if RUST.contains(&written.name) {
+                return None;
+            }
+            written.name == "bash"
+        }
+        _ => is_shell_line(code, cursor),
+    };
+    let before = code[..cursor].chars().rev();
+    let is_word = |c: &char| !c.is_whitespace() && !"|&;<>()'\"`=!".contains(*c);
+    let length: usize = before.take_while(is_word).map(char::len_utf8).sum();
+    let typed = &code[cursor - length..cursor];
+    if is_shell {
+        return Some(Completions {
+            matches: strings::files(typed, &assistant.place.working_dir),
+            start: cursor - length,
+            end: cursor,
+        });
+    }
+    let line = line_before(code, cursor).trim_start();
+    (!line.starts_with('?')).then(|| Completions::none(cursor))
+}
+
+/// Whether the cursor's line is a shell command's, or goes on with one.
+fn is_shell_line(code: &str, cursor: usize) -> bool {
+    let mut line = line_before(code, cursor);
+    let mut end = cursor;
+    loop {
+        if line.trim_start().starts_with('!') {
+            return true;
+        }
+        let Some(before) = (end - line.len()).checked_sub(1) else {
+            return false;
+        };
+        end = before;
+        line = line_before(code, end);
+        if !line.ends_with('\\') {
+            return false;
+        }
+    }
+}
+
+fn line_before(code: &str, cursor: usize) -> &str {
+    let start = code[..cursor].rfind('\n').map_or(0, |newline| newline + 1);
+    &code[start..cursor]
 }
 
 /// The command on whose line the cursor is.
@@ -87,14 +168,30 @@ fn of_command(assistant: &Assistant, line: &str, start: usize) -> Completions {
     };
     let word_start = rest.rfind(char::is_whitespace).map_or(0, |space| space + 1);
     let (before, word) = rest.split_at(word_start);
+    let is_path = PATHS.contains(&command.name) && !word.starts_with('-');
+    if is_path || word.starts_with(['.', '/', '~']) {
+        return Completions {
+            matches: strings::files(word, &assistant.place.working_dir),
+            start: end - word.len(),
+            end,
+        };
+    }
     let before: Vec<&str> = before.split_whitespace().collect();
-    let matches = (command.complete)(assistant, &before)
-        .into_iter()
-        .filter(|candidate| candidate.starts_with(word))
-        .map(|text| Completion {
-            text,
-            ..Completion::default()
-        });
+    let candidates = (command.complete)(assistant, &before).into_iter();
+    let candidates: Vec<String> = candidates
+        .filter(|text| text.starts_with(word) || text.contains('/') && strings::fits(text, word))
+        .collect();
+    let is_model = candidates.iter().any(|text| text.contains('/'));
+    let models: HashMap<String, String> = if is_model {
+        strings::known_models(assistant).into_iter().collect()
+    } else {
+        HashMap::new()
+    };
+    let matches = candidates.into_iter().map(|text| Completion {
+        kind: models.contains_key(&text).then(|| "model".to_owned()),
+        signature: models.get(&text).cloned(),
+        text,
+    });
     Completions {
         matches: matches.collect(),
         start: end - word.len(),
@@ -150,6 +247,19 @@ mod tests {
         assert_eq!(texts(&names("%%mod", 0, 5)), [""; 0]);
         let found = names("%he", 4, 7);
         assert_eq!((found.start, found.end), (4, 7));
+    }
+
+    #[test]
+    fn the_shells_lines_are_told_from_others() {
+        for (code, is_shell) in [
+            ("!ls da", true),
+            ("%env A=1\n  !ls \\\n  da", true),
+            ("!ls\nda", false),
+            ("// a \\\nda", false),
+            ("da", false),
+        ] {
+            assert_eq!(is_shell_line(code, code.len()), is_shell, "{code}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use display::{RichDisplay, Table, html};
 use jupyter::{CellError, Publisher};
 use wire::mime::Bundle;
 
-use super::{Call, Command, Commands, Form, TABLE, error, find, language::say, nearest};
+use super::{Call, Command, Commands, Form, Patience, TABLE, error, find, language::say, nearest};
 
 pub(super) const COMMAND: Command = Command {
     name: "help",
@@ -30,7 +30,10 @@ optimises, `:help` lists them.",
 };
 
 /// How long `?name` waits for the analysis of Rust.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Patience = Patience {
+    begin: Duration::from_mins(1),
+    answer: Duration::from_mins(1),
+};
 
 fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if call.arguments.is_empty() {

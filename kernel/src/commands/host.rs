@@ -8,10 +8,9 @@ use jupyter::CellError;
 use wire::{
     host::{Event, HostStatus, Request, Response},
     hub::HubVariables,
-    model::EMBEDDED_REPO,
 };
 
-use super::{Assistant, Commands, error};
+use super::{Assistant, Commands, error, strings};
 
 /// Sends a request and gives its answer; `on_event` hears what comes before.
 pub fn ask(
@@ -56,13 +55,10 @@ pub fn from_host(failure: HostError) -> CellError {
     }
 }
 
-/// Names of models that a word could be: those in memory, and the embedded one.
+/// Names of models that a word could be: all that are at hand.
 pub fn names(assistant: &Assistant) -> Vec<String> {
-    let mut names = resident(assistant);
-    names.push(EMBEDDED_REPO.to_owned());
-    names.sort();
-    names.dedup();
-    names
+    let known = strings::known_models(assistant).into_iter();
+    known.map(|(name, _)| name).collect()
 }
 
 /// Names of the models in memory.

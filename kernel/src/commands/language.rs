@@ -11,6 +11,7 @@ use super::{
     env::Environment,
     error, help,
     limit::Limit,
+    models_panel::ModelsPanel,
     opening::Opening,
     parse,
     script::{self, Written},
@@ -27,6 +28,7 @@ pub struct Commands {
     pub(super) limit: Limit,
     pub(super) chats: Chats,
     pub(super) panel: Panel,
+    pub(super) models: Option<Arc<ModelsPanel>>,
     pub(super) widgets: Arc<Widgets>,
     pub(super) assistant: Arc<Assistant>,
 }
@@ -49,7 +51,8 @@ impl Commands {
             environment: Arc::clone(&assistant.environment),
             limit: Limit::default(),
             chats: Chats::default(),
-            panel: Panel::default(),
+            panel: Panel::new(&widgets),
+            models: None,
             widgets,
             assistant,
         })
@@ -92,7 +95,8 @@ impl Commands {
         cell: &Cell,
         out: &Publisher,
     ) -> Result<(), CellError> {
-        let misplaced = script::misplaced(&code, &|name| super::find(name).is_some());
+        let is_command = |name: &str| super::find(name).is_some();
+        let misplaced = script::misplaced(&code, &is_command, &|name| self.knows(name));
         let misplaced = misplaced.map(|(number, line)| (number, line.to_owned()));
         let cell = Cell {
             code,
@@ -207,7 +211,10 @@ fn unknown(name: &str) -> CellError {
 impl Language for Commands {
     fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome {
         let result = self.run(&cell.code, cell, out);
-        self.panel.update(&self.assistant, out);
+        // What a silent cell shows is dropped; the next one tells of its variables.
+        if !cell.silent {
+            self.panel.update(&self.assistant, out);
+        }
         match result {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Error(error),
@@ -217,6 +224,8 @@ impl Language for Commands {
     fn attend(&mut self, out: &Publisher) {
         if let Some(notebook) = self.notebook.ready() {
             notebook.attend(out);
+            self.assistant.update(notebook);
+            self.panel.update(&self.assistant, out);
         }
     }
 

@@ -11,16 +11,17 @@ use std::{
 };
 
 use ::host::client;
-use display::LiveText;
+use display::{LiveText, activity};
 use jupyter::{CellError, Publisher, Stream};
 use wire::{
     cell::KernelMessage,
     generate::Generated,
     host::{Event, Request, Response},
+    mime::Bundle,
     widget::{WidgetAnswer, WidgetCall},
 };
 
-use super::{Commands, host, load::Bar};
+use super::{Commands, bar::Bar, host};
 use crate::widgets::Widgets;
 
 /// How often the button is looked at, and a request cancelled whose text is to end.
@@ -41,15 +42,48 @@ pub(super) fn write(
     name: &str,
     out: &Publisher,
 ) -> Result<Written, CellError> {
-    let widgets = &commands.widgets;
-    if !widgets.has_front_end() {
-        return print(commands, request, name, out);
+    let (answer, page) = ask(commands, request, name, out);
+    let generated = answer.and_then(only);
+    if let Some(page) = &page {
+        page.close(generated.as_ref().ok());
     }
-    let page = Page::open(widgets, out);
+    Ok(Written {
+        generated: generated?,
+        is_stopped: page.is_some_and(|page| page.is_stopped()),
+    })
+}
+
+/// The same of any request that brings a text: its answer, and the page that the text is on, which is still
+/// to be closed. It is printed where there is none.
+pub(super) fn ask<'a>(
+    commands: &'a Commands,
+    request: Request,
+    name: &str,
+    out: &'a Publisher,
+) -> (Result<Response, CellError>, Option<Page<'a>>) {
+    let mut bar = Bar::new(out, name);
+    let is_shown = commands.widgets.has_front_end();
+    let page = is_shown.then(|| Page::open(&commands.widgets, out));
+    let answer = match &page {
+        Some(page) => ask_for_page(commands, request, page, &mut bar),
+        None => print(commands, request, &mut bar, out),
+    };
+    match &answer {
+        Ok(_) => bar.finish(),
+        Err(_) => bar.stop(),
+    }
+    (answer, page)
+}
+
+fn ask_for_page(
+    commands: &Commands,
+    request: Request,
+    page: &Page<'_>,
+    bar: &mut Bar<'_>,
+) -> Result<Response, CellError> {
     let (socket, session) = (&commands.place.host_socket, &commands.place.session);
     let is_over = AtomicBool::new(false);
-    let mut bar = Bar::new(out, name.to_owned());
-    let answer = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::SeqCst) {
                 page.tick();
@@ -64,41 +98,34 @@ pub(super) fn write(
         let _over = Over(&is_over);
         host::ask(commands, request, &mut |event| match event {
             Event::Token(token) => page.text().push(&token.text, Instant::now()),
-            other => news(other, &mut bar, out),
+            other => {
+                if let Event::Progress(news) = &other {
+                    page.text().wait_for(activity(news));
+                }
+                bar.hear(other);
+            }
         })
-    });
-    let generated = answer.and_then(only);
-    page.close(generated.as_ref().ok());
-    Ok(Written {
-        generated: generated?,
-        is_stopped: page.is_stopped(),
     })
 }
 
 fn print(
     commands: &Commands,
     request: Request,
-    name: &str,
+    bar: &mut Bar<'_>,
     out: &Publisher,
-) -> Result<Written, CellError> {
-    let mut bar = Bar::new(out, name.to_owned());
+) -> Result<Response, CellError> {
+    let mut is_begun = false;
     let answer = host::ask(commands, request, &mut |event| match event {
-        Event::Token(token) => out.stream(Stream::Stdout, &token.text),
-        other => news(other, &mut bar, out),
+        Event::Token(token) => {
+            is_begun = true;
+            out.stream(Stream::Stdout, &token.text);
+        }
+        other => bar.hear(other),
     });
-    out.stream(Stream::Stdout, "\n");
-    Ok(Written {
-        generated: only(answer?)?,
-        is_stopped: false,
-    })
-}
-
-fn news(event: Event, bar: &mut Bar<'_>, out: &Publisher) {
-    match event {
-        Event::Progress(news) => bar.draw(news),
-        Event::Notice(line) => out.stream(Stream::Stderr, &format!("{line}\n")),
-        _ => {}
+    if is_begun {
+        out.stream(Stream::Stdout, "\n");
     }
+    answer
 }
 
 /// Ends the thread beside a request, also when what asks panics: the scope waits for it.
@@ -118,7 +145,7 @@ fn only(response: Response) -> Result<Generated, CellError> {
 }
 
 /// A text on the page.
-struct Page<'a> {
+pub(super) struct Page<'a> {
     text: Mutex<LiveText>,
     display_id: String,
     is_stopped: AtomicBool,
@@ -150,7 +177,7 @@ impl<'a> Page<'a> {
     }
 
     /// Whether the button was pressed.
-    fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }
 
@@ -179,11 +206,22 @@ impl<'a> Page<'a> {
         )
     }
 
-    fn close(&self, generated: Option<&Generated>) {
+    /// The finished text, or what there is of it.
+    pub fn close(&self, generated: Option<&Generated>) {
         let (calls, bundle) = match generated {
             Some(generated) => self.text().finish(generated),
             None => self.text().fail(),
         };
+        self.end(calls, bundle);
+    }
+
+    /// Something else in the text's place, and a line below the text where its widgets still show it.
+    pub fn replace(&self, bundle: Bundle, summary: &str) {
+        let (calls, _) = self.text().end(summary);
+        self.end(calls, bundle);
+    }
+
+    fn end(&self, calls: Vec<WidgetCall>, bundle: Bundle) {
         for call in calls {
             self.widgets.carry_out(call);
         }

@@ -5,6 +5,7 @@
 //! and hands the rest to the notebook of Rust, which may still be coming up.
 
 mod assistant;
+mod bar;
 mod bash;
 mod chat;
 mod complete;
@@ -21,10 +22,14 @@ mod limit;
 mod live;
 mod load;
 mod login;
+mod model_options;
 mod models;
+mod models_panel;
 mod notebook;
 mod opening;
 mod pin;
+mod pipeline;
+mod pipeline_arguments;
 mod reset;
 mod script;
 mod strings;
@@ -39,7 +44,7 @@ use jupyter::{Cell, CellError, Publisher};
 
 pub use assistant::{Assistant, Place};
 pub use language::Commands;
-pub use notebook::{Analysis, Notebook, Timing, Variable};
+pub use notebook::{Analysis, Notebook, Patience, Timing, Variable};
 pub use script::{Script, Step, parse};
 
 /// How a command may be written.
@@ -92,6 +97,7 @@ static TABLE: &[Command] = &[
     models::UNLOAD,
     pin::COMMAND,
     chat::COMMAND,
+    pipeline::COMMAND,
     tokens::COMMAND,
     template::COMMAND,
     vars::COMMAND,

@@ -4,7 +4,9 @@ use display::{RichDisplay, units};
 use jupyter::CellError;
 use wire::host::UnloadTarget;
 
-use super::{Call, Command, Commands, Form, error, host, language::say, nothing};
+use super::{
+    Call, Command, Commands, Form, error, host, language::say, models_panel::ModelsPanel, nothing,
+};
 
 pub(super) const MODELS: Command = Command {
     name: "models",
@@ -12,7 +14,8 @@ pub(super) const MODELS: Command = Command {
     arguments: "",
     summary: "lists the models in memory: bytes on each device, age, users",
     details: "Models live in a process of their own and are shared by all notebooks of a user. \
-The same table as `models()?` in Rust, without a compile.",
+The same table as `models()?` in Rust, without a compile. Where the page shows widgets, each has buttons that \
+free it or keep it, which also work while a cell runs.",
     run: list,
     complete: nothing,
 };
@@ -40,9 +43,19 @@ fn list(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if !call.arguments.is_empty() {
         return Err(error::usage(call.command, "it takes no arguments"));
     }
-    match host::status(commands)? {
-        Some(status) => call.out.display(status.bundle(), None),
-        None => say(call.out, "no model in memory: no model host runs"),
+    let Some(status) = host::status(commands)? else {
+        say(call.out, "no model in memory: no model host runs");
+        return Ok(());
+    };
+    if !commands.widgets.has_front_end() || status.models.is_empty() {
+        call.out.display(status.bundle(), None);
+        return Ok(());
+    }
+    let socket = &commands.place.host_socket;
+    let panel = ModelsPanel::open((&commands.widgets, call.out), socket, &status);
+    // One at a time answers: the older says what is in memory, and is done.
+    if let Some(old) = commands.models.replace(panel) {
+        old.retire(&status);
     }
     Ok(())
 }

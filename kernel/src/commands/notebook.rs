@@ -57,5 +57,27 @@ pub trait Analysis: Send + Sync {
     fn complete(&self, code: &str, cursor: usize) -> Completions;
 
     /// What is known about the thing at the cursor, as far as it is found out in so long.
-    fn inspect(&self, code: &str, cursor: usize, patience: Duration) -> Option<Bundle>;
+    fn inspect(&self, code: &str, cursor: usize, patience: Patience) -> Option<Bundle>;
+}
+
+/// How long an answer of the analysis is waited for, which may compile a crate for minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until it has begun with the question.
+    pub begin: Duration,
+    /// From there on.
+    pub answer: Duration,
+}
+
+impl Patience {
+    /// Of somebody who types on. What has begun may read the standard library once.
+    pub const TYPING: Self = Self {
+        begin: Duration::from_millis(250),
+        answer: Duration::from_secs(5),
+    };
+    /// Of somebody who has an answer already.
+    pub const SHORT: Self = Self {
+        begin: Duration::from_millis(100),
+        answer: Duration::from_millis(200),
+    };
 }

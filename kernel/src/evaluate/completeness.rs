@@ -20,6 +20,12 @@ pub fn judge(code: &str, knows: &dyn Fn(&str) -> bool) -> Completeness {
             _ => incomplete(0),
         };
     }
+    if let Some(Step::Shell(command)) = script.steps.last()
+        && script.rust.is_none()
+        && command.ends_with('\\')
+    {
+        return incomplete(0);
+    }
     let rust = script.rust.unwrap_or_default();
     let rust: String = rust.lines().map(without_command).collect();
     if rust.trim().is_empty() {
@@ -39,7 +45,7 @@ pub fn judge(code: &str, knows: &dyn Fn(&str) -> bool) -> Completeness {
 
 /// evcxr's own commands (`:dep …`) are complete in themselves.
 fn without_command(line: &str) -> String {
-    if line.starts_with(':') {
+    if line.starts_with(':') && !line.starts_with("::") {
         "\n".to_owned()
     } else {
         format!("{line}\n")

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 use jupyter::{CellError, Publisher};
 use wire::{FailureKind, cell::VariableValue, mime::Bundle};
 
-use self::by_evcxr::without_commands;
+use self::by_evcxr::{is_command, without_commands};
 use super::{
     analyst::Analyst,
     busy::Busy,
@@ -204,8 +204,6 @@ impl Evaluation {
         if code.trim() == ":vars" {
             return Ok(self.list_of_variables());
         }
-        let is_command =
-            |line: &str| line.trim_start().starts_with(':') && !line.trim_start().starts_with("::");
         let has_commands = code.lines().any(is_command);
         let cell = if has_commands {
             Cell::parse(&without_commands(code))

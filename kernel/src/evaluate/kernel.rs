@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -22,12 +21,9 @@ use super::{
     template::Template,
 };
 use crate::{
-    commands::{Assistant, Commands, Notebook, Place},
+    commands::{Assistant, Commands, Notebook, Patience, Place},
     widgets::Widgets,
 };
-
-/// How long Shift-Tab waits for the analysis of Rust.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves the front end of `connection_file` until it asks for the end.
 pub fn run(connection_file: &Path, data: &Path) -> Result<()> {
@@ -163,7 +159,7 @@ impl Control for RustControl {
     }
 
     fn inspect(&self, code: &str, cursor: usize, _detail: u8) -> Option<Bundle> {
-        self.assistant.inspect(code, cursor, PATIENCE)
+        self.assistant.inspect(code, cursor, Patience::TYPING)
     }
 
     fn cell_begins(&self) {

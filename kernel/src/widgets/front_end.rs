@@ -63,7 +63,9 @@ impl Widgets {
 
     /// A front end closes a widget.
     pub fn comm_close(&self, comm: &Comm) {
-        self.lock().widgets.remove(&comm.id);
+        let mut state = self.lock();
+        state.widgets.remove(&comm.id);
+        state.handlers.remove(&comm.id);
     }
 
     fn changed(&self, id: &str, changes: &WidgetState, out: &Publisher) -> bool {
@@ -85,7 +87,13 @@ impl Widgets {
             return false;
         };
         widget.clicks += 1;
-        state.note(id, WidgetAction::Clicked)
+        let is_event = state.note(id, WidgetAction::Clicked);
+        let handler = state.handlers.get(id).cloned();
+        drop(state);
+        if let Some(handler) = handler {
+            handler();
+        }
+        is_event
     }
 
     /// All widgets, as a page that has lost them wants them.

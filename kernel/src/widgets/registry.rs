@@ -40,6 +40,9 @@ pub struct Widgets {
     pub(super) has_front_end: AtomicBool,
 }
 
+/// What the kernel does at a press, which must return at once.
+pub(super) type Handler = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) widgets: HashMap<String, Widget>,
@@ -48,6 +51,8 @@ pub(super) struct State {
     capture: Vec<String>,
     /// The one that did so last.
     captured: Option<String>,
+    /// What the kernel itself does when a button is pressed.
+    pub(super) handlers: HashMap<String, Handler>,
     out: Option<Publisher>,
 }
 
@@ -151,6 +156,7 @@ impl Widgets {
                 }
             }
             WidgetCall::Close { id } => {
+                state.handlers.remove(&id);
                 if state.widgets.remove(&id).is_some()
                     && let Some(out) = &state.out
                 {
@@ -159,6 +165,14 @@ impl Widgets {
             }
         }
         KernelMessage::Accepted
+    }
+
+    /// From now on the kernel itself does this when the button is pressed, also while a cell runs. It must
+    /// return at once.
+    pub fn on_click(&self, id: &str, handler: impl Fn() + Send + Sync + 'static) {
+        self.lock()
+            .handlers
+            .insert(id.to_owned(), Arc::new(handler));
     }
 
     /// Sends all that waits: a cell ends.

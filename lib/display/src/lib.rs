@@ -43,10 +43,12 @@ pub use logprobs::probability_plot;
 pub use markdown::markdown;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use pipelines::PipelineResults;
-pub use progress::{LoadProgress, Loaded, Pace};
+pub use progress::{LoadProgress, Loaded, Pace, activity};
 pub use quantization::weight_histogram;
 pub use show::Show;
+pub use status::{resident_line, summary as host_summary};
 pub use table::Table;
+pub use text_generation::generated_text;
 
 /// A value that has a rich rendering in a notebook.
 #[diagnostic::on_unimplemented(

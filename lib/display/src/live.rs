@@ -36,6 +36,8 @@ pub struct LiveText {
     next_frame: Instant,
     is_stale: bool,
     is_stopping: bool,
+    /// What is done before the first token, where it is not the reading of the prompt.
+    activity: Option<String>,
 }
 
 impl LiveText {
@@ -51,6 +53,7 @@ impl LiveText {
             next_frame: now,
             is_stale: false,
             is_stopping: false,
+            activity: None,
         }
     }
 
@@ -123,6 +126,13 @@ impl LiveText {
         self.is_stale = true;
     }
 
+    /// What is done until the first token comes: a model may have to be loaded. `None` for the reading of
+    /// the prompt.
+    pub fn wait_for(&mut self, activity: Option<String>) {
+        self.is_stale |= self.activity != activity;
+        self.activity = activity;
+    }
+
     /// When the next frame is due: also without news, since the button may have been pressed.
     pub fn due(&self) -> Instant {
         self.next_frame
@@ -177,7 +187,8 @@ impl LiveText {
         ))
     }
 
-    fn end(&self, summary: &str) -> (Vec<WidgetCall>, Bundle) {
+    /// What came, with a line of its own below.
+    pub fn end(&self, summary: &str) -> (Vec<WidgetCall>, Bundle) {
         let small = format!("<small>{}</small>", html::escape(summary));
         let body = format!(
             "<div class=\"jp-RenderedHTMLCommon\" dir=\"auto\">{}</div>",
@@ -235,7 +246,8 @@ impl LiveText {
 
     fn status_at(&self, now: Instant) -> String {
         let Some(first) = self.first_token else {
-            return "<small>reading the prompt</small>".to_owned();
+            let activity = self.activity.as_deref().unwrap_or("reading the prompt");
+            return format!("<small>{}</small>", html::escape(activity));
         };
         let seconds = now.saturating_duration_since(first).as_secs_f64();
         let tokens = units::plural(self.tokens, "token");
@@ -311,6 +323,23 @@ mod tests {
             live.frame(start + Duration::from_secs(2)).is_empty(),
             "no news"
         );
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_until_the_first_token() {
+        let start = Instant::now();
+        let mut live = LiveText::new("w".to_owned(), start);
+        let status = |live: &mut LiveText| {
+            let calls = live.frame(start);
+            value(&calls, "w-status").unwrap_or_default().to_owned()
+        };
+        live.wait_for(Some("loading <a>".to_owned()));
+        assert_eq!(status(&mut live), "<small>loading &lt;a&gt;</small>");
+        assert_eq!(status(&mut live), "", "no news");
+        live.wait_for(None);
+        assert_eq!(status(&mut live), "<small>reading the prompt</small>");
+        live.push("a", start);
+        assert_eq!(status(&mut live), "<small>1 token</small>");
     }
 
     #[test]

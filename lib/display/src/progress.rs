@@ -54,6 +54,20 @@ impl Pace {
             speed: settled.map(|news| {
                 news.done.saturating_sub(self.stage_from) as f64 / elapsed.as_secs_f64()
             }),
+            is_stopped: false,
+        }
+    }
+
+    /// Where it was when it was stopped or failed. A load that was done is done: what failed came later.
+    pub fn stopped(&self) -> LoadProgress {
+        let is_done = |news: &Progress| {
+            news.stage != Stage::Download && news.total.is_some_and(|total| news.done >= total)
+        };
+        LoadProgress {
+            news: self.news.clone(),
+            name: self.name.clone(),
+            speed: None,
+            is_stopped: !self.news.as_ref().is_some_and(is_done),
         }
     }
 }
@@ -67,21 +81,17 @@ pub struct LoadProgress {
     pub name: String,
     /// Bytes a second over the current stage, when known.
     pub speed: Option<f64>,
+    /// It goes no further: it failed, or the user ended it.
+    pub is_stopped: bool,
 }
 
 impl LoadProgress {
     fn line(&self) -> String {
         let Some(news) = &self.news else {
-            return format!("Loading {} …", self.name);
+            let end = if self.is_stopped { "· stopped" } else { "…" };
+            return format!("Loading {} {end}", self.name);
         };
-        let verb = match news.stage {
-            Stage::Download => "Downloading",
-            Stage::Verify => "Checking",
-            Stage::Load => "Loading",
-            Stage::Quantize => "Quantising",
-            Stage::Save => "Saving",
-            Stage::Compare => "Comparing",
-        };
+        let verb = verb(news.stage);
         let done = units::bytes(news.done);
         let amount = match news.total {
             Some(total) if total > 0 => {
@@ -90,6 +100,9 @@ impl LoadProgress {
             }
             _ => done,
         };
+        if self.is_stopped {
+            return format!("{verb} {} · stopped at {amount}", news.subject);
+        }
         let speed = self
             .speed
             .map(|speed| format!(" · {}/s", units::bytes(speed as u64)))
@@ -107,6 +120,33 @@ impl LoadProgress {
             .checked_sub(news.done)
             .filter(|left| *left > 0)?;
         Some(left as f64 / speed)
+    }
+}
+
+/// What is being done in a stage.
+fn verb(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Download => "Downloading",
+        Stage::Verify => "Checking",
+        Stage::Load => "Loading",
+        Stage::Quantize => "Quantising",
+        Stage::Save => "Saving",
+        Stage::Compare => "Comparing",
+    }
+}
+
+/// A few words on what is being done, for a line beside something else; `None` once it is done.
+pub fn activity(news: &Progress) -> Option<String> {
+    let verb = verb(news.stage).to_lowercase();
+    let percent = news.total.filter(|&total| total > 0).map(|total| {
+        let percent = news.done.min(total) as f64 / total as f64 * 100.0;
+        percent as u64
+    });
+    let is_last = matches!(news.stage, Stage::Load | Stage::Quantize);
+    match percent {
+        Some(100) if is_last => None,
+        Some(percent) => Some(format!("{verb} {} · {percent} %", news.subject)),
+        None => Some(format!("{verb} {}", news.subject)),
     }
 }
 
@@ -154,5 +194,63 @@ impl RichDisplay for Loaded {
             html::escape(&line)
         );
         rendered(line, html)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(stage: Stage, done: u64) -> Progress {
+        Progress {
+            stage,
+            subject: "model.safetensors".to_owned(),
+            done,
+            total: Some(2000),
+        }
+    }
+
+    #[test]
+    fn a_bar_says_where_it_was_stopped() {
+        let start = Instant::now();
+        let mut pace = Pace::new("a/b".to_owned(), start);
+        let line = |progress: LoadProgress| progress.bundle().get("text/plain").map(str::to_owned);
+        assert_eq!(
+            line(pace.stopped()).as_deref(),
+            Some("Loading a/b · stopped")
+        );
+        pace.news(news(Stage::Download, 0), start);
+        let later = start + Duration::from_secs(2);
+        pace.news(news(Stage::Download, 860), later);
+        let running = line(pace.progress(later)).unwrap_or_default();
+        assert!(running.contains("430 B/s · 2.7 s left"), "{running}");
+        assert_eq!(
+            line(pace.stopped()).as_deref(),
+            Some("Downloading model.safetensors · stopped at 43 % · 860 B of 2.0 kB")
+        );
+        let html = pace.stopped().bundle();
+        let html = html.get("text/html").unwrap_or_default();
+        assert!(html.contains("value=\"860\" max=\"2000\""), "{html}");
+        pace.news(news(Stage::Load, 2000), later);
+        let done = line(pace.stopped()).unwrap_or_default();
+        assert!(
+            done.starts_with("Loading model.safetensors · 100 %"),
+            "{done}"
+        );
+    }
+
+    #[test]
+    fn what_is_done_is_no_activity() {
+        let words = |stage, done| activity(&news(stage, done));
+        let some = |words: &str| Some(words.to_owned());
+        assert_eq!(
+            words(Stage::Download, 2000),
+            some("downloading model.safetensors · 100 %")
+        );
+        assert_eq!(
+            words(Stage::Load, 20),
+            some("loading model.safetensors · 1 %")
+        );
+        assert_eq!(words(Stage::Load, 2000), None);
     }
 }

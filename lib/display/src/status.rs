@@ -8,6 +8,26 @@ const HEADER: [&str; 8] = [
     "model", "weights", "device", "bytes", "cache", "age", "idle", "users",
 ];
 
+/// A model in memory, in a line.
+pub fn resident_line(resident: &Resident) -> String {
+    let info = &resident.info;
+    let mut line = format!(
+        "{} · {} · {} · {}",
+        info.name,
+        info.quantization,
+        info.device,
+        units::bytes(info.bytes)
+    );
+    if resident.users > 0 {
+        line.push_str(" · ");
+        line.push_str(&units::plural(resident.users as usize, "user"));
+    }
+    if resident.pinned {
+        line.push_str(" · pinned");
+    }
+    line
+}
+
 impl RichDisplay for HostStatus {
     fn bundle(&self) -> Bundle {
         let summary = summary(self);
@@ -27,7 +47,8 @@ impl RichDisplay for HostStatus {
     }
 }
 
-fn summary(status: &HostStatus) -> String {
+/// What is above the table.
+pub fn summary(status: &HostStatus) -> String {
     let models = match status.models.len() {
         0 => "No model in memory".to_owned(),
         count => format!("{} in memory", units::plural(count, "model")),

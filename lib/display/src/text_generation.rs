@@ -2,7 +2,10 @@
 //! beside what was added.
 
 use serde_json::Value;
-use wire::text_generation::{GeneratedText, GenerationInput};
+use wire::{
+    mime::Bundle,
+    text_generation::{GeneratedText, GenerationInput},
+};
 
 use crate::{html, units};
 
@@ -20,6 +23,13 @@ fn words(content: &Value) -> String {
     content
         .as_str()
         .map_or_else(|| content.to_string(), str::to_owned)
+}
+
+/// A generated text by itself.
+pub fn generated_text(text: &str) -> Bundle {
+    let escaped = html::escape(text);
+    let html = format!("<div dir=\"auto\" style=\"white-space: pre-wrap;\">{escaped}</div>");
+    Bundle::text(text).with("text/html", html)
 }
 
 /// As text: each result, under what it continues where there are several.

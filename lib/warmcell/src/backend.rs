@@ -157,7 +157,8 @@ pub(crate) fn run_live(
             call.stop();
         }
         let deadlines = [watch.deadline(), live.as_ref().map(Live::due)];
-        match call.next(deadlines.into_iter().flatten().min())? {
+        let next = call.next(deadlines.into_iter().flatten().min());
+        match next.inspect_err(|_| watch.stop())? {
             Next::Nothing => {
                 if watch.deadline().is_some_and(|due| due <= Instant::now()) {
                     watch.tick();
@@ -166,18 +167,18 @@ pub(crate) fn run_live(
             Next::Event(Event::Progress(news)) => watch.progress(news),
             Next::Event(Event::Notice(notice)) => watch.notice(&notice),
             Next::Event(Event::Token(token)) => {
-                watch.finish(None);
+                watch.give_way();
                 if let Some(live) = live {
                     live.push(&token.text);
                 }
                 on_token(&token);
             }
             Next::Event(Event::Done(response)) => {
-                watch.finish(Some(&response));
+                watch.finish(&response);
                 return Ok(response);
             }
             Next::Event(Event::Failed(failure)) => {
-                watch.finish(None);
+                watch.stop();
                 return Err(failure.into());
             }
         }

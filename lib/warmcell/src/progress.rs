@@ -98,21 +98,34 @@ impl Watch {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 
-    /// Draws the last frame, if any was drawn, and shows no more.
-    pub fn finish(&mut self, response: Option<&Response>) {
+    /// The request is done: draws the last frame, if any was drawn, and shows no more.
+    pub fn finish(&mut self, response: &Response) {
+        match response {
+            Response::Model(info) => self.end(&Loaded {
+                info: info.clone(),
+                seconds: self.started.elapsed().as_secs_f64(),
+            }),
+            _ => self.give_way(),
+        }
+    }
+
+    /// What was loaded is at work: the last frame, and no more.
+    pub fn give_way(&mut self) {
+        self.end(&self.pace.progress(Instant::now()));
+    }
+
+    /// It failed, or was ended: says where.
+    pub fn stop(&mut self) {
+        self.end(&self.pace.stopped());
+    }
+
+    fn end(&mut self, frame: &dyn RichDisplay) {
         self.next_frame = None;
         if self.output.is_none() {
             return;
         }
-        if let Some(Response::Model(info)) = response {
-            self.draw(&Loaded {
-                info: info.clone(),
-                seconds: self.started.elapsed().as_secs_f64(),
-            });
-        } else {
-            self.tick();
-            self.next_frame = None;
-        }
+        self.draw(frame);
+        // What comes later, every token among it, is not the bar's.
         if let Some(Output::Terminal) = self.output.take() {
             let _ = writeln!(std::io::stderr());
         }

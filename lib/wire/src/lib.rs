@@ -19,6 +19,7 @@ mod packed;
 pub mod pipeline;
 pub mod place;
 pub mod quantization_report;
+pub mod task;
 pub mod text;
 pub mod text2text;
 pub mod text_generation;

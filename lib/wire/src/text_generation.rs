@@ -33,6 +33,8 @@ pub struct TextGenerationOptions {
     pub generation: GenerationConfig,
     /// A configuration in the place of the pipeline's defaults and the task's parameters.
     pub generation_config: Option<GenerationConfig>,
+    /// Send the text as it comes, where it is one sequence of one input that no beam search chooses.
+    pub stream: bool,
 }
 
 impl Default for TextGenerationOptions {
@@ -45,6 +47,7 @@ impl Default for TextGenerationOptions {
             stop_sequence: None,
             generation: GenerationConfig::default(),
             generation_config: None,
+            stream: false,
         }
     }
 }

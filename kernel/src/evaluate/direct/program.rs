@@ -214,6 +214,19 @@ impl Program {
         }
     }
 
+    /// Takes note that evcxr has run a cell, and kept no value.
+    pub fn miss_result(&mut self, count: u32, cell: &Cell) {
+        if let Some(result) = cell.result {
+            let nothing = result == Err(Unkept::Nothing);
+            let why = if nothing {
+                Unkept::Nothing
+            } else {
+                Unkept::Elsewhere
+            };
+            self.results.miss(count, why);
+        }
+    }
+
     /// Whether a cell has to run, or is done when the compiler has accepted it.
     pub fn runs(cell: &Cell) -> bool {
         !(cell.statements.is_empty() && cell.value.is_none())

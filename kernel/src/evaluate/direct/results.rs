@@ -62,6 +62,8 @@ pub enum Unkept {
     Borrows,
     /// Only the cell itself can write its type.
     Unnameable,
+    /// evcxr has run the cell.
+    Elsewhere,
     /// There was none.
     Nothing,
 }
@@ -75,6 +77,9 @@ impl fmt::Display for Unkept {
                  (`.to_owned()`, `.clone()`, `.collect::<Vec<_>>()`)"
             }
             Self::Unnameable => "the type of its value has no name: a closure, or made of one",
+            Self::Elsewhere => {
+                "a cell with `:dep` or `.await` keeps none; a variable does: `let name = …`"
+            }
             Self::Nothing => "it had no value: its last line is no expression, or it failed",
         })
     }
@@ -94,19 +99,22 @@ pub struct Alias {
 pub struct Results {
     kept: VecDeque<u32>,
     unkept: BTreeMap<u32, Unkept>,
+    /// The last cells that had a value, kept or not: what `_` and `__` stand for.
+    last: VecDeque<u32>,
 }
 
 impl Results {
-    /// The variable that holds the value of so many values ago, of those that are there; 1 for the last.
+    /// The variable that holds the value of so many values ago, 1 for the last; `None` where that one was
+    /// not kept or has gone. An older one does not take its place: nobody would notice.
     pub fn back(&self, back: usize, is_there: impl Fn(&str) -> bool) -> Option<String> {
-        let names = self.kept.iter().rev().map(|&count| name(count));
-        names
-            .filter(|name| is_there(name))
-            .nth(back.checked_sub(1)?)
+        let name = name(self.count_of(back)?);
+        is_there(&name).then_some(name)
     }
 
     /// A cell left its value. Gives the variable of the one that is too old now.
     pub fn keep(&mut self, count: u32) -> Option<String> {
+        self.note(count);
+        self.unkept.remove(&count);
         self.kept.retain(|&other| other != count);
         self.kept.push_back(count);
         let old = (self.kept.len() > KEPT).then(|| self.kept.pop_front())??;
@@ -115,6 +123,9 @@ impl Results {
 
     /// A cell left none.
     pub fn miss(&mut self, count: u32, why: Unkept) {
+        if why != Unkept::Nothing {
+            self.note(count);
+        }
         self.unkept.insert(count, why);
         if self.unkept.len() > REMEMBERED {
             self.unkept.pop_first();
@@ -123,23 +134,45 @@ impl Results {
 
     /// What to tell somebody who asks for a value that is not there.
     pub fn why_not(&self, asked: &str) -> Option<String> {
-        if matches!(asked, "_" | "__") {
-            return Some(format!(
-                "`{asked}` is the value of an earlier cell; {} that could be kept",
-                match self.kept.len() {
-                    0 => "none has left one",
-                    _ => "only one has left one",
-                }
-            ));
-        }
-        let count: u32 = asked.strip_prefix('_')?.parse().ok()?;
+        let count: u32 = match asked {
+            "_" | "__" => match self.count_of(asked.len()) {
+                Some(count) => count,
+                None => return Some(self.too_few(asked)),
+            },
+            _ => asked.strip_prefix('_')?.parse().ok()?,
+        };
         let why = match self.unkept.get(&count) {
             Some(why) => why.to_string(),
+            None if self.kept.contains(&count) => {
+                "it is not there any more: it was moved, or its type was defined anew".to_owned()
+            }
             None => {
                 format!("it is not there: the last {KEPT} values are kept, and no failed cell's")
             }
         };
-        Some(format!("`_{count}` is the value of cell [{count}]; {why}"))
+        Some(format!("`{asked}` is the value of cell [{count}]; {why}"))
+    }
+
+    fn too_few(&self, asked: &str) -> String {
+        let how_many = match self.last.len() {
+            0 => "none has left one",
+            _ => "only one has left one",
+        };
+        format!("`{asked}` is the value of an earlier cell; {how_many}")
+    }
+
+    /// The cell whose value it was so many values ago.
+    fn count_of(&self, back: usize) -> Option<u32> {
+        let at = self.last.len().checked_sub(back)?;
+        self.last.get(at).copied()
+    }
+
+    fn note(&mut self, count: u32) {
+        self.last.retain(|&other| other != count);
+        self.last.push_back(count);
+        if self.last.len() > KEPT {
+            self.last.pop_front();
+        }
     }
 }
 
@@ -346,8 +379,29 @@ mod tests {
         assert_eq!(results.back(1, |_| true).as_deref(), Some("_12"));
         assert_eq!(results.back(2, |_| true).as_deref(), Some("_10"));
         assert_eq!(results.back(11, |_| true), None);
-        let moved = results.back(1, |name| name != "_12");
-        assert_eq!(moved.as_deref(), Some("_10"));
+        assert_eq!(results.back(1, |name| name != "_12"), None, "it was moved");
+    }
+
+    /// An older value stood for it.
+    #[test]
+    fn the_last_value_is_no_other_where_it_was_not_kept() {
+        let mut results = Results::default();
+        results.keep(1);
+        results.miss(2, Unkept::Nothing);
+        assert_eq!(results.back(1, |_| true).as_deref(), Some("_1"));
+        results.miss(3, Unkept::Place);
+        assert_eq!(results.back(1, |_| true), None);
+        assert_eq!(results.back(2, |_| true).as_deref(), Some("_1"));
+        let why = results.why_not("_").unwrap_or_default();
+        assert!(
+            why.starts_with("`_` is the value of cell [3]; its value has a name"),
+            "{why}"
+        );
+        let moved = results.why_not("__").unwrap_or_default();
+        assert!(
+            moved.contains("cell [1]; it is not there any more"),
+            "{moved}"
+        );
     }
 
     #[test]

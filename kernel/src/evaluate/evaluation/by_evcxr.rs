@@ -112,6 +112,7 @@ impl Evaluation {
         if succeeded {
             self.program.items.define(&cell.items);
             self.program.settle(count, code);
+            self.program.miss_result(count, &cell);
         }
         let mutable: HashSet<&str> = cell
             .variables
@@ -156,10 +157,16 @@ fn variables(context: &CommandContext) -> HashMap<String, String> {
         .collect()
 }
 
+/// Whether a line is one of evcxr's commands; `::std::…` is a path.
+pub(super) fn is_command(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with(':') && !line.starts_with("::")
+}
+
 /// The code with an empty line in the place of each command.
 pub(super) fn without_commands(code: &str) -> String {
     let line = |line: &str| {
-        if line.trim_start().starts_with(':') {
+        if is_command(line) {
             String::new()
         } else {
             line.to_owned()

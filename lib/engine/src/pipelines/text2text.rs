@@ -165,7 +165,7 @@ impl Writer<'_> {
         plan: &Plan,
         (options, told): (&Text2TextOptions, &mut Vec<String>),
     ) -> Result<Vec<Vec<WrittenText>>, Failure> {
-        let generated = self.generate(sources, &plan.wishes, told)?;
+        let generated = self.generate(sources, (&plan.wishes, None), told)?;
         let config = plan.wishes.all();
         let each = config.num_return_sequences.unwrap_or(1) as usize;
         let ends = Ends {

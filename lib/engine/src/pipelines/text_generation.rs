@@ -5,7 +5,7 @@
 use serde_json::Value;
 use wire::{
     Failure,
-    generate::{Generated, GenerationConfig},
+    generate::{Generated, GenerationConfig, StreamOptions},
     text::{ChatMessage, TemplateOptions},
     text_generation::{GeneratedText, GenerationInput, TextGenerationOptions},
     tokenize::{DecodeOptions, EncodeOptions, Truncation},
@@ -70,12 +70,18 @@ impl Writer<'_> {
             options,
         };
         let each = all.num_return_sequences.unwrap_or(1) as usize;
+        let streams = options.stream && inputs.len() == 1 && each == 1;
+        let stream = (streams && all.num_beams.unwrap_or(1) == 1).then_some(StreamOptions {
+            skip_prompt: !options.return_full_text,
+            skip_special_tokens: true,
+            clean_up_tokenization_spaces: Some(options.clean_up_tokenization_spaces),
+        });
         let size = self.batch_size.unwrap_or(1).max(1);
         let mut found = Vec::with_capacity(inputs.len());
         for (starts, inputs) in starts.chunks(size).zip(inputs.chunks(size)) {
             self.cancel.check()?;
             let prompts: Vec<Vec<u32>> = starts.iter().map(|start| start.ids.clone()).collect();
-            let generated = self.generate(&prompts, &wishes, &mut told)?;
+            let generated = self.generate(&prompts, (&wishes, stream), &mut told)?;
             let parts = inputs.iter().zip(starts).zip(generated.chunks(each));
             for ((input, start), generated) in parts {
                 found.push(ends.texts(input, start.given, generated)?);

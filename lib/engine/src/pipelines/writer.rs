@@ -3,7 +3,7 @@
 
 use wire::{
     Failure,
-    generate::{Generated, GenerationConfig, Prompt},
+    generate::{Generated, GenerationConfig, Prompt, StreamOptions},
     host::Event,
 };
 
@@ -55,11 +55,12 @@ impl Writer<'_> {
         }
     }
 
-    /// Continues prompts together, or writes about them.
+    /// Continues prompts together, or writes about them; of a single sequence the text comes as it is
+    /// written, where that is asked for.
     pub(super) fn generate(
         &mut self,
         prompts: &[Vec<u32>],
-        wishes: &Wishes,
+        (wishes, stream): (&Wishes, Option<StreamOptions>),
         told: &mut Vec<String>,
     ) -> Result<Vec<Generated>, Failure> {
         let prompts: Vec<Prompt> = prompts
@@ -77,7 +78,7 @@ impl Writer<'_> {
             prompts: &prompts,
             config: &wishes.request,
             generation_config: None,
-            stream: None,
+            stream,
             assistant: None,
         };
         let mut tell = |event: Event| match event {

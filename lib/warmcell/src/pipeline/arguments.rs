@@ -5,14 +5,14 @@ use wire::{
     FailureKind,
     generate::GenerationConfig,
     pipeline::{
-        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
+        Aggregation, AnswerOptions, ClassificationOptions, EntityOptions, MaskOptions,
         ScoreFunction, TopK, ZeroShotOptions,
     },
     text_generation::TextGenerationOptions,
     text2text::Text2TextOptions,
 };
 
-use super::{Pipeline, task::Task, text_generation, text2text, writing};
+use super::{Pipeline, Task};
 use crate::{Error, Result};
 
 /// All arguments, with their defaults where they are not set.
@@ -35,41 +35,6 @@ pub(super) struct Arguments {
     pub batch_size: Option<u32>,
 }
 
-/// Arguments that a task has, beside those of all tasks that write.
-fn of(task: Task) -> &'static [&'static str] {
-    match task {
-        Task::TextGeneration => text_generation::ARGUMENTS,
-        Task::Encoder(EncoderTask::TextClassification) => {
-            &["top_k", "function_to_apply", "truncation", "batch_size"]
-        }
-        Task::Encoder(EncoderTask::TokenClassification) => &[
-            "aggregation_strategy",
-            "ignore_labels",
-            "stride",
-            "delimiter",
-            "batch_size",
-        ],
-        Task::Encoder(EncoderTask::QuestionAnswering) => &[
-            "top_k",
-            "doc_stride",
-            "max_answer_len",
-            "max_seq_len",
-            "handle_impossible_answer",
-            "align_to_words",
-            "batch_size",
-        ],
-        Task::Encoder(EncoderTask::ZeroShotClassification) => &[
-            "candidate_labels",
-            "hypothesis_template",
-            "multi_label",
-            "batch_size",
-        ],
-        Task::Encoder(EncoderTask::FillMask) => &["top_k", "targets", "truncation", "batch_size"],
-        Task::Encoder(EncoderTask::FeatureExtraction) => &["truncation", "batch_size"],
-        Task::Text2Text(_) => text2text::ARGUMENTS,
-    }
-}
-
 impl Arguments {
     pub fn note(&mut self, name: &'static str) {
         self.set.push(name);
@@ -82,11 +47,7 @@ impl Arguments {
 
     /// Fails on one that the task does not have.
     pub fn check(&self, task: Task) -> Result<()> {
-        let shared = match task {
-            Task::Encoder(_) => &[],
-            Task::TextGeneration | Task::Text2Text(_) => writing::ARGUMENTS,
-        };
-        let own = [shared, of(task)].concat();
+        let own = task.arguments();
         match self.set.iter().find(|name| !own.contains(name)) {
             None => Ok(()),
             Some(name) => Err(Error::new(

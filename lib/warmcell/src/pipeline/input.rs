@@ -7,7 +7,7 @@ use wire::{
     tokenize::TextInput,
 };
 
-use super::{arguments::Arguments, task::Task};
+use super::{Task, arguments::Arguments};
 use crate::{Error, Messages, Result};
 
 /// What a pipeline runs on.

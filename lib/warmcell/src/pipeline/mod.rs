@@ -1,10 +1,9 @@
 //! `pipeline(task)`: a model and what goes before and after it, in one call. Names of tasks are in
-//! `task`, what goes in and comes out in `input` and `output`, arguments in `arguments`.
+//! `wire::task`, what goes in and comes out in `input` and `output`, arguments in `arguments`.
 
 mod arguments;
 mod input;
 mod output;
-mod task;
 mod text2text;
 mod text_generation;
 mod writing;
@@ -17,7 +16,6 @@ pub use input::PipelineInput;
 pub use output::PipelineOutput;
 use output::{Output, generations};
 use serde::Serialize;
-use task::{Task, languages};
 pub use text_generation::TextGeneration;
 use wire::{
     FailureKind,
@@ -25,7 +23,8 @@ use wire::{
     host::{Request, Response},
     mime::Bundle,
     model::{Activations, DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
-    pipeline::{EncoderTask, PipelineCall, PipelineRun, PipelineTask},
+    pipeline::{EncoderTask, PipelineCall, PipelineRun, PipelineTask as Task},
+    task::{self, languages},
 };
 
 use crate::{
@@ -133,12 +132,12 @@ impl PipelineBuilder {
                     let revision = self.revision.as_deref();
                     Ok(default_source(own.default_model(), revision))
                 };
-                self.special(PipelineTask::Encoder(own), device, &default)?
+                self.special(Task::Encoder(own), device, &default)?
             }
             Task::Text2Text(own) => {
                 let pair = languages(&self.task);
                 let default = || self.default_text2text(own, pair.as_ref());
-                self.special(PipelineTask::Text2Text(own), device, &default)?
+                self.special(Task::Text2Text(own), device, &default)?
             }
         };
         Ok(Pipeline {
@@ -154,10 +153,7 @@ impl PipelineBuilder {
         let mut model = if let Some(name) = &self.model {
             AutoModelForCausalLM::from_pretrained(name)
         } else {
-            tell(&format!(
-                "No model was supplied, defaulted to {EMBEDDED_REPO} ({EMBEDDED_FILE}), Warmcell's embedded \
-                 model; transformers' default would be openai-community/gpt2."
-            ));
+            tell(&task::embedded_notice());
             AutoModelForCausalLM::from_pretrained(EMBEDDED_REPO).gguf_file(EMBEDDED_FILE)
         };
         if let Some(revision) = &self.revision {
@@ -178,7 +174,7 @@ impl PipelineBuilder {
     /// The model of a task that has models of its own.
     fn special(
         &self,
-        task: PipelineTask,
+        task: Task,
         device: Device,
         default: &dyn Fn() -> Result<ModelSource>,
     ) -> Result<Model> {
@@ -196,7 +192,7 @@ impl PipelineBuilder {
             loaded => return loaded,
         };
         // A revision was meant for the default; only one task has a stand-in.
-        let has_stand_in = task == PipelineTask::Encoder(EncoderTask::TextClassification);
+        let has_stand_in = task == Task::Encoder(EncoderTask::TextClassification);
         if !has_stand_in || self.revision.is_some() {
             return Err(failure);
         }
@@ -204,19 +200,11 @@ impl PipelineBuilder {
         let Ok(model) = self.load_special(task, embedded, device) else {
             return Err(failure);
         };
-        tell(&format!(
-            "{name} is not on this machine, and the hub is not reached: using {SENTIMENT_REPO}, Warmcell's \
-             embedded model, in its place. Its scores are not the default's, and it reads English only."
-        ));
+        tell(&task::stand_in_notice(&name, SENTIMENT_REPO));
         Ok(model)
     }
 
-    fn load_special(
-        &self,
-        task: PipelineTask,
-        mut source: ModelSource,
-        device: Device,
-    ) -> Result<Model> {
+    fn load_special(&self, task: Task, mut source: ModelSource, device: Device) -> Result<Model> {
         source.local_files_only = self.local_files_only;
         let quantization = self.quantization.clone();
         let quantization = quantization.map(BitsAndBytesConfig::resolve).transpose()?;
@@ -239,11 +227,7 @@ impl PipelineBuilder {
 /// transformers' default model, announced as there.
 fn default_source((name, default): (&str, &str), revision: Option<&str>) -> ModelSource {
     let revision = revision.unwrap_or(default);
-    tell(&format!(
-        "No model was supplied, defaulted to {name} and revision {revision} \
-         (https://huggingface.co/{name}).\nUsing a pipeline without specifying a model name and revision in \
-         production is not recommended."
-    ));
+    tell(&task::default_notice(name, revision));
     ModelSource {
         revision: Some(revision.to_owned()),
         ..ModelSource::new(name)

@@ -11,9 +11,6 @@ use wire::{
 use super::{Pipeline, PipelineBuilder, PipelineInput, arguments::Arguments, default_source};
 use crate::{Error, Result, seed};
 
-/// Names of the arguments beside those of all tasks that write.
-pub(super) const ARGUMENTS: &[&str] = &["src_lang", "tgt_lang"];
-
 /// The call of a task on texts.
 pub(super) fn call(
     task: Text2TextTask,

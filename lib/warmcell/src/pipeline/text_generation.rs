@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ::display::{RichDisplay, html};
+use ::display::{RichDisplay, generated_text};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use wire::{
     mime::Bundle,
@@ -12,9 +12,6 @@ use wire::{
 
 use super::{Pipeline, PipelineInput, arguments::Arguments};
 use crate::{Messages, Result, seed};
-
-/// Names of the arguments beside those of all tasks that write.
-pub(super) const ARGUMENTS: &[&str] = &["return_full_text", "continue_final_message"];
 
 /// The call on texts or conversations.
 pub(super) fn call(input: PipelineInput, arguments: &Arguments) -> Result<PipelineCall> {
@@ -119,8 +116,6 @@ impl RichDisplay for TextGeneration {
         if let Some(messages) = &self.messages {
             return messages.bundle();
         }
-        let text = html::escape(&self.generated_text);
-        let html = format!("<div dir=\"auto\" style=\"white-space: pre-wrap;\">{text}</div>");
-        Bundle::text(self.generated_text.as_str()).with("text/html", html)
+        generated_text(&self.generated_text)
     }
 }

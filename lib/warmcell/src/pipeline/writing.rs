@@ -6,38 +6,6 @@ use wire::generate::{EarlyStopping, GenerationConfig};
 
 use super::Pipeline;
 
-/// Their names.
-pub(super) const ARGUMENTS: &[&str] = &[
-    "max_new_tokens",
-    "max_length",
-    "min_new_tokens",
-    "min_length",
-    "max_time",
-    "num_beams",
-    "num_return_sequences",
-    "length_penalty",
-    "early_stopping",
-    "no_repeat_ngram_size",
-    "repetition_penalty",
-    "do_sample",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "bad_words_ids",
-    "eos_token_id",
-    "pad_token_id",
-    "seed",
-    "generation_config",
-    "stop_sequence",
-    "stop_strings",
-    "truncation",
-    "clean_up_tokenization_spaces",
-    "return_tensors",
-    "batch_size",
-];
-
 /// One setter for each option of `generate`, named as transformers names it.
 macro_rules! options {
     ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
