@@ -77,7 +77,7 @@ impl Language for Rust {
     }
 
     fn attend(&mut self, out: &Publisher) {
-        if let Err(error) = self.evaluation.run_callbacks(out) {
+        for error in self.evaluation.run_callbacks(out) {
             out.error(&error);
         }
     }
