@@ -208,6 +208,8 @@ impl Language for Commands {
     fn execute(&mut self, cell: &Cell, out: &Publisher) -> Outcome {
         let result = self.run(&cell.code, cell, out);
         self.panel.update(&self.assistant, out);
+        // Here, and not where a widget was answered: the user's hand may be on it still.
+        self.widgets.renew_words();
         match result {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Error(error),

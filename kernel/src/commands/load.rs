@@ -135,6 +135,8 @@ pub(super) struct Bar<'a> {
     display_id: String,
     started: Instant,
     drawn: Option<Instant>,
+    /// Whether there is news that it does not show.
+    is_stale: bool,
 }
 
 impl<'a> Bar<'a> {
@@ -146,6 +148,7 @@ impl<'a> Bar<'a> {
             display_id: format!("warmcell-load-{}", uuid::Uuid::new_v4()),
             started: Instant::now(),
             drawn: None,
+            is_stale: false,
         }
     }
 
@@ -153,16 +156,27 @@ impl<'a> Bar<'a> {
     pub(super) fn draw(&mut self, news: Progress) {
         self.pace.news(news, Instant::now());
         if self.drawn.is_some_and(|drawn| drawn.elapsed() < INTERVAL) {
+            self.is_stale = true;
             return;
         }
         self.show(self.pace.progress(Instant::now()).bundle());
     }
 
     fn show(&mut self, bundle: wire::mime::Bundle) {
+        self.is_stale = false;
         if self.drawn.replace(Instant::now()).is_none() {
             self.out.display(bundle, Some(&self.display_id));
         } else {
             self.out.update_display(bundle, &self.display_id);
+        }
+    }
+}
+
+/// The last news is shown always, also of a load that failed, or that nothing takes the place of.
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        if self.is_stale {
+            self.show(self.pace.progress(Instant::now()).bundle());
         }
     }
 }

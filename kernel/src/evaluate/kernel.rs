@@ -174,7 +174,6 @@ impl Control for RustControl {
     fn cell_ended(&self) {
         self.widgets.cell_runs(false);
         self.widgets.flush();
-        self.widgets.renew_words();
         self.interrupter.expect_none();
     }
 

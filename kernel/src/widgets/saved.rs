@@ -13,6 +13,9 @@ use super::registry::{State, Widgets};
 /// So long after a user's last doing the words follow, where no cell runs meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many displays are followed: those of a loop without end are not.
+const MOST: usize = 200;
+
 /// A widget that stands on the page.
 pub(super) struct Shown {
     widget: String,
@@ -31,6 +34,9 @@ impl Widgets {
         let widget = bundle.data.get(VIEW)?.get("model_id")?.as_str()?.to_owned();
         if !state.widgets.contains_key(&widget) || state.texts.has(&widget) {
             return None;
+        }
+        if state.shown.len() >= MOST {
+            state.shown.remove(0);
         }
         let new = || format!("warmcell-widget-{}", uuid::Uuid::new_v4());
         let display_id = display_id.map_or_else(new, str::to_owned);
