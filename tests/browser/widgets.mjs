@@ -2,8 +2,9 @@
 // the user changes it; a text with its own stop button, and a page that is loaded again while it grows.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { runAll, shots, until } from "./jupyterlab.mjs";
+import { folder, runAll, shots, until } from "./jupyterlab.mjs";
 
 export const WIDGETS = [
   `let slider = widgets::IntSlider::new(3).max(9).description("times");
@@ -26,6 +27,13 @@ let streamer = TextStreamer::new(&model.tokenizer()?).skip_prompt(true).skip_spe
 (told.ids().len() < 500, told.finish_reason())`,
   `"the notebook goes on"`,
   `let again = model.generate("A long story about a bridge:").min_new_tokens(600).max_new_tokens(600).streamer(streamer.clone()).run()?;`,
+];
+
+export const RELOADED = [
+  STREAMED[0],
+  // Slow: what a notebook saves of a text on its way is renewed every twenty seconds.
+  `let told = model.generate("A long story about a river:").min_new_tokens(700).max_new_tokens(700).streamer(streamer.clone())
+    .on_token(|_| std::thread::sleep(std::time::Duration::from_millis(50))).run()?;`,
 ];
 
 const cell = (page, index) => page.locator(".jp-Notebook .jp-CodeCell").nth(index);
@@ -83,7 +91,7 @@ export async function runStreamed(page) {
   await outputs(page, 1).getByText("was stopped").waitFor({ timeout: 10_000 });
   const lag = Date.now() - pressed;
   // The target is 200 ms on a quiet machine.
-  assert.ok(lag < 2_000, `stopped after ${lag} ms`);
+  assert.ok(lag < 1_000, `stopped after ${lag} ms`);
   await outputs(page, 1).getByText("(true, Cancelled)").waitFor({ timeout: 20_000 });
   await outputs(page, 2).getByText("the notebook goes on").waitFor({ timeout: 20_000 });
   assert.equal(await outputs(page, 1).locator(".jp-OutputArea-output button").count(), 0, "the button stays");
@@ -103,4 +111,33 @@ export async function runStreamed(page) {
   await page.screenshot({ path: join(shots, "live-reloaded.png") });
   await outputs(page, 3).getByText(/600 tokens after .* of prompt/).waitFor({ timeout: 120_000 });
   return lag;
+}
+
+/** A page that is loaded again in the middle of a text: what is saved of it when all is over. */
+export async function runReloaded(page) {
+  await runAll(page);
+  const status = outputs(page, 1).getByText(/\d+ tokens ·/).first();
+  await status.waitFor({ timeout: 60_000 });
+  const save = () => page.evaluate(() => window.jupyterapp.commands.execute("docmanager:save"));
+  const saved = () => {
+    const [output] = JSON.parse(readFileSync(join(folder, "reloaded.ipynb"), "utf8")).cells[1].outputs;
+    return [output.data["text/html"]].flat().join("");
+  };
+  const words = async () => { await save(); return saved(); };
+  const started = Date.now();
+  while (/<p><small>a text was being written/.test(await words())) {
+    assert.ok(Date.now() - started < 60_000, "the saved text is not renewed");
+    await page.waitForTimeout(1000);
+  }
+  // Drawn anew, it still grows, and has its button.
+  await status.waitFor({ timeout: 5_000 });
+  assert.equal(await outputs(page, 1).getByRole("button", { name: "Stop" }).count(), 1);
+  const early = saved();
+  assert.ok(early.length > 300, early);
+  await page.reload();
+  await outputs(page, 1).getByText(/700 tokens after .* of prompt/).waitFor({ timeout: 120_000 });
+  const late = await words();
+  const text = (html) => html.replace(/<[^>]*>/g, "").slice(0, 200);
+  assert.equal(text(late), text(early), "the saved file lost the text");
+  await page.screenshot({ path: join(shots, "live-reloaded-end.png") });
 }

@@ -1,6 +1,9 @@
 """What a cell may do: print, show, fail, and what then reaches the front end."""
 
+import re
 import time
+
+import pytest
 
 
 def seconds_of(outcome, text):
@@ -234,3 +237,41 @@ def test_input_is_asked_of_the_front_end(kernel):
     assert asked["content"]["prompt"] == "Name? "
     kernel.client.input("세종")
     assert kernel.collect(request).expect_ok().stream() == "Hello 세종\n"
+
+
+@pytest.mark.parametrize(
+    "code, number, line",
+    [
+        ('let text: String =\n    "한국어";', "E0308", '    "한국어".to_string();'),
+        ("let list = vec![1];\nlet other = list;\nlist.len()", "E0382", "let other = list.clone();"),
+        ("let value = 1;\nprintln!(\"{}\", value + valeu);", "E0425", 'println!("{}", value + value);'),
+        ("let map: HashSet<u8> = Default::default();", "E0412|E0425", "use std::collections::HashSet;"),
+        ("let map = HashSet::<u8>::new();", "E0433", "use std::collections::HashSet;"),
+        ("let maybe: Option<u8> = 1 + 1;", "E0308", "let maybe: Option<u8> = Some(1 + 1);"),
+    ],
+)
+def test_the_compilers_suggestion_is_a_line_to_copy(kernel, code, number, line):
+    outcome = kernel.run(code)
+    assert re.fullmatch(number, outcome.reply["content"]["ename"]), outcome.traceback
+    assert line in outcome.traceback.splitlines(), outcome.traceback
+
+
+def test_a_question_mark_shows_its_line(kernel):
+    outcome = kernel.run('let words = ["1", "x"];\nfor 값 in words {\n    값.parse::<i32>()?;\n}')
+    assert outcome.reply["content"]["ename"] == "ParseIntError"
+    lines = outcome.traceback.splitlines()
+    [source] = [number for number, text in enumerate(lines) if "값.parse::<i32>()?" in text]
+    assert "^" in lines[source + 1] and lines[source].lstrip().startswith("3 |"), outcome.traceback
+    # The library's own errors too.
+    outcome = kernel.run('let n = 1;\nAutoTokenizer::from_pretrained("no/where-at-all").map(|_| n)?;')
+    assert 'from_pretrained("no/where-at-all")' in outcome.traceback and "hint" in outcome.traceback, outcome.traceback
+
+
+def test_a_panic_in_a_library_shows_the_cells_line_and_folds_the_rest(kernel):
+    outcome = kernel.run("let list = vec![1, 2];\nlet step = list.len() - 2;\nlist.iter().step_by(step).count()")
+    lines = outcome.traceback.splitlines()
+    [source] = [number for number, text in enumerate(lines) if "list.iter().step_by(step)" in text]
+    assert "^" in lines[source + 1], outcome.traceback
+    assert "raised at library/core/src/iter/adapters/step_by.rs" in outcome.traceback, outcome.traceback
+    assert re.search("… [0-9]+ frames? further in", outcome.traceback), outcome.traceback
+    assert len(lines) < 12, outcome.traceback

@@ -76,7 +76,10 @@ def page(new_kernel):
 def test_a_value_is_what_the_user_left(page):
     shown = page.run('let slider = widgets::IntSlider::new(3).min(1).max(9).description("n"); slider.clone()')
     [id] = page.named("IntSliderModel")
-    data = shown.expect_ok().of("execute_result")[0]["data"]
+    # A display: results have no name, by which the words beside the widget could follow it.
+    [content] = shown.expect_ok().of("display_data")
+    data = content["data"]
+    assert content["transient"]["display_id"]
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == id
     assert data["text/plain"] == "n: 3" and "n: 3" in data["text/html"]
     state = page.states[id]
@@ -261,3 +264,244 @@ def test_the_list_of_variables_is_a_widget_that_follows(page):
     assert "54321" in page.states[id]["value"]
     # A page that was loaded again finds it so.
     assert "54321" in page.connect()[id]["state"]["value"]
+
+
+LOAD = (
+    f'let model = AutoModelForCausalLM::from_pretrained("{MODEL}").load()?;'
+    "let streamer = TextStreamer::new(&model.tokenizer()?).skip_prompt(true);"
+)
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def story(on_token):
+    return (
+        'model.generate("Once upon a time").min_new_tokens(1500).max_new_tokens(1500).streamer(streamer.clone())'
+        f".on_token({on_token}).run()?;"
+    )
+
+
+def expect_ended(page, outcome):
+    """The text so far stands there, told as unfinished, and nothing that needs a widget."""
+    last = outcome.of("update_display_data")[-1]["data"]
+    assert VIEW not in last and "not finished" in last["text/html"], last
+    assert len(last["text/plain"]) > 100, last
+    assert any("not finished" in state.get("value", "") for state in page.states.values())
+
+
+@pytest.mark.parametrize(
+    "on_token, ename",
+    [
+        ('{ let mut n = 0; move |_| { n += 1; if n == 60 { panic!("no more"); } } }', "panic"),
+        ("{ let mut n = 0; move |_| { n += 1; if n == 60 { std::process::abort(); } } }", "Died"),
+        ('{ let mut n = 0; move |_| { n += 1; if n == 60 { std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status().unwrap(); } } }', "Died"),
+    ],
+    ids=["panic", "abort", "kill"],
+)
+def test_a_text_whose_cell_dies_ends_with_what_there_is(page, on_token, ename):
+    page.connect()
+    page.run(LOAD).expect_ok()
+    # Slow enough that frames of it are seen.
+    outcome = page.run(story(on_token.replace("n += 1;", "n += 1; std::thread::sleep(std::time::Duration::from_millis(5));")))
+    assert outcome.status == "error"
+    if ename == "panic":
+        assert outcome.reply["content"]["evalue"] == "no more"
+    expect_ended(page, outcome)
+    assert page.run("1 + 1").result == "2"
+
+
+def test_a_text_that_is_interrupted_while_its_function_sleeps_ends_too(page):
+    page.connect()
+    page.run(LOAD).expect_ok()
+    request = page.kernel.send(story("{ let mut n = 0; move |_| { n += 1; if n == 60 { std::thread::sleep(std::time::Duration::from_secs(3600)); } } }"))
+    deadline, seen = time.monotonic() + 60, 0
+    while seen < 30 and time.monotonic() < deadline:
+        page.hear(page.kernel.next_for(request, "iopub", 60))
+        told = [state.get("value", "") for _, state in page.updates if "tokens" in state.get("value", "")]
+        seen = int(told[-1].split("<small>")[1].split()[0]) if told else 0
+    time.sleep(1)
+    page.kernel.manager.interrupt_kernel()
+    outcome = page.collect(request)
+    assert outcome.reply["content"]["ename"] == "KeyboardInterrupt"
+    expect_ended(page, outcome)
+
+
+def test_a_callback_that_fails_leaves_the_others(page):
+    page.run(
+        'let bad = widgets::Button::new("bad"); bad.on_click(|| panic!("ouch"));'
+        'let gone = widgets::Button::new("gone"); gone.on_click(|| std::process::abort());'
+        'let good = widgets::Button::new("good"); let output = widgets::Output::new(); let shown = output.clone();'
+        'good.on_click(|| panic!("first of two")); good.on_click(move || shown.capture(|| println!("answered")));'
+        "display(&widgets::HBox::new([&bad as &dyn widgets::Widget, &gone, &good, &output]));"
+    ).expect_ok()
+    buttons = {page.states[id]["description"]: id for id in page.named("ButtonModel")}
+    [output] = page.named("OutputModel")
+    request = page.kernel.send("std::thread::sleep(std::time::Duration::from_millis(1000));")
+    time.sleep(0.4)
+    clicked = [page.click(buttons[name]) for name in ("bad", "gone", "good")]
+    page.collect(request).expect_ok()
+    errors, deadline = [], time.monotonic() + 60
+    while not page.states[output].get("outputs") and time.monotonic() < deadline:
+        try:
+            message = page.kernel.client.get_iopub_msg(timeout=1)
+        except Exception:
+            continue
+        page.hear(message)
+        if message["msg_type"] == "error":
+            errors.append(message["content"]["evalue"])
+    assert page.states[output]["outputs"][0]["text"] == "answered\n", errors
+    assert len(clicked) == 3
+
+
+def test_an_output_has_a_limit(page):
+    page.run("let output = widgets::Output::new(); output.clone()").expect_ok()
+    page.updates.clear()
+    outcome = page.run(
+        'output.capture(|| for n in 0..100_000 { println!("{n:06} {}", "x".repeat(93)); });'
+    )
+    outcome.expect_ok()
+    assert not outcome.stream()
+    sent = [state["outputs"] for _, state in page.updates if "outputs" in state]
+    total = sum(len(str(outputs)) for outputs in sent)
+    # Ten megabytes in all; whole and fifteen times a second they would be hundreds.
+    assert total < 5e6 * outcome.seconds + 2e6, f"{total} bytes in {outcome.seconds:.1f} s"
+    assert max(len(str(outputs)) for outputs in sent) < 800_000
+    last = sent[-1]
+    assert last[0]["text"].startswith("… ") and "MB were cut here" in last[0]["text"]
+    assert last[-1]["text"].endswith("099999 " + "x" * 93 + "\n"), "the end is there"
+
+
+def test_the_words_beside_a_widget_are_those_the_cell_left(page):
+    """They were those of the moment of display."""
+    page.kernel.run('let slider = widgets::IntSlider::new(1).description("n");').expect_ok()
+    shown = page.run("display(&slider); slider.set_value(5);")
+    [id] = [content["transient"]["display_id"] for content in shown.expect_ok().of("display_data")]
+    [update] = shown.of("update_display_data")
+    assert update["transient"]["display_id"] == id
+    assert update["data"]["text/plain"] == "n: 5" and VIEW in update["data"]
+    # Nothing that stands there is drawn anew without need.
+    assert not page.run("1 + 1").of("update_display_data")
+    # What a later cell does is told with that cell.
+    assert page.run("slider.set_value(7);").of("update_display_data")[0]["data"]["text/plain"] == "n: 7"
+    # A user's doing is not told while the hand is on it, but later, or with the next cell.
+    [model] = page.named("IntSliderModel")
+    answered = page.answers(page.change(model, value=8))
+    assert not [one for one in answered if one["msg_type"] == "update_display_data"]
+    assert page.run("1 + 1").of("update_display_data")[0]["data"]["text/plain"] == "n: 8"
+
+
+def test_what_interact_made_last_is_saved(page):
+    first = page.run('let times = widgets::IntSlider::new(2); interact(&times, |n| "la ".repeat(n as usize));')
+    assert first.expect_ok().of("update_display_data")[-1]["data"]["text/plain"] == 'IntSlider: 2\nla la '
+    [model] = page.named("IntSliderModel")
+    changed = page.change(model, value=4)
+    answered = page.answers(changed) + page.answers(changed)
+    # Not at once: the page draws the slider anew for it, which would slip from the hand.
+    assert not [one for one in answered if one["msg_type"] == "update_display_data"]
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        message = page.kernel.client.get_iopub_msg(timeout=30)
+        if message["msg_type"] == "update_display_data":
+            break
+    assert message["content"]["data"]["text/plain"] == 'IntSlider: 4\nla la la la '
+
+
+def test_a_text_on_its_way_is_saved_as_far_as_it_is(page):
+    """A page that is loaded again in the middle knows no more of it than the file has."""
+    page.connect()
+    page.run(LOAD).expect_ok()
+    slow = "|_| std::thread::sleep(std::time::Duration::from_millis(100))"
+    request = page.kernel.send(story(slow).replace("1500", "250"))
+    updates, reloaded = [], []
+
+    def note(message):
+        page.hear(message)
+        if message["msg_type"] == "update_display_data":
+            updates.append(message["content"]["data"])
+            if not reloaded:
+                reloaded.append(page.say("comm_msg", {"comm_id": "control", "data": {"method": "request_states"}}))
+
+    page.kernel.collect(request, timeout=120, on_message=note).expect_ok()
+    assert VIEW in updates[0] and "was being written" in updates[0]["text/plain"]
+    assert len(updates[0]["text/plain"]) > 300
+    assert VIEW not in updates[-1]
+    # Its widgets stay, however many texts come after it.
+    text = updates[0][VIEW]["model_id"]
+    page.run('for _ in 0..18 { model.generate("One").max_new_tokens(2).streamer(streamer.clone()).run()?; }').expect_ok()
+    assert text in page.connect()
+
+
+CHAT = f"%%chat {MODEL} --new --max 1500\nWrite a very long story about a bridge, with many chapters."
+
+
+def chat(page, code, press, when):
+    """Runs a cell and does something once, when a condition on its messages holds."""
+    request, pressed = page.kernel.send(code), []
+
+    def look(message):
+        page.hear(message)
+        if not pressed and when(message):
+            pressed.append(time.monotonic())
+            press()
+
+    outcome = page.kernel.collect(request, timeout=120, on_message=look)
+    assert pressed, "the moment did not come"
+    return outcome, time.monotonic() - pressed[0]
+
+
+def is_growing(page):
+    return lambda _: any("tokens ·" in state.get("value", "") for _, state in page.updates)
+
+
+def stop(page):
+    return lambda: page.click(page.named("ButtonModel")[-1])
+
+
+def test_a_chat_is_stopped_by_its_button_and_goes_on(page):
+    page.connect()
+    outcome, seconds = chat(page, CHAT, stop(page), is_growing(page))
+    outcome.expect_ok()
+    assert seconds < 2, f"stopped after {seconds:.2f} s; the target is 0.2 s"
+    last = outcome.of("update_display_data")[-1]["data"]
+    assert "was stopped" in last["text/html"] and VIEW not in last
+    assert not outcome.stream(), "it stands on the page, and is not printed"
+    # The conversation has what there is, and the next answer is nobody's to stop.
+    page.updates.clear()
+    short = page.run(f"%%chat {MODEL} --max 5\nGo on.").expect_ok()
+    assert "was stopped" not in short.of("update_display_data")[-1]["data"]["text/html"]
+
+
+def test_a_chat_is_stopped_while_its_model_is_loaded(page):
+    page.connect()
+    page.run("%unload all")
+    shown = lambda message: message["msg_type"] == "display_data"
+    outcome, _ = chat(page, CHAT, stop(page), shown)
+    last = outcome.of("update_display_data")[-1]["data"]
+    assert VIEW not in last and ("not finished" in last["text/html"] or "was stopped" in last["text/html"])
+    page.run(f"%%chat {MODEL} --max 5\nHello.").expect_ok()
+
+
+def test_a_chat_is_interrupted(page):
+    page.connect()
+    outcome, seconds = chat(page, CHAT, page.kernel.manager.interrupt_kernel, is_growing(page))
+    assert outcome.reply["content"]["ename"] == "KeyboardInterrupt"
+    assert seconds < 2
+    assert VIEW not in outcome.of("update_display_data")[-1]["data"]
+    page.run(f"%%chat {MODEL} --max 5\nHello.").expect_ok()
+
+
+def test_stop_in_a_chat_is_not_meant_for_the_next(page):
+    """As Run All sends them: a cancel that came late ended the second."""
+    page.connect()
+    page.run(f"%load {MODEL}").expect_ok()
+    for _ in range(4):
+        page.updates.clear()
+        second = []
+
+        def press():
+            stop(page)()
+            second.append(page.kernel.send(f"%%chat {MODEL} --new --max 12\nName the colours."))
+
+        first, _ = chat(page, CHAT, press, is_growing(page))
+        assert "was stopped" in first.expect_ok().of("update_display_data")[-1]["data"]["text/html"]
+        outcome = page.collect(second[0]).expect_ok()
+        assert "was stopped" not in outcome.of("update_display_data")[-1]["data"]["text/html"]

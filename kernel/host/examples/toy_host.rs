@@ -1,6 +1,6 @@
 //! A model host whose "model" echoes: what the tests start in the place of the real one. Its
 //! behaviour is chosen by the name of the model: `slow` loads for a while, `endless` generates until
-//! it is cancelled, `abort` takes the process down, `panic` panics.
+//! it is cancelled, `metronome` a hundred tokens a second, `abort` takes the process down, `panic` panics.
 
 use std::{
     process::ExitCode,
@@ -51,6 +51,9 @@ fn milliseconds(variable: &str) -> Option<Duration> {
     let text = std::env::var(variable).ok()?;
     text.parse().ok().map(Duration::from_millis)
 }
+
+/// From one token of `metronome` to the next.
+const BEAT: Duration = Duration::from_millis(10);
 
 /// A token for each character; its id is the character's code.
 #[derive(Default)]
@@ -226,6 +229,7 @@ fn generate(
     };
     let prompt_ids: Vec<u32> = prompt_text.chars().map(u32::from).collect();
     let mut ids = Vec::new();
+    let started = Instant::now();
     let mut finish_reason = FinishReason::Length;
     for id in prompt_ids.iter().cycle().take(if model == "endless" {
         usize::MAX
@@ -241,11 +245,15 @@ fn generate(
         }
         ids.push(*id);
         on_token(*id);
-        thread::sleep(Duration::from_millis(if model == "endless" {
-            5
-        } else {
-            0
-        }));
+        match model {
+            "endless" => thread::sleep(Duration::from_millis(5)),
+            // By the clock: on a machine that is late, too.
+            "metronome" => {
+                let due = started + BEAT * ids.len() as u32;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            _ => {}
+        }
     }
     let text = decode(&ids);
     Generated {

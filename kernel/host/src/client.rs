@@ -20,6 +20,8 @@ use wire::{
 use crate::{HostError, Result};
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// A host that hangs is not waited for.
+const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What the host holds; `None` when no host runs.
@@ -92,7 +94,8 @@ pub fn request(
     host.ask_with(request, hub, on_event)
 }
 
-/// Ends all requests of one kernel: what an interrupt does first. Nothing when no host runs.
+/// Ends all requests of one kernel: what an interrupt does first. Nothing when no host runs. It returns once
+/// that is done: a request that is made then is none of them.
 ///
 /// # Errors
 /// The host does not answer.
@@ -100,11 +103,16 @@ pub fn cancel_session(socket: &Path, session: &str) -> Result<()> {
     let Some(mut host) = Connection::open(socket)? else {
         return Ok(());
     };
+    let reach = || HostError::io("reach", socket);
+    host.stream
+        .set_read_timeout(Some(CANCEL_LIMIT))
+        .map_err(reach())?;
     host.send(&ClientMessage::CancelSession {
         session: session.to_owned(),
     })
-    .map_err(HostError::io("reach", socket))
-    // Nothing is waited for: what was sent is read, also once this end is closed.
+    .map_err(reach())?;
+    // The host takes what comes on a connection in turn: when this is answered, that is done.
+    host.ask(Request::Status).map(drop)
 }
 
 /// Starts a host by `binary host serve` unless one runs, waits until it answers, and gives what it

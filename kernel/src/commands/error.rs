@@ -39,6 +39,7 @@ fn shown(ename: &str, evalue: String, hint: Option<String>) -> CellError {
         ename: ename.to_owned(),
         evalue,
         location: None,
+        raised: None,
         hint,
     };
     errors::from_failure("", 0, "", &failure)

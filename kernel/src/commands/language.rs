@@ -215,6 +215,8 @@ impl Language for Commands {
         if !cell.silent {
             self.panel.update(&self.assistant, out);
         }
+        // Here, and not where a widget was answered: the user's hand may be on it still.
+        self.widgets.renew_words();
         match result {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Error(error),

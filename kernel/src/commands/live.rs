@@ -189,6 +189,9 @@ impl<'a> Page<'a> {
         if text.due() <= now {
             calls = text.frame(now);
         }
+        if let Some(bundle) = text.renewed(now) {
+            self.out.update_display(bundle, &self.display_id);
+        }
         let is_new = self.is_pressed(&text) && !self.is_stopped.swap(true, Ordering::SeqCst);
         if is_new {
             calls.extend(text.stopping());

@@ -9,7 +9,7 @@ use wire::model::{
 /// What `%help` says of them.
 macro_rules! options_help {
     () => {
-        "`--file GGUF`, `--revision REVISION`, `--dtype f32|f16|bf16`, `--activations f32|int8`, \
+        "`--file GGUF`, `--revision REVISION`, `--dtype f32|f16|bf16`, `--activations f32|int8|bf16`, \
 `--cache-dtype f32|f16|bf16`, `--device auto|cpu|cuda:N`; to quantise, as `BitsAndBytesConfig`, `--load-in-4bit` with \
 `--quant-type fp4|nf4` (fp4), `--double-quant` and `--compute-dtype f32|f16|bf16` (f32), or `--load-in-8bit`, or \
 as GGUF files, `--quantize q4_k`"

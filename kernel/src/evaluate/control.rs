@@ -192,6 +192,7 @@ fn lost_runner() -> RunEnd {
                 ename: "RunnerLost".to_owned(),
                 evalue: "the process that keeps the snapshots was ended from outside".to_owned(),
                 location: None,
+                raised: None,
                 hint: Some(
                     "variables are gone; loaded models are still in the model host".to_owned(),
                 ),

@@ -8,7 +8,10 @@ use evcxr::CompilationError;
 use jupyter::CellError;
 use wire::cell::CellFailure;
 
-use super::direct::{Binding, Diagnostic, Generated, Origin, Place, Span};
+use super::{
+    direct::{Binding, Diagnostic, Generated, Origin, Place, Span},
+    suggestions,
+};
 
 /// The errors of the compiler, as one error of the cell.
 pub fn from_compiler(code: &str, count: u32, errors: &[CompilationError]) -> CellError {
@@ -88,6 +91,7 @@ pub fn unkept(code: &str, count: u32, binding: &Binding, message: &str, hint: &s
         ename: "VariableError".to_owned(),
         evalue: message.to_owned(),
         location: None,
+        raised: None,
         hint: Some(hint.to_owned()),
     };
     at(code, count, Some(binding.place.clone()), &failure)
@@ -132,6 +136,9 @@ fn at(code: &str, count: u32, place: Option<Range<usize>>, failure: &CellFailure
             .path(&path)
             .annotation(AnnotationKind::Primary.span(place));
         group = group.element(snippet);
+    }
+    if let Some(raised) = &failure.raised {
+        group = group.element(Level::NOTE.message(raised.as_str()));
     }
     if let Some(hint) = &failure.hint {
         group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
@@ -195,12 +202,20 @@ impl Compiler<'_> {
         for child in &error.children {
             let level = child.level.as_str();
             let colour = if level == "help" { "\u{1b}[96m" } else { "" };
+            let corrected = suggestions::corrected(self.code, self.generated, &child.spans);
+            let fragment = if corrected.is_empty() {
+                suggestion(&child.spans)
+            } else {
+                String::new()
+            };
             let _ = write!(
                 rendered,
-                "\n\u{1b}[1m{colour}{level}\u{1b}[0m: {}{}",
-                child.message,
-                suggestion(&child.spans)
+                "\n\u{1b}[1m{colour}{level}\u{1b}[0m: {}{fragment}",
+                child.message
             );
+            for line in corrected {
+                let _ = write!(rendered, "\n{line}");
+            }
         }
         lines(&rendered)
     }
@@ -404,6 +419,7 @@ mod tests {
             ename: "panic".to_owned(),
             evalue: "boom".to_owned(),
             location: Some((2, 1)),
+            raised: None,
             hint: Some("do this".to_owned()),
         };
         let generated = "let 값 = \"한국어 😀\";\nboom();\n";

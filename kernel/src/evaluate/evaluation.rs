@@ -361,7 +361,17 @@ impl Evaluation {
         if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
             self.outlet.result(value);
         }
+        if !matches!(&run, Ok(end) if !end.restored && !end.lost_all) {
+            self.end_texts();
+        }
         run.map_err(|error| internal(&format!("the cell runner cannot be reached: {error}")))
+    }
+
+    /// What the process of a cell was writing has ended with it.
+    fn end_texts(&self) {
+        for (bundle, display_id) in self.widgets.end_texts() {
+            self.outlet.update_display(bundle, &display_id);
+        }
     }
 
     fn settle(&mut self, ready: &Ready, this: &This<'_>) {

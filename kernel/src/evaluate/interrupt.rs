@@ -61,6 +61,9 @@ pub struct Interrupter {
     runner: Mutex<Option<PathBuf>>,
     session: String,
     host_socket: PathBuf,
+    /// Held while what a cell asked of the host is cancelled: the next cell waits for it, which else might
+    /// be taken for the one before.
+    cancels: Mutex<()>,
 }
 
 impl Interrupter {
@@ -77,6 +80,7 @@ impl Interrupter {
             runner: Mutex::new(None),
             session,
             host_socket,
+            cancels: Mutex::new(()),
         }
     }
 
@@ -102,6 +106,7 @@ impl Interrupter {
     }
 
     fn start(self: &Arc<Self>, is_command: bool) {
+        drop(self.cancels.lock());
         self.interrupted.store(false, Ordering::SeqCst);
         self.is_command.store(is_command, Ordering::SeqCst);
         let number = self.started.fetch_add(1, Ordering::SeqCst) + 1;
@@ -212,11 +217,16 @@ impl Interrupter {
         let spawned = thread::Builder::new()
             .name("cancel".to_owned())
             .spawn(move || {
-                while self.is_running(cell) {
+                loop {
+                    let cancels = self.cancels.lock();
+                    if !self.is_running(cell) {
+                        break;
+                    }
                     let cancelled = host::client::cancel_session(&self.host_socket, &self.session);
                     if let Err(error) = cancelled {
                         tracing::debug!(%error, "no host to cancel at");
                     }
+                    drop(cancels);
                     thread::sleep(LOOK_AGAIN);
                 }
             });
@@ -302,5 +312,58 @@ mod tests {
         interrupter.end_cell();
         interrupter.start_command();
         assert!(!interrupter.is_running(first));
+    }
+
+    /// A host that takes its time to cancel; gives how many it was asked to.
+    fn slow_host(socket: &Path) -> Arc<AtomicU64> {
+        use wire::host::{ClientMessage, Event, HostMessage, Response, Welcome};
+        let listener = std::os::unix::net::UnixListener::bind(socket).expect("a socket");
+        let cancelled = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&cancelled);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut channel = crate::runner::messages::Channel::new(stream.expect("a client"));
+                while let Ok(Some(message)) = channel.receive::<ClientMessage>() {
+                    let answer = match message {
+                        ClientMessage::Hello(hello) => HostMessage::Welcome(Welcome {
+                            protocol: hello.protocol,
+                            version: String::new(),
+                            pid: 0,
+                        }),
+                        ClientMessage::CancelSession { .. } => {
+                            thread::sleep(Duration::from_millis(300));
+                            count.fetch_add(1, Ordering::SeqCst);
+                            continue;
+                        }
+                        ClientMessage::Request { id, .. } => HostMessage::Event {
+                            id,
+                            event: Event::Done(Response::Unloaded(Vec::new())),
+                        },
+                        ClientMessage::Cancel { .. } => continue,
+                    };
+                    let _ = channel.send(&answer);
+                }
+            }
+        });
+        cancelled
+    }
+
+    /// Of two cells that ran one after the other, the second was stopped by the first one's button.
+    #[test]
+    fn what_is_cancelled_late_is_not_the_next_cells() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("host");
+        let cancelled = slow_host(&socket);
+        let interrupter = Arc::new(Interrupter::new("test".to_owned(), socket));
+        interrupter.start_command();
+        interrupter.interrupt();
+        // Until it is on its way.
+        thread::sleep(Duration::from_millis(100));
+        assert!(interrupter.end_cell());
+        interrupter.start_command();
+        assert_eq!(cancelled.load(Ordering::SeqCst), 1, "it was waited for");
+        thread::sleep(Duration::from_millis(700));
+        assert_eq!(cancelled.load(Ordering::SeqCst), 1, "and is not repeated");
+        assert!(!interrupter.is_interrupted());
     }
 }

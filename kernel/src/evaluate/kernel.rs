@@ -163,10 +163,12 @@ impl Control for RustControl {
     }
 
     fn cell_begins(&self) {
+        self.widgets.cell_runs(true);
         self.interrupter.expect_cell();
     }
 
     fn cell_ended(&self) {
+        self.widgets.cell_runs(false);
         self.widgets.flush();
         self.interrupter.expect_none();
     }

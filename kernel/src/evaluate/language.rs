@@ -48,6 +48,7 @@ pub fn unusable(reason: &anyhow::Error) -> CellError {
         ename: "KernelError".to_owned(),
         evalue: format!("no cell can run: {reason:#}"),
         location: None,
+        raised: None,
         hint: Some("`warmcell doctor` in a terminal says what is missing".to_owned()),
     };
     errors::from_failure("", 0, "", &failure)
@@ -76,7 +77,7 @@ impl Language for Rust {
     }
 
     fn attend(&mut self, out: &Publisher) {
-        if let Err(error) = self.evaluation.run_callbacks(out) {
+        for error in self.evaluation.run_callbacks(out) {
             out.error(&error);
         }
     }

@@ -21,6 +21,7 @@ mod output;
 mod rewrite;
 pub mod session;
 mod sink;
+mod suggestions;
 mod template;
 mod unsafe_folder;
 

@@ -63,13 +63,15 @@ impl Sink for Outlet {
         let Some(bundle) = bundle.filter(|_| !captured) else {
             return;
         };
+        let name = self.widgets.shows(&bundle, display_id);
         if let Some(out) = self.publisher() {
-            out.display(bundle, display_id);
+            out.display(bundle, name.as_deref().or(display_id));
         }
     }
 
     fn update_display(&self, bundle: Bundle, display_id: &str) {
         self.widgets.update_display(&bundle, display_id);
+        self.widgets.shows(&bundle, Some(display_id));
         if let Some(out) = self.publisher() {
             out.update_display(bundle, display_id);
         }
@@ -77,8 +79,13 @@ impl Sink for Outlet {
 
     fn result(&self, bundle: Bundle) {
         // The value of a cell is the cell's, whoever takes what it prints.
-        if let Some(out) = self.publisher() {
-            out.result(bundle);
+        let Some(out) = self.publisher() else {
+            return;
+        };
+        match self.widgets.shows(&bundle, None) {
+            // A result has no name by which front ends would update it.
+            Some(name) => out.display(bundle, Some(&name)),
+            None => out.result(bundle),
         }
     }
 

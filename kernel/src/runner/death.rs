@@ -104,6 +104,7 @@ pub fn failure(status: WaitStatus, fate: &Fate) -> CellFailure {
         ename,
         evalue: format!("the process of the cells was {cause}"),
         location: None,
+        raised: None,
         hint: Some(fate.hint()),
     }
 }
@@ -120,6 +121,7 @@ pub fn over_limit(limit: u64, usage: Usage, fate: &Fate) -> CellFailure {
             Bytes(usage.snapshot)
         ),
         location: None,
+        raised: None,
         hint: Some(fate.hint()),
     }
 }

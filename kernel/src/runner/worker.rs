@@ -194,6 +194,7 @@ fn not_run(ename: &str, evalue: String) -> CellEnd {
             ename: ename.to_owned(),
             evalue,
             location: None,
+            raised: None,
             hint: None,
         }),
         lost_variables: Vec::new(),

@@ -7,7 +7,10 @@ use jupyter::{Afterwards, Comm, Publisher};
 use serde_json::{Map, Value, json};
 use wire::widget::{WidgetAction, WidgetState};
 
-use super::registry::{TARGET, Widgets, content, message};
+use super::{
+    registry::{TARGET, Widgets, content, message},
+    saved::is_typed_into,
+};
 
 /// The comm over which a front end asks for all widgets.
 const CONTROL: &str = "jupyter.widget.control";
@@ -76,6 +79,9 @@ impl Widgets {
         widget.state.extend(changes.clone());
         // What a cell set and nobody saw yet is older than what the user did.
         widget.unsent.retain(|name, _| !changes.contains_key(name));
+        if !is_typed_into(widget.state.get("_model_name")) {
+            state.words_are_old();
+        }
         // Other pages with this notebook follow.
         out.comm_msg(message(id, content(changes, Some("echo_update"))));
         state.note(id, WidgetAction::Changed(changes.clone()))
@@ -87,6 +93,7 @@ impl Widgets {
             return false;
         };
         widget.clicks += 1;
+        state.words_are_old();
         let is_event = state.note(id, WidgetAction::Clicked);
         let handler = state.handlers.get(id).cloned();
         drop(state);
@@ -99,6 +106,7 @@ impl Widgets {
     /// All widgets, as a page that has lost them wants them.
     fn all(&self) -> Map<String, Value> {
         let mut state = self.lock();
+        state.texts.page_loaded();
         let states: Map<String, Value> = state
             .widgets
             .iter_mut()

@@ -2,7 +2,7 @@
 //! together: about fifteen times a second for each widget, the last always.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +19,7 @@ use wire::{
     widget::{WidgetAction, WidgetAnswer, WidgetCall, WidgetEvent, WidgetState},
 };
 
-use super::outputs::Outputs;
+use super::{outputs::Outputs, saved::Shown, texts::Texts};
 use crate::evaluate::Stream;
 
 /// The target of a widget's comm.
@@ -28,6 +28,8 @@ pub(super) const TARGET: &str = "jupyter.widget";
 const PROTOCOL: &str = "2.1.0";
 /// About fifteen changes a second.
 const INTERVAL: Duration = Duration::from_millis(67);
+/// Bytes a second of one widget's outputs: they are sent whole each time.
+const RATE: f64 = 2e6;
 /// No page shows so many; a loop that makes them without end is stopped before memory is.
 const MOST_WIDGETS: usize = 20_000;
 
@@ -46,14 +48,21 @@ pub(super) type Handler = Arc<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) widgets: HashMap<String, Widget>,
-    pub(super) events: Vec<WidgetEvent>,
+    pub(super) events: VecDeque<WidgetEvent>,
     /// The output widgets that take what is printed: the last does, until it gives way to the one before.
     capture: Vec<String>,
     /// The one that did so last.
     captured: Option<String>,
     /// What the kernel itself does when a button is pressed.
     pub(super) handlers: HashMap<String, Handler>,
-    out: Option<Publisher>,
+    pub(super) texts: Texts,
+    /// The widgets that stand on the page.
+    pub(super) shown: Vec<Shown>,
+    /// When the words beside them are to follow what the user did.
+    pub(super) words_due: Option<Instant>,
+    /// Whether one has begun that has not ended.
+    pub(super) cell_runs: bool,
+    pub(super) out: Option<Publisher>,
 }
 
 pub(super) struct Widget {
@@ -72,6 +81,12 @@ impl Widget {
     /// Whether front ends do not know it as it is.
     fn waits(&self) -> bool {
         !self.unsent.is_empty() || self.has_new_outputs
+    }
+
+    /// When it may be sent again: what is large less often.
+    fn due(&self) -> Instant {
+        let seconds = self.outputs.size() as f64 / RATE;
+        self.sent + INTERVAL.max(Duration::from_secs_f64(seconds))
     }
 
     /// Its attributes as they are.
@@ -139,10 +154,17 @@ impl Widgets {
                 Some(widget) => widget.is_observed = true,
                 None => return unknown(&id),
             },
-            WidgetCall::TakeEvents => {
-                let events = std::mem::take(&mut state.events);
-                return KernelMessage::Widget(WidgetAnswer::Events(events));
+            WidgetCall::TakeEvent => {
+                let event = state.events.pop_front();
+                // Should its function fail, that is not told where another one has printed.
+                state.captured = None;
+                return KernelMessage::Widget(WidgetAnswer::Event(event));
             }
+            WidgetCall::TextBegins { id, display_id } => {
+                state.has_own_words(&id);
+                state.texts.begin(id, display_id);
+            }
+            WidgetCall::TextEnds { id } => state.texts.end(&id),
             WidgetCall::Capture { id } => {
                 if let Some(id) = id.as_deref().filter(|id| !state.widgets.contains_key(*id)) {
                     return unknown(id);
@@ -157,7 +179,8 @@ impl Widgets {
             }
             WidgetCall::Close { id } => {
                 state.handlers.remove(&id);
-                if state.widgets.remove(&id).is_some()
+                if !state.texts.are_kept(&id)
+                    && state.widgets.remove(&id).is_some()
                     && let Some(out) = &state.out
                 {
                     out.comm_close(message(&id, Map::new()));
@@ -186,6 +209,11 @@ impl Widgets {
         }
     }
 
+    /// A cell is about to begin, or has ended.
+    pub fn cell_runs(&self, runs: bool) {
+        self.lock().cell_runs = runs;
+    }
+
     /// A cell begins: what it prints is its own, whatever became of the one before.
     pub fn release_output(&self) {
         let mut state = self.lock();
@@ -207,9 +235,14 @@ impl Widgets {
         true
     }
 
-    /// Whether a user did something that nobody has taken note of.
-    pub fn has_events(&self) -> bool {
-        !self.lock().events.is_empty()
+    /// How much a user did that nobody has taken note of.
+    pub fn events(&self) -> usize {
+        self.lock().events.len()
+    }
+
+    /// What a user did is not to be answered any more.
+    pub fn drop_events(&self) {
+        self.lock().events.clear();
     }
 
     /// Lets an output widget take an output, when one does.
@@ -249,7 +282,7 @@ impl Widgets {
     }
 
     fn send_or_wait(&self, state: &mut State, id: &str) {
-        let due = state.widgets.get(id).map(|widget| widget.sent + INTERVAL);
+        let due = state.widgets.get(id).map(Widget::due);
         if due.is_some_and(|due| due <= Instant::now()) {
             state.send(id);
         } else {
@@ -303,7 +336,10 @@ impl State {
     fn due(&self) -> Option<Instant> {
         let waiting = self.widgets.values();
         let waiting = waiting.filter(|widget| widget.waits());
-        waiting.map(|widget| widget.sent + INTERVAL).min()
+        waiting
+            .map(Widget::due)
+            .chain(self.words_due.filter(|_| !self.cell_runs))
+            .min()
     }
 
     /// Notes what a user did; `true` when somebody waits for it.
@@ -320,7 +356,7 @@ impl State {
             });
         match (pending, action) {
             (Some(before), WidgetAction::Changed(now)) => before.extend(now),
-            (_, action) => self.events.push(WidgetEvent {
+            (_, action) => self.events.push_back(WidgetEvent {
                 id: id.to_owned(),
                 action,
             }),
@@ -335,11 +371,12 @@ fn send_what_waits(widgets: &Weak<Widgets>) {
         let mut state = widgets.lock();
         let now = Instant::now();
         let due = state.widgets.iter();
-        let due = due.filter(|(_, one)| one.waits() && one.sent + INTERVAL <= now);
+        let due = due.filter(|(_, one)| one.waits() && one.due() <= now);
         let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
         for id in due {
             state.send(&id);
         }
+        state.renew_due_words();
         // Now and then it looks whether the kernel is still there.
         let pause = state.due().map_or(Duration::from_secs(1), |due| {
             due.saturating_duration_since(Instant::now())

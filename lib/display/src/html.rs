@@ -41,6 +41,21 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
+/// What [`escape`] was given; but for control characters, which it does not keep.
+pub fn unescape(html: &str) -> String {
+    let entities = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&#13;", "\r"),
+        // Last: what it gives is no beginning of another.
+        ("&amp;", "&"),
+    ];
+    let replace = |text: String, (entity, letter): &(&str, &str)| text.replace(entity, letter);
+    entities.iter().fold(html.to_owned(), replace)
+}
+
 /// As [`escape`], and where a word is so long that it would push a table off the paper, a path mostly, it
 /// may be broken behind its separators, and somewhere where it has none.
 pub(crate) fn breakable(text: &str) -> String {

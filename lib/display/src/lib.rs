@@ -38,7 +38,7 @@ pub use chart::Chart;
 pub use compare::{TemplateComparison, TokenizerComparison};
 pub use compare_answers::{ComparedAnswer, GenerationComparison};
 pub use generation::Sequences;
-pub use live::LiveText;
+pub use live::{LiveText, end_unfinished};
 pub use logprobs::probability_plot;
 pub use markdown::markdown;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};

@@ -29,6 +29,7 @@ pub(crate) struct Live {
     text: LiveText,
     display: LiveDisplay,
     is_stopped: bool,
+    is_finished: bool,
 }
 
 impl Live {
@@ -37,14 +38,18 @@ impl Live {
         if !are_shown().unwrap_or(false) {
             return None;
         }
-        let text = LiveText::new(new_id(), Instant::now());
+        let id = new_id();
+        let text = LiveText::new(id.clone(), Instant::now());
         let (calls, bundle) = text.open();
         calls.into_iter().for_each(tell);
         let display = LiveDisplay::start(bundle).ok()?;
+        let display_id = display.display_id().to_owned();
+        tell(WidgetCall::TextBegins { id, display_id });
         Some(Self {
             text,
             display,
             is_stopped: false,
+            is_finished: false,
         })
     }
 
@@ -60,7 +65,12 @@ impl Live {
 
     /// Draws the next frame, and looks at the button; `true` when it was pressed just now.
     pub fn tick(&mut self) -> bool {
-        self.text.frame(Instant::now()).into_iter().for_each(tell);
+        let now = Instant::now();
+        self.text.frame(now).into_iter().for_each(tell);
+        if let Some(bundle) = self.text.renewed(now) {
+            // The page that is lost is the notebook's.
+            let _ = self.display.update(bundle);
+        }
         if self.is_stopped || !self.is_pressed() {
             return false;
         }
@@ -75,7 +85,14 @@ impl Live {
     }
 
     /// What stands there from now on: the finished text, or what there is of it.
-    pub fn finish(self, generated: Option<&Generated>) {
+    pub fn finish(mut self, generated: Option<&Generated>) {
+        self.end(generated);
+    }
+
+    fn end(&mut self, generated: Option<&Generated>) {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return;
+        }
         let (calls, bundle): (_, Bundle) = match generated {
             Some(generated) => self.text.finish(generated),
             None => self.text.fail(),
@@ -83,7 +100,11 @@ impl Live {
         calls.into_iter().for_each(tell);
         // The page that is lost is the notebook's; the text goes to the cell in any case.
         let _ = self.display.update(bundle);
-        keep(self.text.widgets());
+        let widgets = self.text.widgets();
+        if let Some(id) = widgets.first().cloned() {
+            tell(WidgetCall::TextEnds { id });
+        }
+        keep(widgets);
     }
 
     fn is_pressed(&self) -> bool {
@@ -93,6 +114,13 @@ impl Live {
             answer,
             Some(KernelMessage::Widget(WidgetAnswer::State { clicks, .. })) if clicks > 0
         )
+    }
+}
+
+/// A text that nobody finishes, since what was called with its tokens panicked, has ended all the same.
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.end(None);
     }
 }
 

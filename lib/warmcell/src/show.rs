@@ -123,6 +123,10 @@ impl LiveDisplay {
         Ok(Self { display_id })
     }
 
+    pub fn display_id(&self) -> &str {
+        &self.display_id
+    }
+
     pub fn update(&self, bundle: Bundle) -> Result<()> {
         kernel::send(&CellMessage::UpdateDisplay {
             bundle,

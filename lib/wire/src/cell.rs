@@ -60,6 +60,9 @@ pub struct CellFailure {
     pub evalue: String,
     /// Where it happened in the cell, when known: line and column from 1.
     pub location: Option<(u32, u32)>,
+    /// Where it came from, when that was not in the cell.
+    #[serde(default)]
+    pub raised: Option<String>,
     /// The next step.
     pub hint: Option<String>,
 }

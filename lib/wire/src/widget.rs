@@ -35,8 +35,22 @@ pub enum WidgetCall {
         /// The widget.
         id: String,
     },
-    /// Takes the events since the last time. Answered by [`WidgetAnswer::Events`].
-    TakeEvents,
+    /// Takes the oldest event that nobody has taken. Answered by [`WidgetAnswer::Event`]. One at a time: who
+    /// fails at one leaves the others.
+    TakeEvent,
+    /// A text is being written in this widget. Should the cell's process die, the kernel ends it. Answered by
+    /// `Accepted`.
+    TextBegins {
+        /// The widget.
+        id: String,
+        /// The name of the display that shows it.
+        display_id: String,
+    },
+    /// The text in this widget is finished. Answered by `Accepted`.
+    TextEnds {
+        /// The widget.
+        id: String,
+    },
     /// Sends what is printed and shown into an output widget, or with `None` to where it went before:
     /// they nest. Answered by `Accepted`.
     Capture {
@@ -60,8 +74,8 @@ pub enum WidgetAnswer {
         /// How often it was clicked.
         clicks: u64,
     },
-    /// What the user did, in order.
-    Events(Vec<WidgetEvent>),
+    /// What the user did, if it was anything.
+    Event(Option<WidgetEvent>),
 }
 
 /// What a user did to a widget.

@@ -16,6 +16,9 @@ use crate::{
     repository::{COMMIT, Fault, Repository, etag, is_large},
 };
 
+/// Bytes of a slow file that come at once.
+const PART: usize = 256;
+
 struct Request {
     method: String,
     path: String,
@@ -142,8 +145,15 @@ fn write_body(
         Some(Fault::Cut { after, .. } | Fault::Stall { after }) => &body[..body.len().min(*after)],
         _ => body,
     };
-    stream.write_all(sent)?;
-    state.bytes.fetch_add(sent.len() as u64, Ordering::AcqRel);
+    let (part, rate) = match fault {
+        Some(Fault::Slow { rate }) => (PART, f64::from(*rate)),
+        _ => (sent.len().max(1), f64::INFINITY),
+    };
+    for part in sent.chunks(part) {
+        stream.write_all(part)?;
+        state.bytes.fetch_add(part.len() as u64, Ordering::AcqRel);
+        thread::sleep(Duration::from_secs_f64(part.len() as f64 / rate));
+    }
     while matches!(fault, Some(Fault::Stall { .. })) && !state.stopped.load(Ordering::Acquire) {
         thread::sleep(Duration::from_millis(50));
     }

@@ -47,6 +47,11 @@ pub enum Fault {
     },
     /// A range is answered with the whole file.
     NoRanges,
+    /// Files come slowly, in small pieces.
+    Slow {
+        /// So many bytes a second.
+        rate: u32,
+    },
 }
 
 /// A repository.
@@ -89,7 +94,8 @@ impl Repository {
         name == "main" || name == COMMIT || self.revisions.iter().any(|known| known == name)
     }
 
-    /// All files below a folder. A file `.revisions` names revisions, one a line, and is not served.
+    /// All files below a folder. A file `.revisions` names revisions, one a line, a file `.pace` the bytes a
+    /// second at which files come; neither is served.
     pub fn from_folder(name: impl Into<String>, folder: &Path) -> io::Result<Self> {
         let mut repository = Self::new(name);
         let mut open = vec![(folder.to_owned(), String::new())];
@@ -103,6 +109,10 @@ impl Repository {
                     repository.files.insert(path, fs::read(entry.path())?);
                 }
             }
+        }
+        if let Some(pace) = repository.files.remove(".pace") {
+            let rate = String::from_utf8_lossy(&pace).trim().parse().ok();
+            repository.fault = rate.map(|rate| Fault::Slow { rate });
         }
         if let Some(revisions) = repository.files.remove(".revisions") {
             let names = String::from_utf8_lossy(&revisions);

@@ -34,6 +34,9 @@ pub struct Span {
     pub is_primary: bool,
     pub label: Option<String>,
     pub suggested_replacement: Option<String>,
+    /// How sure the compiler is of that.
+    #[serde(default)]
+    pub suggestion_applicability: Option<String>,
     pub expansion: Option<Box<Expansion>>,
 }
 
@@ -82,6 +85,12 @@ impl Diagnostic {
 }
 
 impl Span {
+    /// The bytes of the source, of what no macro has made.
+    pub fn own_place(&self) -> Option<Range<usize>> {
+        let is_own = self.file_name == SOURCE && self.expansion.is_none();
+        is_own.then_some(self.byte_start..self.byte_end)
+    }
+
     /// The bytes of the source; for a place in a macro, those of its call.
     pub fn in_source(&self) -> Option<Range<usize>> {
         let mut span = self;

@@ -102,6 +102,20 @@ impl Generated {
         }
     }
 
+    /// The place in the cell that is compiled, when all of a part is its text letter by letter.
+    pub fn exact(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        let holds = |piece: &&Piece| {
+            let is_cell = matches!(piece.origin, Origin::Cell { .. });
+            is_cell && piece.range.start <= range.start && range.end <= piece.range.end
+        };
+        let piece = self.pieces.iter().find(holds)?;
+        let Origin::Cell { start } = piece.origin else {
+            return None;
+        };
+        let from = start + range.start - piece.range.start;
+        Some(from..from + range.len())
+    }
+
     /// The byte at a line and a character, both counted from 1 as the compiler does.
     pub fn byte_at(&self, line: u32, column: u32) -> Option<usize> {
         let line = usize::try_from(line).ok()?.checked_sub(1)?;

@@ -68,6 +68,8 @@ impl Evaluation {
         let words: HashSet<&str> = direct::words(&code).collect();
         self.values.retain(|name, _| !words.contains(name.as_str()));
         if let Some(failure) = failure {
+            // It may have been the end of the process.
+            self.end_texts();
             return Err(errors::from_failure(&code, count, &source, &failure));
         }
         match outputs {

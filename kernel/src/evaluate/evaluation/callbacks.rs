@@ -16,29 +16,25 @@ const CALLBACKS: &str = "::warmcell::widgets::run_callbacks();";
 
 impl Evaluation {
     /// Runs what cells have left to be run when a user changes or clicks a widget. What is shown goes to
-    /// `out`.
-    ///
-    /// # Errors
-    /// It fails, or is interrupted.
-    pub fn run_callbacks(&mut self, out: &Publisher) -> Result<(), CellError> {
-        if !self.widgets.has_events() {
-            return Ok(());
+    /// `out`. Gives how those failed whose failures no output widget shows.
+    pub fn run_callbacks(&mut self, out: &Publisher) -> Vec<CellError> {
+        if self.widgets.events() == 0 {
+            return Vec::new();
         }
         let cells_own = self.outlet.publisher();
         self.attach(out);
-        self.widgets.release_output();
         // What widgets show meanwhile answers the user, and belongs to no cell.
         let before = self.widgets.publish_by(Some(out.clone()));
-        self.inbox.start_cell();
-        self.interrupter.start_cell();
-        let result = self.dispatch();
-        let interrupted = self.interrupter.end_cell();
-        let result = result.or_else(|error| {
-            // Pages show no error of a widget's own: it belongs where the rest of the answer is.
-            let is_shown = !interrupted && self.widgets.show_error(&error);
-            if is_shown { Ok(()) } else { Err(error) }
-        });
-        self.widgets.release_output();
+        let mut errors = Vec::new();
+        // One that fails leaves the others: each is answered.
+        loop {
+            let waiting = self.widgets.events();
+            errors.extend(self.answer().err());
+            let left = self.widgets.events();
+            if left == 0 || left >= waiting {
+                break;
+            }
+        }
         self.widgets.flush();
         self.widgets.publish_by(before);
         if let Some(out) = cells_own {
@@ -46,12 +42,30 @@ impl Evaluation {
             self.outlet.attach(out);
         }
         self.rustc.prepare();
-        if interrupted {
+        errors
+    }
+
+    /// Runs until one fails.
+    fn answer(&mut self) -> Result<(), CellError> {
+        self.widgets.release_output();
+        self.inbox.start_cell();
+        self.interrupter.start_cell();
+        let result = self.dispatch();
+        if self.interrupter.end_cell() {
+            // So is what waits behind it, as cells are.
+            self.widgets.drop_events();
+            self.widgets.release_output();
             return Err(errors::plain(
                 FailureKind::Interrupted.name(),
                 "the answer to a widget was interrupted",
             ));
         }
+        let result = result.or_else(|error| {
+            // Pages show no error of a widget's own: it belongs where the rest of the answer is.
+            let is_shown = self.widgets.show_error(&error);
+            if is_shown { Ok(()) } else { Err(error) }
+        });
+        self.widgets.release_output();
         result
     }
 

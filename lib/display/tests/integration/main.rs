@@ -89,6 +89,7 @@ fn render(name: &str, value: Value) -> Bundle {
                 news,
                 name: "some/model".to_owned(),
                 speed,
+                is_stopped: false,
             }
             .bundle()
         }

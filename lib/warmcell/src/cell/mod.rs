@@ -6,15 +6,17 @@ pub(crate) mod kernel;
 mod panic_hook;
 mod scope;
 mod stdin;
+mod trace;
 pub(crate) mod unsafe_fork;
 mod unsafe_hooks;
 pub mod values;
 pub mod variables;
 
 use std::{
+    backtrace::Backtrace,
     fmt::Display,
     io::Write,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, Location, catch_unwind},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,6 +25,7 @@ use std::{
 };
 
 use serde::Serialize;
+use trace::Raised;
 use variables::VariableStore;
 use wire::{
     cell::{CellFailure, VariableValue},
@@ -62,10 +65,16 @@ struct Report {
 
 #[derive(Default)]
 struct Cell {
+    /// How the last panic came that no code of the cell raised, and where.
+    trace: Option<(Backtrace, Raised)>,
     /// The thread the cell runs on, while one runs.
     thread: Option<ThreadId>,
     report: Report,
 }
+
+/// Where the user's code stands: in the crate that evcxr generates, or in what the compiler read from
+/// its standard input.
+const CELL_FILES: [&str; 2] = ["src/lib.rs", "<anon>"];
 
 /// A fork has its own: a panic on another thread may hold this one while a snapshot is made.
 static CELL: PerProcess<Mutex<Cell>> = PerProcess::new();
@@ -83,6 +92,7 @@ fn begin() {
     *cell() = Cell {
         thread: Some(std::thread::current().id()),
         report: Report::default(),
+        trace: None,
     };
     flusher::start();
 }
@@ -116,28 +126,43 @@ fn fork_quietly(fork: impl FnOnce() -> bool) -> bool {
 pub fn panicked() {
     let mut cell = cell();
     cell.report.status = Status::Panic;
+    let trace = cell.trace.take();
     cell.report.failure.get_or_insert_with(|| CellFailure {
         ename: "panic".to_owned(),
         evalue: "the cell panicked".to_owned(),
         location: None,
+        raised: None,
         hint: None,
     });
+    let traced = trace.and_then(|(trace, raised)| trace::find_cell(&trace, &raised));
+    if let (Some(traced), Some(failure)) = (traced, &mut cell.report.failure) {
+        failure.location = Some(traced.location);
+        failure.raised = Some(traced.raised);
+    }
 }
 
-/// A `?` returned an error from the cell.
+/// A `?` returned an error from a cell that evcxr runs.
 pub fn question_mark<E: Display>(error: &E) {
+    returned(error, None);
+}
+
+fn returned<E: Display>(error: &E, place: Option<&Location<'_>>) {
+    let place = place.filter(|place| CELL_FILES.contains(&place.file()));
+    let location = place.map(|place| (place.line(), place.column()));
     let (text, failure) = crate::error::record(|| error.to_string());
     let failure = match failure {
         Some(failure) => CellFailure {
             ename: failure.kind.name().to_owned(),
             evalue: failure.message,
-            location: None,
+            location,
+            raised: None,
             hint: failure.hint,
         },
         None => CellFailure {
             ename: short_type_name(std::any::type_name::<E>()),
             evalue: text,
-            location: None,
+            location,
+            raised: None,
             hint: None,
         },
     };
@@ -151,8 +176,10 @@ pub fn question_mark<E: Display>(error: &E) {
 pub struct CellError(());
 
 impl<E: Display> From<E> for CellError {
+    // What `?` calls says where that `?` stands.
+    #[track_caller]
     fn from(error: E) -> Self {
-        question_mark(&error);
+        returned(&error, Some(Location::caller()));
         Self(())
     }
 }

@@ -2,6 +2,7 @@
 //! On other threads it is one line on standard error, since the cell goes on.
 
 use std::{
+    backtrace::Backtrace,
     io::Write,
     panic::{self, PanicHookInfo},
     sync::Once,
@@ -9,9 +10,7 @@ use std::{
 
 use wire::cell::CellFailure;
 
-/// Where the user's code stands: in the crate that evcxr generates, or in what the compiler read from
-/// its standard input.
-const CELL_FILES: [&str; 2] = ["src/lib.rs", "<anon>"];
+use super::{CELL_FILES, trace::Raised};
 
 /// Takes the place of the standard hook, once a process.
 pub(super) fn install() {
@@ -33,8 +32,12 @@ fn hook(info: &PanicHookInfo<'_>) {
             ename: "panic".to_owned(),
             evalue: message.to_owned(),
             location: location.map(|location| (location.line(), location.column())),
+            raised: None,
             hint: None,
         });
+        // It is read when the panic was not caught: that takes longer.
+        let outside = info.location().filter(|_| location.is_none());
+        cell.trace = outside.map(|place| (Backtrace::force_capture(), Raised::at(place)));
         return;
     }
     let thread = std::thread::current();

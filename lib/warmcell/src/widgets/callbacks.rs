@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,25 +32,22 @@ pub(super) fn remove(id: &str) {
     }
 }
 
-/// Calls the functions of the widgets that were changed or clicked since the last time.
+/// Calls the functions of the widgets that were changed or clicked since the last time. One that fails ends
+/// it, and leaves the events behind it to the next call.
 #[doc(hidden)]
 pub fn run_callbacks() {
-    let Some(KernelMessage::Widget(WidgetAnswer::Events(events))) = send(WidgetCall::TakeEvents)
-    else {
-        return;
-    };
-    for event in events {
+    while let Some(KernelMessage::Widget(WidgetAnswer::Event(Some(event)))) =
+        send(WidgetCall::TakeEvent)
+    {
         let taken = lock().as_mut().and_then(|all| all.remove(&event.id));
         let Some(callbacks) = taken else {
             continue;
         };
-        let mut running = Running {
+        let running = Running {
             id: event.id,
             callbacks,
         };
-        for callback in &mut running.callbacks {
-            callback(&event.action);
-        }
+        running.call(&event.action);
     }
 }
 
@@ -57,6 +55,21 @@ pub fn run_callbacks() {
 struct Running {
     id: String,
     callbacks: Vec<Callback>,
+}
+
+impl Running {
+    /// Calls them all: of those that fail the last is told.
+    fn call(mut self, action: &WidgetAction) {
+        let mut failed = None;
+        for callback in &mut self.callbacks {
+            let called = catch_unwind(AssertUnwindSafe(|| callback(action)));
+            failed = called.err().or(failed);
+        }
+        drop(self);
+        if let Some(panic) = failed {
+            resume_unwind(panic);
+        }
+    }
 }
 
 impl Drop for Running {

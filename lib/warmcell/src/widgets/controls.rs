@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use ::display::{RichDisplay, widgets::Kind};
+use ::display::{
+    RichDisplay,
+    widgets::{Kind, chosen},
+};
 use serde_json::{Value, json};
 use wire::{mime::Bundle, widget::WidgetAction};
 
@@ -205,12 +208,6 @@ impl Dropdown {
             }
         });
     }
-}
-
-pub(super) fn chosen(options: &Value, index: &Value) -> String {
-    let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
-    let label = index.and_then(|index| options.get(index)?.as_str());
-    label.unwrap_or_default().to_owned()
 }
 
 impl Widget for Dropdown {

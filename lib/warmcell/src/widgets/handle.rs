@@ -76,10 +76,6 @@ impl Handle {
         &self.0.id
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        self.0.kind
-    }
-
     pub(super) fn children(&self) -> &[Self] {
         &self.0.children
     }
@@ -105,6 +101,17 @@ impl Handle {
             return value.clone();
         }
         self.attributes().get(name).cloned().unwrap_or_default()
+    }
+
+    /// All attributes as the user left them, or as the cell set them.
+    pub(super) fn state(&self) -> WidgetState {
+        self.read()
+            .map_or_else(|| self.own_state(), |(state, _)| state)
+    }
+
+    fn own_state(&self) -> WidgetState {
+        let attributes = self.attributes().clone();
+        self.0.kind.state(Value::Object(attributes))
     }
 
     /// How often it was clicked.
@@ -141,10 +148,9 @@ impl Handle {
         if !kernel::is_connected() || self.0.is_open.swap(true, Ordering::SeqCst) {
             return;
         }
-        let state = self.0.kind.state(Value::Object(self.attributes().clone()));
         send(WidgetCall::Open {
             id: self.0.id.clone(),
-            state,
+            state: self.own_state(),
         });
     }
 

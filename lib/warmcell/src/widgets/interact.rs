@@ -99,16 +99,13 @@ pub fn interact<C: Controls, T: Show>(
     let run = Mutex::new(move || {
         output.clear(true);
         let values = now.values();
-        output.capture(|| {
-            let result = run(values).show();
-            show::show_bundle(result.clone());
-            result
-        })
+        output.capture(|| show::display(run(values)));
     });
     let run = Arc::new(move || (run.lock().unwrap_or_else(PoisonError::into_inner))());
     // Before the first run, which may take long: what is changed meanwhile counts.
     let again = Arc::clone(&run);
-    controls.observe_all(Arc::new(move || drop(again())));
-    // A notebook that is opened again has the values and the result of now.
-    shown.update(instead::bundle_with(page.handle(), &run()));
+    controls.observe_all(Arc::new(move || again()));
+    run();
+    // A notebook that is opened again has the values and the result of now; those of later the kernel adds.
+    shown.update(instead::bundle(page.handle()));
 }

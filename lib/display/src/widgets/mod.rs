@@ -1,9 +1,13 @@
 //! Widgets of `@jupyter-widgets/controls`, the ones that JupyterLab, VS Code and Colab bring along: their
 //! attributes, and the bundle that shows one. What is still to be read where no widget can be shown is
-//! the caller's to add.
+//! the caller's to add; [`instead`] knows it of any of them.
+
+mod instead;
 
 use serde_json::{Value, json};
 use wire::{mime::Bundle, widget::WidgetState};
+
+pub use instead::{chosen, instead};
 
 /// The MIME type of a widget on a page.
 pub const VIEW: &str = "application/vnd.jupyter.widget-view+json";

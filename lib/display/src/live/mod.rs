@@ -3,6 +3,8 @@
 //!
 //! Long texts go to the page in pieces: what is settled is not sent again with every frame.
 
+mod unfinished;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -14,8 +16,12 @@ use crate::{
     widgets::{Kind, reference, view},
 };
 
+pub use unfinished::end_unfinished;
+
 /// About fifteen frames a second.
 const INTERVAL: Duration = Duration::from_millis(67);
+/// How often what a notebook saves of a growing text is renewed: pages draw the text anew for it.
+const RENEWAL: Duration = Duration::from_secs(20);
 /// From so many bytes on a piece is settled at the next line's end.
 const PIECE: usize = 4 << 10;
 /// From so many on at the next space.
@@ -34,6 +40,7 @@ pub struct LiveText {
     pieces: usize,
     first_token: Option<Instant>,
     next_frame: Instant,
+    next_renewal: Instant,
     is_stale: bool,
     is_stopping: bool,
     /// What is done before the first token, where it is not the reading of the prompt.
@@ -51,6 +58,7 @@ impl LiveText {
             pieces: 1,
             first_token: None,
             next_frame: now,
+            next_renewal: now + RENEWAL,
             is_stale: false,
             is_stopping: false,
             activity: None,
@@ -163,6 +171,16 @@ impl LiveText {
         calls
     }
 
+    /// What shows it from now on, when it is time that a saved notebook has more of it: a page that is
+    /// loaded again knows no more than that.
+    pub fn renewed(&mut self, now: Instant) -> Option<Bundle> {
+        if now < self.next_renewal {
+            return None;
+        }
+        self.next_renewal = now + RENEWAL;
+        Some(self.bundle())
+    }
+
     /// The button was pressed.
     pub fn stopping(&mut self) -> Vec<WidgetCall> {
         if std::mem::replace(&mut self.is_stopping, true) {
@@ -261,10 +279,21 @@ impl LiveText {
     /// For a notebook that is saved now.
     fn bundle(&self) -> Bundle {
         let note = "a text was being written when this notebook was saved";
-        view(
-            &self.id,
-            rendered(note.to_owned(), format!("<p><small>{note}</small></p>")),
-        )
+        let small = format!("<p><small>{note}</small></p>");
+        let text = self.text.trim();
+        let instead = if text.is_empty() {
+            rendered(note.to_owned(), small)
+        } else {
+            let body = format!(
+                "<div dir=\"auto\" style=\"{TEXT}\">{}</div>",
+                html::escape(text)
+            );
+            rendered(
+                format!("{text}\n({note})"),
+                format!("<div>{body}{small}</div>"),
+            )
+        };
+        view(&self.id, instead)
     }
 
     fn part(&self, name: &str) -> String {
@@ -359,6 +388,19 @@ mod tests {
         // Whole texts would be 100 MB.
         assert!(sent < 12_000_000, "{sent}");
         assert!(live.widgets().len() > 20);
+    }
+
+    #[test]
+    fn what_a_notebook_saves_meanwhile_is_the_text_so_far() {
+        let start = Instant::now();
+        let mut live = LiveText::new("w".to_owned(), start);
+        live.push("Once <i>", start);
+        assert!(live.renewed(start).is_none(), "too early");
+        let bundle = live.renewed(start + RENEWAL).expect("is due");
+        assert!(live.renewed(start + RENEWAL).is_none(), "once");
+        assert!(bundle.data.contains_key(crate::widgets::VIEW));
+        let html = bundle.get("text/html").expect("is there");
+        assert!(html.contains("Once &lt;i&gt;") && html.contains("was being written"));
     }
 
     #[test]
