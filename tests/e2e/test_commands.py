@@ -267,9 +267,7 @@ def test_a_missing_card_is_told_with_what_runs_instead(kernel):
 
 
 def test_a_model_is_quantised_by_options(kernel):
-    folder = FIXTURES / "llama_q4_1"
-    if not folder.exists():
-        folder = next(path.parent for path in sorted(FIXTURES.glob("*/model.safetensors")) if "llama" in path.parent.name)
+    folder = FIXTURES / "text_generation/llama"
     options = "--load-in-4bit --quant-type nf4 --double-quant --compute-dtype bf16"
     loaded = str(kernel.run(f"%load {folder} {options}").expect_ok().messages)
     assert "nf4" in loaded.lower(), loaded

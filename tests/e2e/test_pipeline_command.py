@@ -54,7 +54,7 @@ def test_default_models_come_from_the_hub(kernel, hub, tmp_path):
     kernel.run(f"%env HF_ENDPOINT={hub}\n%env HF_HOME={tmp_path}").expect_ok()
     outcome = kernel.run("%%pipeline translation_en_to_fr max_new_tokens=5 num_beams=2\nHow old are you?").expect_ok()
     assert "google-t5/t5-base" in outcome.stream("stderr")
-    assert "How old are you?" in shown(outcome)
+    assert "How old are you?" in shown(outcome, "text/html")
     refused = kernel.run("%%pipeline translation_en_to_ko\nHow old are you?")
     assert "no default model" in refused.reply["content"]["evalue"] and "translation_en_to_de" in refused.traceback
     kernel.run("%env HF_ENDPOINT=\n%env HF_HOME=").expect_ok()

@@ -31,9 +31,9 @@ def test_values_are_used_like_variables(kernel):
     kernel.run('String::from("once")').expect_ok()
     assert kernel.run("_.push('!')").status == "error", "it is not mutable"
     kernel.run("let mut mine = _; mine.push('!');").expect_ok()
-    assert kernel.run("mine").expect_ok().result == '"once!"'
     gone = kernel.run('println!("{}", _.starts_with("once"))')
     assert gone.status == "error" and "it was moved" in gone.traceback
+    assert kernel.run("mine").expect_ok().result == '"once!"'
 
 
 def test_what_cannot_be_kept_is_shown_all_the_same_and_says_why(kernel):

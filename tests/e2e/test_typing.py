@@ -4,6 +4,7 @@ import time
 
 import pytest
 from conftest import MODEL
+from test_commands import slow_crate
 
 
 # An analysis that takes longer than 0.4 seconds is answered with nothing. Where the machine is busy with
@@ -108,3 +109,54 @@ def test_among_arguments_shift_tab_explains_the_call_with_an_example(kernel):
     shown = inspect(kernel, code, len(code))
     assert "pub fn from_pretrained" in shown and "load_in_4bit: true" in shown, shown
     assert "fn main" not in shown, shown
+
+
+# The analysis is waited for a quarter of a second where it has something else to do.
+AT_ONCE = 0.8
+
+
+def asked_once(kernel, kind, code):
+    """The reply to one question, which must not wait for the analysis."""
+    started = time.monotonic()
+    request = getattr(kernel.client, kind)(code, len(code))
+    content = kernel.next_for(request, "shell", 20)["content"]
+    assert time.monotonic() - started < AT_ONCE, f"{code}: {time.monotonic() - started:.2f} s"
+    return content
+
+
+def answers_without_the_analysis(kernel):
+    assert asked_once(kernel, "complete", "%lim")["matches"] == ["%limit"]
+    assert MODEL in asked_once(kernel, "complete", 'AutoTokenizer::from_pretrained("Quant')["matches"]
+    for _ in range(3):
+        asked_once(kernel, "complete", "let x = String::new(); x.")
+        asked_once(kernel, "inspect", "String::from")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "std::future::ready(1).await; std::thread::sleep(std::time::Duration::from_secs(12));",
+        ':dep slow = { path = "slow" }\nslow::answer()',
+    ],
+    ids=["await", "dep"],
+)
+def test_nobody_waits_for_an_analysis_that_is_busy(new_kernel, cell):
+    kernel = new_kernel()
+    kernel.run('let held = vec!["one".to_owned()]; fn helper() {}').expect_ok()
+    slow_crate(kernel)
+    request = kernel.send(cell)
+    while kernel.next_for(request, "iopub", 20)["msg_type"] != "execute_input":
+        pass
+    time.sleep(1)
+    answers_without_the_analysis(kernel)
+    reply = asked_once(kernel, "complete", "let x = hel")
+    assert set(reply["matches"]) >= {"held", "helper"}, reply
+    shown = asked_once(kernel, "inspect", "held")["data"]["text/plain"]
+    assert shown == 'held: std::vec::Vec<std::string::String> = ["one"]', shown
+    kernel.manager.interrupt_kernel()
+    kernel.collect(request, timeout=120)
+
+
+def test_nobody_waits_for_an_analysis_that_comes_up(new_kernel):
+    kernel = new_kernel()
+    answers_without_the_analysis(kernel)

@@ -73,7 +73,7 @@ impl Patience {
     /// Of somebody who types on. What has begun may read the standard library once.
     pub const TYPING: Self = Self {
         begin: Duration::from_millis(250),
-        answer: Duration::from_secs(5),
+        answer: Duration::from_secs(3),
     };
     /// Of somebody who has an answer already.
     pub const SHORT: Self = Self {

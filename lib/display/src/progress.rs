@@ -223,7 +223,7 @@ mod tests {
         let later = start + Duration::from_secs(2);
         pace.news(news(Stage::Download, 860), later);
         let running = line(pace.progress(later)).unwrap_or_default();
-        assert!(running.contains("430 B/s · 2.7 s left"), "{running}");
+        assert!(running.contains("430 B/s · 2.65 s left"), "{running}");
         assert_eq!(
             line(pace.stopped()).as_deref(),
             Some("Downloading model.safetensors · stopped at 43 % · 860 B of 2.0 kB")
