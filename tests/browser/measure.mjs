@@ -70,7 +70,7 @@ async function measureStreams(page) {
   await runAll(page);
   const output = (index) => page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea").first();
   const stamps = async (index) => {
-    const text = output(index).getByText(/STAMPS \[/).first();
+    const text = output(index).getByText(/STAMPS \[[^\]]*\]/).first();
     await text.waitFor({ timeout: 120_000 });
     return JSON.parse((await text.innerText()).match(/STAMPS (\[.*\])/s)[1]);
   };

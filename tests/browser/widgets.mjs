@@ -125,7 +125,7 @@ export async function runReloaded(page) {
   };
   const words = async () => { await save(); return saved(); };
   const started = Date.now();
-  while (/<p><small>a text was being written/.test(await words())) {
+  while (/^<p><small>a text was being written/.test(await words())) {
     assert.ok(Date.now() - started < 60_000, "the saved text is not renewed");
     await page.waitForTimeout(1000);
   }
