@@ -38,7 +38,7 @@ impl Writer<'_> {
         options: &Text2TextOptions,
     ) -> Result<Vec<Vec<WrittenText>>, Failure> {
         let mut notices = Vec::new();
-        let plan = self.plan(options, &mut notices)?;
+        let mut plan = self.plan(options, &mut notices)?;
         let sources = inputs
             .iter()
             .map(|input| self.source(input, &plan, options));
@@ -54,6 +54,9 @@ impl Writer<'_> {
         for batch in sources.chunks(size) {
             self.cancel.check()?;
             written.extend(self.batch(batch, &plan, (options, &mut told))?);
+            // The draws of the next go on from here, as in `text-generation`.
+            let seed = &mut plan.wishes.request.seed;
+            *seed = seed.map(|seed| seed.wrapping_add(size as u64));
         }
         Ok(written)
     }

@@ -80,6 +80,15 @@ impl Arguments {
         self.set.contains(&name)
     }
 
+    fn set_top_k(&mut self, count: Option<u32>) {
+        self.note("top_k");
+        self.classification.top_k = count.map_or(TopK::All, TopK::Some);
+        // 0 is off; unset would be the 50 of `generate`.
+        self.writing.generation.top_k = Some(count.unwrap_or(0));
+        self.answers.top_k = count.unwrap_or(AnswerOptions::default().top_k);
+        self.masks.top_k = count.unwrap_or(MaskOptions::default().top_k);
+    }
+
     /// Fails on one that the task does not have.
     pub fn check(&self, task: Task) -> Result<()> {
         let shared = match task {
@@ -134,16 +143,12 @@ impl Pipeline {
         self
     }
 
-    /// How many labels, answers or guesses to give; `None` for all labels of a classification. In
-    /// tasks that write, the tokens to draw from.
+    /// How many labels, answers or guesses to give. In tasks that write, the tokens to draw from. What
+    /// `None` means is the task's: all labels of a classification, the usual 5 guesses and the usual
+    /// answer, and in tasks that write that tokens are drawn from all.
     #[must_use]
     pub fn top_k(mut self, count: impl Into<Option<u32>>) -> Self {
-        let count = count.into();
-        self.arguments.note("top_k");
-        self.arguments.classification.top_k = count.map_or(TopK::All, TopK::Some);
-        self.arguments.writing.generation.top_k = count;
-        self.arguments.answers.top_k = count.unwrap_or(u32::MAX / 4);
-        self.arguments.masks.top_k = count.unwrap_or(u32::MAX);
+        self.arguments.set_top_k(count.into());
         self
     }
 
@@ -286,5 +291,25 @@ impl Pipeline {
         self.arguments.note("batch_size");
         self.arguments.batch_size = Some(size);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `_sanitize_parameters` of each pipeline: a `None` is left out by all but the classification.
+    #[test]
+    fn no_top_k_is_what_each_task_makes_of_it() {
+        let mut arguments = Arguments::default();
+        arguments.set_top_k(None);
+        assert_eq!(arguments.classification.top_k, TopK::All);
+        assert_eq!(arguments.masks.top_k, 5);
+        assert_eq!(arguments.answers.top_k, 1);
+        assert_eq!(arguments.writing.generation.top_k, Some(0));
+        arguments.set_top_k(Some(3));
+        assert_eq!(arguments.classification.top_k, TopK::Some(3));
+        assert_eq!((arguments.masks.top_k, arguments.answers.top_k), (3, 3));
+        assert_eq!(arguments.writing.generation.top_k, Some(3));
     }
 }

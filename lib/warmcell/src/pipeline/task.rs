@@ -49,8 +49,8 @@ const LATER: [&str; 25] = [
     "speech-to-text",
 ];
 
-/// A guess that needs more changes than this is none.
-const MOST_CHANGES: usize = 6;
+/// A guess is none when it needs more changes than one in so many characters of the name.
+const CHARACTERS_A_CHANGE: usize = 3;
 
 impl Task {
     pub fn name(self) -> &'static str {
@@ -100,16 +100,15 @@ pub(super) fn languages(name: &str) -> Option<(String, String)> {
 /// Names that a pipeline is built for.
 fn known() -> Vec<&'static str> {
     let aliases = ALIASES.iter().map(|(alias, _)| *alias);
-    Task::all().map(Task::name).chain(aliases).collect()
+    let mut names: Vec<&str> = Task::all().map(Task::name).chain(aliases).collect();
+    let translation = names.iter().position(|name| *name == "translation");
+    names.insert(translation.map_or(0, |at| at + 1), "translation_XX_to_YY");
+    names
 }
 
 fn unknown(name: &str) -> Error {
     let known = known();
-    let nearest = known
-        .iter()
-        .chain(&LATER)
-        .min_by_key(|known| distance(name, known))
-        .filter(|known| distance(name, known) <= MOST_CHANGES);
+    let nearest = nearest(name, &known);
     let list = known.join(", ");
     let hint = match nearest {
         Some(nearest) => format!("did you mean \"{nearest}\"? Known tasks: {list}"),
@@ -120,6 +119,34 @@ fn unknown(name: &str) -> Error {
         format!("there is no pipeline for the task \"{name}\""),
     )
     .with_hint(hint)
+}
+
+/// What was meant: a name that begins so, else the one that needs the fewest changes, if these are few.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let name = folded(name);
+    let names = || known.iter().chain(&LATER).copied();
+    let begins = |other: &&str| {
+        let other = folded(other);
+        let (short, long) = if name.len() < other.len() {
+            (&name, &other)
+        } else {
+            (&other, &name)
+        };
+        short.len() > CHARACTERS_A_CHANGE && long.starts_with(short.as_str())
+    };
+    // Of those that begin alike, the one that has least besides.
+    let changes = |other: &&str| distance(&name, &folded(other));
+    let prefixed = names().filter(begins).min_by_key(changes);
+    let most = name.chars().count() / CHARACTERS_A_CHANGE;
+    prefixed.or_else(|| {
+        let fewest = names().min_by_key(changes)?;
+        (changes(&fewest) <= most.min(fewest.len() / CHARACTERS_A_CHANGE)).then_some(fewest)
+    })
+}
+
+/// A name without what is easily written another way.
+fn folded(name: &str) -> String {
+    name.trim().to_lowercase().replace(['_', ' '], "-")
 }
 
 /// Levenshtein's distance.
@@ -154,6 +181,34 @@ mod tests {
         assert!(hint("sumarisation").starts_with("did you mean \"summarization\"?"));
         assert!(hint("make me a sandwich").starts_with("known tasks: text-generation, "));
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    /// A short name is not another one by chance, and the beginning of one is that one.
+    #[test]
+    fn a_guess_is_near() {
+        for name in ["asr", "tts", "foo", "", "x", "question"] {
+            let hint = hint(name);
+            let is_list = hint.starts_with("known tasks: text-generation, ");
+            assert_eq!(is_list, name != "question", "{name}: {hint}");
+        }
+        for (name, meant) in [
+            ("sentiment", "sentiment-analysis"),
+            ("zero-shot", "zero-shot-classification"),
+            ("Zero_Shot_Classification", "zero-shot-classification"),
+            ("TEXT_GENERATION", "text-generation"),
+            ("fill mask", "fill-mask"),
+            ("nerr", "ner"),
+            ("summarisation", "summarization"),
+            ("translate", "translation"),
+            ("question", "question-answering"),
+            ("text-generation-inference", "text-generation"),
+            ("text-to-imgae", "text-to-image"),
+        ] {
+            let hint = hint(name);
+            let guess = format!("did you mean \"{meant}\"?");
+            assert!(hint.starts_with(&guess), "{name}: {hint}");
+        }
+        assert!(hint("asr").contains("translation_XX_to_YY"));
     }
 
     #[test]
