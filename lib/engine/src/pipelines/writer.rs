@@ -3,13 +3,13 @@
 
 use wire::{
     Failure,
-    generate::{Generated, GenerationConfig, Prompt},
+    generate::{Generated, GenerationConfig, Prompt, StreamOptions},
     host::Event,
 };
 
 use super::TaskParams;
 use crate::{
-    Cancel,
+    Cancel, failures,
     generate::{self, Defaults, Generator, Task},
 };
 
@@ -23,6 +23,10 @@ pub struct Writer<'a> {
     pub task_params: &'a TaskParams,
     /// Inputs to write about at once.
     pub batch_size: Option<usize>,
+    /// Send the text as it is written, cut by these rules.
+    pub stream: Option<StreamOptions>,
+    /// A smaller model that guesses.
+    pub assistant: Option<Generator<'a>>,
     /// Ends the work.
     pub cancel: &'a Cancel,
     /// Gets notices.
@@ -77,8 +81,8 @@ impl Writer<'_> {
             prompts: &prompts,
             config: &wishes.request,
             generation_config: None,
-            stream: None,
-            assistant: None,
+            stream: self.stream,
+            assistant: self.assistant,
         };
         let mut tell = |event: Event| match event {
             // The same of every batch.
@@ -90,7 +94,26 @@ impl Writer<'_> {
             other => (self.sink)(other),
         };
         let generated = generate::run(generator, task, self.cancel, &mut tell)?;
-        self.cancel.check()?;
+        // Who sees the text as it comes may end it, and then has what there is of it.
+        if self.stream.is_none() {
+            self.cancel.check()?;
+        }
         Ok(generated)
+    }
+
+    /// Fails where several texts would be written into one stream.
+    pub(super) fn check_stream(&self, inputs: usize) -> Result<(), Failure> {
+        if self.stream.is_none() || inputs == 1 {
+            return Ok(());
+        }
+        Err(failures::invalid(format!(
+            "TextStreamer only supports batch size 1, and there are {inputs} inputs"
+        ))
+        .hint("give one text or one conversation"))
+    }
+
+    /// A sequence beside the text it became, where its text was streamed.
+    pub(super) fn streamed(&self, generated: &Generated) -> Option<Box<Generated>> {
+        self.stream.map(|_| Box::new(generated.clone()))
     }
 }

@@ -34,6 +34,8 @@ fn run(
         tokenizer: None,
         call,
         batch_size,
+        stream: None,
+        assistant: None,
     });
     match ask(service, request).0? {
         Response::Pipeline(answer) => Ok(answer),

@@ -12,7 +12,7 @@ use super::{Pipeline, PipelineBuilder, PipelineInput, arguments::Arguments, defa
 use crate::{Error, Result, seed};
 
 /// Names of the arguments beside those of all tasks that write.
-pub(super) const ARGUMENTS: &[&str] = &["src_lang", "tgt_lang"];
+pub(super) const ARGUMENTS: &[&str] = &["src_lang", "tgt_lang", "decoder_start_token_id"];
 
 /// The call of a task on texts.
 pub(super) fn call(
