@@ -285,6 +285,7 @@ fn continued(input: GenerationInput, most: u32, cancel: &AtomicBool) -> Generate
         tokens: ids.len() as u32,
         token_ids: ids,
         prompt_tokens: prompt_ids.len() as u32,
+        streamed: None,
     }
 }
 

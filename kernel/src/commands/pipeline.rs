@@ -5,6 +5,7 @@ use jupyter::{CellError, Publisher, Stream};
 use wire::{
     Failure, FailureKind,
     embedded::SENTIMENT_REPO,
+    generate::StreamOptions,
     host::{Request, Response},
     mime::Bundle,
     model::{EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
@@ -93,6 +94,8 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         tokenizer: tokenizer.map(|(_, name)| ModelSource::new(name.as_str())),
         call: own,
         batch_size,
+        stream: None,
+        assistant: None,
     };
     match task {
         PipelineTask::TextGeneration => write(commands, run, call.out),
@@ -120,6 +123,7 @@ fn write(commands: &Commands, mut run: PipelineRun, out: &Publisher) -> Result<(
     let call = run.call.clone();
     let name = run.model.source.repo.clone();
     run.batch_size = None;
+    run.stream = Some(stream_of(&run.call));
     let (answer, page) = live::ask(commands, Request::RunPipeline(run), &name, out);
     let Some(page) = page else {
         // It is printed.
@@ -139,6 +143,19 @@ fn write(commands: &Commands, mut run: PipelineRun, out: &Publisher) -> Result<(
             }
             Err(failure)
         }
+    }
+}
+
+/// As the text stands in the result.
+fn stream_of(call: &PipelineCall) -> StreamOptions {
+    let options = match call {
+        PipelineCall::TextGeneration { options, .. } => options.clone(),
+        _ => Box::default(),
+    };
+    StreamOptions {
+        skip_prompt: !options.return_full_text,
+        skip_special_tokens: options.skip_special_tokens,
+        clean_up_tokenization_spaces: Some(options.clean_up_tokenization_spaces),
     }
 }
 

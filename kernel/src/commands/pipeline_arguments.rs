@@ -9,14 +9,34 @@ use wire::{
         PipelineCall, PipelineTask, Question, ScoreFunction, TopK, ZeroShotOptions,
     },
     task::languages,
-    text_generation::{GenerationInput, TextGenerationOptions},
+    text_generation::GenerationInput,
     text2text::Text2TextOptions,
 };
 
-/// Arguments whose values a line cannot say, or that change nothing about what is shown.
-const UNSAID: [&str; 2] = ["generation_config", "return_tensors"];
+/// Arguments whose values a line cannot say, that change nothing about what is shown, or that another
+/// argument says.
+const UNSAID: [&str; 12] = [
+    "assistant_confidence_threshold",
+    "assistant_model",
+    "decoder_start_token_id",
+    "generation_config",
+    "grouped_entities",
+    "ignore_subwords",
+    "max_question_len",
+    "num_assistant_tokens",
+    "on_token",
+    "return_tensors",
+    "return_text",
+    "streamer",
+];
 /// Arguments that are texts, whatever they look like.
-const TEXTS: [&str; 4] = ["stop_sequence", "stop_strings", "src_lang", "tgt_lang"];
+const TEXTS: [&str; 5] = [
+    "prefix",
+    "stop_sequence",
+    "stop_strings",
+    "src_lang",
+    "tgt_lang",
+];
 
 /// What the line says.
 #[derive(Debug, PartialEq)]
@@ -149,10 +169,7 @@ fn on(task: PipelineTask, written: &str, inputs: Vec<String>) -> Result<Pipeline
         PipelineTask::TextGeneration => {
             return Ok(PipelineCall::TextGeneration {
                 inputs: inputs.into_iter().map(GenerationInput::Text).collect(),
-                options: Box::new(TextGenerationOptions {
-                    stream: true,
-                    ..TextGenerationOptions::default()
-                }),
+                options: Box::default(),
             });
         }
         PipelineTask::Text2Text(task) => {
@@ -222,6 +239,7 @@ impl Argument<'_> {
         match call {
             PipelineCall::TextClassification { options, .. } => match self.name {
                 "top_k" => options.top_k = self.count()?.map_or(TopK::All, TopK::Some),
+                "return_all_scores" => options.return_all_scores = Some(self.flag()?),
                 "function_to_apply" => options.function_to_apply = Some(self.function()?),
                 _ => options.truncation = self.flag()?,
             },
@@ -262,6 +280,10 @@ impl Argument<'_> {
             },
             PipelineCall::TextGeneration { options, .. } => match self.name {
                 "return_full_text" => options.return_full_text = self.flag()?,
+                "prefix" => options.prefix = Some(self.text.to_owned()),
+                "handle_long_generation" => options.cuts_beginning = self.cuts_beginning()?,
+                "add_special_tokens" => options.add_special_tokens = self.flag()?,
+                "skip_special_tokens" => options.skip_special_tokens = self.flag()?,
                 "continue_final_message" => options.continue_final_message = Some(self.flag()?),
                 "truncation" => options.truncation = self.flag()?,
                 "clean_up_tokenization_spaces" => {
@@ -290,6 +312,15 @@ impl Argument<'_> {
     fn generation(&self) -> Result<GenerationConfig, String> {
         serde_json::from_value(json!({ self.name: self.value() }))
             .map_err(|reason| format!("`{}={}`: {reason}", self.name, self.text))
+    }
+
+    /// `handle_long_generation`, of which there is one way.
+    fn cuts_beginning(&self) -> Result<bool, String> {
+        match self.text {
+            "hole" => Ok(true),
+            "None" => Ok(false),
+            text => Err(format!("`{}={text}`: it takes `hole`", self.name)),
+        }
     }
 
     fn number(&self) -> Result<u32, String> {
@@ -393,7 +424,7 @@ mod tests {
             (Some(5), Some(false))
         );
         assert_eq!(generation.stop_strings, Some(vec!["12".to_owned()]));
-        assert!(options.stream && options.return_full_text);
+        assert!(options.return_full_text);
 
         let line = "zero-shot-classification candidate_labels='good news, sports' multi_label=true";
         let Ok(PipelineCall::ZeroShotClassification { options, .. }) = made(line, "a") else {

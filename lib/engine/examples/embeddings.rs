@@ -39,6 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             normalize: true,
         },
         batch_size,
+        stream: None,
+        assistant: None,
     });
     let service = Service::new();
     let run = || -> Result<(), Box<dyn std::error::Error>> {

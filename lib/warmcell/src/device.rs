@@ -41,6 +41,18 @@ impl IntoDevice for &str {
     }
 }
 
+impl IntoDevice for String {
+    fn into_device(self) -> Result<Device> {
+        self.as_str().into_device()
+    }
+}
+
+impl IntoDevice for &String {
+    fn into_device(self) -> Result<Device> {
+        self.as_str().into_device()
+    }
+}
+
 /// The GPU of this number, as in transformers.
 impl IntoDevice for u32 {
     fn into_device(self) -> Result<Device> {
@@ -96,6 +108,7 @@ mod tests {
         assert!(error.message().contains("model.layers.1"), "{error}");
         assert!([("", "disk")].into_device().is_err());
         assert!(Vec::<(&str, &str)>::new().into_device().is_err());
-        assert_eq!(0_u32.into_device(), Ok(Device::Cuda(0)));
+        assert_eq!(0.into_device(), Ok(Device::Cuda(0)));
+        assert_eq!("cpu".to_owned().into_device(), Ok(Device::Cpu));
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use wire::{
-    FailureKind,
     generate::{
         EarlyStopping, FinishReason, GenerationConfig, Prompt, StreamOptions, StreamedToken,
     },
@@ -12,9 +11,9 @@ use wire::{
 };
 
 use crate::{
-    Error, Generation, Model, Result, TextIteratorStreamer, TextStream, TextStreamer, Tokenizer,
-    backend::{run_live, unexpected},
-    live::Live,
+    Generation, Model, Result, TextIteratorStreamer, TextStream, TextStreamer,
+    backend::unexpected,
+    listener::{Listener, check_streamer},
     seed,
 };
 
@@ -49,11 +48,8 @@ pub struct Generate {
     /// What the user's own configuration says.
     generation_config: Option<GenerationConfig>,
     assistant: Option<ModelSpec>,
-    streamer: Option<TextStreamer>,
-    on_token: Option<OnToken>,
+    listener: Listener,
 }
-
-type OnToken = Box<dyn FnMut(&StreamedToken)>;
 
 /// One setter for each option, named as transformers names it.
 macro_rules! options {
@@ -74,8 +70,7 @@ impl Generate {
             config: GenerationConfig::default(),
             generation_config: None,
             assistant: None,
-            streamer: None,
-            on_token: None,
+            listener: Listener::default(),
         }
     }
 
@@ -200,13 +195,13 @@ impl Generate {
 
     /// Prints the text as it comes.
     pub fn streamer(mut self, streamer: TextStreamer) -> Self {
-        self.streamer = Some(streamer);
+        self.listener.streamer = Some(streamer);
         self
     }
 
     /// Calls a function with each new token and the text that became printable with it.
     pub fn on_token(mut self, on_token: impl FnMut(&StreamedToken) + 'static) -> Self {
-        self.on_token = Some(Box::new(on_token));
+        self.listener.on_token = Some(Box::new(on_token));
         self
     }
 
@@ -217,7 +212,7 @@ impl Generate {
     /// The streamer's tokenizer is not the model's, or the model host cannot be reached. What fails
     /// later is an item of the iterator.
     pub fn stream(self, streamer: TextIteratorStreamer) -> Result<TextStream> {
-        check_streamer(&streamer.streamer, &self.model)?;
+        check_streamer(&streamer.streamer, &self.model.source)?;
         let options = streamer.streamer.options();
         streamer.start(&self.into_request(Some(options)))
     }
@@ -248,50 +243,18 @@ impl Generate {
     /// An option is invalid, the prompt is another tokenizer's or too long, the cell was
     /// interrupted, or the model host ended.
     pub fn run(mut self) -> Result<Generation> {
-        let streamer = self.streamer.take();
-        let mut on_token = self.on_token.take();
-        let stream = match (&streamer, &on_token) {
-            (Some(streamer), _) => Some(streamer.options()),
-            (None, Some(_)) => Some(StreamOptions {
-                skip_prompt: true,
-                skip_special_tokens: true,
-                clean_up_tokenization_spaces: None,
-            }),
-            (None, None) => None,
-        };
-        if let Some(streamer) = &streamer {
-            check_streamer(streamer, &self.model)?;
-        }
-        // A page that shows widgets has the text in one; everywhere else it is printed.
-        let prints = streamer.as_ref().is_some_and(TextStreamer::prints);
-        let mut live = prints.then(Live::start).flatten();
-        let streamer = streamer.filter(|_| live.is_none());
-        let on_token = |token: &StreamedToken| {
-            if let Some(streamer) = &streamer {
-                streamer.finalized(&token.text, false);
-            }
-            if let Some(on_token) = &mut on_token {
-                on_token(token);
-            }
-        };
-        let response = run_live(&self.into_request(stream), on_token, &mut live);
-        if let Some(streamer) = &streamer {
-            streamer.finalized("", true);
-        }
-        let Some(live) = live else {
-            return finished(response?);
-        };
-        let generated = match &response {
-            Ok(Response::Generated(generated)) => generated.first().cloned(),
+        let listener = std::mem::take(&mut self.listener);
+        listener.check(&self.model.source)?;
+        let request = self.into_request(listener.options());
+        let (response, is_stopped) = listener.run(&request, |response| match response {
+            Response::Generated(generated) => generated.first().cloned(),
             _ => None,
-        };
-        let is_stopped = live.is_stopped();
-        live.finish(generated.as_ref());
-        match generated {
+        });
+        if is_stopped {
             // The user has ended it and wants what there is.
-            Some(_) if is_stopped => generation(response?),
-            _ => finished(response?),
+            return generation(response?);
         }
+        finished(response?)
     }
 }
 
@@ -324,22 +287,4 @@ impl fmt::Debug for Generate {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-/// The text comes from the model's own tokenizer; a streamer of another would be ignored silently.
-fn check_streamer(streamer: &TextStreamer, model: &ModelSpec) -> Result<()> {
-    // Of one source: nothing has to be asked.
-    if streamer.tokenizer().source == model.source {
-        return Ok(());
-    }
-    let own = Tokenizer::load(model.source.clone())?;
-    if own.own_fingerprint == streamer.tokenizer().own_fingerprint {
-        return Ok(());
-    }
-    let message = format!(
-        "the streamer's tokenizer is not that of `{}`",
-        model.source.repo
-    );
-    Err(Error::new(FailureKind::InvalidArgument, message)
-        .with_hint("make it with `TextStreamer::new(&model.tokenizer()?)`"))
 }

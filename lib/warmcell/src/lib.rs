@@ -26,6 +26,7 @@ mod error;
 mod forward;
 mod generate;
 mod generation;
+mod listener;
 mod live;
 mod logprobs;
 mod measure;
@@ -67,8 +68,8 @@ pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, AutoModelForSeq2SeqLM, Model, ModelBuilder};
 pub use models::{Models, models, unload};
 pub use pipeline::{
-    Pipeline, PipelineBuilder, PipelineInput, PipelineOutput, TextGeneration, pipeline,
-    pipeline_with,
+    Pipeline, PipelineBuilder, PipelineInput, PipelineOutput, StreamedPipeline, TextGeneration,
+    pipeline, pipeline_with,
 };
 pub use prompt::IntoPrompt;
 pub use quantization::BitsAndBytesConfig;

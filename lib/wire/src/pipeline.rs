@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     array::Array,
+    generate::StreamOptions,
     model::{ModelSource, ModelSpec},
     text_generation::{GeneratedText, GenerationInput, TextGenerationOptions},
     text2text::{Text2TextOptions, Text2TextTask, WrittenText},
@@ -97,6 +98,12 @@ pub struct PipelineRun {
     /// Sequences that are computed at once; what results does not depend on it. As many as pay when not
     /// given.
     pub batch_size: Option<u32>,
+    /// Send the text as it is written, cut by these rules; of one input of a task that writes.
+    #[serde(default)]
+    pub stream: Option<StreamOptions>,
+    /// A smaller model that guesses, of `text-generation`.
+    #[serde(default)]
+    pub assistant: Option<ModelSpec>,
 }
 
 /// Inputs of a task and how they are to be read. The answers come in their order.
@@ -191,6 +198,9 @@ impl PipelineCall {
 pub struct ClassificationOptions {
     /// Labels to give, the likeliest first where it is set.
     pub top_k: TopK,
+    /// Whether all labels are given, in the model's own order, where `top_k` is not set; by the configuration
+    /// when not given.
+    pub return_all_scores: Option<bool>,
     /// What makes scores of logits; by the configuration when not given.
     pub function_to_apply: Option<ScoreFunction>,
     /// Cut texts that are longer than the model reads, which fail otherwise.

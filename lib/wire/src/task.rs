@@ -44,8 +44,8 @@ const LATER: [&str; 25] = [
     "speech-to-text",
 ];
 
-/// A guess that needs more changes than this is none.
-const MOST_CHANGES: usize = 6;
+/// A guess is none when it needs more changes than one in so many characters of the name.
+const CHARACTERS_A_CHANGE: usize = 3;
 
 impl PipelineTask {
     /// transformers' name.
@@ -111,8 +111,23 @@ const WRITING: &[&str] = &[
     "min_p",
     "typical_p",
     "bad_words_ids",
+    "sequence_bias",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "exponential_decay_length_penalty",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "renormalize_logits",
+    "remove_invalid_values",
+    "use_cache",
     "eos_token_id",
     "pad_token_id",
+    "streamer",
+    "on_token",
     "seed",
     "generation_config",
     "stop_sequence",
@@ -127,8 +142,21 @@ impl PipelineTask {
     /// The arguments that it has.
     pub fn arguments(self) -> Vec<&'static str> {
         let own: &[&str] = match self {
-            Self::TextGeneration => &["return_full_text", "continue_final_message"],
-            Self::Text2Text(_) => &["src_lang", "tgt_lang"],
+            Self::TextGeneration => &[
+                "return_full_text",
+                "return_text",
+                "continue_final_message",
+                "prefix",
+                "handle_long_generation",
+                "add_special_tokens",
+                "skip_special_tokens",
+                "prompt_lookup_num_tokens",
+                "max_matching_ngram_size",
+                "assistant_model",
+                "num_assistant_tokens",
+                "assistant_confidence_threshold",
+            ],
+            Self::Text2Text(_) => &["src_lang", "tgt_lang", "decoder_start_token_id"],
             Self::Encoder(task) => return of_encoder(task).to_vec(),
         };
         [WRITING, own].concat()
@@ -137,11 +165,17 @@ impl PipelineTask {
 
 fn of_encoder(task: EncoderTask) -> &'static [&'static str] {
     match task {
-        EncoderTask::TextClassification => {
-            &["top_k", "function_to_apply", "truncation", "batch_size"]
-        }
+        EncoderTask::TextClassification => &[
+            "top_k",
+            "return_all_scores",
+            "function_to_apply",
+            "truncation",
+            "batch_size",
+        ],
         EncoderTask::TokenClassification => &[
             "aggregation_strategy",
+            "grouped_entities",
+            "ignore_subwords",
             "ignore_labels",
             "stride",
             "delimiter",
@@ -152,6 +186,7 @@ fn of_encoder(task: EncoderTask) -> &'static [&'static str] {
             "doc_stride",
             "max_answer_len",
             "max_seq_len",
+            "max_question_len",
             "handle_impossible_answer",
             "align_to_words",
             "batch_size",
@@ -177,26 +212,23 @@ pub fn languages(name: &str) -> Option<(String, String)> {
 /// Names that a pipeline is built for: those of transformers, then the others.
 pub fn known() -> Vec<&'static str> {
     let aliases = ALIASES.iter().map(|(alias, _)| *alias);
-    PipelineTask::all()
-        .map(PipelineTask::name)
-        .chain(aliases)
-        .collect()
+    let names = PipelineTask::all().map(PipelineTask::name);
+    let mut names: Vec<&str> = names.chain(aliases).collect();
+    let translation = names.iter().position(|name| *name == "translation");
+    names.insert(translation.map_or(0, |at| at + 1), "translation_XX_to_YY");
+    names
 }
 
 /// The same with the translations that have a default model.
 pub fn offered() -> Vec<String> {
     let translations = DEFAULT_PAIRS.map(|(from, to)| format!("translation_{from}_to_{to}"));
-    let known = known().into_iter().map(str::to_owned);
-    known.chain(translations).collect()
+    let known = known().into_iter().filter(|name| !name.contains("_XX_"));
+    known.map(str::to_owned).chain(translations).collect()
 }
 
 fn unknown(name: &str) -> Failure {
     let known = known();
-    let nearest = known
-        .iter()
-        .chain(&LATER)
-        .min_by_key(|known| distance(name, known))
-        .filter(|known| distance(name, known) <= MOST_CHANGES);
+    let nearest = nearest(name, &known);
     let list = known.join(", ");
     let hint = match nearest {
         Some(nearest) => format!("did you mean \"{nearest}\"? Known tasks: {list}"),
@@ -234,6 +266,34 @@ pub fn stand_in_notice(name: &str, stand_in: &str) -> String {
     )
 }
 
+/// What was meant: a name that begins so, else the one that needs the fewest changes, if these are few.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let name = folded(name);
+    let names = || known.iter().chain(&LATER).copied();
+    let begins = |other: &&str| {
+        let other = folded(other);
+        let (short, long) = if name.len() < other.len() {
+            (&name, &other)
+        } else {
+            (&other, &name)
+        };
+        short.len() > CHARACTERS_A_CHANGE && long.starts_with(short.as_str())
+    };
+    // Of those that begin alike, the one that has least besides.
+    let changes = |other: &&str| distance(&name, &folded(other));
+    let prefixed = names().filter(begins).min_by_key(changes);
+    let most = name.chars().count() / CHARACTERS_A_CHANGE;
+    prefixed.or_else(|| {
+        let fewest = names().min_by_key(changes)?;
+        (changes(&fewest) <= most.min(fewest.len() / CHARACTERS_A_CHANGE)).then_some(fewest)
+    })
+}
+
+/// A name without what is easily written another way.
+fn folded(name: &str) -> String {
+    name.trim().to_lowercase().replace(['_', ' '], "-")
+}
+
 /// Levenshtein's distance.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
@@ -266,6 +326,34 @@ mod tests {
         assert!(hint("sumarisation").starts_with("did you mean \"summarization\"?"));
         assert!(hint("make me a sandwich").starts_with("known tasks: text-generation, "));
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    /// A short name is not another one by chance, and the beginning of one is that one.
+    #[test]
+    fn a_guess_is_near() {
+        for name in ["asr", "tts", "foo", "", "x", "question"] {
+            let hint = hint(name);
+            let is_list = hint.starts_with("known tasks: text-generation, ");
+            assert_eq!(is_list, name != "question", "{name}: {hint}");
+        }
+        for (name, meant) in [
+            ("sentiment", "sentiment-analysis"),
+            ("zero-shot", "zero-shot-classification"),
+            ("Zero_Shot_Classification", "zero-shot-classification"),
+            ("TEXT_GENERATION", "text-generation"),
+            ("fill mask", "fill-mask"),
+            ("nerr", "ner"),
+            ("summarisation", "summarization"),
+            ("translate", "translation"),
+            ("question", "question-answering"),
+            ("text-generation-inference", "text-generation"),
+            ("text-to-imgae", "text-to-image"),
+        ] {
+            let hint = hint(name);
+            let guess = format!("did you mean \"{meant}\"?");
+            assert!(hint.starts_with(&guess), "{name}: {hint}");
+        }
+        assert!(hint("asr").contains("translation_XX_to_YY"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::generate::GenerationConfig;
+use crate::generate::{Generated, GenerationConfig};
 
 /// Tasks that a pipeline runs by an encoder-decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -108,4 +108,7 @@ pub struct WrittenText {
     pub tokens: u32,
     /// Tokens of the input, prefix and special tokens included.
     pub source_tokens: u32,
+    /// The sequence behind it, where it was streamed: why it ended, and where the time went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<Box<Generated>>,
 }

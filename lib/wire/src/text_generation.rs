@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{generate::GenerationConfig, text::ChatMessage};
+use crate::{
+    generate::{Generated, GenerationConfig},
+    text::ChatMessage,
+};
 
 /// What is continued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,16 @@ pub struct TextGenerationOptions {
     pub continue_final_message: Option<bool>,
     /// Cut texts that are longer than the tokenizer says that the model reads.
     pub truncation: bool,
+    /// What goes before every text; what the configuration says when not given.
+    pub prefix: Option<String>,
+    /// Cut the beginning off texts that leave no room for the tokens to add: transformers'
+    /// `handle_long_generation="hole"`.
+    pub cuts_beginning: bool,
+    /// Add the special tokens that the tokenizer puts around a text; of no effect on conversations, whose
+    /// template writes them.
+    pub add_special_tokens: bool,
+    /// Leave special tokens out of the result.
+    pub skip_special_tokens: bool,
     /// A text each of whose tokens ends the result.
     pub stop_sequence: Option<String>,
     /// What the call says of generation. What is not set comes from the configuration's
@@ -33,8 +46,6 @@ pub struct TextGenerationOptions {
     pub generation: GenerationConfig,
     /// A configuration in the place of the pipeline's defaults and the task's parameters.
     pub generation_config: Option<GenerationConfig>,
-    /// Send the text as it comes, where it is one sequence of one input that no beam search chooses.
-    pub stream: bool,
 }
 
 impl Default for TextGenerationOptions {
@@ -44,10 +55,13 @@ impl Default for TextGenerationOptions {
             clean_up_tokenization_spaces: true,
             continue_final_message: None,
             truncation: false,
+            prefix: None,
+            cuts_beginning: false,
+            add_special_tokens: true,
+            skip_special_tokens: true,
             stop_sequence: None,
             generation: GenerationConfig::default(),
             generation_config: None,
-            stream: false,
         }
     }
 }
@@ -66,4 +80,7 @@ pub struct GeneratedText {
     pub tokens: u32,
     /// Tokens of what was continued, prefix and special tokens included.
     pub prompt_tokens: u32,
+    /// The sequence behind it, where it was streamed: why it ended, and where the time went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<Box<Generated>>,
 }

@@ -77,6 +77,15 @@ fn answers(
             answer: String::new(),
         });
     }
+    // Where no span has any likelihood, transformers' first one is of the first token, which has no text.
+    if answers.is_empty() {
+        answers.push(Answer {
+            score: 0.0,
+            start: 0,
+            end: 0,
+            answer: String::new(),
+        });
+    }
     answers.sort_by(|a, b| b.score.total_cmp(&a.score));
     answers.truncate(options.top_k as usize);
     Ok(answers)
@@ -222,7 +231,7 @@ impl Found {
 }
 
 /// `decode_spans`: the likeliest pairs of a start and an end that is not before it. Those of no
-/// likelihood, of which transformers takes some when there are few others, are left out.
+/// likelihood, with which transformers fills up to `count` in no defined order, are left out.
 fn best_spans(
     starts: &[f32],
     ends: &[f32],

@@ -37,8 +37,9 @@ impl Writer<'_> {
         inputs: &[String],
         options: &Text2TextOptions,
     ) -> Result<Vec<Vec<WrittenText>>, Failure> {
+        self.check_stream(inputs.len())?;
         let mut notices = Vec::new();
-        let plan = self.plan(options, &mut notices)?;
+        let mut plan = self.plan(options, &mut notices)?;
         let sources = inputs
             .iter()
             .map(|input| self.source(input, &plan, options));
@@ -54,6 +55,9 @@ impl Writer<'_> {
         for batch in sources.chunks(size) {
             self.cancel.check()?;
             written.extend(self.batch(batch, &plan, (options, &mut told))?);
+            // The draws of the next go on from here, as in `text-generation`.
+            let seed = &mut plan.wishes.request.seed;
+            *seed = seed.map(|seed| seed.wrapping_add(size as u64));
         }
         Ok(written)
     }
@@ -115,15 +119,30 @@ impl Writer<'_> {
         self.cancel.check()?;
         let tokenizer = self.generator.tokenizer;
         if let Some(language) = &plan.from {
-            return tokenizer.encode_in(input, language, options.truncation);
+            let longest = options.truncation.then(|| self.longest_source()).flatten();
+            return tokenizer.encode_in(input, language, longest);
         }
         let mut how = EncodeOptions::default();
         if options.truncation {
             how.truncation = Truncation::LongestFirst;
+            how.max_length = self.longest_source();
         }
         let text = format!("{}{input}", plan.prefix);
         let encoding = tokenizer.windows(&text.into(), &how)?.swap_remove(0);
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Tokens of a source at most, by the model's table of positions.
+    fn positions(&self) -> Option<usize> {
+        let reader = self.generator.model().source_reader();
+        reader.and_then(SourceReader::longest)
+    }
+
+    /// Tokens that a source is cut to: what the tokenizer says. Where it does not say, transformers cuts
+    /// nothing, and a model with a table of positions fails; here the model is asked.
+    fn longest_source(&self) -> Option<u32> {
+        let own = self.generator.tokenizer.info().model_max_length;
+        own.or_else(|| self.positions().map(|limit| limit as u32))
     }
 
     fn check_length(
@@ -137,8 +156,7 @@ impl Writer<'_> {
                 failures::invalid("the text has no tokens").hint("give a text that is not empty")
             );
         }
-        let reader = self.generator.model().source_reader();
-        let limit = reader.and_then(SourceReader::longest);
+        let limit = self.positions();
         if let Some(limit) = limit.filter(|&limit| length > limit) {
             return Err(failures::invalid(format!(
                 "the text has {length} tokens, `{}` reads {limit} at most",
@@ -165,7 +183,7 @@ impl Writer<'_> {
         plan: &Plan,
         (options, told): (&Text2TextOptions, &mut Vec<String>),
     ) -> Result<Vec<Vec<WrittenText>>, Failure> {
-        let generated = self.generate(sources, (&plan.wishes, None), told)?;
+        let generated = self.generate(sources, &plan.wishes, told)?;
         let config = plan.wishes.all();
         let each = config.num_return_sequences.unwrap_or(1) as usize;
         let ends = Ends {
@@ -177,7 +195,14 @@ impl Writer<'_> {
                 .unwrap_or(0),
             clean_up: options.clean_up_tokenization_spaces,
         };
-        generated.chunks(each).map(|own| ends.texts(own)).collect()
+        let mut texts: Vec<Vec<WrittenText>> = generated
+            .chunks(each)
+            .map(|own| ends.texts(own))
+            .collect::<Result<_, _>>()?;
+        for (text, one) in texts.iter_mut().flatten().zip(&generated) {
+            text.streamed = self.streamed(one);
+        }
+        Ok(texts)
     }
 }
 
@@ -301,6 +326,7 @@ impl Ends<'_> {
                 token_ids: ids,
                 tokens: one.ids.len() as u32,
                 source_tokens: one.prompt_ids.len() as u32,
+                streamed: None,
             })
         });
         texts.collect()

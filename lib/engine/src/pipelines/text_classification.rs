@@ -28,7 +28,7 @@ pub fn run(
     Ok(logits
         .iter()
         .flatten()
-        .map(|logits| labelled(logits, labels, function, options.top_k))
+        .map(|logits| labelled(logits, labels, function, options))
         .collect())
 }
 
@@ -46,7 +46,7 @@ fn labelled(
     logits: &[f32],
     labels: &Labels,
     function: ScoreFunction,
-    top_k: TopK,
+    options: ClassificationOptions,
 ) -> Vec<LabelScore> {
     let scores = match function {
         ScoreFunction::Sigmoid => scores::sigmoid(logits),
@@ -60,11 +60,12 @@ fn labelled(
             score: f64::from(score),
         })
         .collect();
-    if top_k == TopK::Unset && labels.returns_all {
+    let returns_all = options.return_all_scores.unwrap_or(labels.returns_all);
+    if options.top_k == TopK::Unset && returns_all {
         return scores;
     }
     scores.sort_by(|a, b| b.score.total_cmp(&a.score));
-    match top_k {
+    match options.top_k {
         TopK::All => {}
         TopK::Unset => scores.truncate(1),
         TopK::Some(count) => scores.truncate(count as usize),

@@ -5,7 +5,7 @@
 use serde_json::Value;
 use wire::{
     Failure,
-    generate::{Generated, GenerationConfig, StreamOptions},
+    generate::{Generated, GenerationConfig},
     text::{ChatMessage, TemplateOptions},
     text_generation::{GeneratedText, GenerationInput, TextGenerationOptions},
     tokenize::{DecodeOptions, EncodeOptions, Truncation},
@@ -44,8 +44,10 @@ impl Writer<'_> {
             ))
             .hint("use it by `text2text-generation`"));
         }
+        self.check_stream(inputs.len())?;
         let own = self.task_params.of("text-generation");
-        let prefix = own.and_then(|own| own["prefix"].as_str());
+        let prefix = options.prefix.as_deref();
+        let prefix = prefix.or_else(|| own.and_then(|own| own["prefix"].as_str()));
         let prefix = prefix.or(self.task_params.prefix.as_deref());
         let prefix = prefix.unwrap_or_default().to_owned();
         let mut wishes = self.wishes(options, own, &prefix)?;
@@ -70,21 +72,19 @@ impl Writer<'_> {
             options,
         };
         let each = all.num_return_sequences.unwrap_or(1) as usize;
-        let streams = options.stream && inputs.len() == 1 && each == 1;
-        let stream = (streams && all.num_beams.unwrap_or(1) == 1).then_some(StreamOptions {
-            skip_prompt: !options.return_full_text,
-            skip_special_tokens: true,
-            clean_up_tokenization_spaces: Some(options.clean_up_tokenization_spaces),
-        });
         let size = self.batch_size.unwrap_or(1).max(1);
         let mut found = Vec::with_capacity(inputs.len());
         for (starts, inputs) in starts.chunks(size).zip(inputs.chunks(size)) {
             self.cancel.check()?;
             let prompts: Vec<Vec<u32>> = starts.iter().map(|start| start.ids.clone()).collect();
-            let generated = self.generate(&prompts, (&wishes, stream), &mut told)?;
+            let generated = self.generate(&prompts, &wishes, &mut told)?;
             let parts = inputs.iter().zip(starts).zip(generated.chunks(each));
             for ((input, start), generated) in parts {
-                found.push(ends.texts(input, start.given, generated)?);
+                let mut texts = ends.texts(input, start.given, generated)?;
+                for (text, one) in texts.iter_mut().zip(generated) {
+                    text.streamed = self.streamed(one);
+                }
+                found.push(texts);
             }
             // The draws of the next go on from here: two equal texts are not continued equally.
             let seed = &mut wishes.request.seed;
@@ -149,7 +149,10 @@ impl Writer<'_> {
         let max_length = options.generation.max_length;
         let ids = match input {
             GenerationInput::Text(text) => {
-                let mut how = EncodeOptions::default();
+                let mut how = EncodeOptions {
+                    add_special_tokens: options.add_special_tokens,
+                    ..EncodeOptions::default()
+                };
                 // A length alone cuts there too, as the tokenizer gets it as its own argument.
                 if options.truncation || max_length.is_some() {
                     how.truncation = Truncation::LongestFirst;
@@ -178,6 +181,11 @@ impl Writer<'_> {
                     .input_ids
             }
         };
+        let ids = if options.cuts_beginning {
+            self.with_room(ids, wishes)?
+        } else {
+            ids
+        };
         if !ids.is_empty() {
             let given = ids.len();
             return Ok(Start { ids, given });
@@ -194,6 +202,42 @@ impl Writer<'_> {
             ids: vec![begin],
             given: 0,
         })
+    }
+}
+
+impl Writer<'_> {
+    /// The last tokens, so many that those to add have room: `handle_long_generation="hole"`.
+    fn with_room(&self, ids: Vec<u32>, wishes: &Wishes) -> Result<Vec<u32>, Failure> {
+        let Some(longest) = self.generator.tokenizer.info().model_max_length else {
+            return Ok(ids);
+        };
+        let (longest, length) = (longest as usize, ids.len());
+        // As there, what the call says counts, and a length without one in the model's files.
+        let added = match wishes.request.max_new_tokens {
+            Some(tokens) => tokens as usize,
+            None => {
+                let all = wishes
+                    .request
+                    .max_length
+                    .or(wishes.defaults.config.max_length);
+                let all = all.unwrap_or(MAX_LENGTH) as usize;
+                all.checked_sub(length).ok_or_else(|| {
+                    failures::invalid("We cannot infer how many new tokens are expected")
+                        .hint("say it: `.max_new_tokens(…)`")
+                })?
+            }
+        };
+        if length + added <= longest {
+            return Ok(ids);
+        }
+        if added >= longest {
+            return Err(failures::invalid(format!(
+                "We cannot use `hole` to handle this generation the number of desired tokens ({added}) \
+                 exceeds the models max length ({longest})"
+            ))
+            .hint("lower `max_new_tokens`"));
+        }
+        Ok(ids[length - (longest - added)..].to_vec())
     }
 }
 
@@ -231,6 +275,7 @@ impl Ends<'_> {
                 token_ids: ids,
                 tokens: one.ids.len() as u32,
                 prompt_tokens: one.prompt_ids.len() as u32,
+                streamed: None,
             })
         });
         texts.collect()
@@ -238,7 +283,7 @@ impl Ends<'_> {
 
     fn decode(&self, ids: &[u32]) -> Result<String, Failure> {
         let how = DecodeOptions {
-            skip_special_tokens: true,
+            skip_special_tokens: self.options.skip_special_tokens,
             clean_up_tokenization_spaces: Some(self.options.clean_up_tokenization_spaces),
         };
         self.tokenizer.decode_with(ids, how)

@@ -9,7 +9,7 @@ use wire::{
 
 use super::TaskParams;
 use crate::{
-    Cancel,
+    Cancel, failures,
     generate::{self, Defaults, Generator, Task},
 };
 
@@ -23,6 +23,10 @@ pub struct Writer<'a> {
     pub task_params: &'a TaskParams,
     /// Inputs to write about at once.
     pub batch_size: Option<usize>,
+    /// Send the text as it is written, cut by these rules.
+    pub stream: Option<StreamOptions>,
+    /// A smaller model that guesses.
+    pub assistant: Option<Generator<'a>>,
     /// Ends the work.
     pub cancel: &'a Cancel,
     /// Gets notices.
@@ -55,12 +59,11 @@ impl Writer<'_> {
         }
     }
 
-    /// Continues prompts together, or writes about them; of a single sequence the text comes as it is
-    /// written, where that is asked for.
+    /// Continues prompts together, or writes about them.
     pub(super) fn generate(
         &mut self,
         prompts: &[Vec<u32>],
-        (wishes, stream): (&Wishes, Option<StreamOptions>),
+        wishes: &Wishes,
         told: &mut Vec<String>,
     ) -> Result<Vec<Generated>, Failure> {
         let prompts: Vec<Prompt> = prompts
@@ -78,8 +81,8 @@ impl Writer<'_> {
             prompts: &prompts,
             config: &wishes.request,
             generation_config: None,
-            stream,
-            assistant: None,
+            stream: self.stream,
+            assistant: self.assistant,
         };
         let mut tell = |event: Event| match event {
             // The same of every batch.
@@ -91,7 +94,26 @@ impl Writer<'_> {
             other => (self.sink)(other),
         };
         let generated = generate::run(generator, task, self.cancel, &mut tell)?;
-        self.cancel.check()?;
+        // Who sees the text as it comes may end it, and then has what there is of it.
+        if self.stream.is_none() {
+            self.cancel.check()?;
+        }
         Ok(generated)
+    }
+
+    /// Fails where several texts would be written into one stream.
+    pub(super) fn check_stream(&self, inputs: usize) -> Result<(), Failure> {
+        if self.stream.is_none() || inputs == 1 {
+            return Ok(());
+        }
+        Err(failures::invalid(format!(
+            "TextStreamer only supports batch size 1, and there are {inputs} inputs"
+        ))
+        .hint("give one text or one conversation"))
+    }
+
+    /// A sequence beside the text it became, where its text was streamed.
+    pub(super) fn streamed(&self, generated: &Generated) -> Option<Box<Generated>> {
+        self.stream.map(|_| Box::new(generated.clone()))
     }
 }

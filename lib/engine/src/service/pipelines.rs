@@ -83,7 +83,18 @@ impl Service {
             Some(source) => self.residency.tokenizer(source, client, sink)?,
             None => Arc::clone(&model.tokenizer),
         };
+        let assistant = match &run.assistant {
+            Some(spec) => {
+                let wanted = (spec, Purpose::Generation);
+                Some(self.residency.model(wanted, client, sink)?.0)
+            }
+            None => None,
+        };
         let place = model.place();
+        // A model that assists itself has one place for both.
+        let other = assistant.iter().find(|other| !Arc::ptr_eq(other, &model));
+        let other = other.map(|other| other.place());
+        let assists = other.as_ref().unwrap_or(&place);
         let generator = Generator {
             tokenizer: &tokenizer,
             ..place.generator()?
@@ -93,6 +104,11 @@ impl Service {
             generator,
             task_params: &model.task_params,
             batch_size: run.batch_size.map(|size| size as usize),
+            stream: run.stream,
+            assistant: assistant
+                .as_ref()
+                .map(|_| assists.generator())
+                .transpose()?,
             cancel: client.cancel,
             sink,
         };

@@ -76,9 +76,10 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
         clean_up_spaces: flag("clean_up_tokenization_spaces").unwrap_or(cleans),
         padding_side: side("padding_side", class.padding_side()),
         truncation_side: side("truncation_side", Side::Right),
-        // transformers writes 10^30 for a length that nobody knows.
+        // transformers writes 10^30 for a length that nobody knows. `max_len` is the key of old files.
         max_length: config["model_max_length"]
             .as_u64()
+            .or_else(|| config["max_len"].as_u64())
             .and_then(|length| u32::try_from(length).ok()),
         split_special_tokens: flag("split_special_tokens").unwrap_or(false),
         has_token_types: has_types,

@@ -127,19 +127,19 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of a text in a language, cut to what the model reads where asked.
+    /// The tokens of a text in a language, cut to a length where one is given.
     pub(crate) fn encode_in(
         &self,
         text: &str,
         language: &str,
-        truncation: bool,
+        longest: Option<u32>,
     ) -> Result<Vec<u32>, Failure> {
         let language = self.language_id(language)?;
         let mut options = EncodeOptions {
             add_special_tokens: false,
             ..EncodeOptions::default()
         };
-        if let (true, Some(limit)) = (truncation, self.info.model_max_length) {
+        if let Some(limit) = longest {
             options.truncation = Truncation::LongestFirst;
             options.max_length = Some(limit.saturating_sub(2));
         }

@@ -34,6 +34,8 @@ fn run(
         tokenizer: None,
         call,
         batch_size,
+        stream: None,
+        assistant: None,
     });
     match ask(service, request).0? {
         Response::Pipeline(answer) => Ok(answer),
@@ -274,4 +276,34 @@ fn encoders_and_decoders_are_told_apart() {
     }
     let (answer, _) = ask(&service, Request::LoadModel(model("bert_masks")));
     assert!(answer.unwrap_err().message.contains("is an encoder"));
+}
+
+/// transformers gives `{'score': 0.0, 'start': 0, 'end': 0, 'answer': ''}` there.
+#[test]
+fn a_context_without_an_answer_has_an_empty_one() {
+    let service = Service::new();
+    for name in ["distilbert_answers", "roberta_answers", "xlm_answers"] {
+        for (top_k, context) in [(1, "   "), (5, "\n\n"), (500, "London")] {
+            let call = PipelineCall::QuestionAnswering {
+                inputs: vec![Question {
+                    question: "Who?".to_owned(),
+                    context: context.to_owned(),
+                }],
+                options: AnswerOptions {
+                    top_k,
+                    ..AnswerOptions::default()
+                },
+            };
+            let PipelineAnswer::Answers(found) = run(&service, name, call, None).unwrap() else {
+                panic!("answers");
+            };
+            let first = &found[0][0];
+            if context == "London" {
+                assert!(first.score > 0.0, "{name}: {found:?}");
+            } else if name == "distilbert_answers" {
+                assert_eq!((first.score, first.start, first.end), (0.0, 0, 0));
+                assert_eq!((first.answer.as_str(), found[0].len()), ("", 1));
+            }
+        }
+    }
 }

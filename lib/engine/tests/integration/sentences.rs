@@ -28,6 +28,8 @@ fn run(
         tokenizer: None,
         call,
         batch_size,
+        stream: None,
+        assistant: None,
     });
     let (answer, events) = ask(&Service::new(), request);
     let answer = answer.map(|response| match response {

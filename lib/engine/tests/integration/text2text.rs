@@ -5,6 +5,7 @@ use engine::Service;
 use serde_json::{Value, json};
 use wire::{
     Failure,
+    generate::GenerationConfig,
     host::{Event, Request, Response},
     model::{ModelSource, ModelSpec},
     pipeline::{PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
@@ -32,6 +33,8 @@ fn run(
         tokenizer: None,
         call,
         batch_size,
+        stream: None,
+        assistant: None,
     });
     let (answer, events) = ask(service, request);
     let notices = events.into_iter().filter_map(|event| match event {
@@ -199,4 +202,33 @@ fn models_of_other_kinds() {
         assert!(failure.hint.unwrap().contains("t5, mt5, bart"));
     }
     assert!(service.residents().is_empty());
+}
+
+/// Equal texts are drawn on differently, from chunk to chunk too, and all draws repeat with the seed.
+#[test]
+fn draws_go_on_from_text_to_text() {
+    let service = Service::new();
+    let mut drawn = options(Text2TextTask::Text2TextGeneration);
+    drawn.generation = GenerationConfig {
+        seed: Some(7),
+        do_sample: Some(true),
+        num_beams: Some(1),
+        max_new_tokens: Some(12),
+        ..GenerationConfig::default()
+    };
+    let call = PipelineCall::Text2Text {
+        inputs: vec!["Ada wrote it.".to_owned(); 3],
+        options: Box::new(drawn),
+    };
+    for batch_size in [None, Some(1), Some(2)] {
+        let draw = || run(&service, "t5", call.clone(), batch_size).0.unwrap();
+        let answer = draw();
+        let PipelineAnswer::Texts(found) = &answer else {
+            panic!("texts");
+        };
+        assert_ne!(found[0], found[1], "{batch_size:?}");
+        assert_ne!(found[0], found[2], "{batch_size:?}");
+        assert_ne!(found[1], found[2], "{batch_size:?}");
+        assert_eq!(answer, draw());
+    }
 }

@@ -32,6 +32,8 @@ fn run(
         tokenizer: None,
         call,
         batch_size,
+        stream: None,
+        assistant: None,
     });
     let (answer, events) = ask(service, request);
     let notices = events.into_iter().filter_map(|event| match event {

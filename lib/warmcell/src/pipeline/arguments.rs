@@ -4,6 +4,7 @@
 use wire::{
     FailureKind,
     generate::GenerationConfig,
+    model::ModelSpec,
     pipeline::{
         Aggregation, AnswerOptions, ClassificationOptions, EntityOptions, MaskOptions,
         ScoreFunction, TopK, ZeroShotOptions,
@@ -12,7 +13,10 @@ use wire::{
     text2text::Text2TextOptions,
 };
 
-use super::{Pipeline, Task};
+use super::{
+    Pipeline, Task,
+    conversions::{IntoChoice, IntoTexts},
+};
 use crate::{Error, Result};
 
 /// All arguments, with their defaults where they are not set.
@@ -20,8 +24,13 @@ use crate::{Error, Result};
 pub(super) struct Arguments {
     /// Those that were set.
     set: Vec<&'static str>,
+    /// The first that has no such value.
+    wrong: Option<Error>,
     pub classification: ClassificationOptions,
-    pub entities: EntityOptions,
+    entities: EntityOptions,
+    /// `grouped_entities` and `ignore_subwords`.
+    grouped: Option<bool>,
+    by_words: Option<bool>,
     pub answers: AnswerOptions,
     pub zero_shot: ZeroShotOptions,
     pub masks: MaskOptions,
@@ -32,6 +41,8 @@ pub(super) struct Arguments {
     pub writing: Text2TextOptions,
     pub generation_config: Option<GenerationConfig>,
     pub return_tensors: bool,
+    /// A smaller model that guesses, of `text-generation`.
+    pub assistant: Option<ModelSpec>,
     pub batch_size: Option<u32>,
 }
 
@@ -45,11 +56,50 @@ impl Arguments {
         self.set.contains(&name)
     }
 
+    fn set_top_k(&mut self, count: Option<u32>) {
+        self.note("top_k");
+        self.classification.top_k = count.map_or(TopK::All, TopK::Some);
+        // 0 is off; unset would be the 50 of `generate`.
+        self.writing.generation.top_k = Some(count.unwrap_or(0));
+        self.answers.top_k = count.unwrap_or(AnswerOptions::default().top_k);
+        self.masks.top_k = count.unwrap_or(MaskOptions::default().top_k);
+    }
+
+    /// Keeps an error for the run.
+    pub fn refuse(&mut self, error: Error) {
+        self.wrong.get_or_insert(error);
+    }
+
+    /// A choice; one that there is none of is told when the pipeline is run.
+    fn choice<T>(&mut self, choice: Result<T>) -> Option<T> {
+        match choice {
+            Ok(choice) => Some(choice),
+            Err(error) => {
+                self.refuse(error);
+                None
+            }
+        }
+    }
+
+    /// The options of `token-classification`: `grouped_entities` and `ignore_subwords` are a strategy.
+    pub fn entities(&self) -> EntityOptions {
+        let mut options = self.entities.clone();
+        if self.grouped.is_some() || self.by_words.is_some() {
+            let is_grouped = self.grouped == Some(true);
+            options.aggregation_strategy = Some(match (is_grouped, self.by_words) {
+                (true, Some(true)) => Aggregation::First,
+                (true, _) => Aggregation::Simple,
+                (false, _) => Aggregation::None,
+            });
+        }
+        options
+    }
+
     /// Fails on one that the task does not have.
     pub fn check(&self, task: Task) -> Result<()> {
         let own = task.arguments();
         match self.set.iter().find(|name| !own.contains(name)) {
-            None => Ok(()),
+            None => self.wrong.clone().map_or(Ok(()), Err),
             Some(name) => Err(Error::new(
                 FailureKind::InvalidArgument,
                 format!("`{}` has no argument `{name}`", task.name()),
@@ -95,25 +145,22 @@ impl Pipeline {
         self
     }
 
-    /// How many labels, answers or guesses to give; `None` for all labels of a classification. In
-    /// tasks that write, the tokens to draw from.
+    /// How many labels, answers or guesses to give. In tasks that write, the tokens to draw from. What
+    /// `None` means is the task's: all labels of a classification, the usual 5 guesses and the usual
+    /// answer, and in tasks that write that tokens are drawn from all.
     #[must_use]
     pub fn top_k(mut self, count: impl Into<Option<u32>>) -> Self {
-        let count = count.into();
-        self.arguments.note("top_k");
-        self.arguments.classification.top_k = count.map_or(TopK::All, TopK::Some);
-        self.arguments.writing.generation.top_k = count;
-        self.arguments.answers.top_k = count.unwrap_or(u32::MAX / 4);
-        self.arguments.masks.top_k = count.unwrap_or(u32::MAX);
+        self.arguments.set_top_k(count.into());
         self
     }
 
-    /// What makes scores of logits; by the model's configuration when not set. Of
-    /// `text-classification`.
+    /// What makes scores of logits, `"sigmoid"`, `"softmax"` or `"none"`; by the model's configuration when
+    /// not set. Of `text-classification`.
     #[must_use]
-    pub fn function_to_apply(mut self, function: ScoreFunction) -> Self {
+    pub fn function_to_apply(mut self, function: impl IntoChoice<ScoreFunction>) -> Self {
         self.arguments.note("function_to_apply");
-        self.arguments.classification.function_to_apply = Some(function);
+        self.arguments.classification.function_to_apply =
+            self.arguments.choice(function.into_choice());
         self
     }
 
@@ -130,11 +177,47 @@ impl Pipeline {
         self
     }
 
-    /// How tokens become entities; each stays alone when not set. Of `token-classification`.
+    /// How tokens become entities, `"simple"`, `"first"`, `"average"` or `"max"`; each stays alone when not set.
+    /// Of `token-classification`.
     #[must_use]
-    pub fn aggregation_strategy(mut self, strategy: Aggregation) -> Self {
+    pub fn aggregation_strategy(mut self, strategy: impl IntoChoice<Aggregation>) -> Self {
         self.arguments.note("aggregation_strategy");
-        self.arguments.entities.aggregation_strategy = Some(strategy);
+        self.arguments.entities.aggregation_strategy =
+            self.arguments.choice(strategy.into_choice());
+        self
+    }
+
+    /// transformers' old way of saying `aggregation_strategy`, before which it goes: `"simple"`, with
+    /// `ignore_subwords` `"first"`. Of `token-classification`.
+    #[must_use]
+    pub fn grouped_entities(mut self, grouped: bool) -> Self {
+        self.arguments.note("grouped_entities");
+        self.arguments.grouped = Some(grouped);
+        self
+    }
+
+    /// With `grouped_entities`, a word has the label of its first token. Of `token-classification`.
+    #[must_use]
+    pub fn ignore_subwords(mut self, ignore: bool) -> Self {
+        self.arguments.note("ignore_subwords");
+        self.arguments.by_words = Some(ignore);
+        self
+    }
+
+    /// transformers' old way of asking for all labels, in the model's own order; `top_k` goes before it. Of
+    /// `text-classification`.
+    #[must_use]
+    pub fn return_all_scores(mut self, all: bool) -> Self {
+        self.arguments.note("return_all_scores");
+        self.arguments.classification.return_all_scores = Some(all);
+        self
+    }
+
+    /// Tokens of a question at most, where a tokenizer is written in Python: of those here it is not looked
+    /// at, as in transformers. Of `question-answering`.
+    #[must_use]
+    pub fn max_question_len(mut self, _tokens: u32) -> Self {
+        self.arguments.note("max_question_len");
         self
     }
 
@@ -205,13 +288,12 @@ impl Pipeline {
         self
     }
 
-    /// Labels to choose among; `run((text, labels))` says them too. Of `zero-shot-classification`.
+    /// Labels to choose among, a list or one text with commas between them; `run((text, labels))` says them
+    /// too. Of `zero-shot-classification`.
     #[must_use]
-    pub fn candidate_labels<S: AsRef<str>>(mut self, labels: impl IntoIterator<Item = S>) -> Self {
+    pub fn candidate_labels(mut self, labels: impl IntoTexts) -> Self {
         self.arguments.note("candidate_labels");
-        let labels = labels.into_iter();
-        self.arguments.zero_shot.candidate_labels =
-            labels.map(|label| label.as_ref().to_owned()).collect();
+        self.arguments.zero_shot.candidate_labels = labels.into_texts().into_labels();
         self
     }
 
@@ -232,11 +314,11 @@ impl Pipeline {
         self
     }
 
-    /// Words to choose among; the whole vocabulary when not set. Of `fill-mask`.
+    /// The word or the words to choose among; the whole vocabulary when not set. Of `fill-mask`.
     #[must_use]
-    pub fn targets<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+    pub fn targets(mut self, words: impl IntoTexts) -> Self {
         self.arguments.note("targets");
-        self.arguments.masks.targets = Some(words.into_iter().map(Into::into).collect());
+        self.arguments.masks.targets = Some(words.into_texts().into_list());
         self
     }
 
@@ -247,5 +329,54 @@ impl Pipeline {
         self.arguments.note("batch_size");
         self.arguments.batch_size = Some(size);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `_sanitize_parameters` of each pipeline: a `None` is left out by all but the classification.
+    #[test]
+    fn no_top_k_is_what_each_task_makes_of_it() {
+        let mut arguments = Arguments::default();
+        arguments.set_top_k(None);
+        assert_eq!(arguments.classification.top_k, TopK::All);
+        assert_eq!(arguments.masks.top_k, 5);
+        assert_eq!(arguments.answers.top_k, 1);
+        assert_eq!(arguments.writing.generation.top_k, Some(0));
+        arguments.set_top_k(Some(3));
+        assert_eq!(arguments.classification.top_k, TopK::Some(3));
+        assert_eq!((arguments.masks.top_k, arguments.answers.top_k), (3, 3));
+        assert_eq!(arguments.writing.generation.top_k, Some(3));
+    }
+
+    /// `_sanitize_parameters` of `token_classification.py`.
+    #[test]
+    fn old_names_of_strategies() {
+        for (grouped, by_words, strategy) in [
+            (None, None, None),
+            (Some(true), None, Some(Aggregation::Simple)),
+            (Some(true), Some(true), Some(Aggregation::First)),
+            (Some(false), None, Some(Aggregation::None)),
+            (None, Some(true), Some(Aggregation::None)),
+        ] {
+            let arguments = Arguments {
+                grouped,
+                by_words,
+                ..Arguments::default()
+            };
+            assert_eq!(arguments.entities().aggregation_strategy, strategy);
+        }
+    }
+
+    #[test]
+    fn a_wrong_choice_is_told_when_it_runs() {
+        let mut arguments = Arguments::default();
+        let task = Task::Encoder(EncoderTask::TokenClassification);
+        let choice: Result<Aggregation> = "simpel".into_choice();
+        assert_eq!(arguments.choice(choice), None);
+        let error = arguments.check(task).expect_err("is no strategy");
+        assert!(error.message().contains("simpel"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use wire::{
     tokenize::TextInput,
 };
 
-use super::{Task, arguments::Arguments};
+use super::{Task, arguments::Arguments, conversions::split_labels};
 use crate::{Error, Messages, Result};
 
 /// What a pipeline runs on.
@@ -19,10 +19,14 @@ pub enum PipelineInput {
     Texts(Vec<String>),
     /// A question and its context, or two texts to classify together.
     Pair(String, String),
-    /// Several pairs; a list of tuples has no conversion of its own.
+    /// Several pairs.
     Pairs(Vec<(String, String)>),
     /// A text, and labels to choose among.
     Labelled(String, Vec<String>),
+    /// Texts, and labels to choose among for each; or questions, each with its context.
+    AllLabelled(Vec<String>, Vec<String>),
+    /// Several questions about one context; or texts, with commas between the labels of all.
+    About(Vec<String>, String),
     /// Texts that were split into words before, for `token-classification`: transformers'
     /// `is_split_into_words`.
     Words(Vec<Vec<String>>),
@@ -37,7 +41,12 @@ impl PipelineInput {
     pub(super) fn is_single(&self) -> bool {
         !matches!(
             self,
-            Self::Texts(_) | Self::Pairs(_) | Self::Words(_) | Self::Chats(_)
+            Self::Texts(_)
+                | Self::Pairs(_)
+                | Self::AllLabelled(..)
+                | Self::About(..)
+                | Self::Words(_)
+                | Self::Chats(_)
         )
     }
 
@@ -48,6 +57,8 @@ impl PipelineInput {
             Self::Pair(..) => "two texts",
             Self::Pairs(_) => "pairs of texts",
             Self::Labelled(..) => "a text with a list",
+            Self::AllLabelled(..) => "two lists of texts",
+            Self::About(..) => "a list of texts with a text",
             Self::Words(_) => "lists of words",
             Self::Chat(_) => "a conversation",
             Self::Chats(_) => "a list of conversations",
@@ -68,7 +79,7 @@ impl PipelineInput {
                 options: arguments.classification,
             },
             E::TokenClassification => {
-                let mut options = arguments.entities.clone();
+                let mut options = arguments.entities();
                 let inputs = match self {
                     Self::Words(words) => {
                         options.words = words;
@@ -94,6 +105,14 @@ impl PipelineInput {
                     Self::Pair(text, labels) => {
                         options.candidate_labels = split_labels(&labels);
                         vec![text]
+                    }
+                    Self::AllLabelled(texts, labels) => {
+                        options.candidate_labels = labels;
+                        texts
+                    }
+                    Self::About(texts, labels) => {
+                        options.candidate_labels = split_labels(&labels);
+                        texts
                     }
                     other => other.texts(task)?,
                 };
@@ -135,110 +154,27 @@ impl PipelineInput {
         match self {
             Self::Pair(first, second) => Ok(vec![question((first, second))]),
             Self::Pairs(pairs) => Ok(pairs.into_iter().map(question).collect()),
+            Self::About(questions, context) => {
+                let pairs = questions.into_iter().map(|own| (own, context.clone()));
+                Ok(pairs.map(question).collect())
+            }
+            Self::AllLabelled(questions, contexts) if questions.len() == contexts.len() => {
+                Ok(questions.into_iter().zip(contexts).map(question).collect())
+            }
+            Self::AllLabelled(questions, contexts) => Err(Error::new(
+                FailureKind::InvalidArgument,
+                format!(
+                    "there are {} questions and {} contexts",
+                    questions.len(),
+                    contexts.len()
+                ),
+            )
+            .with_hint("give each question its context, or all of them one")),
             other => Err(other.does_not_fit(
                 task.name(),
-                "a question with its context: `run((question, context))`, or `PipelineInput::Pairs(…)`",
+                "a question with its context, `run((question, context))`, a list of such pairs, or \
+                 several questions about one context",
             )),
         }
-    }
-}
-
-/// Labels with commas between them.
-fn split_labels(labels: &str) -> Vec<String> {
-    let labels = labels.split(',').map(str::trim);
-    labels
-        .filter(|label| !label.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-impl From<&str> for PipelineInput {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for PipelineInput {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<&String> for PipelineInput {
-    fn from(text: &String) -> Self {
-        Self::Text(text.clone())
-    }
-}
-
-impl From<&Messages> for PipelineInput {
-    fn from(messages: &Messages) -> Self {
-        Self::Chat(messages.clone())
-    }
-}
-
-impl From<&Vec<Messages>> for PipelineInput {
-    fn from(chats: &Vec<Messages>) -> Self {
-        Self::Chats(chats.clone())
-    }
-}
-
-impl<const N: usize> From<[&Messages; N]> for PipelineInput {
-    fn from(chats: [&Messages; N]) -> Self {
-        Self::Chats(chats.into_iter().cloned().collect())
-    }
-}
-
-fn owned<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
-    texts
-        .into_iter()
-        .map(|text| text.as_ref().to_owned())
-        .collect()
-}
-
-impl<S: AsRef<str>, const N: usize> From<[S; N]> for PipelineInput {
-    fn from(texts: [S; N]) -> Self {
-        Self::Texts(owned(texts))
-    }
-}
-
-impl<S: AsRef<str>> From<Vec<S>> for PipelineInput {
-    fn from(texts: Vec<S>) -> Self {
-        Self::Texts(owned(texts))
-    }
-}
-
-impl<S: AsRef<str>> From<&[S]> for PipelineInput {
-    fn from(texts: &[S]) -> Self {
-        Self::Texts(owned(texts))
-    }
-}
-
-impl<S: AsRef<str>> From<&Vec<S>> for PipelineInput {
-    fn from(texts: &Vec<S>) -> Self {
-        Self::Texts(owned(texts))
-    }
-}
-
-impl<A: AsRef<str>> From<(A, &str)> for PipelineInput {
-    fn from((first, second): (A, &str)) -> Self {
-        Self::Pair(first.as_ref().to_owned(), second.to_owned())
-    }
-}
-
-impl<A: AsRef<str>> From<(A, &String)> for PipelineInput {
-    fn from((first, second): (A, &String)) -> Self {
-        Self::Pair(first.as_ref().to_owned(), second.clone())
-    }
-}
-
-impl<A: AsRef<str>, S: AsRef<str>, const N: usize> From<(A, [S; N])> for PipelineInput {
-    fn from((text, labels): (A, [S; N])) -> Self {
-        Self::Labelled(text.as_ref().to_owned(), owned(labels))
-    }
-}
-
-impl<A: AsRef<str>, S: AsRef<str>> From<(A, Vec<S>)> for PipelineInput {
-    fn from((text, labels): (A, Vec<S>)) -> Self {
-        Self::Labelled(text.as_ref().to_owned(), owned(labels))
     }
 }

@@ -2,8 +2,10 @@
 //! `wire::task`, what goes in and comes out in `input` and `output`, arguments in `arguments`.
 
 mod arguments;
+mod conversions;
 mod input;
 mod output;
+mod streamed;
 mod text2text;
 mod text_generation;
 mod writing;
@@ -16,6 +18,7 @@ pub use input::PipelineInput;
 pub use output::PipelineOutput;
 use output::{Output, generations};
 use serde::Serialize;
+pub use streamed::StreamedPipeline;
 pub use text_generation::TextGeneration;
 use wire::{
     FailureKind,
@@ -63,7 +66,7 @@ pub struct PipelineBuilder {
     model: Option<String>,
     revision: Option<String>,
     tokenizer: Option<String>,
-    device: Option<String>,
+    device: Option<Result<Device>>,
     dtype: Option<DType>,
     quantization: Option<BitsAndBytesConfig>,
     local_files_only: bool,
@@ -88,9 +91,9 @@ impl PipelineBuilder {
         self
     }
 
-    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`.
-    pub fn device(mut self, device: impl Into<String>) -> Self {
-        self.device = Some(device.into());
+    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or the number of a GPU.
+    pub fn device(mut self, device: impl IntoDevice) -> Self {
+        self.device = Some(device.into_device());
         self
     }
 
@@ -121,10 +124,7 @@ impl PipelineBuilder {
     /// not suffice.
     pub fn load(self) -> Result<Pipeline> {
         let task = Task::named(&self.task)?;
-        let device = match &self.device {
-            Some(device) => device.as_str().into_device()?,
-            None => Device::Auto,
-        };
+        let device = self.device.clone().unwrap_or(Ok(Device::Auto))?;
         let model = match task {
             Task::TextGeneration => self.generator(device)?,
             Task::Encoder(own) => {
@@ -257,7 +257,12 @@ impl Pipeline {
     /// The input or an argument is not one of the task's, a text is longer than the model reads, the
     /// model host ended, or the request was interrupted.
     pub fn run(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
-        let input = input.into();
+        let (call, single) = self.call(input.into())?;
+        self.answer(call, single)
+    }
+
+    /// The call on an input, and whether that is one, not a list.
+    fn call(&self, input: PipelineInput) -> Result<(PipelineCall, bool)> {
         self.arguments.check(self.task)?;
         let single = input.is_single();
         let call = match self.task {
@@ -267,7 +272,7 @@ impl Pipeline {
             }
             Task::Encoder(_) => input.into_call(self.task, &self.arguments)?,
         };
-        self.answer(call, single)
+        Ok((call, single))
     }
 
     /// One vector a text, as sentence-transformers' `encode(…, normalize_embeddings=True)` gives: the mean of
@@ -293,13 +298,28 @@ impl Pipeline {
 
     /// What the model host makes of a call.
     fn answer(&self, call: PipelineCall, single: bool) -> Result<PipelineOutput> {
-        let request = Request::RunPipeline(PipelineRun {
+        let request = Request::RunPipeline(self.request(call.clone()));
+        self.output(run(&request)?, call, single)
+    }
+
+    fn request(&self, call: PipelineCall) -> PipelineRun {
+        PipelineRun {
             model: self.model.spec().clone(),
             tokenizer: self.tokenizer.clone(),
-            call: call.clone(),
+            call,
             batch_size: self.arguments.batch_size,
-        });
-        match run(&request)? {
+            stream: None,
+            assistant: self.arguments.assistant.clone(),
+        }
+    }
+
+    fn output(
+        &self,
+        response: Response,
+        call: PipelineCall,
+        single: bool,
+    ) -> Result<PipelineOutput> {
+        match response {
             Response::Pipeline(answer) => Ok(PipelineOutput(Output {
                 generations: generations(&answer),
                 call,
@@ -310,6 +330,11 @@ impl Pipeline {
             })),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Where the tokenizer that it reads and writes by is from.
+    fn tokenizer_source(&self) -> &ModelSource {
+        self.tokenizer.as_ref().unwrap_or(&self.model.spec().source)
     }
 
     /// transformers' name of its task.

@@ -68,6 +68,14 @@ impl PipelineOutput {
         }
     }
 
+    /// Whether it is of a pair of texts.
+    fn is_pair(&self) -> bool {
+        let PipelineCall::TextClassification { inputs, .. } = &self.0.call else {
+            return false;
+        };
+        inputs.iter().any(|input| input.pair.is_some())
+    }
+
     /// The result, where it is one generated text.
     fn only_generation(&self) -> Option<&TextGeneration> {
         match self.0.generations.as_slice() {
@@ -184,6 +192,12 @@ impl Serialize for PipelineOutput {
             return written_texts(found, form, single, serializer);
         }
         match answer {
+            // One pair is a dictionary in transformers, and its result is not put into a list.
+            PipelineAnswer::Labels(found) if plain && single && self.is_pair() => {
+                let found: Vec<OneOrMany<LabelScore>> =
+                    found.iter().map(|own| OneOrMany(own)).collect();
+                one_or_all(&found, true, serializer)
+            }
             // All labels of a text, unasked: the configuration's `return_all_scores`.
             PipelineAnswer::Labels(found) if plain && found.iter().any(|own| own.len() > 1) => {
                 found.serialize(serializer)
@@ -357,6 +371,28 @@ mod tests {
             labels(vec![vec![yes.clone(), no.clone()]], true, false),
             format!("[{a},{b}]")
         );
+        // A pair: `pipe({"text": …, "text_pair": …})`, `pipe([{…}])`, the same with `top_k=None`.
+        let pairs = |answer: Vec<Vec<LabelScore>>, single, plain| {
+            let pair = || ("text", "pair").into();
+            written(Output {
+                generations: Vec::new(),
+                call: PipelineCall::TextClassification {
+                    inputs: answer.iter().map(|_| pair()).collect(),
+                    options: ClassificationOptions::default(),
+                },
+                answer: PipelineAnswer::Labels(answer),
+                single,
+                plain,
+                tensors: false,
+            })
+        };
+        let one = vec![vec![yes.clone()]];
+        assert_eq!(pairs(one.clone(), true, true), a);
+        assert_eq!(pairs(one, false, true), format!("[{a}]"));
+        let both = vec![vec![yes.clone(), no.clone()]];
+        assert_eq!(pairs(both.clone(), true, false), format!("[{a},{b}]"));
+        assert_eq!(pairs(both.clone(), true, true), format!("[{a},{b}]"));
+        assert_eq!(pairs(both, false, false), format!("[[{a},{b}]]"));
         // With `return_all_scores` in the configuration.
         for single in [true, false] {
             let all = vec![vec![yes.clone(), no.clone()]];
@@ -372,6 +408,7 @@ mod tests {
             token_ids: vec![0, 7],
             tokens: 1,
             source_tokens: 3,
+            streamed: None,
         };
         let texts = |answer: Vec<Vec<WrittenText>>, single, tensors| {
             let options = Text2TextOptions {
@@ -419,6 +456,7 @@ mod tests {
             token_ids: vec![0, 7],
             tokens: 1,
             prompt_tokens: 1,
+            streamed: None,
         };
         let texts = |found: Vec<Vec<GeneratedText>>, single, tensors| {
             let answer = PipelineAnswer::Generations(found);

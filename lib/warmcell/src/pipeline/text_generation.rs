@@ -5,16 +5,38 @@ use std::fmt;
 use ::display::{RichDisplay, generated_text};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use wire::{
+    FailureKind,
     mime::Bundle,
     pipeline::PipelineCall,
     text_generation::{GeneratedText, GenerationInput},
 };
 
 use super::{Pipeline, PipelineInput, arguments::Arguments};
-use crate::{Messages, Result, seed};
+use crate::{Error, Messages, Model, Result, seed};
+
+/// Arguments that exclude each other: each says what a result is.
+const EXCLUSIVE: [(&str, &str); 3] = [
+    ("return_text", "return_full_text"),
+    ("return_full_text", "return_tensors"),
+    ("return_text", "return_tensors"),
+];
+
+/// Fails on arguments that exclude each other.
+fn check(arguments: &Arguments) -> Result<()> {
+    let both = |(one, other): &&(&str, &str)| arguments.has(one) && arguments.has(other);
+    match EXCLUSIVE.iter().find(both) {
+        None => Ok(()),
+        Some((one, other)) => Err(Error::new(
+            FailureKind::InvalidArgument,
+            format!("`{one}` is mutually exclusive with `{other}`"),
+        )
+        .with_hint("set one of the two")),
+    }
+}
 
 /// The call on texts or conversations.
 pub(super) fn call(input: PipelineInput, arguments: &Arguments) -> Result<PipelineCall> {
+    check(arguments)?;
     let text = GenerationInput::Text;
     let chat = |messages: Messages| GenerationInput::Chat(messages.to_vec());
     let inputs = match input {
@@ -48,6 +70,67 @@ impl Pipeline {
     pub fn return_full_text(mut self, full: bool) -> Self {
         self.arguments.note("return_full_text");
         self.arguments.continuing.return_full_text = full;
+        self
+    }
+
+    /// transformers' argument beside it, which changes nothing: texts are given in any case. Of
+    /// `text-generation`.
+    #[must_use]
+    pub fn return_text(mut self, _text: bool) -> Self {
+        self.arguments.note("return_text");
+        self
+    }
+
+    /// What goes before every text; what the model's configuration says when not set. Of `text-generation`.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.arguments.note("prefix");
+        self.arguments.continuing.prefix = Some(prefix.into());
+        self
+    }
+
+    /// What is done with a text that leaves no room for the tokens to add: `"hole"` cuts its beginning off.
+    /// Of `text-generation`.
+    #[must_use]
+    pub fn handle_long_generation(mut self, how: &str) -> Self {
+        self.arguments.note("handle_long_generation");
+        self.arguments.continuing.cuts_beginning = true;
+        if how != "hole" {
+            self.arguments.refuse(
+                Error::new(
+                    FailureKind::InvalidArgument,
+                    format!("\"{how}\" is not a valid value for `handle_long_generation`"),
+                )
+                .with_hint("its one value is \"hole\""),
+            );
+        }
+        self
+    }
+
+    /// Whether the tokenizer puts its special tokens around a text, which it does when not told otherwise. Of
+    /// `text-generation`; of no effect on conversations.
+    #[must_use]
+    pub fn add_special_tokens(mut self, add: bool) -> Self {
+        self.arguments.note("add_special_tokens");
+        self.arguments.continuing.add_special_tokens = add;
+        self
+    }
+
+    /// Whether special tokens are left out of the result, which they are when not told otherwise. Of
+    /// `text-generation`.
+    #[must_use]
+    pub fn skip_special_tokens(mut self, skip: bool) -> Self {
+        self.arguments.note("skip_special_tokens");
+        self.arguments.continuing.skip_special_tokens = skip;
+        self
+    }
+
+    /// Assisted decoding: a smaller model of the same vocabulary guesses tokens, which this one checks many at
+    /// once. Of `text-generation`.
+    #[must_use]
+    pub fn assistant_model(mut self, assistant: &Model) -> Self {
+        self.arguments.note("assistant_model");
+        self.arguments.assistant = Some(assistant.spec().clone());
         self
     }
 

@@ -59,6 +59,47 @@ impl Pipeline {
         no_repeat_ngram_size: u32;
         /// Makes tokens that were written less likely; 1 is off. Of the tasks that write.
         repetition_penalty: f64;
+        /// Makes tokens of the prompt more likely; 1 is off. Of the tasks that write.
+        encoder_repetition_penalty: f64;
+        /// No run of this many tokens of the prompt comes again; 0 is off. Of the tasks that write.
+        encoder_no_repeat_ngram_size: u32;
+        /// Runs of tokens, each with what is added to the logit of its last token once the others are there.
+        /// Of the tasks that write.
+        sequence_bias: Vec<(Vec<u32>, f64)>;
+        /// Token that comes first. Of the tasks that write.
+        forced_bos_token_id: u32;
+        /// Tokens of which one comes last where the length ends it. Of the tasks that write.
+        forced_eos_token_id: Vec<u32>;
+        /// Token that the decoder starts with. Of `summarization`, `translation` and `text2text-generation`.
+        decoder_start_token_id: u32;
+        /// Tokens that never come. Of the tasks that write.
+        suppress_tokens: Vec<u32>;
+        /// Tokens that do not come first. Of the tasks that write.
+        begin_suppress_tokens: Vec<u32>;
+        /// Tokens after which ending becomes likelier, and by which factor a token. Of the tasks that write.
+        exponential_decay_length_penalty: (u32, f64);
+        /// Keep tokens at least this likely, with `do_sample`. Of the tasks that write.
+        epsilon_cutoff: f64;
+        /// The same with a bound that falls where the distribution is flat. Of the tasks that write.
+        eta_cutoff: f64;
+        /// Make scores the logarithms of probabilities, which processors leave them not. Of the tasks that
+        /// write.
+        renormalize_logits: bool;
+        /// Replace what is no number, or infinite, before tokens are chosen. Of the tasks that write.
+        remove_invalid_values: bool;
+        /// Whether to start from the keys and values that an earlier turn of the conversation left, which
+        /// it does when not told otherwise. Of the tasks that write.
+        use_cache: bool;
+        /// Prompt lookup decoding: guess this many tokens at once from what followed the same tokens before.
+        /// Of `text-generation`.
+        prompt_lookup_num_tokens: u32;
+        /// Longest run of last tokens that prompt lookup looks for; 2 when not set. Of `text-generation`.
+        max_matching_ngram_size: u32;
+        /// Most tokens that the assistant guesses at once; 20 when not set. Of `text-generation`.
+        num_assistant_tokens: u32;
+        /// The assistant stops after a token that it holds less likely than this; 0.4 when not set. Of
+        /// `text-generation`.
+        assistant_confidence_threshold: f64;
     }
 
     /// When a beam search ends; see [`EarlyStopping`]. Of the tasks that write.
