@@ -334,6 +334,8 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use wire::pipeline::EncoderTask;
+
     use super::*;
 
     /// `_sanitize_parameters` of each pipeline: a `None` is left out by all but the classification.
