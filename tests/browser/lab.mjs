@@ -7,6 +7,7 @@ import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { binary, browserArguments, cellWith, environment, folder, notebookOf, root, runAll, shots, startLab, until } from "./jupyterlab.mjs";
+import { COMMANDS, runCommands } from "./commands.mjs";
 import { KEYS, RESTARTED, runKeys, runRestarted } from "./keys.mjs";
 import { prepareSaved, readUntrusted, runSaved } from "./saved.mjs";
 import { runStreamed, runWidgets, STREAMED, WIDGETS } from "./widgets.mjs";
@@ -24,6 +25,7 @@ async function main() {
   copyFileSync(join(root, "notebooks/week3.ipynb"), notebook);
   writeFileSync(join(folder, "keys.ipynb"), notebookOf(KEYS));
   writeFileSync(join(folder, "restarted.ipynb"), notebookOf(RESTARTED));
+  writeFileSync(join(folder, "commands.ipynb"), notebookOf(COMMANDS));
   prepareSaved();
   const { lab, address } = await startLab(notebook);
   const browser = await chromium.launch({
@@ -36,7 +38,7 @@ async function main() {
     await page.goto(address, { timeout: 120_000 });
     if (wanted("week3")) await runNotebook(page);
     await page.close();
-    const runs = { hostile: runHostile, stopped: runStopped, widgets: runWidgets, streamed: runStreamed, keys: runKeys, restarted: runRestarted, displays: runSaved };
+    const runs = { hostile: runHostile, stopped: runStopped, widgets: runWidgets, streamed: runStreamed, keys: runKeys, restarted: runRestarted, commands: runCommands, displays: runSaved };
     for (const [name, run] of Object.entries(runs).filter(([name]) => wanted(name))) {
       const page = await context.newPage();
       // A workspace of its own: the other's would open the other notebook again.

@@ -6,11 +6,12 @@ import re
 import sys
 import time
 
+import nbformat
 import pexpect
 import psutil
 import pyte
 import pytest
-from conftest import MODEL
+from conftest import MODEL, ROOT
 
 LINES, COLUMNS = 120, 140
 
@@ -103,6 +104,51 @@ def test_ctrl_c_interrupts_and_the_next_cell_works(console):
     console.child.sendintr()
     assert any("KeyboardInterrupt" in line for line in console.prompt())
     assert any(line.endswith("8") for line in console.run("double(4)"))
+
+
+def test_tab_completes(console):
+    console.run("let completed_by_tab = 20 + 1;")
+    console.child.send("completed_by_t\t")
+    console.until(r"In \[\d+\]: completed_by_tab", timeout=20)
+    assert any(line.endswith("21") for line in console.run(""))
+    console.child.send("%lim\t")
+    console.until(r"In \[\d+\]: %limit", timeout=20)
+    assert any("memory" in line for line in console.run(""))
+
+
+def test_the_last_value_has_a_name(console):
+    console.run("vec![1, 2, 3]")
+    assert any(line.endswith("3") for line in console.run("_.len()"))
+    console.run('let named = String::from("x"); named')
+    assert any("has a name already" in line for line in console.run("_"))
+
+
+def test_a_token_is_asked_for_unseen(console, tmp_path):
+    console.run(f"%env HF_TOKEN_PATH={tmp_path}/token")
+    console.type("%login")
+    console.until(r"Access token \(not shown\):.*")
+    console.child.send("hf_neverseen\r")
+    shown = console.prompt()
+    assert any("kept in" in line for line in shown), shown
+    assert (tmp_path / "token").read_text() == "hf_neverseen"
+    assert not any("neverseen" in line for line in console.lines())
+    console.run("%env HF_TOKEN_PATH=")
+
+
+def test_cells_of_the_course_run(console):
+    notebook = nbformat.read(ROOT / "notebooks/week3.ipynb", as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"][:4]
+    for source in cells:
+        # A terminal takes a cell line by line, and runs it where it is complete.
+        line = " ".join(line for line in source.splitlines() if not line.strip().startswith("//"))
+        assert not any("Error" in shown or "error[" in shown for shown in console.run(line)), line
+
+
+def test_a_new_kernel_finds_the_model_in_memory(console, tmp_path):
+    other = Console(tmp_path)
+    listed = other.run("%models")
+    assert any(MODEL in line for line in listed), listed
+    other.child.close(force=True)
 
 
 def test_exit_leaves_no_process(console):
