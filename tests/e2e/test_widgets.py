@@ -220,7 +220,7 @@ def test_an_interrupt_is_still_one(page):
 
 
 def test_a_model_is_freed_by_its_button_while_a_cell_runs(page):
-    page.kernel.run(f"%load {MODEL}").expect_ok()
+    page.kernel.run(f"%unload all\n%load {MODEL}").expect_ok()
     static = page.run("%models").expect_ok().of("display_data")[0]["data"]
     assert set(static) == {"text/plain", "text/html"}, "nobody shows widgets"
     page.connect()
@@ -234,11 +234,11 @@ def test_a_model_is_freed_by_its_button_while_a_cell_runs(page):
     while page.kernel.next_for(request, "iopub", 20)["msg_type"] != "execute_input":
         pass
     started = time.monotonic()
-    page.answers(page.click(row.replace("-name", "-pin")))
+    page.click(row.replace("-name", "-pin"))
     while not buttons("Unpin"):
         page.hear(page.kernel.client.get_iopub_msg(timeout=3))
     row = [id for id, state in page.states.items() if "pinned" in str(state.get("value", ""))][-1]
-    page.answers(page.click(row.replace("-name", "-unload")))
+    page.click(row.replace("-name", "-unload"))
     while page.states[row.replace("-name", "-unload")]["description"] != "Unloading":
         page.hear(page.kernel.client.get_iopub_msg(timeout=3))
     while MODEL in shown["data"]["text/plain"]:
