@@ -174,3 +174,60 @@ def test_texts_and_conversations_are_continued(kernel):
     assert kernel.run(f"beams.run({json.dumps(texts[0])})?.generations().unwrap()[0].len()").result == "2"
     wrong = kernel.run('beams.clone().stride(3).run("one")?;').reply["content"]["evalue"]
     assert "has no argument `stride`" in wrong
+
+
+def test_what_is_written_is_streamed(kernel):
+    folder = FIXTURES.parent / "text_generation/llama"
+    kernel.run(f'let told = pipeline_with("text-generation").model("{folder}").load()?.do_sample(false).max_new_tokens(8).clean_up_tokenization_spaces(false);').expect_ok()
+    kernel.run("let streamer = TextStreamer::new(&told.model().tokenizer()?).skip_prompt(true).skip_special_tokens(true).clean_up_tokenization_spaces(false);").expect_ok()
+    plain = written(kernel, 'told.clone().return_full_text(false).run("Hello world")?')
+    outcome = kernel.run('let answer = told.streamer(streamer.clone()).run("Hello world")?;').expect_ok()
+    assert plain[0]["generated_text"].strip() and plain[0]["generated_text"].strip() in outcome.stream()
+    assert plain[0]["generated_text"] in kernel.run("answer").result
+    count = '{ let n = std::rc::Rc::new(std::cell::Cell::new(0)); let m = n.clone(); '
+    count += 'told.on_token(move |token| if token.id.is_some() { m.set(m.get() + 1) }).run("Hello world")?; n.get() }'
+    assert kernel.run(count).result == "8"
+    wrong = lambda code: kernel.run(code).reply["content"]["evalue"]
+    assert "only supports batch size 1" in wrong('told.streamer(streamer.clone()).run(["a", "b"])?;')
+    assert "beam search" in wrong('told.clone().num_beams(2).streamer(streamer.clone()).run("a")?;')
+    kernel.run(pipe("bars", "sentiment-analysis", "distilbert_labels")).expect_ok()
+    assert "has no argument `streamer`" in wrong('bars.streamer(streamer.clone()).run("a")?;')
+    both = 'told.clone().return_full_text(true).return_tensors(true).run("a")?;'
+    assert "mutually exclusive" in wrong(both)
+
+
+def test_ordinary_values_are_inputs_and_arguments(kernel):
+    kernel.run(pipe("asked", "qa", "distilbert_answers")).expect_ok()
+    context = "Ada Lovelace wrote the first program in London."
+    one = written(kernel, f'asked.run(("Who wrote it?", String::from("{context}")))?')
+    several = written(kernel, f'asked.run((["Who wrote it?", "Where?"], "{context}"))?')
+    assert near(several[0], one) and len(several) == 2
+    assert near(written(kernel, f'asked.run([("Who wrote it?", "{context}"), ("Where?", "{context}")])?'), several)
+    kernel.run(pipe("zeros", "zero-shot-classification", "bert_nli")).expect_ok()
+    ranked = written(kernel, 'zeros.run((["Ada", "Seoul"], ["sports", "politics"]))?')
+    assert [one["sequence"] for one in ranked] == ["Ada", "Seoul"]
+    assert near(written(kernel, 'zeros.clone().candidate_labels("sports, politics").run(["Ada", "Seoul"])?'), ranked)
+    kernel.run(pipe("fills", "fill-mask", "bert_masks")).expect_ok()
+    assert len(written(kernel, 'fills.clone().targets("bridges").run("Under [MASK].")?')) == 1
+    assert len(written(kernel, 'fills.clone().top_k(None).run("Under [MASK].")?')) == 5
+    kernel.run(pipe("names", "ner", "bert_entities")).expect_ok()
+    text = '.run("Kim Minsu of Seoul met Ada Lovelace.")?'
+    kinds = 'names.clone().aggregation_strategy("simple")', "names.clone().aggregation_strategy(Aggregation::Simple)"
+    assert written(kernel, kinds[0] + text) == written(kernel, kinds[1] + text)
+    assert written(kernel, "names.clone().grouped_entities(true)" + text) == written(kernel, kinds[1] + text)
+    wrong = kernel.run('names.clone().aggregation_strategy("simpel").run("a")?;').reply["content"]["evalue"]
+    assert "simpel" in wrong
+    folder = FIXTURES.parent / "text_generation/llama"
+    kernel.run(f'let chats = pipeline_with("text-generation").model("{folder}").load()?.do_sample(false).max_new_tokens(4);').expect_ok()
+    by_value = written(kernel, 'chats.run(messages![user: "Hello"])?')
+    assert by_value[0]["generated_text"][0] == {"role": "user", "content": "Hello"}
+    # A loaded model and a loaded tokenizer; a pair of texts; a GPU by its number.
+    kernel.run(f'let loaded = AutoModelForCausalLM::from_pretrained("{folder}").load()?; let own = loaded.tokenizer()?;').expect_ok()
+    again = 'pipeline_with("text-generation").model(&loaded).tokenizer(&own).load()?.do_sample(false).max_new_tokens(4)'
+    assert written(kernel, again + '.run(messages![user: "Hello"])?') == by_value
+    kernel.run(pipe("pairs", "sentiment-analysis", "distilbert_labels")).expect_ok()
+    assert written(kernel, 'pairs.run(("one", "two"))?').keys() == {"label", "score"}
+    gpu = kernel.run(f'pipeline_with("text-generation").model("{folder}").device(0).load()?;')
+    assert "cuda" in str(gpu.reply["content"]).lower()
+    missing = kernel.run(f'pipeline_with("text-generation").model("{folder}").tokenizer("/nowhere").load()?;')
+    assert "nowhere" in str(missing.reply["content"])

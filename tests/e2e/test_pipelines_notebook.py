@@ -36,7 +36,20 @@ def test_every_task_runs_from_a_hub(pipelines_from_hub):
     for code in ["Barack Obama", "What are Hugging Face pipelines?", "opus-mt-en-es", "zero_shot.run", "fill.run"]:
         assert text(find(code)).strip(), code
     assert "Cosine" in text(find("features.run"), "text/html")
-    assert "text-generation" in find("generator").source and len(text(find("generator.run"))) > 60
+    assert 'pipeline("text-generation")' in find("generator").source and len(text(find("generator.run"))) > 60
+    assert text(find("writer.run")).strip()
+    # A conversation comes back with its answer, and a stream is printed besides.
+    assert "assistant" in text(find("capital of France?"))
+    assert streams(find("generator.streamer")).strip()
+
+
+def test_each_task_is_there_once(pipelines_from_hub):
+    sources = "\n".join(cell.source for cell in code_cells(pipelines_from_hub[0]))
+    for task in [
+        "sentiment-analysis", "ner", "question-answering", "summarization", "translation_en_to_fr",
+        "text2text-generation", "zero-shot-classification", "fill-mask", "feature-extraction", "text-generation",
+    ]:
+        assert sources.count(f'pipeline("{task}")') == 1, task
 
 
 def test_without_a_hub_each_cell_says_what_it_needs(tmp_path):
@@ -45,7 +58,7 @@ def test_without_a_hub_each_cell_says_what_it_needs(tmp_path):
     cells = code_cells(execute_by_hub("pipelines.ipynb", "http://127.0.0.1:9", tmp_path / "home"))
     loads = [cell for cell in cells if 'pipeline("' in cell.source or "pipeline_with" in cell.source]
     for cell in loads:
-        if 'pipeline("sentiment-analysis")' in cell.source or "text-generation" in cell.source:
+        if 'pipeline("sentiment-analysis")' in cell.source or 'pipeline("text-generation")' in cell.source:
             # They have a model that is installed.
             assert not errors([cell]), errors([cell])
             continue

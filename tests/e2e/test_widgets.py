@@ -205,6 +205,35 @@ def test_a_text_is_stopped_by_its_button_and_kept(page):
     assert any("was stopped" in one["state"].get("value", "") for one in states.values())
 
 
+def test_a_pipeline_is_stopped_by_its_button_and_kept(page):
+    page.connect()
+    load = f'let writer = pipeline_with("text-generation").model("{MODEL}").load()?.min_new_tokens(1500).max_new_tokens(1500);'
+    page.run(load + "let streamer = TextStreamer::new(&writer.model().tokenizer()?).skip_prompt(true);").expect_ok()
+    request = page.kernel.send('let told = writer.streamer(streamer.clone()).run("Once upon a time")?;')
+    clicked = []
+
+    def stop(message):
+        page.hear(message)
+        if not clicked and any("tokens ·" in state.get("value", "") for _, state in page.updates):
+            page.click(page.named("ButtonModel")[0])
+            clicked.append(True)
+
+    outcome = page.kernel.collect(request, timeout=120, on_message=stop).expect_ok()
+    [last] = outcome.of("update_display_data")[-1:]
+    assert clicked and "was stopped" in last["data"]["text/html"]
+    written = page.run("let one = told.generation().unwrap().token_ids.len(); (one > 4, one < 1500)")
+    assert written.result == "(true, true)"
+    # The stop button of the notebook is an interrupt, as for `generate`.
+    page.updates.clear()
+    request = page.kernel.send('writer.streamer(streamer).run("One")?;')
+    deadline = time.monotonic() + 60
+    while not any("tokens ·" in state.get("value", "") for _, state in page.updates):
+        assert time.monotonic() < deadline
+        page.hear(page.kernel.next_for(request, "iopub", 60))
+    page.kernel.manager.interrupt_kernel()
+    assert page.collect(request).reply["content"]["ename"] == "KeyboardInterrupt"
+
+
 def test_an_interrupt_is_still_one(page):
     page.connect()
     load = f'let model = AutoModelForCausalLM::from_pretrained("{MODEL}").load()?;'

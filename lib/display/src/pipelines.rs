@@ -88,7 +88,9 @@ impl PipelineResults<'_> {
                 }
             }
             PipelineAnswer::Masks(found) => {
-                parts.extend(found.iter().map(|masks| masks_html(masks)));
+                for (index, masks) in found.iter().enumerate() {
+                    parts.push(masks_html(beside(index), masks));
+                }
             }
             PipelineAnswer::Features(found) => return vectors::html(&inputs, found),
             PipelineAnswer::Embeddings(found) => return vectors::html(&inputs, &rows(found)),
@@ -404,7 +406,38 @@ fn masks_text(masks: &[Vec<MaskGuess>]) -> String {
     masks.collect::<Vec<_>>().join("\n\n")
 }
 
-fn masks_html(masks: &[Vec<MaskGuess>]) -> String {
+/// How tokenizers write a mask, and how much of the text is shown on either side of one.
+const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
+const BESIDE: usize = 60;
+
+/// A guess in bold where its mask stood. Of a mask that is written otherwise, the text as it was decoded.
+fn filled(text: &str, index: usize, guess: &MaskGuess) -> String {
+    let places = MASKS.iter().find_map(|mask| {
+        let place = text.match_indices(mask).nth(index);
+        place.map(|(at, mask)| (&text[..at], &text[at + mask.len()..]))
+    });
+    let Some((before, after)) = places else {
+        return text_cell(&guess.sequence);
+    };
+    let count = before.chars().count();
+    let skipped = count.saturating_sub(BESIDE);
+    let start: String = before.chars().skip(skipped).collect();
+    let end: String = after.chars().take(BESIDE).collect();
+    let dots = |is_cut: bool| if is_cut { "…" } else { "" };
+    // The blank before a byte-level token is the text's own, and a piece that goes on is marked by `##`.
+    let word = guess.token_str.trim_start();
+    let word = word.strip_prefix("##").unwrap_or(word);
+    format!(
+        "<span dir=\"auto\">{}{}<b>{}</b>{}{}</span>",
+        dots(skipped > 0),
+        html::escape(&start),
+        html::escape(word),
+        html::escape(&end),
+        dots(end.len() < after.len())
+    )
+}
+
+fn masks_html(text: &str, masks: &[Vec<MaskGuess>]) -> String {
     let tables = masks.iter().enumerate().map(|(index, guesses)| {
         let rows: Vec<Vec<String>> = guesses
             .iter()
@@ -413,7 +446,7 @@ fn masks_html(masks: &[Vec<MaskGuess>]) -> String {
                     format!("<b>{}</b>", html::escape(&guess.token_str)),
                     percent(guess.score),
                     guess.token.to_string(),
-                    text_cell(&guess.sequence),
+                    filled(text, index, guess),
                 ]
             })
             .collect();

@@ -96,8 +96,20 @@ pub fn check_head(task: EncoderTask, encoder: &dyn TextEncoder, name: &str) -> R
     .hint("choose a model that was trained for the task"))
 }
 
+/// What transformers' tokenizers say of a sequence that is longer than they say the model reads.
+fn too_long(length: usize, most: u32) -> Option<String> {
+    (length > most as usize).then(|| {
+        format!(
+            "Token indices sequence length is longer than the specified maximum sequence length for this model \
+             ({length} > {most}). The model may make less of it than of shorter texts."
+        )
+    })
+}
+
 /// A model and its tokenizer at work.
 pub struct Reader<'a> {
+    /// What it is done for.
+    pub task: PipelineTask,
     /// What a user calls the model.
     pub name: &'a str,
     /// The model.
@@ -168,6 +180,7 @@ impl Reader<'_> {
         sequences
             .iter()
             .try_for_each(|one| self.check_length(one))?;
+        self.tell_length(sequences);
         let mut outputs = Vec::with_capacity(sequences.len());
         let mut rest = sequences;
         while !rest.is_empty() {
@@ -250,6 +263,32 @@ impl Reader<'_> {
         outputs.squeeze(0)?.to_vec2::<f32>()
     }
 
+    /// What is told of texts that are longer than the tokenizer says, by a model that reads them all the
+    /// same: transformers' tokenizers warn of one.
+    fn tell_length(&mut self, sequences: &[Sequence]) {
+        let most = self.tokenizer.info().model_max_length;
+        let lengths = sequences.iter().map(Sequence::len);
+        let longest = lengths.max().unwrap_or(0);
+        if let Some(notice) = most.and_then(|most| too_long(longest, most)) {
+            self.notice(notice);
+        }
+    }
+
+    /// What makes a text shorter, in the task's own arguments.
+    fn shorter(&self) -> &'static str {
+        let PipelineTask::Encoder(task) = self.task else {
+            return "shorten it";
+        };
+        match task {
+            EncoderTask::TextClassification
+            | EncoderTask::FillMask
+            | EncoderTask::FeatureExtraction => "shorten it, or let it be cut: `truncation(true)`",
+            EncoderTask::QuestionAnswering => "lower `max_seq_len`",
+            EncoderTask::ZeroShotClassification => "shorten the label or the hypothesis template",
+            EncoderTask::TokenClassification => "shorten it",
+        }
+    }
+
     fn check_length(&self, sequence: &Sequence) -> Result<(), Failure> {
         let length = sequence.len();
         if let Some(longest) = self.encoder.limit().filter(|limit| length > *limit) {
@@ -257,7 +296,7 @@ impl Reader<'_> {
                 "the text has {length} tokens, `{}` reads {longest} at most",
                 self.name
             ))
-            .hint("shorten it, or let it be cut: `truncation(true)`"));
+            .hint(self.shorter()));
         }
         if length == 0 {
             return Err(

@@ -18,7 +18,12 @@ pub fn run(
     let how = reader.options(options.truncation);
     let sequences = inputs
         .iter()
-        .map(|input| reader.encode(input, &how))
+        .map(|input| {
+            // An empty second text is none, as in `_encode_plus` of transformers.
+            let pair = input.pair.clone().filter(|pair| !pair.is_empty());
+            let text = input.text.clone();
+            reader.encode(&TextInput { text, pair }, &how)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let logits = reader.outputs(&sequences, At::Whole)?;
     let labels = reader.encoder.labels();

@@ -14,6 +14,7 @@ use wire::{
 use super::{
     Writer,
     task_params::{self, MAX_LENGTH},
+    too_long,
     writer::Wishes,
 };
 use crate::{failures, generate, tokenizer::Tokenizer};
@@ -56,6 +57,7 @@ impl Writer<'_> {
             .map(|input| self.start(input, &prefix, (options, &wishes)));
         let starts: Vec<Start> = starts.collect::<Result<_, _>>()?;
         let mut told = Vec::new();
+        self.tell(self.lengths(inputs, &starts, options), &mut told);
         for (input, start) in inputs.iter().zip(&starts) {
             if let GenerationInput::Text(_) = input {
                 let notice = generate::bare_prompt(self.generator.tokenizer, &start.ids);
@@ -206,6 +208,33 @@ impl Writer<'_> {
 }
 
 impl Writer<'_> {
+    /// What transformers' tokenizers say of prompts that are longer than the model reads, and of a length that
+    /// cuts them unasked.
+    fn lengths(
+        &self,
+        inputs: &[GenerationInput],
+        starts: &[Start],
+        options: &TextGenerationOptions,
+    ) -> Vec<String> {
+        let mut notices = Vec::new();
+        let is_text = |input: &GenerationInput| matches!(input, GenerationInput::Text(_));
+        let has_length = options.generation.max_length.is_some();
+        if has_length && !options.truncation && inputs.iter().any(is_text) {
+            notices.push(
+                "Truncation was not explicitly activated but `max_length` is provided a specific value, please \
+                 use `truncation(true)` to explicitly truncate examples to max length. Defaulting to \
+                 'longest_first' truncation strategy."
+                    .to_owned(),
+            );
+        }
+        let longest = starts.iter().map(|start| start.ids.len()).max();
+        let most = self.generator.tokenizer.info().model_max_length;
+        if let (Some(longest), Some(most), false) = (longest, most, has_length) {
+            notices.extend(too_long(longest, most));
+        }
+        notices
+    }
+
     /// The last tokens, so many that those to add have room: `handle_long_generation="hole"`.
     fn with_room(&self, ids: Vec<u32>, wishes: &Wishes) -> Result<Vec<u32>, Failure> {
         let Some(longest) = self.generator.tokenizer.info().model_max_length else {

@@ -18,6 +18,13 @@ pub fn run(
     options: &EntityOptions,
 ) -> Result<Vec<Vec<Entity>>, Failure> {
     let how = how(reader, options)?;
+    let by_words = matches!(
+        options.aggregation_strategy,
+        Some(Aggregation::First | Aggregation::Average | Aggregation::Max)
+    );
+    if by_words && !reader.tokenizer.marks_continuations() {
+        reader.notice("Tokenizer does not support real words, using fallback heuristic".to_owned());
+    }
     let mut windows = Vec::new();
     let mut counts = Vec::with_capacity(inputs.len());
     let words = |index: usize| options.words.get(index).map(Vec::as_slice);

@@ -72,20 +72,33 @@ fn hypotheses(options: &ZeroShotOptions) -> Result<Vec<String>, Failure> {
             .hint("give at least one: `candidate_labels([\"technology\", \"sports\"])`"));
     }
     let labels = options.candidate_labels.iter();
-    let hypotheses: Option<Vec<String>> = labels.map(|label| formatted(template, label)).collect();
-    hypotheses
-        .filter(|hypotheses| hypotheses[0] != *template)
-        .ok_or_else(|| {
-            failures::invalid(format!(
-                "the hypothesis template \"{template}\" has no single place for a label"
-            ))
-            .hint("write `{}` where the label is to stand, once")
-        })
+    let hypotheses: Result<Vec<String>, Refused> =
+        labels.map(|label| formatted(template, label)).collect();
+    let refusal = match hypotheses {
+        Ok(hypotheses) if hypotheses[0] != *template => return Ok(hypotheses),
+        Err(Refused::Field(field)) => failures::invalid(format!(
+            "the hypothesis template \"{template}\" has the field `{{{field}}}`, which is not for a label"
+        )),
+        Ok(_) | Err(Refused::Places) => failures::invalid(format!(
+            "the hypothesis template \"{template}\" has no single place for a label"
+        )),
+    };
+    Err(refusal.hint("write `{}` where the label is to stand, once"))
 }
 
-/// The template with the label, as `str.format` of Python writes it: at one `{}`, or at each `{0}`; `{{` and
-/// `}}` stand for braces. `None` of a template that Python refuses, and of what it formats otherwise.
-fn formatted(template: &str, label: &str) -> Option<String> {
+/// Why a template is none.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    /// This field is not a place for the label.
+    Field(String),
+    /// There are several places, or braces without their other.
+    Places,
+}
+
+/// The template with the label, as `str.format` of Python writes it: at one `{}`, or at each `{0}`, in which `!s`
+/// and `:s` may stand, as they change nothing; `{{` and `}}` stand for braces. What Python refuses is refused,
+/// and what it formats otherwise.
+fn formatted(template: &str, label: &str) -> Result<String, Refused> {
     let mut text = String::with_capacity(template.len() + label.len());
     let (mut counted, mut numbered) = (0, 0);
     let mut rest = template;
@@ -97,18 +110,25 @@ fn formatted(template: &str, label: &str) -> Option<String> {
             rest = after;
             continue;
         }
-        let (field, after) = after.split_once('}').filter(|_| brace == "{")?;
-        match field {
+        let field = after.split_once('}').filter(|_| brace == "{");
+        let (field, after) = field.ok_or(Refused::Places)?;
+        let place = field.strip_suffix(":s").or_else(|| field.strip_suffix(':'));
+        let place = place.unwrap_or(field);
+        match place.strip_suffix("!s").unwrap_or(place) {
             "" => counted += 1,
             "0" => numbered += 1,
-            _ => return None,
+            _ => return Err(Refused::Field(field.to_owned())),
         }
         text.push_str(label);
         rest = after;
     }
     text.push_str(rest);
     // Python counts places up, and there is one value.
-    (counted == 0 || (counted == 1 && numbered == 0)).then_some(text)
+    if counted == 0 || (counted == 1 && numbered == 0) {
+        Ok(text)
+    } else {
+        Err(Refused::Places)
+    }
 }
 
 /// Text and hypothesis; only the text is cut. Where it has less than what is too much, nothing is.
@@ -140,9 +160,9 @@ fn ranked(sequence: &str, labels: &[String], scores: &[f32]) -> Ranking {
 
 #[cfg(test)]
 mod tests {
-    use super::formatted;
+    use super::{Refused, formatted};
 
-    /// What `template.format("x")` gives in Python; `None` where it raises.
+    /// What `template.format("x")` gives in Python; `None` where it raises, or formats otherwise.
     #[test]
     fn templates() {
         for (template, expected) in [
@@ -157,8 +177,19 @@ mod tests {
             ("{", None),
             ("}", None),
             ("{}}", None),
+            ("It is {:s}.", Some("It is x.")),
+            ("It is {!s}.", Some("It is x.")),
+            ("{0!s:s} {0:} {0}", Some("x x x")),
+            ("{!r}", None),
+            ("{:>9}", None),
+            ("{:s!s}", None),
         ] {
-            assert_eq!(formatted(template, "x").as_deref(), expected, "{template}");
+            let found = formatted(template, "x").ok();
+            assert_eq!(found.as_deref(), expected, "{template}");
         }
+        let field = |name: &str| Err(Refused::Field(name.to_owned()));
+        assert_eq!(formatted("of {label}", "x"), field("label"));
+        assert_eq!(formatted("{:>9}", "x"), field(":>9"));
+        assert_eq!(formatted("{} {}", "x"), Err(Refused::Places));
     }
 }

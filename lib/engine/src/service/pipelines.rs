@@ -57,6 +57,7 @@ impl Service {
         };
         let _place = model.place();
         let mut reader = pipelines::Reader {
+            task: run.call.task(),
             name: &model.info.name,
             encoder: model.encoder()?,
             tokenizer: &tokenizer,

@@ -10,6 +10,8 @@ pub(super) enum Class {
     Bert,
     /// As BERT, without token types.
     DistilBert,
+    /// `WordPiece` between RoBERTa's marks.
+    Mpnet,
     Gpt2,
     Roberta,
     Bart,
@@ -42,6 +44,7 @@ impl Class {
             | "SqueezeBertTokenizer"
             | "RetriBertTokenizer" => Self::Bert,
             "DistilBertTokenizer" => Self::DistilBert,
+            "MPNetTokenizer" => Self::Mpnet,
             "GPT2Tokenizer" => Self::Gpt2,
             "RobertaTokenizer" | "LongformerTokenizer" => Self::Roberta,
             "BartTokenizer" | "LEDTokenizer" | "MvpTokenizer" => Self::Bart,
@@ -67,6 +70,7 @@ impl Class {
             "bert" | "electra" | "mobilebert" | "convbert" | "lxmert" | "squeezebert" | "ernie"
             | "nezha" | "qdqbert" | "realm" | "visual_bert" | "vilt" => Self::Bert,
             "distilbert" => Self::DistilBert,
+            "mpnet" => Self::Mpnet,
             "gpt2" | "gptj" | "gpt_bigcode" | "gpt_neo" | "opt" | "granite" | "starcoder2" => {
                 Self::Gpt2
             }
@@ -107,6 +111,7 @@ impl Class {
         match self {
             Self::Bert => "BertTokenizer",
             Self::DistilBert => "DistilBertTokenizer",
+            Self::Mpnet => "MPNetTokenizer",
             Self::Gpt2 => "GPT2Tokenizer",
             Self::Roberta => "RobertaTokenizer",
             Self::Bart => "BartTokenizer",
@@ -147,6 +152,15 @@ impl Class {
         const END_OF_TEXT: &str = "<|endoftext|>";
         match self {
             Self::Bert | Self::DistilBert => BERT,
+            Self::Mpnet => &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("unk_token", "[UNK]"),
+                ("sep_token", "</s>"),
+                ("pad_token", "<pad>"),
+                ("cls_token", "<s>"),
+                ("mask_token", "<mask>"),
+            ],
             Self::Roberta | Self::Bart | Self::XlmRoberta | Self::Camembert => ROBERTA,
             Self::Gpt2 => &[
                 ("bos_token", END_OF_TEXT),
@@ -240,7 +254,12 @@ impl Class {
     pub fn mask_takes_blank(self) -> bool {
         matches!(
             self,
-            Self::Roberta | Self::Bart | Self::XlmRoberta | Self::Camembert | Self::Albert
+            Self::Roberta
+                | Self::Mpnet
+                | Self::Bart
+                | Self::XlmRoberta
+                | Self::Camembert
+                | Self::Albert
         )
     }
 

@@ -57,7 +57,7 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
     let config = sources.config;
     let flag = |name: &str| config[name].as_bool();
     // The Python classes of the BERT family, which a `vocab.txt` is converted from, clean up.
-    let cleans = is_converted && matches!(class, Class::Bert | Class::DistilBert);
+    let cleans = is_converted && is_word_piece(class);
     let side = |name: &str, default: Side| match config[name].as_str() {
         Some("left") => Side::Left,
         Some("right") => Side::Right,
@@ -158,8 +158,8 @@ fn convert(
     }
     let json = if let Some(path) = model_file(folder, class) {
         pieces::convert(&path, class, config, special)?
-    } else if has("vocab.txt") && matches!(class, Class::Bert | Class::DistilBert) {
-        word_files::word_piece(folder, config, special)?
+    } else if has("vocab.txt") && is_word_piece(class) {
+        word_files::word_piece(folder, class, config, special)?
     } else if has("vocab.json") && has("merges.txt") && is_byte_level(class) {
         word_files::byte_pairs(folder, class, config, special)?
     } else {
@@ -208,6 +208,10 @@ fn nothing_found(folder: &Path, class: Class) -> Failure {
     )
 }
 
+fn is_word_piece(class: Class) -> bool {
+    matches!(class, Class::Bert | Class::DistilBert | Class::Mpnet)
+}
+
 /// A `tokenizer.json` with what the class's own constructor changes in it by the configuration.
 fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialTokens) -> Value {
     let flag = |name: &str, default: bool| config[name].as_bool().unwrap_or(default);
@@ -216,7 +220,7 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
         json["pre_tokenizer"]["add_prefix_space"] = prefix.into();
     }
     match class {
-        Class::Bert | Class::DistilBert if json["normalizer"]["type"] == "BertNormalizer" => {
+        _ if is_word_piece(class) && json["normalizer"]["type"] == "BertNormalizer" => {
             json["normalizer"]["lowercase"] = flag("do_lower_case", true).into();
             json["normalizer"]["strip_accents"] = json!(config["strip_accents"].as_bool());
             json["normalizer"]["handle_chinese_chars"] =

@@ -20,6 +20,7 @@ const CLIP_MERGES: usize = 49_152 - 256 - 2;
 /// `vocab.txt`: a token a line.
 pub(super) fn word_piece(
     folder: &Path,
+    class: Class,
     config: &Json,
     special: &SpecialTokens,
 ) -> Result<Json, Failure> {
@@ -32,18 +33,14 @@ pub(super) fn word_piece(
     let flag = |name: &str, default: bool| config[name].as_bool().unwrap_or(default);
     let name = |name: &str| special.get(name).unwrap_or_default().to_owned();
     let (cls, sep) = (name("cls_token"), name("sep_token"));
-    let post_processor = template(
-        &vocab,
-        &path,
-        &[Part::Token(&cls, 0), Part::First, Part::Token(&sep, 0)],
-        &[
-            Part::Token(&cls, 0),
-            Part::First,
-            Part::Token(&sep, 0),
-            Part::Second(1),
-            Part::Token(&sep, 1),
-        ],
-    )?;
+    let single = [Part::Token(&cls, 0), Part::First, Part::Token(&sep, 0)];
+    let mut pair = vec![Part::Token(&cls, 0), Part::First, Part::Token(&sep, 0)];
+    // MPNet has two between its texts.
+    if class == Class::Mpnet {
+        pair.push(Part::Token(&sep, 0));
+    }
+    pair.extend([Part::Second(1), Part::Token(&sep, 1)]);
+    let post_processor = template(&vocab, &path, &single, &pair)?;
     Ok(json!({
         "version": "1.0",
         "added_tokens": [],

@@ -5,15 +5,15 @@ use engine::Service;
 use serde_json::Value;
 use wire::{
     Failure, FailureKind,
-    host::{Request, Response},
+    host::{Event, Request, Response},
     model::{ModelSource, ModelSpec},
     pipeline::{
-        AnswerOptions, ClassificationOptions, EncoderTask, MaskOptions, PipelineAnswer,
-        PipelineCall, PipelineRun, PipelineTask, Question, ZeroShotOptions,
+        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
+        PipelineAnswer, PipelineCall, PipelineRun, PipelineTask, Question, ZeroShotOptions,
     },
 };
 
-use crate::support::{ask, fixture, json, spec};
+use crate::support::{ask, changed, fixture, json, spec};
 
 /// Largest difference of a score or a hidden state.
 const TOLERANCE: f64 = 1e-4;
@@ -159,6 +159,12 @@ against_transformers!(
     xlm_entities,
     xlm_masks,
     xlm_words,
+    bert_pairs,
+    roberta_pairs,
+    bert_left_answers,
+    albert_entities,
+    albert_answers,
+    electra_answers,
 );
 
 fn failure(name: &str, call: PipelineCall) -> Failure {
@@ -306,4 +312,72 @@ fn a_context_without_an_answer_has_an_empty_one() {
             }
         }
     }
+}
+
+/// What transformers warns of, its user is told once; and what a task does not have is not advised.
+#[test]
+fn what_looks_odd_is_told() {
+    let service = Service::new();
+    let notices = |model: ModelSpec, call: PipelineCall| {
+        let request = Request::RunPipeline(PipelineRun {
+            model,
+            tokenizer: None,
+            call,
+            batch_size: None,
+            stream: None,
+            assistant: None,
+        });
+        let (answer, events) = ask(&service, request);
+        answer.unwrap();
+        let notices = events.into_iter().filter_map(|event| match event {
+            Event::Notice(notice) => Some(notice),
+            _ => None,
+        });
+        notices.collect::<Vec<_>>()
+    };
+    let copy = changed("pipelines/distilbert_features", |config| {
+        config["model_max_length"] = 8.into();
+    });
+    let short = spec(ModelSource::new(copy.path().display().to_string()));
+    let features = |truncation| PipelineCall::FeatureExtraction {
+        inputs: vec!["Ada wrote the first program in London. ".repeat(3); 2],
+        truncation,
+    };
+    let told = notices(short.clone(), features(false));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("longer than the specified maximum"),
+        "{told:?}"
+    );
+    assert_eq!(notices(short, features(true)), Vec::<String>::new());
+    let entities = |strategy| PipelineCall::TokenClassification {
+        inputs: vec!["Kim Minsu of Seoul".to_owned()],
+        options: EntityOptions {
+            aggregation_strategy: Some(strategy),
+            ..EntityOptions::default()
+        },
+    };
+    let told = notices(model("roberta_entities"), entities(Aggregation::First));
+    assert_eq!(
+        told,
+        ["Tokenizer does not support real words, using fallback heuristic"]
+    );
+    for (name, strategy) in [
+        ("roberta_entities", Aggregation::Simple),
+        ("bert_entities", Aggregation::First),
+    ] {
+        assert!(notices(model(name), entities(strategy)).is_empty());
+    }
+    let long = PipelineCall::QuestionAnswering {
+        inputs: vec![Question {
+            question: "Who?".to_owned(),
+            context: "London ".repeat(900),
+        }],
+        options: AnswerOptions {
+            max_seq_len: Some(600),
+            ..AnswerOptions::default()
+        },
+    };
+    let failure = failure("distilbert_answers", long);
+    assert_eq!(failure.hint.as_deref(), Some("lower `max_seq_len`"));
 }

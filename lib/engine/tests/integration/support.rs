@@ -19,6 +19,20 @@ pub fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// A copy of a checkpoint whose `tokenizer_config.json` is another.
+pub fn changed(name: &str, change: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let file = folder.path().join("tokenizer_config.json");
+    let mut config = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(file, config.to_string()).unwrap();
+    folder
+}
+
 /// A fixture's JSON.
 pub fn json(name: &str) -> serde_json::Value {
     let path = fixture(name);

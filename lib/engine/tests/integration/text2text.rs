@@ -14,11 +14,11 @@ use wire::{
 
 use crate::{
     pipelines::{compare, expand, plain},
-    support::{ask, fixture, json as read, spec},
+    support::{ask, changed, fixture, json as read, spec},
 };
 
 fn model(name: &str) -> ModelSpec {
-    let folder = fixture(&format!("text2text/{name}"));
+    let folder = fixture("text2text").join(name);
     spec(ModelSource::new(folder.display().to_string()))
 }
 
@@ -230,5 +230,30 @@ fn draws_go_on_from_text_to_text() {
         assert_ne!(found[0], found[2], "{batch_size:?}");
         assert_ne!(found[1], found[2], "{batch_size:?}");
         assert_eq!(answer, draw());
+    }
+}
+
+/// A tokenizer that states no length leaves it to the model's positions; `max_len` is the old name of one.
+#[test]
+fn texts_are_cut_to_what_the_model_reads() {
+    let service = Service::new();
+    let mut cut = options(Text2TextTask::Summarization);
+    cut.truncation = true;
+    cut.generation.max_new_tokens = Some(3);
+    for (length, longest) in [(None, 300), (Some(120), 120)] {
+        let copy = changed("text2text/bart", |config| {
+            let config = config.as_object_mut().unwrap();
+            config.remove("model_max_length");
+            if let Some(length) = length {
+                config.insert("max_len".to_owned(), json!(length));
+            }
+        });
+        let folder = copy.path().display().to_string();
+        let call = call(&"bridges ".repeat(900), cut.clone());
+        let answer = run(&service, &folder, call, None).0.unwrap();
+        let PipelineAnswer::Texts(found) = answer else {
+            panic!("texts");
+        };
+        assert_eq!(found[0][0].source_tokens, longest);
     }
 }

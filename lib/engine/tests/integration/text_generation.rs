@@ -5,7 +5,7 @@ use engine::Service;
 use serde_json::{Value, json};
 use wire::{
     Failure,
-    generate::{GenerationConfig, Prompt},
+    generate::{GenerationConfig, Prompt, StreamOptions},
     host::{Event, Request, Response},
     model::{ModelSource, ModelSpec},
     pipeline::{PipelineAnswer, PipelineCall, PipelineRun},
@@ -14,7 +14,7 @@ use wire::{
 
 use crate::{
     pipelines::compare,
-    support::{ask, fixture, ids, json as read, spec},
+    support::{ask, changed, fixture, ids, json as read, spec},
 };
 
 fn model(folder: &str) -> ModelSpec {
@@ -172,4 +172,131 @@ fn what_cannot_be_continued() {
         "{seq2seq}"
     );
     assert!(seq2seq.hint.unwrap().contains("text2text-generation"));
+}
+
+/// What a stream of one text has, its answer has; several texts or beams are refused as transformers does.
+#[test]
+fn one_text_is_streamed() {
+    let service = Service::new();
+    let request = |inputs: &[&str], beams: u32| {
+        let generation = GenerationConfig {
+            do_sample: Some(false),
+            num_beams: Some(beams),
+            max_new_tokens: Some(8),
+            ..GenerationConfig::default()
+        };
+        Request::RunPipeline(PipelineRun {
+            model: model("text_generation/llama"),
+            tokenizer: None,
+            call: call(inputs, generation),
+            batch_size: None,
+            stream: Some(StreamOptions {
+                skip_prompt: true,
+                skip_special_tokens: true,
+                clean_up_tokenization_spaces: None,
+            }),
+            assistant: None,
+        })
+    };
+    let (answer, events) = ask(&service, request(&["Hello world"], 1));
+    let Ok(Response::Pipeline(PipelineAnswer::Generations(found))) = answer else {
+        panic!("it writes: {answer:?}");
+    };
+    let streamed = found[0][0].streamed.as_deref().expect("was streamed");
+    let texts = events.iter().filter_map(|event| match event {
+        Event::Token(token) => Some(token.text.as_str()),
+        _ => None,
+    });
+    let text: String = texts.collect();
+    assert!(!text.is_empty());
+    let ids = events.iter().filter_map(|event| match event {
+        Event::Token(token) => token.id,
+        _ => None,
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), streamed.ids);
+    let several = ask(&service, request(&["Hello world"; 2], 1))
+        .0
+        .unwrap_err();
+    assert!(
+        several.message.contains("only supports batch size 1"),
+        "{several}"
+    );
+    let beams = ask(&service, request(&["Hello world"], 2)).0.unwrap_err();
+    assert!(beams.message.contains("beam search"), "{beams}");
+}
+
+/// `handle_long_generation="hole"`, a prefix, and special tokens that stay.
+#[test]
+fn arguments_of_texts() {
+    let service = Service::new();
+    let with = |text: &str, change: &dyn Fn(&mut TextGenerationOptions)| {
+        let mut options = TextGenerationOptions::default();
+        options.generation.do_sample = Some(false);
+        options.generation.max_new_tokens = Some(6);
+        change(&mut options);
+        let call = PipelineCall::TextGeneration {
+            inputs: vec![GenerationInput::Text(text.to_owned())],
+            options: Box::new(options),
+        };
+        run(&service, "text_generation/llama", call, None).0
+    };
+    let plain = with("Hello world", &|_| ()).unwrap();
+    let prefixed = with("world", &|options| {
+        options.prefix = Some("Hello ".to_owned());
+    });
+    // The prefix is read, and is no part of what was given.
+    assert_eq!(prefixed.unwrap()[0][0].token_ids, plain[0][0].token_ids);
+    let bare = with("Hello world", &|options| options.add_special_tokens = false).unwrap();
+    assert!(bare[0][0].prompt_tokens <= plain[0][0].prompt_tokens);
+    // The tokenizer states no length: nothing is cut.
+    let whole = with("Hello world", &|options| options.cuts_beginning = true).unwrap();
+    assert_eq!(whole, plain);
+}
+
+/// With a length that the tokenizer states, the beginning goes.
+#[test]
+fn long_texts_lose_their_beginning() {
+    let copy = changed("text_generation/llama", |config| {
+        config["model_max_length"] = json!(16);
+    });
+    let folder = copy.path().display().to_string();
+    let service = Service::new();
+    let of = |new: u32| {
+        let mut options = TextGenerationOptions {
+            cuts_beginning: true,
+            ..TextGenerationOptions::default()
+        };
+        options.generation.do_sample = Some(false);
+        options.generation.max_new_tokens = Some(new);
+        let call = PipelineCall::TextGeneration {
+            inputs: vec![GenerationInput::Text("Hello world ".repeat(30))],
+            options: Box::new(options),
+        };
+        run(&service, &folder, call, None).0
+    };
+    // A prompt that is longer is told, and so is a length that cuts.
+    let told = |max_length| {
+        let config = GenerationConfig {
+            do_sample: Some(false),
+            max_new_tokens: Some(2),
+            max_length,
+            ..GenerationConfig::default()
+        };
+        let call = call(
+            &["Hello world Hello world Hello world Hello world"; 1],
+            config,
+        );
+        run(&service, &folder, call, None).1.join(" ")
+    };
+    assert!(told(Some(12)).contains("Truncation was not explicitly activated"));
+    let of_length = "longer than the specified maximum sequence length";
+    assert!(told(None).contains(of_length), "{}", told(None));
+    assert!(!told(Some(12)).contains(of_length));
+    let cut = of(6).unwrap();
+    assert_eq!((cut[0][0].prompt_tokens, cut[0][0].tokens), (10, 6));
+    let failure = of(16).unwrap_err();
+    assert!(
+        failure.message.contains("We cannot use `hole`"),
+        "{failure}"
+    );
 }

@@ -41,6 +41,7 @@ kinds![
     bert_uncased,
     bert_cased,
     bert_plain,
+    mpnet,
     gpt2,
     gpt2_bos,
     roberta,

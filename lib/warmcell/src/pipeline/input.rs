@@ -88,6 +88,13 @@ impl PipelineInput {
                     }
                     other => other.texts(task)?,
                 };
+                if inputs.is_empty() {
+                    return Err(Error::new(
+                        FailureKind::InvalidArgument,
+                        "At least one input is required.",
+                    )
+                    .with_hint("give a text, or a list with a text in it"));
+                }
                 PipelineCall::TokenClassification { inputs, options }
             }
             E::QuestionAnswering => PipelineCall::QuestionAnswering {
@@ -176,5 +183,38 @@ impl PipelineInput {
                  several questions about one context",
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::pipeline::EncoderTask;
+
+    use super::*;
+
+    #[test]
+    fn no_text_is_no_input_of_token_classification() {
+        let none = PipelineInput::Texts(Vec::new());
+        let task = Task::Encoder(EncoderTask::TokenClassification);
+        let error = none.into_call(task, &Arguments::default());
+        let error = error.expect_err("there is none");
+        assert_eq!(error.message(), "At least one input is required.");
+    }
+
+    #[test]
+    fn questions_have_one_context_or_each_its_own() {
+        let task = Task::Encoder(EncoderTask::QuestionAnswering);
+        let call = |input: PipelineInput| input.into_call(task, &Arguments::default());
+        let contexts = |input: PipelineInput| match call(input) {
+            Ok(PipelineCall::QuestionAnswering { inputs, .. }) => {
+                inputs.into_iter().map(|one| one.context).collect()
+            }
+            _ => Vec::new(),
+        };
+        assert_eq!(contexts((["a?", "b?"], "c").into()), ["c", "c"]);
+        assert_eq!(contexts((["a?", "b?"], ["c", "d"]).into()), ["c", "d"]);
+        assert_eq!(contexts([("a?", "c"), ("b?", "d")].into()), ["c", "d"]);
+        let error = call((["a?", "b?"], ["c"]).into()).expect_err("one has none");
+        assert_eq!(error.message(), "there are 2 questions and 1 contexts");
     }
 }

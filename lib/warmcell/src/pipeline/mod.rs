@@ -4,6 +4,7 @@
 mod arguments;
 mod conversions;
 mod input;
+mod named;
 mod output;
 mod streamed;
 mod text2text;
@@ -15,6 +16,7 @@ use std::{fmt, io::Write};
 use ::display::{RichDisplay, html};
 use arguments::Arguments;
 pub use input::PipelineInput;
+use named::{IntoModel, IntoTokenizer, Named, TokenizerOf};
 pub use output::PipelineOutput;
 use output::{Output, generations};
 use serde::Serialize;
@@ -50,6 +52,7 @@ pub fn pipeline_with(task: &str) -> PipelineBuilder {
         task: task.to_owned(),
         model: None,
         revision: None,
+        gguf_file: None,
         tokenizer: None,
         device: None,
         dtype: None,
@@ -63,9 +66,10 @@ pub fn pipeline_with(task: &str) -> PipelineBuilder {
 #[must_use = "nothing is loaded before `load()`"]
 pub struct PipelineBuilder {
     task: String,
-    model: Option<String>,
+    model: Option<Named>,
     revision: Option<String>,
-    tokenizer: Option<String>,
+    gguf_file: Option<String>,
+    tokenizer: Option<TokenizerOf>,
     device: Option<Result<Device>>,
     dtype: Option<DType>,
     quantization: Option<BitsAndBytesConfig>,
@@ -73,9 +77,15 @@ pub struct PipelineBuilder {
 }
 
 impl PipelineBuilder {
-    /// The model, by the name of its repository or its folder.
-    pub fn model(mut self, name: impl Into<String>) -> Self {
-        self.model = Some(name.into());
+    /// The model, by the name of its repository or its folder; or a loaded one, `&model`, as it was loaded.
+    pub fn model(mut self, model: impl IntoModel) -> Self {
+        self.model = Some(model.into_model());
+        self
+    }
+
+    /// The GGUF file of the repository; chosen when there is only one. Of `text-generation`.
+    pub fn gguf_file(mut self, file: impl Into<String>) -> Self {
+        self.gguf_file = Some(file.into());
         self
     }
 
@@ -85,9 +95,10 @@ impl PipelineBuilder {
         self
     }
 
-    /// A tokenizer that is not the model's own, by the name of its repository or its folder.
-    pub fn tokenizer(mut self, name: impl Into<String>) -> Self {
-        self.tokenizer = Some(name.into());
+    /// A tokenizer that is not the model's own, by the name of its repository or its folder, of which the
+    /// `revision` is too; or a loaded one, `&tokenizer`.
+    pub fn tokenizer(mut self, tokenizer: impl IntoTokenizer) -> Self {
+        self.tokenizer = Some(tokenizer.into_tokenizer());
         self
     }
 
@@ -124,6 +135,7 @@ impl PipelineBuilder {
     /// not suffice.
     pub fn load(self) -> Result<Pipeline> {
         let task = Task::named(&self.task)?;
+        self.check(task)?;
         let device = self.device.clone().unwrap_or(Ok(Device::Auto))?;
         let model = match task {
             Task::TextGeneration => self.generator(device)?,
@@ -144,20 +156,25 @@ impl PipelineBuilder {
             task,
             languages: languages(&self.task),
             model,
-            tokenizer: self.tokenizer.map(source),
+            tokenizer: self.tokenizer_source()?,
             arguments: Arguments::default(),
         })
     }
 
     fn generator(&self, device: Device) -> Result<Model> {
-        let mut model = if let Some(name) = &self.model {
-            AutoModelForCausalLM::from_pretrained(name)
-        } else {
-            tell(&task::embedded_notice());
-            AutoModelForCausalLM::from_pretrained(EMBEDDED_REPO).gguf_file(EMBEDDED_FILE)
+        let mut model = match &self.model {
+            Some(Named::Loaded(spec)) => return Model::load((**spec).clone()),
+            Some(Named::Name(name)) => AutoModelForCausalLM::from_pretrained(name),
+            None => {
+                tell(&task::embedded_notice());
+                AutoModelForCausalLM::from_pretrained(EMBEDDED_REPO).gguf_file(EMBEDDED_FILE)
+            }
         };
         if let Some(revision) = &self.revision {
             model = model.revision(revision);
+        }
+        if let Some(file) = &self.gguf_file {
+            model = model.gguf_file(file);
         }
         if let Some(dtype) = self.dtype {
             model = model.dtype(dtype);
@@ -178,12 +195,14 @@ impl PipelineBuilder {
         device: Device,
         default: &dyn Fn() -> Result<ModelSource>,
     ) -> Result<Model> {
-        if let Some(name) = &self.model {
-            let mut source = source(name);
-            if let Some(revision) = &self.revision {
-                source.revision = Some(revision.clone());
+        match &self.model {
+            Some(Named::Loaded(spec)) => return load(task, (**spec).clone()),
+            Some(Named::Name(name)) => {
+                let mut source = source(name);
+                source.revision.clone_from(&self.revision);
+                return self.load_special(task, source, device);
             }
-            return self.load_special(task, source, device);
+            None => {}
         }
         let default = default()?;
         let name = default.repo.clone();
@@ -216,11 +235,16 @@ impl PipelineBuilder {
             activations: Activations::F32,
             cache_dtype: None,
         };
-        let model = spec.clone();
-        match run(&Request::LoadPipeline { task, model })? {
-            Response::Model(info) => Ok(Model::of(spec, info)),
-            other => Err(unexpected(&other)),
-        }
+        load(task, spec)
+    }
+}
+
+/// A model of a task that has models of its own.
+fn load(task: PipelineTask, spec: ModelSpec) -> Result<Model> {
+    let model = spec.clone();
+    match run(&Request::LoadPipeline { task, model })? {
+        Response::Model(info) => Ok(Model::of(spec, info)),
+        other => Err(unexpected(&other)),
     }
 }
 
