@@ -240,7 +240,7 @@ impl PipelineBuilder {
 }
 
 /// A model of a task that has models of its own.
-fn load(task: PipelineTask, spec: ModelSpec) -> Result<Model> {
+fn load(task: Task, spec: ModelSpec) -> Result<Model> {
     let model = spec.clone();
     match run(&Request::LoadPipeline { task, model })? {
         Response::Model(info) => Ok(Model::of(spec, info)),

@@ -6,7 +6,7 @@ use wire::{
     model::{ModelSource, ModelSpec},
 };
 
-use super::{PipelineBuilder, task::Task};
+use super::{PipelineBuilder, Task};
 use crate::{Error, Model, Result, Tokenizer, model::source};
 
 /// A model by its name, or a loaded one.
