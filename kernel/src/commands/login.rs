@@ -26,12 +26,12 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         return Err(error::usage(call.command, complaint));
     }
     let token = call.out.input("Access token (not shown): ", true);
-    let token = token.map_err(|reason| match reason {
-        InputError::Interrupted => error::interrupted("the question for the token"),
-        _ => {
-            let hint = "in a terminal, `huggingface-cli login` does the same";
-            error::failed("InputError", format!("no token: {reason}"), hint)
+    let token = token.map_err(|reason| {
+        if matches!(reason, InputError::Interrupted) {
+            return error::interrupted("the question for the token");
         }
+        let hint = "in a terminal, `huggingface-cli login` does the same";
+        error::failed("InputError", format!("no token: {reason}"), hint)
     })?;
     let token = token.trim();
     if token.is_empty() {

@@ -247,7 +247,7 @@ impl Argument<'_> {
                 "aggregation_strategy" => options.aggregation_strategy = Some(self.aggregation()?),
                 "ignore_labels" => options.ignore_labels = self.list(),
                 "stride" => options.stride = Some(self.number()?),
-                _ => options.delimiter = self.text.to_owned(),
+                _ => self.text.clone_into(&mut options.delimiter),
             },
             PipelineCall::QuestionAnswering { options, .. } => match self.name {
                 "top_k" => options.top_k = self.number()?,
@@ -401,13 +401,13 @@ mod tests {
                 (own("delimiter"), own(" - "))
             ]
         );
-        assert_eq!(read("").unwrap_err(), "which task?");
+        assert_eq!(read("").expect_err("is wrong"), "which task?");
         assert!(
             read("ner --dtype bf16")
-                .unwrap_err()
+                .expect_err("is wrong")
                 .contains("behind a model")
         );
-        assert!(read("ner 'a").unwrap_err().contains("quote"));
+        assert!(read("ner 'a").expect_err("is wrong").contains("quote"));
     }
 
     #[test]
@@ -459,10 +459,14 @@ mod tests {
         assert_eq!(inputs[0].context, "A cell.\nOf two lines.");
         assert!(
             made("qa", "What is it?")
-                .unwrap_err()
+                .expect_err("is wrong")
                 .contains("first line")
         );
-        assert!(made("qa --lines", "a\nb").unwrap_err().contains("--lines"));
+        assert!(
+            made("qa --lines", "a\nb")
+                .expect_err("is wrong")
+                .contains("--lines")
+        );
     }
 
     #[test]
@@ -494,9 +498,12 @@ mod tests {
                 "`text-generation` has no argument",
             ),
         ] {
-            let made = made(line, "a").unwrap_err();
+            let made = made(line, "a").expect_err("is wrong");
             assert!(made.starts_with(complaint), "{line}: {made}");
         }
-        assert_eq!(made("ner", " \n").unwrap_err(), "the cell says nothing");
+        assert_eq!(
+            made("ner", " \n").expect_err("is wrong"),
+            "the cell says nothing"
+        );
     }
 }

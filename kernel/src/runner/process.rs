@@ -33,7 +33,7 @@ pub struct Process {
 /// What a process is found to have done.
 pub enum News {
     /// It has reported.
-    Reported(Report),
+    Reported(Box<Report>),
     /// It is dead, and has been buried.
     Died(WaitStatus),
     /// Nothing.
@@ -74,7 +74,7 @@ impl Process {
     /// What it has done, without waiting. The last report of a process that is dead comes first.
     pub fn news(&mut self) -> io::Result<News> {
         match self.channel.receive_arrived()? {
-            Arrived::Message(report) => return Ok(News::Reported(report)),
+            Arrived::Message(report) => return Ok(News::Reported(Box::new(report))),
             Arrived::Nothing => {}
             // It is about to end, or must.
             Arrived::Closed => self.kill(),
@@ -92,7 +92,7 @@ impl Process {
         let deadline = Instant::now() + limit;
         loop {
             match self.news()? {
-                News::Reported(report) => return Ok(Some(report)),
+                News::Reported(report) => return Ok(Some(*report)),
                 News::Died(_) => return Ok(None),
                 News::None => {}
             }

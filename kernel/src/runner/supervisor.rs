@@ -91,7 +91,7 @@ impl Supervisor {
             self.keep_to_limit();
             self.bury_orphans();
             match self.worker.news()? {
-                News::Reported(report) => self.take_report(report)?,
+                News::Reported(report) => self.take_report(*report)?,
                 News::Died(status) => self.replace_worker(status)?,
                 News::None => {}
             }

@@ -111,6 +111,10 @@ fn a_snapshot_that_is_killed_is_replaced() {
             .into_iter()
             .find(is_snapshot)
     };
+    // The one before is buried after the answer.
+    wait_until("one worker and one snapshot", || {
+        descendants(runner.process.id()).len() == 2
+    });
     let first = snapshot().expect("a snapshot");
     kill(first.0);
     wait_until("no other snapshot", || {

@@ -24,7 +24,6 @@ use crate::{
     memory, report,
     residency::{Client, Purpose, Residency},
     save,
-    unsafe_memory::keep_outputs,
 };
 
 /// The engine behind one door.
@@ -42,7 +41,6 @@ impl Default for Service {
 impl Service {
     /// A service that holds nothing yet.
     pub fn new() -> Self {
-        keep_outputs();
         Self {
             residency: Residency::default(),
             started: Instant::now(),

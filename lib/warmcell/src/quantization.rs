@@ -29,6 +29,10 @@ use crate::{Error, Result};
 /// As in transformers, 4 bits without a type are `fp4`, and products are computed in f32 without
 /// a compute type; `nf4` loses less of what weights look like, and is what the course uses.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "transformers' own fields, each by itself"
+)]
 pub struct BitsAndBytesConfig {
     /// Weights in 4 bits, in blocks of 64 with a scale each.
     pub load_in_4bit: bool,
@@ -186,7 +190,8 @@ mod tests {
             llm_int8_enable_fp32_cpu_offload: true,
             ..four_bits()
         };
-        assert_eq!(offloaded.resolve().unwrap(), four_bits().resolve().unwrap());
+        let resolved = |config: BitsAndBytesConfig| config.resolve().expect("is right");
+        assert_eq!(resolved(offloaded), resolved(four_bits()));
         let negative = BitsAndBytesConfig {
             load_in_8bit: true,
             llm_int8_threshold: -1.0,

@@ -18,6 +18,10 @@ pub enum GenerationInput {
 }
 
 /// Arguments of such a pipeline.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "transformers' own arguments, each by itself"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextGenerationOptions {

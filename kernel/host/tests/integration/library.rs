@@ -27,7 +27,7 @@ Hello!
 there is no pipeline for the task \"text-generatoin\"
 hint: did you mean \"text-generation\"? Known tasks: text-generation, text-classification, \
     token-classification, question-answering, zero-shot-classification, fill-mask, feature-extraction, \
-    summarization, translation, text2text-generation, sentiment-analysis, ner, qa
+    summarization, translation, translation_XX_to_YY, text2text-generation, sentiment-analysis, ner, qa
 there is no device `tpu`
 hint: use \"auto\", \"cpu\", \"cuda\" or \"cuda:0\"
 ";

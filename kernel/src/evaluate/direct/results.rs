@@ -107,8 +107,9 @@ impl Results {
     /// The variable that holds the value of so many values ago, 1 for the last; `None` where that one was
     /// not kept or has gone. An older one does not take its place: nobody would notice.
     pub fn back(&self, back: usize, is_there: impl Fn(&str) -> bool) -> Option<String> {
-        let name = name(self.count_of(back)?);
-        is_there(&name).then_some(name)
+        let count = self.count_of(back)?;
+        let name = name(count);
+        (self.kept.contains(&count) && is_there(&name)).then_some(name)
     }
 
     /// A cell left its value. Gives the variable of the one that is too old now.
@@ -407,11 +408,13 @@ mod tests {
     #[test]
     fn who_asks_for_a_value_that_is_not_there_is_told_why() {
         let mut results = Results::default();
+        let none = results.why_not("_").unwrap_or_default();
+        assert!(none.contains("none has left one"), "{none}");
         results.miss(3, Unkept::Borrows);
         let why = |asked: &str| results.why_not(asked).unwrap_or_default();
         assert!(why("_3").contains("borrows"), "{}", why("_3"));
         assert!(why("_4").contains("not there"), "{}", why("_4"));
-        assert!(why("_").contains("none has left one"), "{}", why("_"));
+        assert!(why("_").contains("borrows"), "{}", why("_"));
         assert_eq!(results.why_not("x"), None);
         assert!(is_result("_5") && !is_result("_") && !is_result("_a1"));
     }

@@ -14,7 +14,7 @@ pub struct Heads<'a> {
     /// Where the first head begins in `width`.
     pub first: usize,
     /// How many there are.
-    pub heads: usize,
+    pub count: usize,
     /// Values of each.
     pub head_dim: usize,
     /// What each is normalised by.
@@ -45,7 +45,7 @@ impl CustomOp1 for Heads<'_> {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, tokens, width) = layout.shape().dims3()?;
-        let (heads, head_dim) = (self.heads, self.head_dim);
+        let (heads, head_dim) = (self.count, self.head_dim);
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("heads are taken from a contiguous tensor");
         };
@@ -148,7 +148,7 @@ mod tests {
             };
             let heads = Heads {
                 first: 1,
-                heads: 2,
+                count: 2,
                 head_dim: 4,
                 norm: Some(RootMeanSquare {
                     weight: &weight,
@@ -189,7 +189,7 @@ mod tests {
         let x = Tensor::zeros((1, 2, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
         let heads = |first, pairs| Heads {
             first,
-            heads: 1,
+            count: 1,
             head_dim: 4,
             norm: None,
             turn: Some(Turn {

@@ -499,7 +499,7 @@ fn rows_of_bytes_meet_tokens_exactly() {
                 if i.is_multiple_of(3) {
                     -128
                 } else {
-                    (i * step % 256) as i32 - 128
+                    i32::from((i * step % 256) as u8) - 128
                 }
             };
             (0..count).map(|i| value(i) as i8).collect()
@@ -531,7 +531,7 @@ fn rows_of_bytes_meet_tokens_exactly() {
         assert!(
             out.iter()
                 .enumerate()
-                .all(|(at, value)| *value == at as f32)
+                .all(|(at, value)| *value as usize == at)
         );
     }
 }

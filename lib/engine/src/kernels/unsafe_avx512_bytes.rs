@@ -95,8 +95,8 @@ fn tile<const ROWS: usize, const TOKENS: usize>(
     }
     for row in 0..ROWS {
         let larger = _mm512_reduce_add_epi32(weight_sums[row]).wrapping_mul(128);
-        for token in 0..TOKENS {
-            let sum = _mm512_reduce_add_epi32(sums[row][token]);
+        for (token, sum) in sums[row].iter().enumerate() {
+            let sum = _mm512_reduce_add_epi32(*sum);
             put(row, token, sum.wrapping_sub(larger));
         }
     }

@@ -93,17 +93,17 @@ impl Attention {
         } = self.shape;
         let rotary = self.rotary.map(|index| &step.rotaries[index]);
         let turn = rotary.map(|(rotary, positions)| rotary.turn(positions));
-        let heads_of = |first: usize, heads: usize, turn| Heads {
+        let heads_of = |first: usize, count: usize, turn| Heads {
             first: first * head_dim,
-            heads,
+            count,
             head_dim,
             norm: None,
             turn,
         };
         // (batch, heads, tokens, head_dim), and twice the same with kv_heads
-        let q = taken(qkv, heads_of(0, heads, turn), self.q_norm.as_ref())?;
-        let k = taken(qkv, heads_of(heads, kv_heads, turn), self.k_norm.as_ref())?;
-        let v = taken(qkv, heads_of(heads + kv_heads, kv_heads, None), None)?;
+        let q = taken(qkv, &heads_of(0, heads, turn), self.q_norm.as_ref())?;
+        let k = taken(qkv, &heads_of(heads, kv_heads, turn), self.k_norm.as_ref())?;
+        let v = taken(qkv, &heads_of(heads + kv_heads, kv_heads, None), None)?;
         // (batch, kv_heads, keys, head_dim)
         let (keys, values) = cache.append(&k, &v)?;
         if let Some(bias) = &step.bias {
@@ -134,14 +134,14 @@ impl Projections {
 }
 
 /// Heads out of `(batch, tokens, …)`, each normalised where there is a norm.
-fn taken(qkv: &Tensor, heads: Heads, norm: Option<&RmsNorm>) -> Result<Tensor> {
+fn taken(qkv: &Tensor, heads: &Heads, norm: Option<&RmsNorm>) -> Result<Tensor> {
     let Some(norm) = norm else {
-        return qkv.apply_op1_no_bwd(&heads);
+        return qkv.apply_op1_no_bwd(heads);
     };
     norm.with(|norm| {
         qkv.apply_op1_no_bwd(&Heads {
             norm: Some(norm),
-            ..heads
+            ..*heads
         })
     })
 }

@@ -242,19 +242,18 @@ impl Writer<'_> {
         };
         let (longest, length) = (longest as usize, ids.len());
         // As there, what the call says counts, and a length without one in the model's files.
-        let added = match wishes.request.max_new_tokens {
-            Some(tokens) => tokens as usize,
-            None => {
-                let all = wishes
-                    .request
-                    .max_length
-                    .or(wishes.defaults.config.max_length);
-                let all = all.unwrap_or(MAX_LENGTH) as usize;
-                all.checked_sub(length).ok_or_else(|| {
-                    failures::invalid("We cannot infer how many new tokens are expected")
-                        .hint("say it: `.max_new_tokens(…)`")
-                })?
-            }
+        let added = if let Some(tokens) = wishes.request.max_new_tokens {
+            tokens as usize
+        } else {
+            let all = wishes
+                .request
+                .max_length
+                .or(wishes.defaults.config.max_length);
+            let all = all.unwrap_or(MAX_LENGTH) as usize;
+            all.checked_sub(length).ok_or_else(|| {
+                failures::invalid("We cannot infer how many new tokens are expected")
+                    .hint("say it: `.max_new_tokens(…)`")
+            })?
         };
         if length + added <= longest {
             return Ok(ids);

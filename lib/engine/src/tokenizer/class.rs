@@ -10,7 +10,7 @@ pub(super) enum Class {
     Bert,
     /// As BERT, without token types.
     DistilBert,
-    /// `WordPiece` between RoBERTa's marks.
+    /// `WordPiece` between the marks of `RoBERTa`.
     Mpnet,
     Gpt2,
     Roberta,

@@ -277,7 +277,7 @@ mod tests {
         let chat = messages![user: "Hello"];
         assert_eq!(shown(&chat), shown(chat.clone()));
         assert_eq!(shown([&chat]), shown(vec![chat.clone()]));
-        assert_eq!(shown(&vec![chat.clone()]), shown([chat]));
+        assert_eq!(shown(vec![chat.clone()]), shown([chat]));
     }
 
     #[test]
