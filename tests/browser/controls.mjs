@@ -75,29 +75,17 @@ export async function runControls(page) {
   await page.screenshot({ path: join(shots, "controls-models.png") });
   if (!(await isTaken())) await page.keyboard.press("Enter");
   assert.ok(await isTaken(), "a model's name is not completed within a string");
-  await reopened(page);
+  await saved(page);
 }
 
-/** Saved, and opened with another kernel: it is trusted, so that JupyterLab asks for the widgets. */
-async function reopened(page) {
+/** What is read where no widget can be is what the user chose. */
+async function saved(page) {
   // What is typed into is not drawn anew while a user thinks: the next cell brings the words up to date.
   await run(page, 0);
   await isIdle(page);
   await page.waitForTimeout(500);
   await page.evaluate(() => window.jupyterapp.commands.execute("docmanager:save"));
-  const saved = JSON.parse(readFileSync(join(folder, "controls.ipynb"), "utf8"));
-  const words = saved.cells[1].outputs[0].data["text/html"];
+  const notebook = JSON.parse(readFileSync(join(folder, "controls.ipynb"), "utf8"));
+  const words = notebook.cells[1].outputs[0].data["text/html"];
   assert.match([words].flat().join(""), /Grace has three/, "what was saved beside the widgets is old");
-  const widgets = saved.metadata.widgets["application/vnd.jupyter.widget-state+json"];
-  assert.ok(widgets.version_major === 2 && Object.keys(widgets.state).length >= 4, "GitHub wants the state");
-  await page.evaluate(() => window.jupyterapp.serviceManager.sessions.shutdownAll());
-  await page.goto(new URL("/lab/workspaces/reopened/tree/controls.ipynb", page.url()).href, { timeout: 120_000 });
-  await isIdle(page);
-  await outputs(page, 1).locator("select").waitFor({ timeout: 20_000 });
-  const isTrusted = await page.evaluate(() =>
-    [...window.jupyterapp.shell.currentWidget.model.cells].some((cell) => cell.type === "code" && cell.trusted));
-  assert.ok(isTrusted, "it is not trusted");
-  assert.equal(await page.getByText("Error displaying widget").count(), 0, "an error in the place of the words");
-  assert.equal(await outputs(page, 1).locator("select").evaluate((list) => list.value), "three");
-  await page.screenshot({ path: join(shots, "controls-reopened.png") });
 }

@@ -164,7 +164,7 @@ async function checkOutputs(page) {
 
 try {
   await main();
-  console.log("JupyterLab ran week3.ipynb and showed the answer as it grew; hostile texts stayed texts; its button stopped cells; widgets answered; a text was stopped by its own button, and outlived its page, also in the file; keys did what the mouse does; a list, a text, a bar, variables and models' names answered, and were there with another kernel; a model outlived its kernel; every display read in light, in dark, untrusted, as a page and on paper");
+  console.log("JupyterLab ran week3.ipynb and showed the answer as it grew; hostile texts stayed texts; its button stopped cells; widgets answered; a text was stopped by its own button, and outlived its page, also in the file; keys did what the mouse does; a list, a text, a bar, variables and models' names answered, and models by their buttons; a model outlived its kernel; every display read in light, in dark, untrusted, as a page and on paper");
   if (process.argv.length < 3) console.log("10 passed, 0 failed");
 } catch (error) {
   console.error(error);

@@ -101,15 +101,17 @@ export async function readUntrusted(page, name) {
   return saved;
 }
 
-/** The set-up has JupyterLab keep widgets in the notebook: GitHub refuses one that has them without their state. */
+/** With JupyterLab's setting that keeps widgets in the notebook: GitHub refuses one that has them without their state. */
 async function saveWidgets(page) {
+  configure("@jupyter-widgets/jupyterlab-manager:plugin", { saveState: true });
   await page.goto(new URL("/lab/workspaces/displays/tree/displays.ipynb", page.url()).href, { timeout: 120_000 });
   await page.locator(".jp-Notebook .noUi-handle").first().waitFor({ timeout: 60_000 });
   await page.evaluate(() => window.jupyterapp.commands.execute("docmanager:save"));
   const saved = JSON.parse(readFileSync(join(folder, "displays.ipynb"), "utf8"));
   const { state, version_major } = saved.metadata.widgets["application/vnd.jupyter.widget-state+json"];
   const shown = outputsOf(saved).map((output) => output.data?.["application/vnd.jupyter.widget-view+json"]?.model_id).filter(Boolean);
-  assert.ok(version_major === 2 && shown.length === 2 && shown.every((id) => state[id]), "widgets without their state");
+  // Those of cells, and the lists of models and of variables.
+  assert.ok(version_major === 2 && shown.length === 4 && shown.every((id) => state[id]), `widgets without their state: ${shown}`);
 }
 
 /** What nbconvert makes of it, without scripts and without any other server; and on paper. */

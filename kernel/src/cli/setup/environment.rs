@@ -20,25 +20,11 @@ use crate::hex;
 /// The packages, as `pip freeze` named them after the tests had passed with them.
 const REQUIREMENTS: &str = include_str!("../../../assets/requirements.txt");
 
-/// What JupyterLab does differently here: it keeps widgets in the notebook. Where it opens one with a kernel
-/// that does not know them, it would else show an error in the place of what stands beside them.
-const SETTINGS: &str = r#"{ "@jupyter-widgets/jupyterlab-manager:plugin": { "saveState": true } }"#;
-
 /// Makes the environment, or brings it up to date, unless it is.
 pub fn ensure(data: &Path) -> Result<()> {
     if is_ready(data) {
         return Ok(());
     }
-    if !has_packages(data) {
-        bring_packages(data)?;
-    }
-    let settings = settings_file(data);
-    fs::create_dir_all(settings.parent().unwrap_or(data))
-        .and_then(|()| fs::write(&settings, SETTINGS))
-        .with_context(|| format!("cannot write `{}`", settings.display()))
-}
-
-fn bring_packages(data: &Path) -> Result<()> {
     let python = python::find()?;
     let requirements = data.join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS)
@@ -49,17 +35,8 @@ fn bring_packages(data: &Path) -> Result<()> {
     fs::write(&stamp, stamp_text()).with_context(|| format!("cannot write `{}`", stamp.display()))
 }
 
-/// Whether the environment is there, as this version has it.
+/// Whether the environment is there with the packages of this version.
 pub fn is_ready(data: &Path) -> bool {
-    has_packages(data) && fs::read_to_string(settings_file(data)).is_ok_and(|text| text == SETTINGS)
-}
-
-fn settings_file(data: &Path) -> PathBuf {
-    paths::venv(data).join("share/jupyter/lab/settings/overrides.json")
-}
-
-/// Whether it has the packages of this version.
-fn has_packages(data: &Path) -> bool {
     // The program is a link to the machine's Python, which an upgrade may have removed.
     python::in_venv(data).exists()
         && fs::read_to_string(stamp_file(data)).is_ok_and(|text| text == stamp_text())
