@@ -3,6 +3,7 @@
 // text alone, with `streams` that of the others. Those come from the host's toy, a hundred tokens a second by the
 // clock (`cargo build --release --workspace --example toy_host`): all behind the engine is what is measured.
 
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -72,7 +73,8 @@ async function measureStreams(page) {
   const stamps = async (index) => {
     const text = output(index).getByText(/STAMPS \[[^\]]*\]/).first();
     await text.waitFor({ timeout: 120_000 });
-    return JSON.parse((await text.innerText()).match(/STAMPS (\[.*\])/s)[1]);
+    const shown = await text.textContent();
+    return JSON.parse(shown.match(/STAMPS\s*(\[[^\]]*\])/)?.[1] ?? assert.fail(`no stamps in ${shown.slice(0, 200)}`));
   };
   const engine = await stamps(1);
   const frames = (await page.evaluate(() => window.frames_)).filter((frame) => frame.at <= engine.at(-1) + 200);
