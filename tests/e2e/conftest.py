@@ -222,6 +222,8 @@ def hub(tmp_path_factory):
 def pipelines_from_hub(tmp_path_factory, hub):
     """The notebook of pipelines, executed with that hub, and the folder of what was downloaded."""
     home = tmp_path_factory.mktemp("home")
+    # What other tests have loaded by the same names would be found in memory.
+    warmcell("host", "stop")
     notebook = execute_by_hub("pipelines.ipynb", hub, home)
     # Other tests are to find the models that these names have without a hub.
     warmcell("host", "stop")

@@ -1,6 +1,8 @@
 """The whole of jupyter_kernel_test, which any kernel may be held to. Only the pager is left out: it is
 a payload that the protocol has deprecated and that no Rust cell asks for."""
 
+import time
+
 # The module, not its classes: pytest would collect those with the kernel they name by default.
 import jupyter_kernel_test as suite
 import pytest
@@ -34,6 +36,18 @@ class WarmcellTests(suite.KernelTests):
     code_history_pattern = "1 ? 2 ? 3"
     code_inspect_sample = "String::from"
     code_clear_output = "clear_output(false)"
+
+    def test_completion(self):
+        """Once the analysis is up: some five seconds after the start, until which Tab answers at once with
+        what needs none."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self.flush_channels()
+            self.kc.complete("String::new().is_emp")
+            if self.get_non_kernel_info_reply()["content"]["matches"]:
+                break
+            time.sleep(0.5)
+        super().test_completion()
 
 
 class WelcomeTests(suite.IopubWelcomeTests):

@@ -130,6 +130,11 @@ fn write(commands: &Commands, mut run: PipelineRun, out: &Publisher) -> Result<(
         return answer.map(drop);
     };
     match answer {
+        // What there is of it stays, as the user wants it.
+        _ if page.is_stopped() => {
+            page.close(None);
+            Ok(())
+        }
         Ok(Response::Pipeline(answer)) => {
             page.replace(bundle(&call, &answer), &length(&answer));
             Ok(())
@@ -137,10 +142,6 @@ fn write(commands: &Commands, mut run: PipelineRun, out: &Publisher) -> Result<(
         Ok(_) => Err(host::unexpected()),
         Err(failure) => {
             page.close(None);
-            // What there is of it stays, as the user wants it.
-            if page.is_stopped() {
-                return Ok(());
-            }
             Err(failure)
         }
     }
