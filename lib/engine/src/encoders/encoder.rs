@@ -20,6 +20,10 @@ use crate::{
     layers::{Embedding, FeedForward, LayerNorm, Linear},
 };
 
+/// Tokens that go through the layers together, where rows are not longer: so many that weights are worth
+/// their reading, and so few that what lies between two products stays in the caches.
+const TOKENS_OF_A_PASS: usize = 384;
+
 /// One sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
@@ -115,6 +119,22 @@ impl Encoder {
 
     /// The last hidden states, `(1, tokens of all rows, hidden)`.
     pub fn hidden_states(&self, rows: &[Row]) -> Result<Tensor> {
+        let mut passes = Vec::new();
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (pass, others) = rest.split_at(rows_of_a_pass(rest));
+            passes.push(self.pass(pass)?);
+            rest = others;
+        }
+        match passes.len() {
+            0 => self.pass(rows),
+            1 => Ok(passes.swap_remove(0)),
+            _ => Tensor::cat(&passes, 1),
+        }
+    }
+
+    /// The same of rows that go through the layers together.
+    fn pass(&self, rows: &[Row]) -> Result<Tensor> {
         let lengths: Arc<[usize]> = rows.iter().map(|row| row.ids.len()).collect();
         let attention = Attention {
             lengths: &lengths,
@@ -191,6 +211,16 @@ impl Encoder {
             None => inputs.norm.forward(&x),
         }
     }
+}
+
+/// How many of the first rows go through the layers together: at least one.
+fn rows_of_a_pass(rows: &[Row]) -> usize {
+    let mut tokens = 0;
+    let fitting = rows.iter().take_while(|row| {
+        tokens += row.ids.len();
+        tokens <= TOKENS_OF_A_PASS
+    });
+    fitting.count().max(1)
 }
 
 impl Counting {

@@ -5,6 +5,8 @@ use super::Activation;
 
 /// Arguments are taken no lower: what lies below is 0 in an f32.
 pub(super) const LOWEST: f32 = -104.0;
+/// Where a loop cannot make numbers that are not normal, arguments below give 0.
+pub(super) const LEAST_NORMAL: f32 = -87.3;
 /// Arguments are taken no higher: what lies above is infinite.
 pub(super) const HIGHEST: f32 = 89.0;
 /// log₂ e.
@@ -21,6 +23,14 @@ pub(super) const COEFFICIENTS: [f32; 8] = [
     0.5,
     1.0,
     1.0,
+];
+/// Of the polynomial for the error function (Abramowitz and Stegun 7.1.26), the highest power first.
+pub(super) const ERROR: [f32; 5] = [
+    1.061_405_4,
+    -1.453_152_1,
+    1.421_413_8,
+    -0.284_496_72,
+    0.254_829_6,
 ];
 
 /// `values[i] = exp(values[i] - largest)`; gives their sum.

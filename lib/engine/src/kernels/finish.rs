@@ -3,7 +3,11 @@
 
 use wire::model::DType;
 
-use super::{Activation, primitives};
+use super::{
+    Activation,
+    panels::{Lanes, PANEL},
+    primitives,
+};
 use crate::bitsandbytes::round;
 
 /// What is done to products.
@@ -28,13 +32,35 @@ impl Default for Finish<'_> {
 }
 
 impl Finish<'_> {
-    /// Finishes a token's products with rows from `first` on.
-    pub(super) fn apply(&self, first: usize, values: &mut [f32]) {
+    /// Finishes a token's products with all rows.
+    pub(super) fn row(&self, values: &mut [f32]) {
         if let Some(bias) = self.bias {
-            for (value, bias) in values.iter_mut().zip(&bias[first..]) {
+            for (value, bias) in values.iter_mut().zip(bias) {
                 *value += bias;
             }
         }
+        self.settle(values);
+    }
+
+    /// Finishes some tokens' products with a panel's rows, from row `first` on, while they lie beside each
+    /// other: in the output they are apart. What rows past the last have is of no use.
+    pub(super) fn lanes(&self, first: usize, products: &mut [Lanes]) {
+        if let Some(bias) = self.bias {
+            let bias = &bias[first..];
+            let mut lanes = [0.0; PANEL];
+            let count = bias.len().min(PANEL);
+            lanes[..count].copy_from_slice(&bias[..count]);
+            for product in products.iter_mut() {
+                for (value, bias) in product.iter_mut().zip(&lanes) {
+                    *value += bias;
+                }
+            }
+        }
+        self.settle(products.as_flattened_mut());
+    }
+
+    /// What no longer depends on the row.
+    fn settle(&self, values: &mut [f32]) {
         round(values, self.rounding);
         if let Some(activation) = self.activation {
             (primitives().activate)(activation, values);

@@ -2,8 +2,9 @@
 //! a cache, gated activations. Activations are f32 throughout: rounding them to 8 bits, as ggml and
 //! candle's `QMatMul` do, changes what a small quantised model answers.
 //!
-//! The primitives exist twice, portable and for AVX2 with FMA, and some for AVX-512; which set runs is
-//! found out once, at run time, so that one binary is right everywhere and fast where it can be.
+//! The primitives exist several times: portable, for AVX2 with FMA, some of them for AVX-512, and for
+//! NEON. Which set runs is found out once, at run time, so that one binary is right everywhere and fast
+//! where it can be.
 
 mod attention;
 mod attention_blocks;
@@ -39,6 +40,8 @@ mod unsafe_avx2_panels;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_rounded;
 #[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_activations;
+#[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_brain;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_bytes;
@@ -54,6 +57,18 @@ mod unsafe_avx512_rounded;
 mod unsafe_avx512_rows;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_tiles;
+#[cfg(target_arch = "aarch64")]
+mod unsafe_neon;
+#[cfg(target_arch = "aarch64")]
+mod unsafe_neon_exponential;
+#[cfg(target_arch = "aarch64")]
+mod unsafe_neon_floats;
+#[cfg(target_arch = "aarch64")]
+mod unsafe_neon_nibbles;
+#[cfg(target_arch = "aarch64")]
+mod unsafe_neon_panels;
+#[cfg(target_arch = "aarch64")]
+mod unsafe_neon_rounded;
 mod unsafe_share;
 
 use std::sync::LazyLock;
@@ -147,6 +162,7 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
         let wider = [
             unsafe_avx512_panels::detect,
             unsafe_avx512_floats::detect,
+            unsafe_avx512_activations::detect,
             unsafe_avx512_rounded::detect,
             unsafe_avx512_bytes::detect,
             unsafe_avx512_brain::detect,
@@ -155,6 +171,10 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
             unsafe_avx512_tiles::detect,
         ];
         return wider.iter().fold(avx2, |set, detect| detect(set));
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::env::var_os("WARMCELL_NO_NEON").is_none() {
+        return unsafe_neon::set();
     }
     portable::PRIMITIVES
 });

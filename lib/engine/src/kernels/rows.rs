@@ -3,7 +3,6 @@
 //! a time go through scratch and serve all of them.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use half::bf16;
 use wire::model::DType;
 
 use super::{
@@ -238,10 +237,10 @@ fn multiply_few(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
             let count = PANEL.min(rows - first - panel);
             let products = &mut [[0.0; PANEL]; FEW][..inputs.len()];
             matrix.few(first + panel, count, &inputs, products);
+            finish.lanes(first + panel, products);
             for (token, products) in products.iter().enumerate() {
                 let row = &mut stripe.row(token)[panel..][..count];
                 row.copy_from_slice(&products[..count]);
-                finish.apply(first + panel, row);
             }
         }
     });
@@ -314,12 +313,15 @@ impl Tiles {
     }
 }
 
-/// Neighbours as brain floats, each pair in the place of an f32.
-fn brain_pairs(values: &[f32]) -> Vec<f32> {
-    let (pairs, _) = values.as_chunks::<2>();
-    let half = |value: f32| u32::from(bf16::from_f32(value).to_bits());
-    let pair = |&[first, second]: &[f32; 2]| f32::from_bits(half(first) | half(second) << 16);
-    pairs.iter().map(pair).collect()
+/// Neighbours as brain floats, which they have been rounded to: each pair in the place of an f32.
+fn brain_pairs(values: &mut Vec<f32>) {
+    let pairs = values.len() / 2;
+    for at in 0..pairs {
+        let half = |index: usize| values[index].to_bits() >> 16;
+        let both = half(2 * at) | half(2 * at + 1) << 16;
+        values[at] = f32::from_bits(both);
+    }
+    values.truncate(pairs);
 }
 
 fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
@@ -329,11 +331,8 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
     // As many tokens as fit the registers, and tiles as even as can be.
     let widest = primitives().tile_tokens;
     let width = tokens.div_ceil(tokens.div_ceil(widest));
+    let inputs = turned_tiles(inputs, columns, width, (tiles, input_dtype(matrix)));
     let columns = tiles.width(columns);
-    let inputs = match tiles {
-        Tiles::Floats => turned_tiles(inputs, columns, width),
-        Tiles::Brain(_) => turned_tiles(&brain_pairs(inputs), columns, width),
-    };
     let mut out = vec![0.0; tokens * rows];
     share_stripes(
         &mut out,
@@ -345,15 +344,16 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
             let mut scratch = Vec::new();
             let weights = tiles.weights(matrix, (first, panels), &mut scratch);
             for (tile, inputs) in inputs.chunks(width * columns).enumerate() {
+                let count = inputs.len() / columns;
                 for (pair, weights) in weights.chunks(2 * columns * PANEL).enumerate() {
-                    let products = tiles.products(weights, inputs, columns);
-                    for token in 0..inputs.len() / columns {
+                    let mut products = tiles.products(weights, inputs, columns);
+                    for panel in 0..weights.len() / (columns * PANEL) {
+                        let row = first + (2 * pair + panel) * PANEL;
+                        finish.lanes(row, &mut products[panel][..count]);
+                    }
+                    for token in 0..count {
                         let row = &mut stripe.row(tile * width + token)[2 * pair * PANEL..];
-                        let length = row.len().min(2 * PANEL);
-                        for (row, lanes) in row.chunks_mut(PANEL).zip(&products) {
-                            row.copy_from_slice(&lanes[token][..row.len()]);
-                        }
-                        finish.apply(first + 2 * pair * PANEL, &mut row[..length]);
+                        place(&products, token, row);
                     }
                 }
             }
@@ -362,14 +362,51 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
     out
 }
 
-/// Tokens in tiles of so many, each turned round to `(columns, tokens)`.
-fn turned_tiles(inputs: &[f32], columns: usize, width: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; inputs.len()];
-    share_pieces(&mut turned, width * columns, &|tile, out| {
-        let inputs = &inputs[tile * width * columns..][..out.len()];
-        (primitives().turn)(inputs, columns, out.len() / columns, out);
+/// Puts a token's products to the beginning of a row, as many as it has room for.
+fn place(products: &[[Lanes; WIDTH]; 2], token: usize, row: &mut [f32]) {
+    // Copies of a known length: calls for so few bytes took a tenth of the time of all.
+    let (whole, rest) = row.as_chunks_mut::<PANEL>();
+    for (row, lanes) in whole.iter_mut().zip(products) {
+        *row = lanes[token];
+    }
+    if let Some(lanes) = products.get(whole.len()) {
+        rest.copy_from_slice(&lanes[token][..rest.len()]);
+    }
+}
+
+/// Tokens in tiles of so many, rounded to a type and each turned round to `(columns, tokens)`.
+fn turned_tiles(
+    inputs: &[f32],
+    columns: usize,
+    width: usize,
+    (tiles, dtype): (Tiles, DType),
+) -> Vec<f32> {
+    let tokens = inputs.len() / columns;
+    let placed = tiles.width(columns);
+    let mut turned = vec![0.0; tokens * placed];
+    share_pieces(&mut turned, width * placed, &|tile, out| {
+        let count = out.len() / placed;
+        let inputs = &inputs[tile * width * columns..][..count * columns];
+        if dtype == DType::F32 {
+            (primitives().turn)(inputs, columns, count, out);
+            return;
+        }
+        let mut rounded = inputs.to_vec();
+        round(&mut rounded, dtype);
+        if let Tiles::Brain(_) = tiles {
+            brain_pairs(&mut rounded);
+        }
+        (primitives().turn)(&rounded, placed, count, out);
     });
     turned
+}
+
+/// The type that a matrix has its activations rounded to.
+fn input_dtype(matrix: &dyn Rows) -> DType {
+    match matrix.rounding() {
+        DType::F32 if matrix.rounds_to_brain() => DType::BF16,
+        dtype => dtype,
+    }
 }
 
 struct Product<'a>(&'a dyn Rows, Finish<'a>);
@@ -393,28 +430,21 @@ impl CustomOp1 for Product<'_> {
             bail!("a packed matrix takes contiguous activations");
         };
         let input = &storage.as_slice::<f32>()?[start..end];
-        let mut rounded = Vec::new();
-        let inputs_dtype = match self.0.rounding() {
-            DType::F32 if self.0.rounds_to_brain() => DType::BF16,
-            dtype => dtype,
-        };
-        let input = match inputs_dtype {
-            DType::F32 => input,
-            dtype => {
-                rounded.extend_from_slice(input);
-                round(&mut rounded, dtype);
-                &rounded
-            }
-        };
         let out = match input.len() / columns {
             0 => Vec::new(),
             _ if self.0.rounds() => {
                 let mut out = multiply_rounded(self.0, input);
-                out.chunks_exact_mut(rows)
-                    .for_each(|row| self.1.apply(0, row));
+                out.chunks_exact_mut(rows).for_each(|row| self.1.row(row));
                 out
             }
-            1..=FEW if self.0.ready(0, 1).is_none() => multiply_few(self.0, input, self.1),
+            1..=FEW if self.0.ready(0, 1).is_none() => match input_dtype(self.0) {
+                DType::F32 => multiply_few(self.0, input, self.1),
+                dtype => {
+                    let mut rounded = input.to_vec();
+                    round(&mut rounded, dtype);
+                    multiply_few(self.0, &rounded, self.1)
+                }
+            },
             _ => multiply_many(self.0, input, self.1),
         };
         shape.push(rows);

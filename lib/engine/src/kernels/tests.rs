@@ -389,6 +389,34 @@ fn exponentials_by_lanes_and_gates_are_the_portable_ones() {
 }
 
 #[test]
+fn activations_are_the_portable_ones() {
+    use super::Activation::{Gelu, GeluTanh, Relu, Silu};
+    for activation in [Silu, Gelu, GeluTanh, Relu] {
+        for length in [1, 7, 16, 33, 400] {
+            let values: Vec<f32> = (0..length).map(|i| i as f32 * 0.11 - 20.0).collect();
+            let values = [&values[..], &[0.0, -0.3, 0.7, 25.0]].concat();
+            let mut expected = values.clone();
+            (portable::PRIMITIVES.activate)(activation, &mut expected);
+            for set in sets() {
+                let mut got = values.clone();
+                (set.activate)(activation, &mut got);
+                for (got, expected) in got.iter().zip(&expected) {
+                    let error = (got - expected).abs();
+                    assert!(
+                        error <= 1e-6 * expected.abs() + 3e-7,
+                        "{activation:?}: {got} instead of {expected}"
+                    );
+                }
+                let mut lost = [f32::NAN];
+                (set.activate)(activation, &mut lost);
+                let is_lost = lost[0].is_nan() || activation == Relu;
+                assert!(is_lost, "{activation:?} of NaN is {}", lost[0]);
+            }
+        }
+    }
+}
+
+#[test]
 fn attention_loops_are_the_portable_ones() {
     for dim in [8, 20, 33, 64, 80, 96, 128, 200, 256] {
         let (vector, rows) = (floats(dim, 1), floats(dim * 5, 2));

@@ -11,21 +11,9 @@ use std::arch::x86_64::{
 
 use super::{
     Activation,
-    exponential::{COEFFICIENTS, HIGHEST, LN_2, LOG_2_E},
+    exponential::{COEFFICIENTS, ERROR, HIGHEST, LEAST_NORMAL, LN_2, LOG_2_E},
     panels::{Lanes, PANEL},
 };
-
-/// Of the polynomial for the error function, the highest power first.
-const ERROR: [f32; 5] = [
-    1.061_405_4,
-    -1.453_152_1,
-    1.421_413_8,
-    -0.284_496_72,
-    0.254_829_6,
-];
-
-/// Arguments below give numbers that are not normal; they give 0 here.
-const LOWEST: f32 = -87.3;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn exponentials(values: &mut [f32], largest: f32) -> f32 {
@@ -139,9 +127,9 @@ fn gelu(x: __m256) -> __m256 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn exponential(x: __m256) -> __m256 {
     const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    let is_zero = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(LOWEST));
+    let is_zero = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(LEAST_NORMAL));
     // The bound comes first: of NaN and another these give the second, and NaN stays NaN.
-    let x = _mm256_max_ps(_mm256_set1_ps(LOWEST), x);
+    let x = _mm256_max_ps(_mm256_set1_ps(LEAST_NORMAL), x);
     let x = _mm256_min_ps(_mm256_set1_ps(HIGHEST), x);
     let power = _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, _mm256_set1_ps(LOG_2_E)));
     let rest = _mm256_fnmadd_ps(power, _mm256_set1_ps(LN_2[0]), x);

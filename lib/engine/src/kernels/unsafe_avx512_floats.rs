@@ -202,7 +202,7 @@ fn silu_gate(gate: &mut [f32], up: &[f32]) {
 /// `exp(x)` as `exponential` describes it.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn exponential(x: __m512) -> __m512 {
+pub(super) fn exponential(x: __m512) -> __m512 {
     const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     // The bound comes first: of NaN and another these give the second, and NaN stays NaN.
     let x = _mm512_min_ps(
@@ -222,7 +222,7 @@ fn exponential(x: __m512) -> __m512 {
 /// The first so many lanes, all at most.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn mask(lanes: usize) -> __mmask16 {
+pub(super) fn mask(lanes: usize) -> __mmask16 {
     if lanes >= PANEL {
         return __mmask16::MAX;
     }
@@ -231,7 +231,7 @@ fn mask(lanes: usize) -> __mmask16 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(values: &[f32], start: usize, mask: __mmask16) -> __m512 {
+pub(super) fn load(values: &[f32], start: usize, mask: __mmask16) -> __m512 {
     assert!(
         start + mask.count_ones() as usize <= values.len(),
         "a register's values are there"
@@ -248,7 +248,7 @@ fn load(values: &[f32], start: usize, mask: __mmask16) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store(register: __m512, values: &mut [f32], start: usize, mask: __mmask16) {
+pub(super) fn store(register: __m512, values: &mut [f32], start: usize, mask: __mmask16) {
     assert!(
         start + mask.count_ones() as usize <= values.len(),
         "there is room for a register's values"
