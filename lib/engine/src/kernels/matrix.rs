@@ -1,6 +1,8 @@
 //! A weight matrix in the format of its file: plain floats or blocks of ggml. Formats that have panels
 //! are kept in them, the last rows that fill none aside.
 
+use std::borrow::Cow;
+
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use wire::model::Activations;
@@ -157,8 +159,15 @@ impl Rows for Matrix {
     fn brain_panel(&self, first: usize, out: &mut [f32]) {
         let count = PANEL.min(self.rows - first);
         let length = self.bytes.len() / self.rows;
-        let (pairs, _) = self.bytes[first * length..][..count * length].as_chunks::<4>();
-        let pairs: Vec<f32> = pairs.iter().map(|pair| f32::from_le_bytes(*pair)).collect();
+        let bytes = &self.bytes[first * length..][..count * length];
+        // As they lie where that is a place for an f32, as it is nearly always.
+        let pairs = bytemuck::try_cast_slice(bytes).map_or_else(
+            |_| {
+                let (pairs, _) = bytes.as_chunks::<4>();
+                Cow::Owned(pairs.iter().map(|pair| f32::from_ne_bytes(*pair)).collect())
+            },
+            Cow::Borrowed,
+        );
         (primitives().turn)(&pairs, self.columns / 2, PANEL, out);
     }
 
