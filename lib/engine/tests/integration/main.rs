@@ -8,6 +8,7 @@ mod chat_calls;
 mod checkpoints;
 mod configurations;
 mod damaged;
+mod device_map;
 mod embedded;
 mod encoders;
 mod families;
