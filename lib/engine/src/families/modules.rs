@@ -95,7 +95,7 @@ pub fn parameter_names(weights: &Weights) -> Vec<String> {
     if base.is_empty() {
         return tensors.cloned().collect();
     }
-    let named = |tensor: &String| {
+    let of_class = |tensor: &String| {
         let (module, kind) = tensor.rsplit_once('.')?;
         let module = if is_gpt2 {
             gpt2_module(module)?
@@ -113,7 +113,7 @@ pub fn parameter_names(weights: &Weights) -> Vec<String> {
             _ => None,
         }
     };
-    let mut names: Vec<String> = tensors.filter_map(named).collect();
+    let mut names: Vec<String> = tensors.filter_map(of_class).collect();
     if !names.iter().any(|name| name.starts_with("lm_head.")) {
         names.push(format!("{HEAD}.weight"));
     }

@@ -298,8 +298,8 @@ fn checkpoints_that_are_quantised_already_load() {
         let half = Plan::new(None, None, &weights).unwrap().unwrap();
         let got = footprint(&weights, Some(&half));
         assert_eq!(Some(got), case["footprint"].as_u64(), "{way}");
-        let plain = open(&fixture("families/llama_long_prompt"));
-        assert_eq!(parameters(&weights, &half), plain.parameters(), "{way}");
+        let original = open(&fixture("families/llama_long_prompt"));
+        assert_eq!(parameters(&weights, &half), original.parameters(), "{way}");
     }
 }
 
