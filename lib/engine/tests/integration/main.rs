@@ -16,6 +16,7 @@ mod fuzz;
 mod generation;
 mod generation_files;
 mod ggml;
+mod guidance;
 mod hostile;
 mod hub;
 mod jinja;
