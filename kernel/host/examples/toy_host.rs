@@ -371,6 +371,7 @@ fn info(name: &str, load_seconds: f64) -> ModelInfo {
         architecture: "echo".to_owned(),
         quantization: "F32".to_owned(),
         device: "cpu".to_owned(),
+        device_map: Vec::new(),
         parameters: 0,
         bytes: 20_000,
         memory_footprint: 20_000,

@@ -58,7 +58,7 @@ pub(super) fn plain(model: &str) -> ModelSpec {
     ModelSpec {
         source: ModelSource::new(model),
         dtype: None,
-        device: Device::Auto,
+        device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,
         cache_dtype: None,
@@ -82,7 +82,7 @@ pub(super) fn spec(arguments: &str) -> Result<ModelSpec, String> {
             "--dtype" => spec.dtype = Some(dtype(value()?)?),
             "--cache-dtype" => spec.cache_dtype = Some(dtype(value()?)?),
             "--activations" => spec.activations = activations(value()?)?,
-            "--device" => spec.device = device(value()?)?,
+            "--device" => spec.device_map = device(value()?)?.into(),
             "--load-in-4bit" => bits.four = true,
             "--load-in-8bit" => bits.eight = true,
             "--double-quant" => bits.double_quant = true,
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(spec.source.repo, "a/b");
         assert_eq!(spec.source.gguf_file.as_deref(), Some("x.gguf"));
         assert_eq!(
-            (spec.dtype, spec.device),
-            (Some(DType::BF16), Device::Cuda(1))
+            (spec.dtype, spec.device_map),
+            (Some(DType::BF16), Device::Cuda(1).into())
         );
         assert_eq!(spec.activations, Activations::F32);
         assert_eq!(spec.quantization, None);

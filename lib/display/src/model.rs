@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use wire::{
     mime::Bundle,
-    model::{DType, ModelInfo, ModuleInfo},
+    model::{DType, Device, ModelInfo, ModuleInfo},
 };
 
 use crate::{RichDisplay, html, rendered, units};
@@ -59,7 +59,7 @@ fn facts(info: &ModelInfo) -> Vec<(&'static str, String)> {
                 info.memory_footprint
             ),
         ),
-        ("device", info.device.clone()),
+        ("device", device(info)),
         (
             "layers × width",
             format!("{} × {}", info.layers, info.hidden_size),
@@ -73,6 +73,33 @@ fn facts(info: &ModelInfo) -> Vec<(&'static str, String)> {
     facts.push(("files", files(&info.files)));
     facts.push(("loaded", loaded(info)));
     facts
+}
+
+/// A map by modules says which device has what; one device has all.
+fn device(info: &ModelInfo) -> String {
+    let mut places: Vec<(Device, Vec<&str>)> = Vec::new();
+    for (module, device) in &info.device_map {
+        let module = if module.is_empty() {
+            "the rest"
+        } else {
+            module
+        };
+        match places.iter_mut().find(|(known, _)| known == device) {
+            Some((_, modules)) => modules.push(module),
+            None => places.push((*device, vec![module])),
+        }
+    }
+    match &places[..] {
+        [] => info.device.clone(),
+        [(device, modules)] if modules.len() == 1 => device.to_string(),
+        [(device, modules)] => format!("{device}, by a map of {} modules", modules.len()),
+        several => {
+            let place = |(device, modules): &(Device, Vec<&str>)| {
+                format!("{device}: {}", modules.join(", "))
+            };
+            several.iter().map(place).collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 fn name(dtype: DType) -> &'static str {

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         model: ModelSpec {
             source: ModelSource::new(SENTENCE_ENCODER.repo),
             dtype: None,
-            device: Device::Cpu,
+            device_map: Device::Cpu.into(),
             quantization: None,
             activations: Activations::F32,
             cache_dtype: None,

@@ -24,7 +24,7 @@ fn main() -> Result<(), Failure> {
     let model = ModelSpec {
         source: ModelSource::new(folder),
         dtype: None,
-        device: Device::Auto,
+        device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,
         cache_dtype: None,

@@ -13,6 +13,7 @@ mod kernels;
 pub mod layers;
 mod memory;
 mod pipelines;
+pub mod placement;
 mod report;
 mod residency;
 mod save;

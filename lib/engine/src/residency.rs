@@ -31,6 +31,7 @@ use crate::{
     generate::{Defaults, Generator, PrefixCaches, Seat, Steps},
     hub::{self, HubConfig, ModelFiles, Wanted},
     pipelines::TaskParams,
+    placement::Placement,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
@@ -364,13 +365,15 @@ impl Residency {
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = loaded::open(&files, spec, purpose)?;
+        let placement = Placement::new(&spec.device_map, &weights)?;
         let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref(), spec.cache_dtype);
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
         let overruled = plan.as_ref().and_then(|plan| plan.overruled.clone());
-        let notices = overruled.into_iter().chain(notices);
+        let placed = placement.notice(&files.name);
+        let notices = placed.into_iter().chain(overruled).chain(notices);
         notices.map(Event::Notice).for_each(&mut *sink);
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
@@ -386,6 +389,7 @@ impl Residency {
         let loader = Loader::new(&weights, &files.name, client.cancel, &mut tell);
         let loader = loader
             .with_plan(plan.as_ref())
+            .with_placement(&placement)
             .with_activations(spec.activations)
             .with_cache_dtype(spec.cache_dtype);
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
@@ -407,6 +411,8 @@ impl Residency {
         let info = ModelInfo {
             load_seconds: started.elapsed().as_secs_f64(),
             agreement,
+            device: placement.name(),
+            device_map: placement.map().to_vec(),
             ..describe(&files, &weights, plan.as_ref(), &model)
         };
         let now = Instant::now();
@@ -501,7 +507,8 @@ fn describe(
             .collect(),
         architecture: model.architecture().to_owned(),
         quantization: plan.map_or_else(|| weights.main_format().name().to_owned(), Plan::name),
-        device: "cpu".to_owned(),
+        device: String::new(),
+        device_map: Vec::new(),
         parameters: plan.map_or_else(
             || weights.parameters(),
             |plan| bitsandbytes::parameters(weights, plan),

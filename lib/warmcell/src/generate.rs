@@ -4,14 +4,15 @@ use std::fmt;
 
 use wire::{
     generate::{
-        EarlyStopping, FinishReason, GenerationConfig, Prompt, StreamOptions, StreamedToken,
+        AssistantSchedule, EarlyStopping, FinishReason, GenerationConfig, Prompt, StreamOptions,
+        StreamedToken,
     },
     host::{Request, Response},
     model::ModelSpec,
 };
 
 use crate::{
-    Generation, Model, Result, TextIteratorStreamer, TextStream, TextStreamer,
+    Generation, IntoPrompt, Model, Result, TextIteratorStreamer, TextStream, TextStreamer,
     backend::unexpected,
     listener::{Listener, check_streamer},
     seed,
@@ -152,6 +153,9 @@ impl Generate {
         /// [`Generation::logprobs`]. Not with beams, which choose sequences. No option of transformers,
         /// whose `compute_transition_scores` gives the same numbers.
         logprobs: u32;
+        /// Classifier-free guidance: above 1 the text keeps closer to the prompt, by moving away from what
+        /// the model says without it; 1 is off. See [`Self::negative_prompt`].
+        guidance_scale: f64;
         /// Whether to start from the keys and values that an earlier turn of the conversation left, which
         /// it does when not told otherwise.
         use_cache: bool;
@@ -162,8 +166,29 @@ impl Generate {
         max_matching_ngram_size: u32;
         /// Most tokens that the assistant guesses at once; 20 when not set.
         num_assistant_tokens: u32;
+        /// Whether that number stays or changes with what comes of the guesses; it stays when not told
+        /// otherwise.
+        num_assistant_tokens_schedule: AssistantSchedule;
         /// The assistant stops after a token that it holds less likely than this; 0.4 when not set.
         assistant_confidence_threshold: f64;
+    }
+
+    /// What to move away from with `guidance_scale`: a prompt in the place of the own one, or as many as
+    /// there are prompts; transformers' `negative_prompt_ids`. Without it the model reads the prompt's last
+    /// token alone.
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = AutoModelForCausalLM::from_pretrained("x").load()?;
+    /// model.generate("Today, a dragon flew over Paris, France,").guidance_scale(1.5)
+    ///     .negative_prompt("A very happy event happened,").max_new_tokens(20).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn negative_prompt(mut self, prompt: impl IntoPrompt) -> Self {
+        self.config.negative_prompts = Some(prompt.into_prompts());
+        self
     }
 
     /// When a beam search ends: `true` once there are as many finished sequences as beams, `false` once no

@@ -58,7 +58,7 @@ pub use ::display::{
 pub use batch::{BatchEncoding, Row};
 pub use chat::{Chat, Messages};
 pub use compare::{compare_generations, compare_generations_with};
-pub use device::IntoDevice;
+pub use device::{IntoDevice, IntoDeviceMap};
 pub use error::{Error, Result};
 pub use forward::Forward;
 pub use generate::Generate;
@@ -85,12 +85,12 @@ pub use wire::{
     FailureKind,
     array::Array,
     generate::{
-        Details, EarlyStopping, FinishReason, Forward as ModelOutput, Generated, GenerationConfig,
-        StreamedToken,
+        AssistantSchedule, Details, EarlyStopping, FinishReason, Forward as ModelOutput, Generated,
+        GenerationConfig, StreamedToken,
     },
     logprobs::{ScoredToken, TokenLogprob},
     mime::Bundle,
-    model::{Agreement, DType, Device, FourBitType},
+    model::{Agreement, DType, Device, DeviceMap, FourBitType},
     pipeline::{Aggregation, Answer, Entity, LabelScore, MaskGuess, Ranking, ScoreFunction},
     quantization_report::{CodeCount, QuantizedLayer, Sizes},
     text::{ChatMessage, TemplateOptions},

@@ -16,7 +16,7 @@ use wire::{
 };
 
 use crate::{
-    BitsAndBytesConfig, Error, Generate, IntoDevice, IntoPrompt, Result, Tokenizer,
+    BitsAndBytesConfig, Error, Generate, IntoDeviceMap, IntoPrompt, Result, Tokenizer,
     backend::{run, unexpected},
     rich::shows_as,
 };
@@ -44,7 +44,7 @@ impl AutoModelForCausalLM {
         let spec = ModelSpec {
             source: source(name),
             dtype: None,
-            device: Device::Auto,
+            device_map: Device::Auto.into(),
             quantization: None,
             activations: Activations::F32,
             cache_dtype: None,
@@ -133,12 +133,14 @@ impl ModelBuilder {
         self
     }
 
-    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or a [`Device`]. A map by modules,
-    /// `[("model.embed_tokens", "cpu"), ("model.layers", "cpu"), …]`, is taken when it names one device:
-    /// a model is not split over several.
-    pub fn device_map(mut self, device: impl IntoDevice) -> Self {
-        match device.into_device() {
-            Ok(device) => self.spec.device = device,
+    /// Where it is to live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, or a [`Device`]; or which module lives
+    /// where, by the names that transformers has for them: `[("model.embed_tokens", "cpu"),
+    /// ("model.layers.0", "cpu"), ("", "cpu")]`. The longest name that a parameter's begins with decides,
+    /// `""` is all, and every parameter must be covered. A layer is in one place. A model with another map
+    /// is loaded beside the first.
+    pub fn device_map(mut self, map: impl IntoDeviceMap) -> Self {
+        match map.into_device_map() {
+            Ok(map) => self.spec.device_map = map,
             Err(error) => drop(self.wrong.get_or_insert(error)),
         }
         self
@@ -290,6 +292,11 @@ impl Model {
     /// What is known of it.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Which module lives where, as the map that it was loaded with names them; `""` is all of them.
+    pub fn hf_device_map(&self) -> &[(String, Device)] {
+        &self.info.device_map
     }
 
     /// How far it is from itself with activations as they are, on sample texts: positions with the same

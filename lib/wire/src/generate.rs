@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::generation_config::{EarlyStopping, GenerationConfig};
+pub use crate::generation_config::{AssistantSchedule, EarlyStopping, GenerationConfig};
 use crate::{array::Array, logprobs::Logprobs, text::ChatMessage};
 
 /// What a model continues.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use crate::generate::Prompt;
+
 macro_rules! generation_config {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
         /// How to continue a prompt. What is `None` comes from the next of these that has it: what the
@@ -117,17 +119,39 @@ generation_config! {
     /// Give how likely each token was, and so many of the likeliest beside it. No field of transformers'.
     logprobs: u32,
 
+    /// Classifier-free guidance: how far the prompt moves the logits from those without it; 1 is off.
+    guidance_scale: f64,
+    /// What the model reads in the prompts' place for guidance, one for each; the last token of the prompt
+    /// when not set. transformers has it as an argument of `generate`, `negative_prompt_ids`.
+    negative_prompts: Vec<Prompt>,
+
     /// Guess this many tokens at once from what followed the last tokens before.
     prompt_lookup_num_tokens: u32,
     /// Longest run of last tokens to look for; 2 when not set.
     max_matching_ngram_size: u32,
     /// Most tokens that a draft model guesses at once.
     num_assistant_tokens: u32,
+    /// How that number changes with what comes of the guesses.
+    num_assistant_tokens_schedule: AssistantSchedule,
     /// A draft model stops after a token that it holds less likely than this.
     assistant_confidence_threshold: f64,
 
     /// Seed of the random draws. Not torch's stream, and no field of transformers'.
     seed: u64,
+}
+
+/// How the number of guessed tokens changes from guess to guess.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssistantSchedule {
+    /// It stays.
+    #[default]
+    Constant,
+    /// Two more when all were right, one less when not. transformers keeps the number for the next call;
+    /// here each call begins anew.
+    Heuristic,
+    /// The same, which begins anew in transformers too.
+    HeuristicTransient,
 }
 
 /// When a beam search ends, once there are as many finished sequences as beams.

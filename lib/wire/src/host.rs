@@ -158,6 +158,10 @@ pub enum UnloadTarget {
 }
 
 /// What the host sends.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all messages but the first are the large one, and none is kept"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum HostMessage {
     /// The answer to `Hello`.

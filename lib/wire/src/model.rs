@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     hash::{Hash, Hasher},
 };
 
@@ -58,6 +59,49 @@ pub enum Device {
     Cpu,
     /// The GPU with this ordinal. An error when it is missing.
     Cuda(u32),
+}
+
+impl fmt::Display for Device {
+    /// As torch writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// Where the modules of a model live: transformers' `device_map`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeviceMap {
+    /// All of them on one device.
+    Whole(Device),
+    /// By names of modules: the longest that a parameter's name begins with decides, and `""` is all.
+    Modules(BTreeMap<String, Device>),
+}
+
+impl Default for DeviceMap {
+    fn default() -> Self {
+        Self::Whole(Device::default())
+    }
+}
+
+impl From<Device> for DeviceMap {
+    fn from(device: Device) -> Self {
+        Self::Whole(device)
+    }
+}
+
+impl DeviceMap {
+    /// Every device that it names.
+    pub fn devices(&self) -> impl Iterator<Item = Device> {
+        let (one, several) = match self {
+            Self::Whole(device) => (Some(*device), None),
+            Self::Modules(modules) => (None, Some(modules.values().copied())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
 }
 
 /// Element type of activations and of weights that are not quantised.
@@ -251,8 +295,8 @@ pub struct ModelSpec {
     /// Type of the weights that are not quantised; of a dense model as its files have them when not
     /// given. Activations are f32.
     pub dtype: Option<DType>,
-    /// Where it is to live.
-    pub device: Device,
+    /// Where its modules are to live.
+    pub device_map: DeviceMap,
     /// How linear layers are quantised while they are loaded; as the files have them when not given.
     pub quantization: Option<Quantization>,
     /// In what form activations are multiplied.
@@ -274,11 +318,14 @@ pub struct ModelInfo {
     pub architecture: String,
     /// How the weights are stored: `Q4_1`, `F32`, …
     pub quantization: String,
-    /// Where it lives: `cpu`, `cuda:0`.
+    /// Where it lives: `cpu`, `cuda:0`; all of them where there are several.
     pub device: String,
+    /// Which module lives where, as the map names them: transformers' `hf_device_map`. `""` is all.
+    #[serde(default)]
+    pub device_map: Vec<(String, Device)>,
     /// Number of parameters.
     pub parameters: u64,
-    /// Bytes that the weights take on `device`.
+    /// Bytes that the weights take.
     pub bytes: u64,
     /// What transformers' `get_memory_footprint()` gives: parameters and buffers, without the scales
     /// of quantised blocks.

@@ -150,6 +150,7 @@ impl PipelineTask {
                 "handle_long_generation",
                 "add_special_tokens",
                 "skip_special_tokens",
+                "guidance_scale",
                 "prompt_lookup_num_tokens",
                 "max_matching_ngram_size",
                 "assistant_model",

@@ -146,7 +146,7 @@ pub fn spec(name: &str) -> ModelSpec {
     ModelSpec {
         source: ModelSource::new(name),
         dtype: None,
-        device: Device::Auto,
+        device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,
         cache_dtype: None,

@@ -19,6 +19,8 @@ const CHOICES: [&str; 7] = [
     "type",
     "Cuda",
 ];
+/// And texts that are.
+const DEVICES: [&str; 2] = ["Auto", "Cpu"];
 /// Elements that renderings are made of.
 const ELEMENTS: [&str; 26] = [
     "b", "br", "caption", "code", "details", "div", "em", "i", "img", "ins", "kbd", "meter", "p",
@@ -52,7 +54,9 @@ fn hostile() -> impl Strategy<Value = String> {
 /// Puts a text into every field that holds one.
 fn attack(value: &mut Value, field: &str, text: &str) {
     match value {
-        Value::String(old) if !CHOICES.contains(&field) && old != "Auto" => text.clone_into(old),
+        Value::String(old) if !CHOICES.contains(&field) && !DEVICES.contains(&old.as_str()) => {
+            text.clone_into(old);
+        }
         Value::Array(items) => items.iter_mut().for_each(|item| attack(item, field, text)),
         Value::Object(fields) => {
             for (name, value) in fields {

@@ -180,6 +180,17 @@ impl Plan {
         (is_linear && self.converts(module)).then_some(module)
     }
 
+    /// Whether a tensor is the packed weight of a layer of 4 bits, whatever type its bytes are viewed as
+    /// (`bnb_4bit_quant_storage`): a single column, as no matrix that is quantised has.
+    fn is_packed(&self, name: &str, entry: &TensorEntry) -> bool {
+        self.stored
+            && matches!(self.method(), Some(QuantizationMethod::FourBit { .. }))
+            && entry.shape.get(1) == Some(&1)
+            && name
+                .strip_suffix(".weight")
+                .is_some_and(|module| !is_table(name) && self.converts(module))
+    }
+
     fn bytes_of(&self, name: &str, entry: &TensorEntry) -> u64 {
         if entry.format == Format::Byte {
             // Packed weights count, what belongs to them does not.
@@ -191,6 +202,9 @@ impl Plan {
         }
         if self.stored && is_state(name) {
             return 0;
+        }
+        if self.is_packed(name, entry) {
+            return entry.bytes;
         }
         match (self.method(), self.module(name, entry)) {
             (Some(QuantizationMethod::FourBit { .. }), Some(_)) => entry.values().div_ceil(2),
@@ -289,7 +303,8 @@ fn format_of_blocks(kind: GgmlType) -> Format {
 
 /// Whether a tensor only serves to unpack another.
 fn is_state(name: &str) -> bool {
-    name.rsplit('.').next() == Some("SCB") || name.contains(".weight.")
+    let last = name.rsplit('.').next();
+    matches!(last, Some("SCB" | "weight_format")) || name.contains(".weight.")
 }
 
 /// Bytes of parameters and buffers, as transformers counts them: a tied head once, no scales. Reads
@@ -327,13 +342,15 @@ pub fn memory(weights: &Weights, plan: &Plan) -> u64 {
 
 /// Number of parameters: packed ones count as what they were packed from.
 pub fn parameters(weights: &Weights, plan: &Plan) -> u64 {
-    let four = matches!(plan.method(), Some(QuantizationMethod::FourBit { .. }));
     let tensors = weights.tensors.iter();
     tensors
         .filter(|(name, _)| !(plan.stored && is_state(name)))
-        .map(|(_, entry)| match entry.format {
-            Format::Byte if four => entry.values() * 2,
-            _ => entry.values(),
+        .map(|(name, entry)| {
+            if plan.is_packed(name, entry) {
+                entry.bytes * 2
+            } else {
+                entry.values()
+            }
         })
         .sum()
 }

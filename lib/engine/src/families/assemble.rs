@@ -50,7 +50,9 @@ pub fn assemble(plan: Plan, names: &Names, loader: &mut Loader) -> Result<Decode
         None => embed_tokens.tied_head(),
     };
     let rotaries = plan.ropes.iter();
+    let devices = loader.placement().devices(layers.len())?;
     Ok(Decoder {
+        devices,
         architecture: plan.architecture,
         shape: plan.attention,
         embed_tokens,
@@ -148,7 +150,7 @@ impl Parts<'_, '_> {
             return Ok(FeedForward::Experts(self.experts(&plan, &names)?));
         }
         Ok(match names.feed_forward {
-            FeedForwardNames::Gated(parts) => FeedForward::Gated(self.gated("", parts, inner)?),
+            FeedForwardNames::Gated(parts) => FeedForward::Gated(self.gated(parts, inner)?),
             FeedForwardNames::FusedGated([both, down]) => FeedForward::Gated(GatedMlp {
                 inputs: GateAndUp::Fused(self.linear(both, (2 * inner, hidden))?),
                 down: self.linear(down, (hidden, inner))?,
@@ -162,18 +164,17 @@ impl Parts<'_, '_> {
         })
     }
 
-    fn gated(
+    fn gated<N: AsRef<str>>(
         &mut self,
-        before: &str,
-        [gate, up, down]: [&str; 3],
+        [gate, up, down]: [N; 3],
         inner: usize,
     ) -> Result<GatedMlp, Failure> {
         let hidden = self.plan.sizes.hidden_size;
-        let gate = self.linear(&format!("{before}{gate}"), (inner, hidden))?;
-        let up = self.linear(&format!("{before}{up}"), (inner, hidden))?;
+        let gate = self.linear(gate.as_ref(), (inner, hidden))?;
+        let up = self.linear(up.as_ref(), (inner, hidden))?;
         Ok(GatedMlp {
             inputs: GateAndUp::Separate([gate, up]),
-            down: self.linear(&format!("{before}{down}"), (hidden, inner))?,
+            down: self.linear(down.as_ref(), (hidden, inner))?,
             activation: self.plan.activation,
         })
     }
@@ -181,11 +182,23 @@ impl Parts<'_, '_> {
     fn experts(&mut self, plan: &ExpertsPlan, names: &ExpertNames) -> Result<Experts, Failure> {
         let (hidden, inner) = (self.plan.sizes.hidden_size, plan.intermediate_size);
         let router = self.linear(names.router, (plan.count, hidden))?;
-        let experts = match names.each {
-            Some(each) => (0..plan.count)
-                .map(|index| self.gated(&format!("{each}.{index}."), names.parts, inner))
+        let apart = names
+            .apart
+            .filter(|[gate, ..]| self.loader.has(&format!("{}{gate}.0.weight", self.prefix)));
+        let numbers = 0..plan.count;
+        let experts = match (names.each, apart) {
+            (Some(each), _) => numbers
+                .map(|index| {
+                    self.gated(
+                        names.parts.map(|part| format!("{each}.{index}.{part}")),
+                        inner,
+                    )
+                })
                 .collect::<Result<_, _>>()?,
-            None => self.stacked_experts(plan, names.parts)?,
+            (None, Some(apart)) => numbers
+                .map(|index| self.gated(apart.map(|part| format!("{part}.{index}")), inner))
+                .collect::<Result<_, _>>()?,
+            (None, None) => self.stacked_experts(plan, names.parts)?,
         };
         Ok(Experts {
             router,

@@ -13,6 +13,7 @@ use crate::{
         Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
         Rotary, Size, Span, Step, join, split,
     },
+    placement::Devices,
 };
 
 /// Tokens that are read at once when a sequence is read again.
@@ -34,6 +35,8 @@ pub struct Decoder {
     pub bytes: u64,
     /// Of the keys and values in its caches.
     pub cache_dtype: DType,
+    /// Of the layers and what follows them.
+    pub devices: Devices,
     pub modules: Option<ModuleInfo>,
 }
 
@@ -96,7 +99,9 @@ impl CausalLm for Decoder {
     }
 
     fn logits(&self, hidden_states: &Tensor) -> Result<Tensor> {
-        let logits = self.lm_head.forward(hidden_states)?;
+        let logits = self
+            .lm_head
+            .forward(&hidden_states.to_device(&self.devices.head)?)?;
         match self.logit_cap {
             Some(cap) => (logits / cap)?.tanh()? * cap,
             None => Ok(logits),
@@ -141,13 +146,17 @@ impl Decoder {
             .zip(&sizes)
             .map(|(part, &size)| self.step(part.cache, size))
             .collect();
-        for (index, layer) in self.layers.iter().enumerate() {
+        let layers = self.layers.iter().zip(&self.devices.layers);
+        for (index, (layer, device)) in layers.enumerate() {
             look(&x);
+            // Nothing is copied where it is there already.
+            x = x.to_device(device)?;
             let caches = parts.iter_mut();
             let mut caches: Vec<&mut LayerCache> =
                 caches.map(|part| &mut part.cache.layers[index]).collect();
             x = layer.forward(&x, &steps, &mut caches)?;
         }
+        let x = x.to_device(&self.devices.norm)?;
         split(&self.norm.forward(&x)?, &sizes)
     }
 

@@ -16,6 +16,11 @@ use crate::{layers::Activation, weights::Loader};
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 256_000,
+        "hidden_size": 3072,
+        "intermediate_size": 24576,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
         "head_dim": 256,
         "num_key_value_heads": 16,
         "max_position_embeddings": 8192,

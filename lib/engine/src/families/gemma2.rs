@@ -17,6 +17,11 @@ use crate::weights::Loader;
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 256_000,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
         "head_dim": 256,
         "num_key_value_heads": 4,
         "max_position_embeddings": 8192,
@@ -33,7 +38,11 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     plan.scale = scalar.powf(-0.5) as f32;
     plan.score_cap = json.float("attn_logit_softcapping").map(|cap| cap as f32);
     plan.logit_cap = json.float("final_logit_softcapping").map(|cap| cap as f32);
-    json.slide(&mut plan, |layer| layer.is_multiple_of(2));
+    // transformers makes the mask of a window whether or not a layer has one.
+    let window = json.count("sliding_window")?;
+    plan.slide(window, |layer| {
+        json.slides(layer, &|layer: usize| layer.is_multiple_of(2))
+    });
     Ok((plan, NAMES))
 }
 

@@ -61,8 +61,9 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         .or(json.number("_sliding_window_pattern"))
         .unwrap_or(PATTERN)
         .max(1);
-    json.slide(&mut plan, |layer| !(layer + 1).is_multiple_of(pattern));
-    turn_local_layers(&mut plan);
+    let is_local = |layer| json.slides(layer, &|layer: usize| !(layer + 1).is_multiple_of(pattern));
+    // transformers makes the mask of a window whether or not a layer has one.
+    use_kinds(&mut plan, json.count("sliding_window")?, is_local);
     Ok((plan, NAMES))
 }
 
@@ -78,8 +79,9 @@ pub fn from_gguf(gguf: Gguf, loader: &mut Loader) -> Result<Blueprint, Failure> 
     let local = gguf.float("rope.freq_base_swa").unwrap_or(LOCAL_THETA);
     use_ropes(&mut plan, global, local);
     let window = gguf.number("attention.sliding_window").unwrap_or(1024);
-    plan.slide(window, |layer| !(layer + 1).is_multiple_of(PATTERN));
-    turn_local_layers(&mut plan);
+    use_kinds(&mut plan, window, |layer: usize| {
+        !(layer + 1).is_multiple_of(PATTERN)
+    });
     Ok((plan, GGUF_NAMES))
 }
 
@@ -93,11 +95,12 @@ fn use_ropes(plan: &mut Plan, global: RopeConfig, local_theta: f64) {
     plan.ropes = vec![global, local];
 }
 
-/// Layers with a window turn by the local embedding.
-fn turn_local_layers(plan: &mut Plan) {
-    for layer in &mut plan.layers {
-        layer.rope = Some(usize::from(layer.window.is_some()));
+/// Local layers have a window, and turn by the local embedding.
+fn use_kinds(plan: &mut Plan, window: usize, is_local: impl Fn(usize) -> bool) {
+    for (index, layer) in plan.layers.iter_mut().enumerate() {
+        layer.rope = Some(usize::from(is_local(index)));
     }
+    plan.slide(window, is_local);
 }
 
 const NAMES: Names = gemma2::NAMES.with_layer(&LayerNames {

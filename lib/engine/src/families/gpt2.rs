@@ -1,6 +1,7 @@
 //! GPT-2: learned positions, layer norms, a fused projection with bias, a plain feed-forward layer;
 //! `modeling_gpt2.py` of transformers, whose `Conv1D` holds weights as `(in_features, out_features)`.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -11,6 +12,17 @@ use super::{
     plan::{NormKind, Plan},
 };
 use crate::{failures, layers::Activation, weights::Loader};
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 50257,
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "n_positions": 1024,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -157,14 +157,16 @@ impl<'a> Json<'a> {
 
     /// Gives layers their windows: by `layer_types`, or where there is no such list by `slides`.
     pub fn slide(self, plan: &mut Plan, slides: impl Fn(usize) -> bool) {
-        let Some(window) = self.number("sliding_window") else {
-            return;
-        };
+        if let Some(window) = self.number("sliding_window") {
+            plan.slide(window, |layer| self.slides(layer, &slides));
+        }
+    }
+
+    /// Whether a layer is local: by `layer_types`, or where there is no such list by `slides`.
+    pub fn slides(self, layer: usize, slides: &impl Fn(usize) -> bool) -> bool {
         match self.list("layer_types") {
-            Some(types) => plan.slide(window, |layer| {
-                types.get(layer).and_then(Value::as_str) == Some("sliding_attention")
-            }),
-            None => plan.slide(window, slides),
+            Some(types) => types.get(layer).and_then(Value::as_str) == Some("sliding_attention"),
+            None => slides(layer),
         }
     }
 

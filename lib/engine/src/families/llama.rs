@@ -2,6 +2,7 @@
 //! distillations of DeepSeek-R1);
 //! `modeling_llama.py` of transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -11,6 +12,18 @@ use super::{
     names::{GGUF, TRANSFORMERS},
 };
 use crate::{layers::RotaryLayout, weights::Loader};
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 2048,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -9,6 +9,11 @@ use super::{Blueprint, json::Json, names::TRANSFORMERS};
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
         "num_key_value_heads": 8,
         "max_position_embeddings": 131_072,
         "sliding_window": 4096,

@@ -13,10 +13,17 @@ use super::{
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
         "num_key_value_heads": 8,
         "max_position_embeddings": 131_072,
         "rms_norm_eps": 1e-5,
         "rope_theta": 1e6,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
     })
 }
 
@@ -38,6 +45,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
             router: "block_sparse_moe.gate",
             each: Some("block_sparse_moe.experts"),
             parts: ["w1", "w3", "w2"],
+            apart: None,
         }),
         ..TRANSFORMERS.layer
     });

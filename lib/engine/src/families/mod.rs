@@ -27,7 +27,7 @@ mod starcoder2;
 use candle_core::{Result, Tensor};
 use gguf::Gguf;
 use json::Json;
-pub(crate) use modules::class_name;
+pub(crate) use modules::{class_name, parameter_names};
 use names::Names;
 use plan::Plan;
 use serde_json::Value;
@@ -49,7 +49,8 @@ struct Family {
     /// `general.architecture` of GGUF, where the family has a name of its own there.
     gguf: Option<(&'static str, FromGguf)>,
     from_json: fn(Json) -> std::result::Result<Blueprint, Failure>,
-    /// What the family takes for keys that `config.json` leaves out, where that is not what most do.
+    /// What the family takes for keys that `config.json` leaves out: the defaults of its configuration's
+    /// class.
     defaults: fn() -> Value,
 }
 
@@ -60,7 +61,7 @@ const FAMILIES: &[Family] = &[
         model_types: &["llama"],
         gguf: Some(("llama", llama::from_gguf)),
         from_json: llama::from_json,
-        defaults: || Value::Null,
+        defaults: llama::defaults,
     },
     Family {
         model_types: &["mistral"],
@@ -78,7 +79,7 @@ const FAMILIES: &[Family] = &[
         model_types: &["qwen2"],
         gguf: Some(("qwen2", qwen2::from_gguf)),
         from_json: qwen2::from_json,
-        defaults: || Value::Null,
+        defaults: qwen2::defaults,
     },
     Family {
         model_types: &["qwen3"],
@@ -90,7 +91,7 @@ const FAMILIES: &[Family] = &[
         model_types: &["qwen3_moe"],
         gguf: Some(("qwen3moe", qwen3_moe::from_gguf)),
         from_json: qwen3_moe::from_json,
-        defaults: || Value::Null,
+        defaults: qwen3_moe::defaults,
     },
     Family {
         model_types: &["phi3"],
@@ -126,7 +127,7 @@ const FAMILIES: &[Family] = &[
         model_types: &["gpt2"],
         gguf: Some(("gpt2", gpt2::from_gguf)),
         from_json: gpt2::from_json,
-        defaults: || Value::Null,
+        defaults: gpt2::defaults,
     },
     Family {
         model_types: &["starcoder2"],
@@ -362,5 +363,51 @@ fn named(failure: Failure, name: &str) -> Failure {
     Failure {
         message: format!("{start}{}", failure.message),
         ..failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A configuration that says nothing is one that says what transformers would take for it (fixture by
+    /// `make_config_defaults.py`).
+    #[test]
+    fn what_a_configuration_leaves_out_is_what_transformers_takes() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config_defaults.json");
+        let text = std::fs::read(path).expect("the fixture is there");
+        let fixture: Value = serde_json::from_slice(&text).expect("is JSON");
+        let configs = fixture["configs"].as_object().expect("by types");
+        assert_eq!(configs.len(), FAMILIES.len());
+        for (kind, full) in configs {
+            let plan = |config: &Value| {
+                let (plan, _) = by_json(Json::new(config)).expect("is a model");
+                format!("{plan:#?}")
+            };
+            let bare = serde_json::json!({ "model_type": kind });
+            similar(&plan(&bare), &plan(full), kind);
+            // And key by key, beside all others.
+            for key in full.as_object().expect("an object").keys() {
+                let mut without = full.clone();
+                without.as_object_mut().expect("an object").remove(key);
+                if key != "model_type" {
+                    similar(
+                        &plan(&without),
+                        &plan(full),
+                        &format!("{kind} without {key}"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn similar(one: &str, other: &str, what: &str) {
+        for (one, other) in one.lines().zip(other.lines()) {
+            assert_eq!(one, other, "{what}");
+        }
+        assert_eq!(one.lines().count(), other.lines().count(), "{what}");
     }
 }

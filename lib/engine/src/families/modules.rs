@@ -8,7 +8,13 @@ use serde_json::Value;
 use wire::model::ModuleInfo;
 
 use super::plan::{NormKind, Plan};
-use crate::{layers::Activation, weights::LoadedPart};
+use crate::{
+    layers::Activation,
+    weights::{Description, LoadedPart, Weights},
+};
+
+/// The head, which stands beside the model.
+const HEAD: &str = "lm_head";
 
 /// What stands before the names of layers in some files.
 const BASES: [&str; 4] = [
@@ -27,7 +33,7 @@ pub(super) fn tree(
 ) -> Option<ModuleInfo> {
     let parts = parts
         .iter()
-        .map(|(name, part)| (canonical(name, parts), part));
+        .map(|(name, part)| (canonical(name, &|other| parts.contains_key(other)), part));
     let tree = Tree {
         plan,
         config,
@@ -75,8 +81,75 @@ pub fn class_name(base: &str, module: &str) -> String {
     format!("{base}{}", bare(module))
 }
 
-/// A layer's name as transformers has it, without what stands before all names.
-fn canonical(name: &str, all: &BTreeMap<String, LoadedPart>) -> String {
+/// Names of a model's parameters as its class has them, whatever its files call them. A tied head is one
+/// of them, as in `state_dict`.
+pub fn parameter_names(weights: &Weights) -> Vec<String> {
+    let (base, is_gpt2) = match &weights.description {
+        Description::Json(_) => (super::base(&weights.description), false),
+        Description::Gguf(metadata) => match metadata.text("general.architecture") {
+            Some("gpt2") => ("transformer.", true),
+            _ => ("model.", false),
+        },
+    };
+    let tensors = weights.tensors.keys();
+    if base.is_empty() {
+        return tensors.cloned().collect();
+    }
+    let of_class = |tensor: &String| {
+        let (module, kind) = tensor.rsplit_once('.')?;
+        let module = if is_gpt2 {
+            gpt2_module(module)?
+        } else {
+            canonical(module, &|other| {
+                weights.tensors.contains_key(&format!("{other}.weight"))
+            })
+        };
+        let module = module.strip_prefix("language_model.").unwrap_or(&module);
+        match module.split('.').next()? {
+            HEAD => Some(format!("{module}.{kind}")),
+            "embed_tokens" | "layers" | "norm" | "wte" | "wpe" | "h" | "ln_f" => {
+                Some(format!("{base}{module}.{kind}"))
+            }
+            _ => None,
+        }
+    };
+    let mut names: Vec<String> = tensors.filter_map(of_class).collect();
+    if !names.iter().any(|name| name.starts_with("lm_head.")) {
+        names.push(format!("{HEAD}.weight"));
+    }
+    names
+}
+
+/// A module of GPT-2 by its name in GGUF.
+fn gpt2_module(name: &str) -> Option<String> {
+    let Some((layer, part)) = name
+        .strip_prefix("blk.")
+        .and_then(|rest| rest.split_once('.'))
+    else {
+        let name = match name {
+            "token_embd" => "wte",
+            "position_embd" => "wpe",
+            "output_norm" => "ln_f",
+            "output" => HEAD,
+            _ => return None,
+        };
+        return Some(name.to_owned());
+    };
+    let part = match part {
+        "attn_qkv" => "attn.c_attn",
+        "attn_output" => "attn.c_proj",
+        "attn_norm" => "ln_1",
+        "ffn_norm" => "ln_2",
+        "ffn_up" => "mlp.c_fc",
+        "ffn_down" => "mlp.c_proj",
+        other => other,
+    };
+    Some(format!("h.{layer}.{part}"))
+}
+
+/// A layer's name as transformers has it, without what stands before all names; `has` tells which other
+/// modules the files have.
+fn canonical(name: &str, has: &dyn Fn(&str) -> bool) -> String {
     let Some((layer, part)) = name
         .strip_prefix("blk.")
         .and_then(|rest| rest.split_once('.'))
@@ -84,12 +157,12 @@ fn canonical(name: &str, all: &BTreeMap<String, LoadedPart>) -> String {
         return match name {
             "token_embd" => "embed_tokens",
             "output_norm" => "norm",
-            "output" => "lm_head",
+            "output" => HEAD,
             _ => bare(name),
         }
         .to_owned();
     };
-    let has = |part: &str| all.contains_key(&format!("blk.{layer}.{part}"));
+    let has = |part: &str| has(&format!("blk.{layer}.{part}"));
     let part = match part {
         "attn_q" => "self_attn.q_proj",
         "attn_k" => "self_attn.k_proj",
@@ -108,6 +181,8 @@ fn canonical(name: &str, all: &BTreeMap<String, LoadedPart>) -> String {
         "ffn_up" => "mlp.up_proj",
         "ffn_down" if !has("ffn_gate") && !has("attn_qkv") => "mlp.c_proj",
         "ffn_down" => "mlp.down_proj",
+        "ffn_gate_inp" => "mlp.gate",
+        "ffn_gate_exps" | "ffn_up_exps" | "ffn_down_exps" => "mlp.experts",
         other => other,
     };
     format!("layers.{layer}.{part}")

@@ -74,6 +74,9 @@ pub struct ExpertNames {
     pub each: Option<&'static str>,
     /// Gate, up and down.
     pub parts: [&'static str; 3],
+    /// The same before an expert's number, where each is a tensor of its own all the same: as llama.cpp wrote
+    /// them before April 2024.
+    pub apart: Option<[&'static str; 3]>,
 }
 
 /// Checkpoints of transformers, as most families write them.
@@ -127,6 +130,7 @@ pub const GGUF: Names = Names {
             router: "ffn_gate_inp",
             each: None,
             parts: ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"],
+            apart: Some(["ffn_gate", "ffn_up", "ffn_down"]),
         }),
         post_feed_forward_norm: None,
     },

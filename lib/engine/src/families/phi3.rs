@@ -15,6 +15,11 @@ use crate::weights::Loader;
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 32064,
+        "hidden_size": 3072,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
         "max_position_embeddings": 4096,
         "original_max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,

@@ -2,6 +2,7 @@
 //! values, and a window on the later layers where it is switched on; `modeling_qwen2.py` of
 //! transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -12,6 +13,19 @@ use super::{
     plan::Plan,
 };
 use crate::weights::Loader;
+
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 151_936,
+        "hidden_size": 4096,
+        "intermediate_size": 22016,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 32768,
+    })
+}
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {

@@ -16,6 +16,12 @@ use crate::weights::Loader;
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 151_936,
+        "hidden_size": 4096,
+        "intermediate_size": 22016,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
         "head_dim": 128,
         "max_position_embeddings": 32768,
     })

@@ -1,5 +1,6 @@
 //! Qwen3 with experts; `modeling_qwen3_moe.py` of transformers.
 
+use serde_json::{Value, json};
 use wire::Failure;
 
 use super::{
@@ -12,6 +13,22 @@ use super::{
 };
 use crate::weights::Loader;
 
+/// `config.json`'s defaults.
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 151_936,
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 768,
+    })
+}
+
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("qwen3_moe")?;
@@ -20,7 +37,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     }
     let experts = ExpertsPlan {
         // Transformers 5 writes it under Mixtral's name.
-        count: json.any(&["num_experts", "num_local_experts"])?,
+        count: json.any(&["num_local_experts", "num_experts"])?,
         per_token: json.count("num_experts_per_tok")?,
         intermediate_size: json.count("moe_intermediate_size")?,
         normalize: json.flag("norm_topk_prob").unwrap_or(false),
@@ -40,6 +57,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
             router: "mlp.gate",
             each: Some("mlp.experts"),
             parts: ["gate_proj", "up_proj", "down_proj"],
+            apart: None,
         }),
         ..qwen3::NAMES.layer
     });

@@ -19,6 +19,11 @@ const INTERVAL: usize = 4;
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 128_256,
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
         "num_key_value_heads": 4,
         "max_position_embeddings": 32768,
         "rope_theta": 2e6,

@@ -16,6 +16,11 @@ use crate::{layers::Activation, weights::Loader};
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
     json!({
+        "vocab_size": 49152,
+        "hidden_size": 3072,
+        "intermediate_size": 12288,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 24,
         "num_key_value_heads": 2,
         "max_position_embeddings": 4096,
     })

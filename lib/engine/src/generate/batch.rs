@@ -8,6 +8,7 @@ use wire::{Failure, generate::FinishReason};
 
 use super::{
     Generator, Settings,
+    guidance::{Guide, Unguided},
     output::{Outcome, Record, Sequence},
     reading::Reader,
     sampling::Sampler,
@@ -54,12 +55,15 @@ struct Row {
 impl Row {
     fn advance(
         &mut self,
-        mut logits: Vec<f32>,
+        (mut logits, unguided): (Vec<f32>, Option<&Unguided>),
         source: Option<&[u32]>,
         settings: &Settings,
         stopping: &Stopping,
     ) -> Result<(), Failure> {
         self.record.logits(&logits);
+        if let Some(unguided) = unguided {
+            unguided.guide(&mut logits);
+        }
         let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);
         settings.processors.process(&mut logits, &self.ids, prompt);
         let id = self.sampler.choose(&logits);
@@ -92,11 +96,21 @@ pub fn run(
     let places: Vec<usize> = rows.iter().map(|row| row.prompt).collect();
     cache.reorder(&places).map_err(failures::internal)?;
     read = read.map(|logits| places.iter().map(|&at| logits[at].clone()).collect());
+    let mut guide = Guide::new(generator, settings, cancel);
     let mut live: Vec<usize> = (0..rows.len()).collect();
     while let Some(logits) = read {
-        for (&at, logits) in live.iter().zip(logits) {
+        let mut unguided = Vec::new();
+        if let Some(guide) = &mut guide {
+            let sequences: Vec<&[u32]> = live.iter().map(|&at| rows[at].ids.as_slice()).collect();
+            let Some(read) = guide.read(&sequences)? else {
+                break;
+            };
+            unguided = read;
+        }
+        for (place, (&at, logits)) in live.iter().zip(logits).enumerate() {
             let logits = logits.into_iter().next_back().unwrap_or_default();
             let source = generator.source(rows[at].prompt);
+            let logits = (logits, unguided.get(place));
             rows[at].advance(logits, source, settings, &stopping)?;
         }
         if outcome.first_token == 0.0 {
@@ -108,6 +122,9 @@ pub fn run(
             break;
         }
         cache.reorder(&staying).map_err(failures::internal)?;
+        if let Some(guide) = &mut guide {
+            guide.keep(&staying)?;
+        }
         live = staying.into_iter().map(|place| live[place]).collect();
         let sequences: Vec<&[u32]> = live.iter().map(|&at| rows[at].ids.as_slice()).collect();
         read = reader.read(&sequences, &mut cache, 1)?;

@@ -12,6 +12,7 @@ use wire::{
 use super::{
     Generator, Settings,
     batch::Batch,
+    guidance::{Guide, Unguided},
     output::{Outcome, Record, Sequence},
     processors::log_softmax,
     reading::Reader,
@@ -85,17 +86,34 @@ pub fn run(
         .collect();
     cache.reorder(&places).map_err(failures::internal)?;
     read = read.map(|logits| places.iter().map(|&at| logits[at].clone()).collect());
+    let mut guide = Guide::new(generator, settings, cancel);
     let mut live: Vec<usize> = (0..searches.len()).collect();
     while let Some(logits) = read {
         // (live prompts * beams, vocabulary)
         let logits: Vec<Vec<f32>> = logits.into_iter().flatten().collect();
-        let (mut order, mut staying) = (Vec::new(), Vec::new());
+        let mut unguided = Vec::new();
+        if let Some(guide) = &mut guide {
+            let running = live.iter().flat_map(|&at| &searches[at].running);
+            let sequences: Vec<&[u32]> = running.map(|beam| beam.ids.as_slice()).collect();
+            let Some(read) = guide.read(&sequences)? else {
+                break;
+            };
+            unguided = read;
+        }
+        let (mut order, mut staying, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (place, (&at, rows)) in live.iter().zip(logits.chunks(beams.count)).enumerate() {
-            let (parents, goes_on) = searches[at].step(rows)?;
+            let own = place * beams.count..(place + 1) * beams.count;
+            let unguided = unguided.get(own.clone()).unwrap_or_default();
+            let (parents, goes_on) = searches[at].step(rows, unguided)?;
             if goes_on {
                 order.extend(parents.iter().map(|parent| place * beams.count + parent));
                 staying.push(at);
+                kept.extend(own);
             }
+        }
+        if let Some(guide) = &mut guide {
+            // As in transformers each place goes on with what it read, whichever beam moves there.
+            guide.keep(&kept)?;
         }
         if outcome.first_token == 0.0 {
             outcome.first_token = started.elapsed().as_secs_f64();
@@ -148,8 +166,12 @@ impl<'a> Search<'a> {
 
     /// Adds a token to each beam, from the logits of each. Gives the beam that each of the new ones
     /// continues, and whether the search goes on.
-    fn step(&mut self, logits: &[Vec<f32>]) -> Result<(Vec<usize>, bool), Failure> {
-        let candidates = self.candidates(logits)?;
+    fn step(
+        &mut self,
+        logits: &[Vec<f32>],
+        unguided: &[Unguided],
+    ) -> Result<(Vec<usize>, bool), Failure> {
+        let candidates = self.candidates(logits, unguided)?;
         let all_end = candidates
             .iter()
             .all(|candidate| candidate.finish_reason.is_some());
@@ -185,14 +207,21 @@ impl<'a> Search<'a> {
 
     /// The best continuations of all beams, twice as many or more, so that enough are left to run when
     /// each beam's best ends.
-    fn candidates(&mut self, logits: &[Vec<f32>]) -> Result<Vec<Beam>, Failure> {
+    fn candidates(
+        &mut self,
+        logits: &[Vec<f32>],
+        unguided: &[Unguided],
+    ) -> Result<Vec<Beam>, Failure> {
         let settings = self.settings;
         let vocabulary = logits.first().map_or(0, Vec::len);
         let mut all = Vec::with_capacity(logits.len() * vocabulary);
         let mut record = Vec::new();
-        for (beam, row) in self.running.iter().zip(logits) {
+        for (place, (beam, row)) in self.running.iter().zip(logits).enumerate() {
             let mut scores = row.clone();
             log_softmax(&mut scores);
+            if let Some(unguided) = unguided.get(place) {
+                unguided.guide(&mut scores);
+            }
             let prompt = self.source.unwrap_or(&beam.ids[..settings.prompt_length]);
             settings.processors.process(&mut scores, &beam.ids, prompt);
             all.extend(scores.iter().map(|score| score + beam.score));

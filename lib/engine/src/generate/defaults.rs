@@ -198,8 +198,8 @@ fn parsed(file: &Value) -> (GenerationConfig, Vec<(String, serde_json::Error)>) 
     let mut config = GenerationConfig::default();
     let mut misfits = Vec::new();
     for (key, value) in values {
-        // No field of transformers': a file that has the key means something else by it.
-        if key == "seed" {
+        // No fields of transformers': a file that has the key means something else by it.
+        if ["seed", "negative_prompts"].contains(&key.as_str()) {
             continue;
         }
         match serde_json::from_value(serde_json::json!({ key: value })) {

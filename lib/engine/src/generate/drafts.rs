@@ -3,7 +3,7 @@
 //! (`AssistedCandidateGenerator`). A guess costs time at worst: only what the model itself would have
 //! chosen is kept.
 
-use wire::Failure;
+use wire::{Failure, generate::AssistantSchedule};
 
 use super::{
     Generator, Settings,
@@ -45,9 +45,18 @@ impl<'a> Drafter<'a> {
             },
             cache: assistant.model().new_cache(),
             drafting: settings.drafting,
+            tokens: settings.drafting.tokens,
             processors: settings.processors.clone(),
             prompt_length: settings.prompt_length,
         }))))
+    }
+
+    /// Takes to heart how many of the last guesses were right.
+    pub fn learn(&mut self, guessed: usize, right: usize) {
+        match self {
+            Self::Lookup(_) => {}
+            Self::Model(model) => model.learn(guessed, right),
+        }
     }
 
     /// At most `room` tokens that may follow `ids`.
@@ -56,6 +65,23 @@ impl<'a> Drafter<'a> {
             Self::Lookup(lookup) => Ok(looked_up(ids, *lookup, room)),
             Self::Model(model) => model.draft(ids, room),
         }
+    }
+}
+
+impl DraftModel<'_> {
+    /// `update_candidate_strategy`. The threshold of confidence stays: transformers moves it where
+    /// scikit-learn is there, which changes how far it guesses and no text.
+    fn learn(&mut self, guessed: usize, right: usize) {
+        self.tokens = match self.drafting.schedule {
+            AssistantSchedule::Constant => self.tokens,
+            AssistantSchedule::Heuristic | AssistantSchedule::HeuristicTransient => {
+                if right == guessed {
+                    self.tokens + 2
+                } else {
+                    self.tokens.saturating_sub(1).max(1)
+                }
+            }
+        };
     }
 }
 
@@ -91,6 +117,8 @@ pub struct DraftModel<'a> {
     reader: Reader<'a>,
     cache: KvCache,
     drafting: Drafting,
+    /// Most tokens of the next guess.
+    tokens: usize,
     processors: Processors,
     prompt_length: usize,
 }
@@ -98,9 +126,7 @@ pub struct DraftModel<'a> {
 impl DraftModel<'_> {
     fn draft(&mut self, ids: &[u32], room: usize) -> Result<Vec<u32>, Failure> {
         let context = self.reader.seat.model().sizes().context_length;
-        let room = room
-            .min(self.drafting.tokens)
-            .min(context.saturating_sub(ids.len()));
+        let room = room.min(self.tokens).min(context.saturating_sub(ids.len()));
         // What it read of guesses that were wrong.
         let shared = self.cache.shared_prefix(ids).min(ids.len() - 1);
         self.cache.truncate(shared);

@@ -6,6 +6,7 @@ mod beams;
 mod defaults;
 mod drafts;
 mod forward;
+mod guidance;
 mod logprobs;
 mod output;
 mod prefixes;
@@ -125,6 +126,7 @@ pub fn run(
         ..generator
     };
     let prompts = read_prompts(generator, task.prompts)?;
+    let negative = negative_prompts(generator, task.config)?;
     if let Some(reader) = generator.model().source_reader() {
         let written = seq2seq::run((generator, reader), task, &prompts, (cancel, started), sink)?;
         return written.into_generated(
@@ -146,6 +148,7 @@ pub fn run(
         sizes: generator.model().sizes(),
         has_assistant: task.assistant.is_some(),
         streams: task.stream.is_some(),
+        negative: negative.as_deref(),
     };
     let (settings, notices) =
         Settings::resolve(task.config, &generator.defaults.config, situation)?;
@@ -316,6 +319,18 @@ fn read_prompts(generator: Generator, prompts: &[Prompt]) -> Result<Vec<Vec<u32>
             .hint("a model continues at least one token; give it some text"));
     }
     Ok(read)
+}
+
+/// The tokens that guidance reads in the prompts' place.
+fn negative_prompts(
+    generator: Generator,
+    request: &GenerationConfig,
+) -> Result<Option<Vec<Vec<u32>>>, Failure> {
+    let prompts = request.negative_prompts.as_ref();
+    match prompts.or(generator.defaults.config.negative_prompts.as_ref()) {
+        Some(prompts) if !prompts.is_empty() => read_prompts(generator, prompts).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// What a plain text to a chat model is told.

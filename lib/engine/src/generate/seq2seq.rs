@@ -44,9 +44,17 @@ pub(super) fn run(
         sizes: &sizes,
         has_assistant: false,
         streams: task.stream.is_some(),
+        negative: None,
     };
     let (settings, notices) =
         Settings::resolve(task.config, &generator.defaults.config, situation)?;
+    if settings.guidance.is_some() {
+        return Err(failures::unsupported(
+            "`guidance_scale` is for models without an encoder: without its prompt an encoder has nothing to \
+             read",
+        )
+        .hint("leave `guidance_scale` out"));
+    }
     for notice in notices {
         sink(Event::Notice(notice));
     }

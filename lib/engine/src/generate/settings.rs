@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use wire::{
     Failure,
-    generate::{EarlyStopping, GenerationConfig},
+    generate::{AssistantSchedule, EarlyStopping, GenerationConfig},
 };
 
 use super::{
+    guidance::Guidance,
     output::MOST_BYTES,
     processors::{Lengths, Processors},
     validate::{self, Issues},
@@ -50,6 +51,8 @@ pub struct Settings {
     pub lookup: Option<Lookup>,
     /// How far a draft model guesses.
     pub drafting: Drafting,
+    /// Logits move away from those without the prompt.
+    pub guidance: Option<Guidance>,
     /// Keep each step's processed logits.
     pub output_scores: bool,
     /// Keep each step's logits.
@@ -90,6 +93,8 @@ pub struct Lookup {
 pub struct Drafting {
     /// Most tokens to guess at once.
     pub tokens: usize,
+    /// How that changes.
+    pub schedule: AssistantSchedule,
     /// Probability below which a guess is the last.
     pub confidence: f32,
 }
@@ -107,6 +112,8 @@ pub struct Situation<'a> {
     pub has_assistant: bool,
     /// Whether text is to be sent as it comes.
     pub streams: bool,
+    /// What is read in the prompts' place for guidance.
+    pub negative: Option<&'a [Vec<u32>]>,
 }
 
 impl Settings {
@@ -130,6 +137,7 @@ impl Settings {
         let wanted = max_length(request, &config, prompt_length)?;
         let max_length = wanted.min(sizes.context_length);
         validate::warn_of_context(&config, (prompt_length, wanted), max_length, &mut issues);
+        validate::check_guidance(&config, situation, max_length - prompt_length, &mut issues)?;
         validate::warn_of_reach(&config, prompt_length, max_length, &mut issues);
         let lengths = Lengths {
             prompt: prompt_length,
@@ -143,7 +151,9 @@ impl Settings {
             beams: beams(&config),
             num_return_sequences: config.num_return_sequences.unwrap_or(1) as usize,
             use_cache: config.use_cache.unwrap_or(true),
-            lookup: lookup(&config)?.filter(|_| config.num_beams.unwrap_or(1) == 1),
+            lookup: lookup(&config)?
+                .filter(|_| config.num_beams.unwrap_or(1) == 1 && !validate::guides(&config)),
+            guidance: guidance(&config, situation.negative),
             drafting: drafting(&config),
             output_scores: config.output_scores.unwrap_or(false),
             output_logits: config.output_logits.unwrap_or(false),
@@ -264,9 +274,18 @@ fn lookup(config: &GenerationConfig) -> Result<Option<Lookup>, Failure> {
     }))
 }
 
+/// 1 is off, and then negative prompts have no effect.
+fn guidance(config: &GenerationConfig, negative: Option<&[Vec<u32>]>) -> Option<Guidance> {
+    validate::guides(config).then(|| Guidance {
+        scale: config.guidance_scale.unwrap_or(1.0) as f32,
+        negative: negative.map(<[_]>::to_vec),
+    })
+}
+
 fn drafting(config: &GenerationConfig) -> Drafting {
     let tokens = config.num_assistant_tokens;
     Drafting {
+        schedule: config.num_assistant_tokens_schedule.unwrap_or_default(),
         tokens: tokens.map_or(DEFAULT_ASSISTANT_TOKENS, |tokens| tokens as usize),
         confidence: config
             .assistant_confidence_threshold

@@ -9,7 +9,12 @@ use wire::{
 };
 
 use super::{
-    Generator, Settings, drafts::Drafter, output::Record, reading::Reader, sampling::Sampler,
+    Generator, Settings,
+    drafts::Drafter,
+    guidance::{Guide, Unguided},
+    output::Record,
+    reading::Reader,
+    sampling::Sampler,
     stopping::Stopping,
 };
 use crate::{Cancel, layers::KvCache};
@@ -22,6 +27,7 @@ pub struct Tokens<'a> {
     stopping: Stopping<'a>,
     sampler: Sampler,
     drafter: Option<Drafter<'a>>,
+    guide: Option<Guide<'a>>,
     cancel: &'a Cancel,
     cache: KvCache,
     /// Tokens that the cache had at the beginning.
@@ -47,6 +53,8 @@ impl<'a> Tokens<'a> {
         settings: &'a Settings,
         (cancel, started): (&'a Cancel, Instant),
     ) -> Result<Self, Failure> {
+        let guide = Guide::new(generator, settings, cancel);
+        let assistant = assistant.filter(|_| guide.is_none());
         let drafter = Drafter::new(settings, generator, assistant, cancel)?;
         let cache = if generator.about.is_some() {
             generator.new_cache(&[0])?
@@ -65,6 +73,7 @@ impl<'a> Tokens<'a> {
             generator,
             settings,
             drafter,
+            guide,
             cancel,
             cache,
             finish_reason: None,
@@ -119,15 +128,28 @@ impl<'a> Tokens<'a> {
         if is_first {
             self.prefill_seconds = started.elapsed().as_secs_f64();
         }
+        let mut unguided = None;
+        if let Some(guide) = &mut self.guide {
+            let Some(rows) = guide.read(&[self.ids.as_slice()])? else {
+                self.finish_reason = Some(FinishReason::Cancelled);
+                return Ok(());
+            };
+            unguided = rows.into_iter().next();
+        }
+        let mut right = 0;
         for (position, logits) in rows.into_iter().flatten().enumerate() {
-            let id = self.choose(logits);
+            let id = self.choose(logits, unguided.as_ref());
             self.ids.push(id);
             self.finish_reason = self.stopping.check(&self.ids)?;
             let is_right = guesses.get(position) == Some(&id);
-            self.accepted += u32::from(is_right);
+            right += usize::from(is_right);
             if self.finish_reason.is_some() || !is_right {
                 break;
             }
+        }
+        self.accepted += right as u32;
+        if let Some(drafter) = self.drafter.as_mut().filter(|_| !is_first) {
+            drafter.learn(guesses.len(), right);
         }
         // What was read of wrong guesses.
         self.cache.truncate(self.ids.len() - 1);
@@ -145,8 +167,11 @@ impl<'a> Tokens<'a> {
         Ok(guesses)
     }
 
-    fn choose(&mut self, mut logits: Vec<f32>) -> u32 {
+    fn choose(&mut self, mut logits: Vec<f32>, unguided: Option<&Unguided>) -> u32 {
         self.record.logits(&logits);
+        if let Some(unguided) = unguided {
+            unguided.guide(&mut logits);
+        }
         let settings = self.settings;
         let source = self.generator.source(0);
         let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);

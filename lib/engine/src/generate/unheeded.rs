@@ -1,6 +1,6 @@
 //! Keys of a `generation_config.json` by which transformers 4.57 would answer otherwise and which
 //! generation here does not have. They are named instead of passed over in silence; values that change
-//! nothing (`guidance_scale` 1, a static cache) are not.
+//! nothing (one group of beams, a static cache) are not.
 
 use serde_json::Value;
 
@@ -34,8 +34,7 @@ pub fn notices(config: &Value, file: &str) -> Vec<String> {
 /// Whether a value of a key changes an answer.
 type Changes = fn(&Value) -> bool;
 
-const CHANGES: [(&str, Changes); 12] = [
-    ("guidance_scale", |value| value.as_f64() != Some(1.0)),
+const CHANGES: [(&str, Changes); 11] = [
     ("watermarking_config", |_| true),
     ("token_healing", is_true),
     // The others keep the same numbers in other places.
@@ -71,7 +70,7 @@ mod tests {
     #[test]
     fn what_changes_answers_is_named() {
         let config = json!({
-            "guidance_scale": 1.5, "token_healing": true, "cache_implementation": "quantized",
+            "token_healing": true, "cache_implementation": "quantized",
             "penalty_alpha": 0.6, "num_beam_groups": 2, "watermarking_config": {"bias": 2.0},
             "pad_token_id": -1, "temperature": 0.5,
         });
@@ -79,8 +78,8 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert_eq!(
             told[0],
-            "`generation_config.json` sets `guidance_scale` (1.5), `watermarking_config` \
-             ({\"bias\":2.0}), `token_healing` (true), `cache_implementation` (\"quantized\"), \
+            "`generation_config.json` sets `watermarking_config` ({\"bias\":2.0}), \
+             `token_healing` (true), `cache_implementation` (\"quantized\"), \
              `penalty_alpha` (0.6), `num_beam_groups` (2), which generation here does not have: answers \
              are those without"
         );
@@ -90,7 +89,7 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_not() {
         let config = json!({
-            "guidance_scale": 1, "token_healing": false, "cache_implementation": "hybrid",
+            "token_healing": false, "cache_implementation": "hybrid",
             "penalty_alpha": null, "diversity_penalty": 0.0, "num_beam_groups": 1,
             "watermarking_config": null, "force_words_ids": [], "pad_token_id": 0,
         });

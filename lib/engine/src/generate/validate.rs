@@ -166,6 +166,75 @@ fn check_modes(
     Ok(())
 }
 
+/// Whether logits are guided.
+#[expect(
+    clippy::float_cmp,
+    reason = "1 is the value that means off, as written"
+)]
+pub fn guides(config: &GenerationConfig) -> bool {
+    config.guidance_scale.is_some_and(|scale| scale != 1.0)
+}
+
+/// Guidance with what it can and cannot go with. Where transformers ends in a tensor's size that does not
+/// fit, the reason is said here.
+pub fn check_guidance(
+    config: &GenerationConfig,
+    situation: Situation,
+    max_new_tokens: usize,
+    issues: &mut Issues,
+) -> Result<(), Failure> {
+    if !guides(config) {
+        if situation.negative.is_some() {
+            issues.others.push(
+                "negative prompts have no effect without a `guidance_scale` other than 1"
+                    .to_owned(),
+            );
+        }
+        return Ok(());
+    }
+    let drafts = situation.has_assistant || config.prompt_lookup_num_tokens.is_some();
+    if drafts && config.num_beams.unwrap_or(1) == 1 {
+        // There the reading without the prompt keeps every token that was guessed, also those that were wrong.
+        issues.others.push(
+            "with `guidance_scale` nothing is guessed: assisted generation is not used".to_owned(),
+        );
+    }
+    let Some(negative) = situation.negative else {
+        return Ok(());
+    };
+    if negative.len() != situation.prompts {
+        return Err(invalid(format!(
+            "there are {} negative prompts for {} prompts",
+            negative.len(),
+            situation.prompts
+        ))
+        .hint("give each prompt one of its own"));
+    }
+    for (name, count) in [
+        ("num_beams", config.num_beams),
+        ("num_return_sequences", config.num_return_sequences),
+    ] {
+        if let Some(count) = count.filter(|&count| count > 1) {
+            return Err(invalid(format!(
+                "a negative prompt goes with one sequence, but `{name}` is {count}"
+            ))
+            .hint(
+                "leave the negative prompt out: guidance then begins at the prompt's last token",
+            ));
+        }
+    }
+    let longest = negative.iter().map(Vec::len).max().unwrap_or(0);
+    let context = situation.sizes.context_length;
+    if longest + max_new_tokens > context {
+        return Err(invalid(format!(
+            "a negative prompt of {longest} tokens with {max_new_tokens} new ones is longer than the model's \
+             context, which holds {context}"
+        ))
+        .hint("shorten the negative prompt, or set a smaller `max_new_tokens`"));
+    }
+    Ok(())
+}
+
 #[expect(clippy::float_cmp, reason = "a default is meant as it is written")]
 fn warn_of_sampling_flags(config: &GenerationConfig, issues: &mut Issues) {
     let mut note = |name, value: Option<String>| {

@@ -126,7 +126,7 @@ mod tests {
         ModelSpec {
             source: ModelSource::new(folder.display().to_string()),
             dtype: None,
-            device: Device::Cpu,
+            device_map: Device::Cpu.into(),
             quantization: None,
             activations: Activations::F32,
             cache_dtype: None,

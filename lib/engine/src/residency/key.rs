@@ -1,26 +1,22 @@
 //! Keys of the table of models: one for all spellings of the same weights.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use wire::{
-    Failure, FailureKind,
+    Failure,
     embedded::SENTENCE_ENCODER,
     model::{
-        DType, Device, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource, ModelSpec,
-        QuantizationMethod,
+        DType, Device, DeviceMap, EMBEDDED_FILE, EMBEDDED_REPO, EMBEDDED_REVISION, ModelSource,
+        ModelSpec, QuantizationMethod,
     },
 };
+
+use crate::placement::resolve;
 
 /// The table's key: one for all spellings of the same weights. Fails on a device that the engine does not
 /// have.
 pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
-    if let Device::Cuda(number) = spec.device {
-        return Err(Failure::new(
-            FailureKind::Device,
-            format!("cannot use `cuda:{number}`: this build runs on the processor only"),
-        )
-        .hint("use the device `cpu` or `auto`"));
-    }
+    let device_map = map_key(&spec.device_map)?;
     let default = match spec
         .quantization
         .as_ref()
@@ -36,10 +32,28 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
     Ok(ModelSpec {
         source: source_key(&spec.source),
         dtype: spec.dtype.or(default),
-        device: Device::Cpu,
+        device_map,
         quantization: spec.quantization.clone(),
         activations: spec.activations,
         cache_dtype: spec.cache_dtype.filter(|&dtype| dtype != DType::F32),
+    })
+}
+
+/// The same for the devices: `auto` is the one that it chooses, and a map of the whole model no map. One by
+/// modules stays as it is: what its names mean, and whether there are such, only the files say.
+fn map_key(map: &DeviceMap) -> Result<DeviceMap, Failure> {
+    Ok(match map {
+        DeviceMap::Whole(device) => resolve(*device)?.into(),
+        DeviceMap::Modules(modules) => {
+            let modules: BTreeMap<String, Device> = modules
+                .iter()
+                .map(|(name, device)| Ok((name.clone(), resolve(*device)?)))
+                .collect::<Result<_, Failure>>()?;
+            match modules.iter().next() {
+                Some((name, device)) if name.is_empty() && modules.len() == 1 => (*device).into(),
+                _ => DeviceMap::Modules(modules),
+            }
+        }
     })
 }
 

@@ -21,6 +21,7 @@ use crate::{
     failures,
     kernels::Matrix,
     layers::{Dense, Embedding, LayerNorm, Linear, RmsNorm},
+    placement::Placement,
 };
 
 /// A layer that was handed out.
@@ -48,6 +49,7 @@ pub struct Loader<'a> {
     pub(super) plan: Option<Plan>,
     pub(super) activations: Activations,
     cache_dtype: DType,
+    placement: Placement,
     /// Hand f32 out as [`Dense`].
     pub(super) dense: bool,
     /// What was handed out, by the names of the files, without `.weight`.
@@ -75,6 +77,7 @@ impl<'a> Loader<'a> {
             plan: None,
             activations: Activations::F32,
             cache_dtype: DType::F32,
+            placement: Placement::whole(wire::model::Device::Cpu),
             dense: false,
             parts: BTreeMap::new(),
         }
@@ -106,6 +109,18 @@ impl<'a> Loader<'a> {
             Some(wire::model::DType::BF16) => DType::BF16,
         };
         self
+    }
+
+    /// The same loader, for a model whose parts live where this says.
+    #[must_use]
+    pub fn with_placement(mut self, placement: &Placement) -> Self {
+        self.placement = placement.clone();
+        self
+    }
+
+    /// Where the model's parts are to live.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Type of the keys and values that the model's caches keep.

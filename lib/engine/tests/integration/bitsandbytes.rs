@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 use engine::{
     Cancel,
     bitsandbytes::{
-        Absmax, Plan, Source, code_book, dynamic_map, footprint, mean, quantize_4bit,
+        Absmax, Plan, Source, code_book, dynamic_map, footprint, mean, parameters, quantize_4bit,
         quantize_8bit, save,
     },
     families::{self, CausalLm},
@@ -285,7 +285,8 @@ fn models_quantised_on_load_answer_as_transformers() {
 #[test]
 fn checkpoints_that_are_quantised_already_load() {
     let cases = json("bitsandbytes/models.json");
-    for way in ["nf4_double", "fp4", "int8"] {
+    // The last two hold packed weights as bf16 and f32, as what was trained in shards does.
+    for way in ["nf4_double", "fp4", "int8", "nf4_in_bf16", "nf4_in_f32"] {
         let weights = open(&fixture(&format!("bitsandbytes/saved/{way}")));
         let plan = Plan::new(None, Some(DType::F32), &weights)
             .unwrap()
@@ -297,6 +298,8 @@ fn checkpoints_that_are_quantised_already_load() {
         let half = Plan::new(None, None, &weights).unwrap().unwrap();
         let got = footprint(&weights, Some(&half));
         assert_eq!(Some(got), case["footprint"].as_u64(), "{way}");
+        let original = open(&fixture("families/llama_long_prompt"));
+        assert_eq!(parameters(&weights, &half), original.parameters(), "{way}");
     }
 }
 

@@ -263,6 +263,20 @@ macro_rules! families {
 }
 
 families! { check:
+    llama_bare
+    mistral_yarn
+    mixtral_linear
+    qwen2_dynamic
+    qwen3_yarn
+    qwen3_moe_biases
+    phi3_bare
+    gemma_linear
+    gemma2_yarn
+    gemma3_types
+    gemma3_dynamic
+    smollm3_yarn
+    starcoder2_linear
+    gpt2_bare
     llama_linear
     llama_yarn
     llama_dynamic_crossing
@@ -310,6 +324,13 @@ mod gguf {
         llama_plain
         llama3
         mixtral
+        mixtral_old
+        typed_llama
+        typed_qwen2
+        typed_qwen3
+        typed_phi3
+        typed_gemma2
+        typed_gemma3
         qwen2
         qwen2_yarn
         qwen3

@@ -99,6 +99,29 @@ fn model(folder: &Path, sharded: bool) {
     fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
 }
 
+/// Weights that are packed already are copied, whatever type their bytes are viewed as, and load the same.
+#[test]
+fn packed_weights_are_saved_as_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    for way in ["nf4_in_bf16", "nf4_in_f32", "int8"] {
+        let (origin, target) = (
+            root.path().join(way),
+            root.path().join(format!("saved/{way}")),
+        );
+        fs::create_dir_all(&origin).unwrap();
+        for name in ["config.json", "model.safetensors"] {
+            let from = fixture(&format!("bitsandbytes/saved/{way}")).join(name);
+            fs::copy(from, origin.join(name)).unwrap();
+        }
+        save(of(&origin), &target).unwrap();
+        for name in ["config.json", "model.safetensors"] {
+            let [before, after] =
+                [&origin, &target].map(|folder| fs::read(folder.join(name)).unwrap());
+            assert!(before == after, "{way}: {name}");
+        }
+    }
+}
+
 #[test]
 fn a_quantised_model_is_written_with_its_configuration() {
     let root = tempfile::tempdir().unwrap();

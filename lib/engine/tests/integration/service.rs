@@ -68,7 +68,7 @@ fn a_model_is_loaded_once_and_found_again() {
         ModelSpec {
             source,
             dtype: None,
-            device: Device::Cpu,
+            device_map: Device::Cpu.into(),
             quantization: None,
             activations: Activations::F32,
             cache_dtype: None,
@@ -223,7 +223,7 @@ fn what_cannot_be_is_refused_by_name() {
     let service = Service::new();
     let fail = |request| ask(&service, request).0.unwrap_err();
     let cuda = ModelSpec {
-        device: Device::Cuda(0),
+        device_map: Device::Cuda(0).into(),
         ..spec(embedded())
     };
     assert_eq!(fail(Request::LoadModel(cuda)).kind, FailureKind::Device);

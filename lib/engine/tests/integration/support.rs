@@ -80,7 +80,7 @@ pub fn spec(source: ModelSource) -> ModelSpec {
     ModelSpec {
         source,
         dtype: None,
-        device: Device::Auto,
+        device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,
         cache_dtype: None,

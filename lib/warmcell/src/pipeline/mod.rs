@@ -230,7 +230,7 @@ impl PipelineBuilder {
         let spec = ModelSpec {
             source,
             dtype: self.dtype,
-            device,
+            device_map: device.into(),
             quantization,
             activations: Activations::F32,
             cache_dtype: None,

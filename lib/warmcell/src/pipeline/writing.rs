@@ -90,6 +90,9 @@ impl Pipeline {
         /// Whether to start from the keys and values that an earlier turn of the conversation left, which
         /// it does when not told otherwise. Of the tasks that write.
         use_cache: bool;
+        /// Classifier-free guidance: above 1 the text keeps closer to the prompt; 1 is off. Of
+        /// `text-generation`.
+        guidance_scale: f64;
         /// Prompt lookup decoding: guess this many tokens at once from what followed the same tokens before.
         /// Of `text-generation`.
         prompt_lookup_num_tokens: u32;
