@@ -16,6 +16,7 @@ mod pipelines;
 mod report;
 mod residency;
 mod save;
+mod sentences;
 pub mod seq2seq;
 mod service;
 pub mod template;

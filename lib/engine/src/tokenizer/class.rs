@@ -185,22 +185,9 @@ impl Class {
             | Self::Camembert
             | Self::MBart
             | Self::Nllb => ROBERTA,
-            // The same without a first token.
-            Self::MBart50 => &[
-                ("eos_token", "</s>"),
-                ("unk_token", "<unk>"),
-                ("sep_token", "</s>"),
-                ("pad_token", "<pad>"),
-                ("cls_token", "<s>"),
-                ("mask_token", "<mask>"),
-            ],
-            Self::M2M100 => &[
-                ("bos_token", "<s>"),
-                ("eos_token", "</s>"),
-                ("unk_token", "<unk>"),
-                ("sep_token", "</s>"),
-                ("pad_token", "<pad>"),
-            ],
+            // The same without a first token; and without a class and a mask.
+            Self::MBart50 => &ROBERTA[1..],
+            Self::M2M100 => &ROBERTA[..5],
             Self::Gpt2 => &[
                 ("bos_token", END_OF_TEXT),
                 ("eos_token", END_OF_TEXT),
