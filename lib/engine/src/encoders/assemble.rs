@@ -114,11 +114,7 @@ impl Parts<'_, '_> {
             self.loader.has(&format!("{name}.weight"))
         };
         match named {
-            Some(HeadKind::Masked) | None if has(first(&heads.masked)) => {
-                [Some(HeadKind::Masked), None]
-            }
-            Some(HeadKind::Masked) => [None, None],
-            None if has(first(&heads.question)) => [Some(HeadKind::Question), None],
+            Some(HeadKind::Masked) if !has(first(&heads.masked)) => [None, None],
             Some(_) => [named, None],
             None => {
                 let has_all = |names: &PartNames| {
@@ -127,9 +123,13 @@ impl Parts<'_, '_> {
                 };
                 let sequence = has_all(&heads.sequence).then_some(HeadKind::Sequence);
                 let token = has_all(&heads.token).then_some(HeadKind::Token);
-                match sequence {
-                    Some(_) => [sequence, token],
-                    None => [token, None],
+                // Labels before words: ModernBERT's heads all begin with the same layer.
+                let masked = has(first(&heads.masked)).then_some(HeadKind::Masked);
+                let question = has(first(&heads.question)).then_some(HeadKind::Question);
+                match (sequence, token) {
+                    (Some(_), _) => [sequence, token],
+                    (None, Some(_)) => [token, None],
+                    (None, None) => [masked.or(question), None],
                 }
             }
         }
