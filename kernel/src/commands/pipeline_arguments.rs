@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use wire::{
     generate::GenerationConfig,
     pipeline::{
-        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
-        PipelineCall, PipelineTask, Question, ScoreFunction, TopK, ZeroShotOptions,
+        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions,
+        FeatureOptions, MaskOptions, PipelineCall, PipelineTask, Question, ScoreFunction, TopK,
+        ZeroShotOptions,
     },
     task::languages,
     text_generation::GenerationInput,
@@ -15,7 +16,7 @@ use wire::{
 
 /// Arguments whose values a line cannot say, that change nothing about what is shown, or that another
 /// argument says.
-const UNSAID: [&str; 12] = [
+const UNSAID: [&str; 15] = [
     "assistant_confidence_threshold",
     "assistant_model",
     "decoder_start_token_id",
@@ -25,6 +26,9 @@ const UNSAID: [&str; 12] = [
     "max_question_len",
     "num_assistant_tokens",
     "on_token",
+    "padding",
+    "prompt",
+    "prompt_name",
     "return_tensors",
     "return_text",
     "streamer",
@@ -208,7 +212,7 @@ fn on(task: PipelineTask, written: &str, inputs: Vec<String>) -> Result<Pipeline
         },
         EncoderTask::FeatureExtraction => PipelineCall::FeatureExtraction {
             inputs,
-            truncation: false,
+            options: FeatureOptions::default(),
         },
     })
 }
@@ -267,7 +271,11 @@ impl Argument<'_> {
                 "targets" => options.targets = Some(self.list()),
                 _ => options.truncation = self.flag()?,
             },
-            PipelineCall::FeatureExtraction { truncation, .. } => *truncation = self.flag()?,
+            PipelineCall::FeatureExtraction { options, .. } => match self.name {
+                "max_length" => options.max_length = Some(self.number()?),
+                "add_special_tokens" => options.add_special_tokens = self.flag()?,
+                _ => options.truncation = self.flag()?,
+            },
             PipelineCall::Text2Text { options, .. } => match self.name {
                 "src_lang" => options.src_lang = Some(self.text.to_owned()),
                 "tgt_lang" => options.tgt_lang = Some(self.text.to_owned()),

@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         tokenizer: None,
         call: PipelineCall::Embeddings {
+            prompt: wire::pipeline::EmbeddingPrompt::Default,
             inputs: inputs.clone(),
             normalize: true,
         },

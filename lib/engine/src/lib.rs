@@ -17,6 +17,7 @@ pub mod placement;
 mod report;
 mod residency;
 mod save;
+mod sentences;
 pub mod seq2seq;
 mod service;
 pub mod template;

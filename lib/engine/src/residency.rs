@@ -27,11 +27,12 @@ use wire::{
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    encoders::TextEncoder,
+    encoders::{CausalReader, TextEncoder},
     generate::{Defaults, Generator, PrefixCaches, Seat, Steps},
-    hub::{self, HubConfig, ModelFiles, Wanted},
+    hub::{self, HubConfig, Layout, ModelFiles, Wanted},
     pipelines::TaskParams,
     placement::Placement,
+    sentences::Sentences,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
@@ -65,6 +66,8 @@ pub struct ResidentModel {
     defaults: Defaults,
     /// What its configuration says of pipelines.
     pub task_params: TaskParams,
+    /// How its texts become vectors; or why that is not known.
+    pub sentences: Result<Sentences, Failure>,
     prefixes: PrefixCaches,
     loaded: Instant,
     usage: Mutex<Usage>,
@@ -104,6 +107,11 @@ impl ResidentModel {
     /// It, as an encoder.
     pub fn encoder(&self) -> Result<&dyn TextEncoder, Failure> {
         self.model.encoder(&self.info.name)
+    }
+
+    /// It, as a reader of texts, where it is a decoder.
+    pub fn causal_reader(&self) -> Result<Option<CausalReader<'_>>, Failure> {
+        self.model.causal_reader(&self.info.name)
     }
 
     fn resident(&self) -> Resident {
@@ -395,7 +403,7 @@ impl Residency {
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;
         let agreement = match (spec.activations, &model) {
-            (Activations::Int8 | Activations::BF16, Loaded::Causal(steps))
+            (Activations::Int8 | Activations::BF16, Loaded::Causal { steps, .. })
                 if steps.model().source_reader().is_none() =>
             {
                 let found = agreement::measure(steps.model(), &tokenizer, client.cancel)?;
@@ -424,6 +432,10 @@ impl Residency {
             tokenizer,
             defaults,
             task_params: TaskParams::read(&weights),
+            sentences: match &files.layout {
+                Layout::Folder(folder) => Sentences::read(folder, client.cancel),
+                Layout::Gguf(_) => Ok(Sentences::bare()),
+            },
             loaded: now,
             usage: Mutex::new(Usage {
                 last_used: now,

@@ -148,8 +148,8 @@ pub enum PipelineCall {
     FeatureExtraction {
         /// The texts.
         inputs: Vec<String>,
-        /// Cut texts that are longer than the model reads.
-        truncation: bool,
+        /// How.
+        options: FeatureOptions,
     },
     /// Write about texts. Answered by [`PipelineAnswer::Texts`].
     Text2Text {
@@ -165,12 +165,15 @@ pub enum PipelineCall {
         /// How.
         options: Box<TextGenerationOptions>,
     },
-    /// One vector a text: the mean of its last hidden states. Answered by [`PipelineAnswer::Embeddings`].
+    /// One vector a text, as the model's `modules.json` says, or the mean of its last hidden states. Answered by [`PipelineAnswer::Embeddings`].
     Embeddings {
         /// The texts; what is longer than the tokenizer takes is cut.
         inputs: Vec<String>,
         /// Give vectors of length 1.
         normalize: bool,
+        /// What goes before each text.
+        #[serde(default)]
+        prompt: EmbeddingPrompt,
     },
 }
 
@@ -190,6 +193,40 @@ impl PipelineCall {
             Self::TextGeneration { .. } => return PipelineTask::TextGeneration,
         })
     }
+}
+
+/// Arguments of feature extraction, `tokenize_kwargs` among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FeatureOptions {
+    /// Cut texts that are longer than the model reads.
+    pub truncation: bool,
+    /// Tokens that texts are cut to; with it alone they are cut, as in transformers.
+    pub max_length: Option<u32>,
+    /// Whether the tokenizer puts its special tokens around a text.
+    pub add_special_tokens: bool,
+}
+
+impl Default for FeatureOptions {
+    fn default() -> Self {
+        Self {
+            truncation: false,
+            max_length: None,
+            add_special_tokens: true,
+        }
+    }
+}
+
+/// What goes before each text that becomes a vector: sentence-transformers' `prompt_name` and `prompt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EmbeddingPrompt {
+    /// What the model's configuration says.
+    #[default]
+    Default,
+    /// The prompt of this name there.
+    Named(String),
+    /// This text.
+    Text(String),
 }
 
 /// Arguments of text classification.

@@ -190,6 +190,7 @@ fn of_encoder(task: EncoderTask) -> &'static [&'static str] {
             "max_question_len",
             "handle_impossible_answer",
             "align_to_words",
+            "padding",
             "batch_size",
         ],
         EncoderTask::ZeroShotClassification => &[
@@ -199,7 +200,14 @@ fn of_encoder(task: EncoderTask) -> &'static [&'static str] {
             "batch_size",
         ],
         EncoderTask::FillMask => &["top_k", "targets", "truncation", "batch_size"],
-        EncoderTask::FeatureExtraction => &["truncation", "batch_size"],
+        EncoderTask::FeatureExtraction => &[
+            "truncation",
+            "max_length",
+            "add_special_tokens",
+            "prompt_name",
+            "prompt",
+            "batch_size",
+        ],
     }
 }
 

@@ -56,10 +56,10 @@ pub fn assemble(
     } else {
         None
     };
-    let head = parts
-        .kind(json)
-        .map(|kind| parts.head(kind, &inputs.words))
-        .transpose()?;
+    let kinds = parts.kinds(json);
+    let [head, other_head] =
+        kinds.map(|kind| kind.map(|kind| parts.head(kind, &inputs.words)).transpose());
+    let (head, other_head) = (head?, other_head?);
     let bytes = loader.bytes();
     Ok(Encoder {
         plan,
@@ -68,6 +68,7 @@ pub fn assemble(
         convolution,
         final_norm,
         head,
+        other_head,
         labels,
         bytes,
     })
@@ -98,9 +99,9 @@ impl Parts<'_, '_> {
     }
 
     /// The head that the configuration names. `…ForPreTraining` names one that not every file has, as ELECTRA's
-    /// discriminators do not; where no head is named, one is found by its weights, but for those of labels,
-    /// whose names are alike.
-    fn kind(&self, json: Json) -> Option<HeadKind> {
+    /// discriminators do not. Where no head is named, those are there whose weights are: of labels it may be
+    /// two, as the classes of transformers for sequences and for tokens both take them.
+    fn kinds(&self, json: Json) -> [Option<HeadKind>; 2] {
         let mut classes = json.list("architectures").into_iter().flatten();
         let named = classes.find_map(|class| HeadKind::of_class(class.as_str()?));
         let heads = &self.names.heads;
@@ -113,10 +114,24 @@ impl Parts<'_, '_> {
             self.loader.has(&format!("{name}.weight"))
         };
         match named {
-            Some(HeadKind::Masked) | None if has(first(&heads.masked)) => Some(HeadKind::Masked),
-            Some(HeadKind::Masked) => None,
-            None if has(first(&heads.question)) => Some(HeadKind::Question),
-            other => other,
+            Some(HeadKind::Masked) if !has(first(&heads.masked)) => [None, None],
+            Some(_) => [named, None],
+            None => {
+                let has_all = |names: &PartNames| {
+                    let output = format!("{}.weight", names.output);
+                    has(first(names)) && self.loader.rows(&output) == Some(self.labels)
+                };
+                let sequence = has_all(&heads.sequence).then_some(HeadKind::Sequence);
+                let token = has_all(&heads.token).then_some(HeadKind::Token);
+                // Labels before words: ModernBERT's heads all begin with the same layer.
+                let masked = has(first(&heads.masked)).then_some(HeadKind::Masked);
+                let question = has(first(&heads.question)).then_some(HeadKind::Question);
+                match (sequence, token) {
+                    (Some(_), _) => [sequence, token],
+                    (None, Some(_)) => [token, None],
+                    (None, None) => [masked.or(question), None],
+                }
+            }
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Encoder {
     /// Where norms stand first.
     pub(super) final_norm: Option<LayerNorm>,
     pub(super) head: Option<Head>,
+    /// A second one, where no name says which it is: for tokens.
+    pub(super) other_head: Option<Head>,
     pub(super) labels: Labels,
     pub(super) bytes: u64,
 }
@@ -181,6 +183,23 @@ impl Encoder {
             Some(head) => head.logits(states),
             None => bail!("the encoder has no head"),
         }
+    }
+
+    /// The same by the head of a kind.
+    pub fn logits_of(&self, kind: HeadKind, states: &Tensor) -> Result<Tensor> {
+        match self.heads().find(|head| head.kind == kind) {
+            Some(head) => head.logits(states),
+            None => bail!("the encoder has no head of a model `{}`", kind.class()),
+        }
+    }
+
+    /// Whether it has a head of the kind.
+    pub fn has_head(&self, kind: HeadKind) -> bool {
+        self.heads().any(|head| head.kind == kind)
+    }
+
+    fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.head.iter().chain(&self.other_head)
     }
 
     /// The vectors that go into the first layer, `(1, tokens of all rows, hidden)`.

@@ -3,6 +3,7 @@
 //! `assemble` reads the weights, `encoder` runs, `heads` says what comes out.
 
 mod assemble;
+mod causal;
 mod convolution;
 mod encoder;
 mod heads;
@@ -22,11 +23,11 @@ mod mpnet;
 mod roberta;
 
 use candle_core::{Result as TensorResult, Tensor};
+pub use causal::CausalReader;
 pub use encoder::{Encoder, Row};
 pub use heads::HeadKind;
 pub use labels::{Labels, ProblemType};
 use plan::{Names, Plan};
-pub use pooling::mean;
 use wire::Failure;
 
 use crate::{
@@ -62,9 +63,14 @@ pub trait TextEncoder: Send + Sync {
     /// `(1, tokens, hidden)` to one a row `(1, rows, hidden)`.
     fn pooled(&self, states: &Tensor, rows: &[Row]) -> TensorResult<Tensor>;
 
-    /// What the head makes of states `(1, states, hidden)`: `(1, states, outputs)`. Those of a head for
-    /// sequences are what [`Self::pooled`] gives.
-    fn logits(&self, states: &Tensor) -> TensorResult<Tensor>;
+    /// What the head of a kind makes of states `(1, states, hidden)`: `(1, states, outputs)`. Those of a head
+    /// for sequences are what [`Self::pooled`] gives. Fails where it has none of the kind.
+    fn logits(&self, kind: HeadKind, states: &Tensor) -> TensorResult<Tensor>;
+
+    /// Whether it has a head of the kind.
+    fn has_head(&self, kind: HeadKind) -> bool {
+        self.head() == Some(kind)
+    }
 }
 
 impl TextEncoder for Encoder {
@@ -100,8 +106,12 @@ impl TextEncoder for Encoder {
         self.pooled(states, &lengths(rows))
     }
 
-    fn logits(&self, states: &Tensor) -> TensorResult<Tensor> {
-        self.logits(states)
+    fn logits(&self, kind: HeadKind, states: &Tensor) -> TensorResult<Tensor> {
+        self.logits_of(kind, states)
+    }
+
+    fn has_head(&self, kind: HeadKind) -> bool {
+        self.has_head(kind)
     }
 }
 

@@ -67,6 +67,11 @@ impl CausalLm for Decoder {
         self.modules.as_ref()
     }
 
+    fn position_limit(&self) -> Option<usize> {
+        let table = self.embed_positions.as_ref();
+        table.map(|_| self.sizes.context_length)
+    }
+
     fn settled_length(&self) -> usize {
         let lengths = self.rotaries.iter().map(Rotary::settled_length);
         lengths.min().unwrap_or(usize::MAX)

@@ -179,6 +179,11 @@ pub trait CausalLm: Send + Sync {
         None
     }
 
+    /// Tokens of a sequence at most; `None` where no table of positions ends.
+    fn position_limit(&self) -> Option<usize> {
+        None
+    }
+
     /// Tokens of a sequence up to which what is cached of one does not depend on how many come after it.
     fn settled_length(&self) -> usize {
         usize::MAX

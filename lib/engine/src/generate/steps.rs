@@ -86,6 +86,11 @@ impl Steps {
         self.model.as_ref()
     }
 
+    /// Whether one pass may hold tokens of several requests.
+    pub fn joins(&self) -> bool {
+        self.joins
+    }
+
     /// Takes a place.
     pub fn seat(&self) -> Seat<'_> {
         let mut state = self.lock();

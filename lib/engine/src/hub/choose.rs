@@ -16,6 +16,7 @@ use super::{
     parts::parts_of,
     selection::{missing_file, shown_names},
 };
+use crate::sentences::PREPARATION_FILES;
 
 /// What weights are called, the best first: an index over several files before the one file.
 const WEIGHTS: [&str; 4] = [
@@ -88,6 +89,9 @@ pub(super) fn choose(
         path.starts_with("additional_chat_templates") && path.extension() == Some("jinja".as_ref())
     };
     files.extend(names.iter().filter(named_templates).cloned());
+    if wanted == Wanted::Model {
+        files.extend(sentence_files(names));
+    }
     let complete = match wanted {
         Wanted::Tokenizer => VOCABULARIES.iter().any(|name| has(name)),
         Wanted::Model if !has("config.json") => false,
@@ -104,6 +108,31 @@ pub(super) fn choose(
         Some(name) => Ok(Choice::Gguf(name)),
         None => Err(nothing_to_load(&source.repo, wanted, names)),
     }
+}
+
+/// The files of sentence-transformers, where `modules.json` is one: what it says of texts, and the folders of
+/// its modules, `1_Pooling` and the like, each with the better of its weights.
+fn sentence_files(names: &[String]) -> Vec<String> {
+    let has = |name: &str| names.iter().any(|known| known == name);
+    if !has("modules.json") {
+        return Vec::new();
+    }
+    let is_wanted = |name: &&String| match name.split_once('/') {
+        None => {
+            let own = ["modules.json", "config_sentence_transformers.json"].into_iter();
+            own.chain(PREPARATION_FILES).any(|own| own == name.as_str())
+        }
+        Some((folder, file)) => {
+            let is_module = folder.starts_with(|first: char| first.is_ascii_digit());
+            let is_file = match file {
+                "config.json" | "model.safetensors" => true,
+                "pytorch_model.bin" => !has(&format!("{folder}/model.safetensors")),
+                _ => false,
+            };
+            is_module && is_file
+        }
+    };
+    names.iter().filter(is_wanted).cloned().collect()
 }
 
 /// The index among the files, which names more.

@@ -1,7 +1,7 @@
 //! `feature-extraction`: `feature_extraction.py` of transformers. What padding would give is left out.
-//! Embeddings of texts are what sentence-transformers makes of the same states.
 
-use wire::{Failure, FailureKind, array::Array};
+use tokenizers::Encoding as Sequence;
+use wire::{Failure, FailureKind, array::Array, pipeline::FeatureOptions, tokenize::Truncation};
 
 use super::{At, Reader};
 
@@ -9,9 +9,9 @@ use super::{At, Reader};
 pub fn run(
     reader: &mut Reader,
     inputs: &[String],
-    truncation: bool,
+    options: FeatureOptions,
 ) -> Result<Vec<Array>, Failure> {
-    let sequences = reader.encode_all(inputs, truncation)?;
+    let sequences = sequences(reader, inputs, options)?;
     let states = reader.outputs(&sequences, At::States)?;
     states
         .iter()
@@ -23,29 +23,19 @@ pub fn run(
         .collect()
 }
 
-/// Of each text one vector, `(texts, hidden)`: the mean of its last hidden states, of length 1 if it is to be
-/// `normalized`. What is longer than the tokenizer takes is cut, as `SentenceTransformer.encode` cuts.
-pub fn embeddings(
-    reader: &mut Reader,
+fn sequences(
+    reader: &Reader,
     inputs: &[String],
-    normalized: bool,
-) -> Result<Array, Failure> {
-    let sequences = reader.encode_all(inputs, true)?;
-    let means = reader.outputs(&sequences, At::Mean)?;
-    let mut means: Vec<Vec<f32>> = means.into_iter().flatten().collect();
-    if normalized {
-        for mean in &mut means {
-            normalize(mean);
-        }
+    options: FeatureOptions,
+) -> Result<Vec<Sequence>, Failure> {
+    let mut how = reader.options(options.truncation);
+    how.add_special_tokens = options.add_special_tokens;
+    if options.max_length.is_some() {
+        how.truncation = Truncation::LongestFirst;
+        how.max_length = options.max_length;
     }
-    Array::from_rows(&means)
-        .ok_or_else(|| Failure::new(FailureKind::Internal, "embeddings differ in their width"))
-}
-
-/// As `torch.nn.functional.normalize`.
-fn normalize(vector: &mut [f32]) {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-    for value in vector {
-        *value /= length.max(1e-12);
-    }
+    inputs
+        .iter()
+        .map(|text| reader.encode(&text.into(), &how))
+        .collect()
 }

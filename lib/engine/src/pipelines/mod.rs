@@ -2,6 +2,7 @@
 //! post-processing (`pipelines/` of 4.57.6). What all share is here: which head a task needs, and
 //! sequences read in batches.
 
+mod embeddings;
 mod feature_extraction;
 mod fill_mask;
 mod question_answering;
@@ -13,6 +14,8 @@ mod text_generation;
 mod token_classification;
 mod writer;
 mod zero_shot_classification;
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use tokenizers::Encoding as Sequence;
@@ -28,8 +31,9 @@ pub use writer::Writer;
 
 use crate::{
     Cancel,
-    encoders::{self, HeadKind, Row, TextEncoder},
+    encoders::{HeadKind, Row, TextEncoder, lengths},
     failures,
+    sentences::{Pooling, Sentences},
     tokenizer::Tokenizer,
 };
 
@@ -38,8 +42,12 @@ use crate::{
 const BATCH_TOKENS: usize = 2048;
 const BATCH_SEQUENCES: usize = 64;
 
-/// Runs a pipeline of an encoder.
-pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, Failure> {
+/// Runs a pipeline of an encoder, whose texts become vectors by `sentences`.
+pub fn run(
+    call: &PipelineCall,
+    sentences: Result<&Sentences, &Failure>,
+    reader: &mut Reader,
+) -> Result<PipelineAnswer, Failure> {
     if let PipelineTask::Encoder(task) = call.task() {
         check_head(task, reader.encoder, reader.name)?;
     }
@@ -62,11 +70,17 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
         // Other kinds of models write: `Writer`.
         PipelineCall::Text2Text { .. } => PipelineAnswer::Texts(Vec::new()),
         PipelineCall::TextGeneration { .. } => PipelineAnswer::Generations(Vec::new()),
-        PipelineCall::FeatureExtraction { inputs, truncation } => {
-            PipelineAnswer::Features(feature_extraction::run(reader, inputs, *truncation)?)
+        PipelineCall::FeatureExtraction { inputs, options } => {
+            PipelineAnswer::Features(feature_extraction::run(reader, inputs, *options)?)
         }
-        PipelineCall::Embeddings { inputs, normalize } => {
-            PipelineAnswer::Embeddings(feature_extraction::embeddings(reader, inputs, *normalize)?)
+        PipelineCall::Embeddings {
+            inputs,
+            normalize,
+            prompt,
+        } => {
+            let sentences = sentences.map_err(Failure::clone)?;
+            let vectors = embeddings::run(reader, sentences, (inputs, prompt))?;
+            PipelineAnswer::Embeddings(embeddings::array(vectors, *normalize)?)
         }
     })
 }
@@ -74,16 +88,9 @@ pub fn run(call: &PipelineCall, reader: &mut Reader) -> Result<PipelineAnswer, F
 /// Fails when the encoder's head is not the task's. transformers would go on with a head of random
 /// weights, and warn.
 pub fn check_head(task: EncoderTask, encoder: &dyn TextEncoder, name: &str) -> Result<(), Failure> {
-    let needed = match task {
-        EncoderTask::TextClassification | EncoderTask::ZeroShotClassification => HeadKind::Sequence,
-        EncoderTask::TokenClassification => HeadKind::Token,
-        EncoderTask::QuestionAnswering => HeadKind::Question,
-        EncoderTask::FillMask => HeadKind::Masked,
-        EncoderTask::FeatureExtraction => return Ok(()),
-    };
-    if encoder.head() == Some(needed) {
+    let Some(needed) = head_of(task).filter(|needed| !encoder.has_head(*needed)) else {
         return Ok(());
-    }
+    };
     let has = encoder.head().map_or_else(
         || "no head".to_owned(),
         |head| format!("the head of a model `{}`", head.class()),
@@ -94,6 +101,19 @@ pub fn check_head(task: EncoderTask, encoder: &dyn TextEncoder, name: &str) -> R
         needed.class()
     ))
     .hint("choose a model that was trained for the task"))
+}
+
+/// The head that a task needs.
+fn head_of(task: EncoderTask) -> Option<HeadKind> {
+    match task {
+        EncoderTask::TextClassification | EncoderTask::ZeroShotClassification => {
+            Some(HeadKind::Sequence)
+        }
+        EncoderTask::TokenClassification => Some(HeadKind::Token),
+        EncoderTask::QuestionAnswering => Some(HeadKind::Question),
+        EncoderTask::FillMask => Some(HeadKind::Masked),
+        EncoderTask::FeatureExtraction => None,
+    }
 }
 
 /// What transformers' tokenizers say of a sequence that is longer than they say the model reads.
@@ -115,7 +135,7 @@ pub struct Reader<'a> {
     /// The model.
     pub encoder: &'a dyn TextEncoder,
     /// The tokenizer.
-    pub tokenizer: &'a Tokenizer,
+    pub tokenizer: &'a Arc<Tokenizer>,
     /// Sequences to compute at once.
     pub batch_size: Option<usize>,
     /// Ends the work.
@@ -126,7 +146,7 @@ pub struct Reader<'a> {
 
 /// Which tokens' outputs are wanted.
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum At<'a> {
     /// The head's, of the sequence.
     Whole,
     /// The head's, of each token.
@@ -135,8 +155,8 @@ enum At {
     Token(u32),
     /// The hidden states of each token.
     States,
-    /// The mean of the hidden states.
-    Mean,
+    /// What becomes of the hidden states, those of the first so many tokens left out.
+    Pooled(&'a Pooling, usize),
 }
 
 impl Reader<'_> {
@@ -227,7 +247,7 @@ impl Reader<'_> {
             });
             wanted.extend(own.map(|(at, _)| at));
             counts.push(match at {
-                At::Whole | At::Mean => 1,
+                At::Whole | At::Pooled(..) => 1,
                 _ => wanted.len() - before,
             });
             start += row.ids.len() as u32;
@@ -251,16 +271,30 @@ impl Reader<'_> {
     ) -> candle_core::Result<Vec<Vec<f32>>> {
         let outputs = match at {
             At::States => states.clone(),
-            At::Mean => encoders::mean(states, &encoders::lengths(rows))?,
-            At::Whole => self.encoder.logits(&self.encoder.pooled(states, rows)?)?,
-            At::Each => self.encoder.logits(states)?,
+            At::Pooled(pooling, skipped) => {
+                return pooling.of_rows(states, &lengths(rows), skipped);
+            }
+            At::Whole => self.logits(&self.encoder.pooled(states, rows)?)?,
+            At::Each => self.logits(states)?,
             At::Token(_) if wanted.is_empty() => return Ok(Vec::new()),
             At::Token(_) => {
                 let wanted = Tensor::new(wanted, states.device())?;
-                self.encoder.logits(&states.index_select(&wanted, 1)?)?
+                self.logits(&states.index_select(&wanted, 1)?)?
             }
         };
         outputs.squeeze(0)?.to_vec2::<f32>()
+    }
+
+    /// What the task's head makes of states.
+    fn logits(&self, states: &Tensor) -> candle_core::Result<Tensor> {
+        let kind = match self.task {
+            PipelineTask::Encoder(task) => head_of(task),
+            PipelineTask::Text2Text(_) | PipelineTask::TextGeneration => None,
+        };
+        match kind {
+            Some(kind) => self.encoder.logits(kind, states),
+            None => candle_core::bail!("`{}` looks at no head", self.task.name()),
+        }
     }
 
     /// What is told of texts that are longer than the tokenizer says, by a model that reads them all the

@@ -7,7 +7,7 @@ use wire::{
 };
 
 use crate::{
-    encoders::{self, TextEncoder},
+    encoders::{self, CausalReader, TextEncoder},
     failures,
     families::{self, ModelSizes},
     generate::Steps,
@@ -23,6 +23,8 @@ pub enum Purpose {
     Generation,
     /// For a pipeline that needs an encoder.
     Encoding,
+    /// For the hidden states of texts, which decoders have too.
+    States,
     /// For a pipeline that writes a text about another.
     Rewriting,
     /// Whatever it can do.
@@ -31,7 +33,11 @@ pub enum Purpose {
 
 /// A model in memory.
 pub(super) enum Loaded {
-    Causal(Steps),
+    Causal {
+        steps: Steps,
+        /// What its decoder begins with where it is to read a text: of encoder-decoders that do.
+        start: Option<seq2seq::Start>,
+    },
     Encoder(Box<dyn TextEncoder>),
 }
 
@@ -56,13 +62,23 @@ pub(super) fn open(
             Purpose::Rewriting if !seq2seq::knows(&weights) => {
                 Err(no_seq2seq(name, architecture.as_deref()))
             }
-            Purpose::Rewriting | Purpose::Generation | Purpose::Any => Ok(weights),
+            Purpose::States
+                if seq2seq::knows(&weights) && seq2seq::Start::read(&weights).is_none() =>
+            {
+                Err(no_states(
+                    name,
+                    architecture.as_deref().unwrap_or("unknown"),
+                ))
+            }
+            Purpose::Rewriting | Purpose::Generation | Purpose::States | Purpose::Any => {
+                Ok(weights)
+            }
         };
     }
     match purpose {
         Purpose::Generation => return Err(no_decoder(name)),
         Purpose::Rewriting => return Err(no_seq2seq(name, architecture(&weights).as_deref())),
-        Purpose::Encoding | Purpose::Any => {}
+        Purpose::Encoding | Purpose::States | Purpose::Any => {}
     }
     if spec.quantization.is_some() {
         return Err(failures::unsupported(format!(
@@ -104,6 +120,15 @@ fn no_seq2seq(name: &str, architecture: Option<&str>) -> Failure {
     .hint(format!("architectures that load: {}", known.join(", ")))
 }
 
+/// As transformers' own pipeline fails there: these classes want to be told what their decoder reads.
+fn no_states(name: &str, architecture: &str) -> Failure {
+    failures::unsupported(format!(
+        "`{name}` gives no states of a text alone: a decoder of architecture `{architecture}` is to be told what \
+         it reads"
+    ))
+    .hint("choose an encoder, a decoder, or BART, whose decoder reads its source too")
+}
+
 pub(super) fn no_decoder(name: &str) -> Failure {
     failures::unsupported(format!("`{name}` is an encoder, which continues no text"))
         .hint("use it by a pipeline: `pipeline_with(\"feature-extraction\").model(…).load()?`")
@@ -128,10 +153,16 @@ impl Loaded {
         }
         if seq2seq::knows(weights) {
             let model = seq2seq::build(weights, &mut loader)?;
-            return Ok(Self::Causal(Steps::new(Box::new(model), joins)));
+            return Ok(Self::Causal {
+                steps: Steps::new(Box::new(model), joins),
+                start: seq2seq::Start::read(weights),
+            });
         }
         let model = families::build(weights, name, loader)?;
-        Ok(Self::Causal(Steps::new(model, joins)))
+        Ok(Self::Causal {
+            steps: Steps::new(model, joins),
+            start: None,
+        })
     }
 
     /// Fails when it is of no use for the purpose.
@@ -140,6 +171,7 @@ impl Loaded {
             Purpose::Any => Ok(()),
             Purpose::Generation => self.steps().map(drop).ok_or_else(|| no_decoder(name)),
             Purpose::Encoding => self.encoder(name).map(drop),
+            Purpose::States => self.causal_reader(name).map(drop),
             Purpose::Rewriting => {
                 let model = self.steps().map(Steps::model);
                 match model.filter(|model| model.source_reader().is_some()) {
@@ -153,35 +185,48 @@ impl Loaded {
     /// The steps of a decoder.
     pub fn steps(&self) -> Option<&Steps> {
         match self {
-            Self::Causal(steps) => Some(steps),
+            Self::Causal { steps, .. } => Some(steps),
             Self::Encoder(_) => None,
         }
     }
 
     pub fn encoder(&self, name: &str) -> Result<&dyn TextEncoder, Failure> {
         match self {
-            Self::Causal(steps) => Err(no_encoder(name, Some(steps.model().architecture()))),
+            Self::Causal { steps, .. } => Err(no_encoder(name, Some(steps.model().architecture()))),
             Self::Encoder(encoder) => Ok(encoder.as_ref()),
         }
     }
 
+    /// A decoder as a reader of texts; `None` where it is an encoder. Fails on the decoder of an
+    /// encoder-decoder that reads no source.
+    pub fn causal_reader(&self, name: &str) -> Result<Option<CausalReader<'_>>, Failure> {
+        let Self::Causal { steps, start } = self else {
+            return Ok(None);
+        };
+        let model = steps.model();
+        if model.source_reader().is_some() && start.is_none() {
+            return Err(no_states(name, model.architecture()));
+        }
+        Ok(Some(CausalReader::new(model, *start, steps.joins())))
+    }
+
     pub fn architecture(&self) -> &'static str {
         match self {
-            Self::Causal(steps) => steps.model().architecture(),
+            Self::Causal { steps, .. } => steps.model().architecture(),
             Self::Encoder(encoder) => encoder.architecture(),
         }
     }
 
     pub fn sizes(&self) -> ModelSizes {
         match self {
-            Self::Causal(steps) => steps.model().sizes().clone(),
+            Self::Causal { steps, .. } => steps.model().sizes().clone(),
             Self::Encoder(encoder) => encoder.sizes(),
         }
     }
 
     pub fn bytes(&self) -> u64 {
         match self {
-            Self::Causal(steps) => steps.model().bytes(),
+            Self::Causal { steps, .. } => steps.model().bytes(),
             Self::Encoder(encoder) => encoder.bytes(),
         }
     }
@@ -189,7 +234,7 @@ impl Loaded {
     /// Its modules, where they are known.
     pub fn modules(&self) -> Option<ModuleInfo> {
         match self {
-            Self::Causal(steps) => steps.model().modules().cloned(),
+            Self::Causal { steps, .. } => steps.model().modules().cloned(),
             Self::Encoder(_) => None,
         }
     }

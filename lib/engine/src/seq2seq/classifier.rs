@@ -2,14 +2,15 @@
 //! The decoder reads the text too, moved on by a token, and the state of its last end-of-sequence token
 //! stands for the whole.
 
-use candle_core::{Error, Result as TensorResult, Tensor};
+use candle_core::{Result as TensorResult, Tensor, bail};
 use wire::Failure;
 
-use super::Seq2Seq;
+use super::{Seq2Seq, Start};
 use crate::{
-    encoders::{HeadKind, Labels, Row, TextEncoder},
-    families::{CausalLm, ModelSizes, Part, SourceReader, json::Json},
-    layers::{KvCache, Linear},
+    encoders::{CausalReader, HeadKind, Labels, Row, TextEncoder},
+    failures,
+    families::{CausalLm, ModelSizes, SourceReader, json::Json},
+    layers::Linear,
     weights::{Description, Loader, Weights},
 };
 
@@ -22,28 +23,6 @@ pub struct Classifier {
     labels: Labels,
     start: Start,
     end: u32,
-}
-
-/// What the decoder begins with.
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    /// This token.
-    Token(u32),
-    /// mBART: the text's own last token, which names its language, by the count of those that are not this
-    /// padding.
-    Last { padding: u32 },
-}
-
-impl Start {
-    fn of(self, ids: &[u32]) -> u32 {
-        match self {
-            Self::Token(id) => id,
-            Self::Last { padding } => {
-                let count = ids.iter().filter(|&&id| id != padding).count();
-                ids.get(count.saturating_sub(1)).copied().unwrap_or(padding)
-            }
-        }
-    }
 }
 
 impl Classifier {
@@ -61,13 +40,12 @@ impl Classifier {
         let hidden = model.sizes.hidden_size;
         let count = labels.names.len();
         let end = json.number("eos_token_id").unwrap_or(2) as u32;
-        let start = if model.architecture() == "mbart" {
-            let padding = json.number("pad_token_id").unwrap_or(1) as u32;
-            Start::Last { padding }
-        } else {
-            let start = json.number("decoder_start_token_id");
-            Start::Token(start.map_or(end, |id| id as u32))
-        };
+        let start = Start::read(weights).ok_or_else(|| {
+            let name = model.architecture();
+            failures::unsupported(format!(
+                "the decoder of `{name}` reads no text of its source"
+            ))
+        })?;
         Ok(Self {
             dense: loader.linear("classification_head.dense", (hidden, hidden))?,
             output: loader.linear("classification_head.out_proj", (count, hidden))?,
@@ -108,26 +86,7 @@ impl TextEncoder for Classifier {
     }
 
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
-        // `shift_tokens_right`
-        let shifted = |ids: &[u32]| -> Vec<u32> {
-            let before = &ids[..ids.len().saturating_sub(1)];
-            std::iter::once(self.start.of(ids))
-                .chain(before.iter().copied())
-                .collect()
-        };
-        let shifted: Vec<Vec<u32>> = rows.iter().map(|row| shifted(row.ids)).collect();
-        let caches = rows.iter().map(|row| {
-            let memory = self.model.memory(&[row.ids])?;
-            self.model.new_cache().about(memory)
-        });
-        let mut caches: Vec<KvCache> = caches.collect::<TensorResult<_>>()?;
-        let parts = shifted.iter().zip(&mut caches);
-        let mut parts: Vec<Part> = parts.map(|(ids, cache)| Part { ids, cache }).collect();
-        let states = self.model.read(&mut parts)?;
-        if states.is_empty() {
-            return Err(Error::msg("there is no row to read"));
-        }
-        Tensor::cat(&states, 1)
+        CausalReader::new(&self.model, Some(self.start), true).hidden_states(rows)
     }
 
     /// Each row's last end.
@@ -144,7 +103,10 @@ impl TextEncoder for Classifier {
         states.index_select(&Tensor::new(ends, states.device())?, 1)
     }
 
-    fn logits(&self, states: &Tensor) -> TensorResult<Tensor> {
+    fn logits(&self, kind: HeadKind, states: &Tensor) -> TensorResult<Tensor> {
+        if kind != HeadKind::Sequence {
+            bail!("the model has no head of a model `{}`", kind.class());
+        }
         self.output.forward(&self.dense.forward(states)?.tanh()?)
     }
 }

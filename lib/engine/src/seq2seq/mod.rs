@@ -8,12 +8,14 @@ mod embed;
 mod encoder;
 mod model;
 mod plan;
+mod start;
 mod t5;
 
 pub use classifier::Classifier;
 pub use model::Seq2Seq;
 use plan::{Names, Plan};
 use serde_json::Value;
+pub use start::Start;
 use wire::Failure;
 
 use crate::{

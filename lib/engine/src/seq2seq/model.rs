@@ -74,6 +74,10 @@ impl CausalLm for Seq2Seq {
         Some(self)
     }
 
+    fn position_limit(&self) -> Option<usize> {
+        self.longest
+    }
+
     fn new_batch_cache(&self, padding: &[usize]) -> KvCache {
         let AttentionShape {
             kv_heads, head_dim, ..

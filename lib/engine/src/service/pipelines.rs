@@ -6,16 +6,27 @@ use wire::{
     Failure,
     host::Event,
     model::{ModelInfo, ModelSpec},
-    pipeline::{PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
+    pipeline::{EncoderTask, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
 };
 
 use super::Service;
 use crate::{
+    encoders::TextEncoder,
     failures,
     generate::Generator,
     pipelines,
     residency::{Client, Purpose},
 };
+
+/// What a task wants a model for.
+fn purpose(task: PipelineTask) -> Purpose {
+    match task {
+        PipelineTask::Encoder(EncoderTask::FeatureExtraction) => Purpose::States,
+        PipelineTask::Encoder(_) => Purpose::Encoding,
+        PipelineTask::Text2Text(_) => Purpose::Rewriting,
+        PipelineTask::TextGeneration => Purpose::Generation,
+    }
+}
 
 impl Service {
     pub(super) fn load_pipeline(
@@ -25,13 +36,11 @@ impl Service {
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
-        let purpose = match task {
-            PipelineTask::Encoder(_) => Purpose::Encoding,
-            PipelineTask::Text2Text(_) => Purpose::Rewriting,
-            PipelineTask::TextGeneration => Purpose::Generation,
-        };
-        let (model, was_resident) = self.residency.model((model, purpose), client, sink)?;
-        if let PipelineTask::Encoder(task) = task {
+        let wanted = (model, purpose(task));
+        let (model, was_resident) = self.residency.model(wanted, client, sink)?;
+        if let PipelineTask::Encoder(task) = task
+            && model.causal_reader()?.is_none()
+        {
             pipelines::check_head(task, model.encoder()?, &model.info.name)?;
         }
         Ok(ModelInfo {
@@ -49,23 +58,28 @@ impl Service {
         if !matches!(run.call.task(), PipelineTask::Encoder(_)) {
             return self.write(run, client, sink);
         }
-        let wanted = (&run.model, Purpose::Encoding);
+        let wanted = (&run.model, purpose(run.call.task()));
         let (model, _) = self.residency.model(wanted, client, sink)?;
         let tokenizer = match &run.tokenizer {
             Some(source) => self.residency.tokenizer(source, client, sink)?,
             None => Arc::clone(&model.tokenizer),
         };
         let _place = model.place();
+        let decoder = model.causal_reader()?;
+        let encoder: &dyn TextEncoder = match &decoder {
+            Some(decoder) => decoder,
+            None => model.encoder()?,
+        };
         let mut reader = pipelines::Reader {
             task: run.call.task(),
             name: &model.info.name,
-            encoder: model.encoder()?,
+            encoder,
             tokenizer: &tokenizer,
             batch_size: run.batch_size.map(|size| size as usize),
             cancel: client.cancel,
             sink,
         };
-        pipelines::run(&run.call, &mut reader)
+        pipelines::run(&run.call, model.sentences.as_ref(), &mut reader)
     }
 
     fn write(
@@ -74,11 +88,7 @@ impl Service {
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<PipelineAnswer, Failure> {
-        let purpose = match &run.call {
-            PipelineCall::TextGeneration { .. } => Purpose::Generation,
-            _ => Purpose::Rewriting,
-        };
-        let wanted = (&run.model, purpose);
+        let wanted = (&run.model, purpose(run.call.task()));
         let (model, _) = self.residency.model(wanted, client, sink)?;
         let tokenizer = match &run.tokenizer {
             Some(source) => self.residency.tokenizer(source, client, sink)?,

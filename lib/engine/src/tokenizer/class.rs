@@ -4,6 +4,8 @@
 
 use wire::tokenize::Side;
 
+use super::language_codes;
+
 /// A tokenizer class of transformers 4.57.6, by what sets it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -27,6 +29,10 @@ pub(super) enum Class {
     Pegasus,
     Marian,
     SpeechT5,
+    MBart,
+    MBart50,
+    Nllb,
+    M2M100,
     /// `PreTrainedTokenizerFast` and every class that adds nothing to its `tokenizer.json`.
     Plain,
 }
@@ -60,6 +66,10 @@ impl Class {
             "PegasusTokenizer" => Self::Pegasus,
             "MarianTokenizer" => Self::Marian,
             "SpeechT5Tokenizer" => Self::SpeechT5,
+            "MBartTokenizer" => Self::MBart,
+            "MBart50Tokenizer" => Self::MBart50,
+            "NllbTokenizer" => Self::Nllb,
+            "M2M100Tokenizer" => Self::M2M100,
             _ => Self::Plain,
         }
     }
@@ -102,6 +112,10 @@ impl Class {
             "pegasus" | "pegasus_x" => Self::Pegasus,
             "marian" => Self::Marian,
             "speecht5" => Self::SpeechT5,
+            "mbart" => Self::MBart,
+            "mbart50" => Self::MBart50,
+            "nllb" | "nllb-moe" => Self::Nllb,
+            "m2m_100" => Self::M2M100,
             _ => Self::Plain,
         }
     }
@@ -127,6 +141,10 @@ impl Class {
             Self::Pegasus => "PegasusTokenizer",
             Self::Marian => "MarianTokenizer",
             Self::SpeechT5 => "SpeechT5Tokenizer",
+            Self::MBart => "MBartTokenizer",
+            Self::MBart50 => "MBart50Tokenizer",
+            Self::Nllb => "NllbTokenizer",
+            Self::M2M100 => "M2M100Tokenizer",
             Self::Plain => "PreTrainedTokenizerFast",
         }
     }
@@ -161,7 +179,15 @@ impl Class {
                 ("cls_token", "<s>"),
                 ("mask_token", "<mask>"),
             ],
-            Self::Roberta | Self::Bart | Self::XlmRoberta | Self::Camembert => ROBERTA,
+            Self::Roberta
+            | Self::Bart
+            | Self::XlmRoberta
+            | Self::Camembert
+            | Self::MBart
+            | Self::Nllb => ROBERTA,
+            // The same without a first token; and without a class and a mask.
+            Self::MBart50 => &ROBERTA[1..],
+            Self::M2M100 => &ROBERTA[..5],
             Self::Gpt2 => &[
                 ("bos_token", END_OF_TEXT),
                 ("eos_token", END_OF_TEXT),
@@ -240,7 +266,22 @@ impl Class {
             Self::Pegasus => std::iter::once("<mask_1>".to_owned())
                 .chain((2..PEGASUS_OFFSET).map(|number| format!("<unk_{number}>")))
                 .collect(),
+            Self::MBart | Self::MBart50 | Self::Nllb => {
+                let codes = self.language_codes().iter();
+                codes.map(|code| (*code).to_owned()).collect()
+            }
             _ => Vec::new(),
+        }
+    }
+
+    /// The languages that its code lists.
+    pub fn language_codes(self) -> &'static [&'static str] {
+        match self {
+            Self::MBart => language_codes::MBART,
+            Self::MBart50 => &language_codes::MBART50,
+            Self::Nllb => &language_codes::NLLB,
+            Self::M2M100 => &language_codes::M2M100,
+            _ => &[],
         }
     }
 
@@ -260,6 +301,9 @@ impl Class {
                 | Self::XlmRoberta
                 | Self::Camembert
                 | Self::Albert
+                | Self::MBart
+                | Self::MBart50
+                | Self::Nllb
         )
     }
 
@@ -287,7 +331,7 @@ impl Class {
 
     /// Whether transformers has this class in Python only.
     pub fn is_python_only(self) -> bool {
-        matches!(self, Self::Marian | Self::SpeechT5)
+        matches!(self, Self::Marian | Self::SpeechT5 | Self::M2M100)
     }
 }
 

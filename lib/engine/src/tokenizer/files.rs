@@ -153,8 +153,12 @@ fn convert(
         if model_file(folder, class).is_none() {
             return Err(nothing_found(folder, class));
         }
-        let python = Python::read(folder, class)?;
-        return Ok((python.source_json().clone(), Some(python)));
+        let python = Python::read(folder, class, config)?;
+        let mut json = python.source_json().clone();
+        if class == Class::M2M100 {
+            with_language(&mut json, config, special, |token| python.known_id(token))?;
+        }
+        return Ok((json, Some(python)));
     }
     let json = if let Some(path) = model_file(folder, class) {
         pieces::convert(&path, class, config, special)?
@@ -165,7 +169,42 @@ fn convert(
     } else {
         return Err(nothing_found(folder, class));
     };
-    Ok((adapted(json, class, config, special), None))
+    let mut json = adapted(json, class, config, special);
+    if !class.language_codes().is_empty() {
+        let vocabulary = json.clone();
+        // The languages of NLLB come behind what is converted.
+        let id = |token: &str| {
+            let added = || special.contents().any(|special| special == token);
+            id_of(&vocabulary, token)
+                .or_else(|| added().then(|| id_when_added(&vocabulary, token, special)))
+        };
+        with_language(&mut json, config, special, id)?;
+    }
+    Ok((json, None))
+}
+
+/// Puts the token of the language in which texts are, where none is named, into the post-processor.
+fn with_language(
+    json: &mut Value,
+    config: &Value,
+    special: &SpecialTokens,
+    id_of: impl Fn(&str) -> Option<u64>,
+) -> Result<(), Failure> {
+    let name = config["tokenizer_class"].as_str().unwrap_or_default();
+    let Some(languages) = Languages::of(name, config) else {
+        return Ok(());
+    };
+    let language = languages.default(config);
+    let steps = languages.post_processor(language, special, id_of);
+    let Some(steps) = steps else {
+        let [one, other] = languages.examples;
+        return Err(failures::invalid(format!(
+            "the tokenizer knows no language `{language}`, which its configuration names as `src_lang`"
+        ))
+        .hint(format!("write another there: codes look like `{one}` and `{other}`")));
+    };
+    json["post_processor"] = steps;
+    Ok(())
 }
 
 fn is_byte_level(class: Class) -> bool {
@@ -340,7 +379,7 @@ fn present(folder: &Path, class: Class) -> Vec<PathBuf> {
 }
 
 /// A file's JSON; null when there is none.
-pub(super) fn optional_json(path: &Path) -> Result<Value, Failure> {
+pub(crate) fn optional_json(path: &Path) -> Result<Value, Failure> {
     if !path.is_file() {
         return Ok(Value::Null);
     }

@@ -57,7 +57,7 @@ impl Languages {
             "mbart" => Some("MBartTokenizer"),
             "mbart50" => Some("MBart50Tokenizer"),
             "m2m_100" => Some("M2M100Tokenizer"),
-            "nllb-moe" => Some("NllbTokenizer"),
+            "nllb" | "nllb-moe" => Some("NllbTokenizer"),
             _ => None,
         }
     }

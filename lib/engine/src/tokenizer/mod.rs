@@ -13,7 +13,10 @@ mod dictionary;
 mod encode;
 mod files;
 mod gguf;
+mod language_codes;
 mod languages;
+mod lowercase;
+mod merging;
 mod pieces;
 mod python;
 mod save;
@@ -39,7 +42,7 @@ use wire::{
     tokenize::{NewToken, Side},
 };
 
-pub(crate) use self::batch::Characters;
+pub(crate) use self::{batch::Characters, files::optional_json};
 use self::{byte_level::ByteLevelBpe, python::Python, special::SpecialTokens};
 pub use self::{shelf::Shelf, streamer::TextStreamer};
 use crate::{
@@ -170,6 +173,11 @@ impl Tokenizer {
         inner
             .add_tokens(tokens.collect::<Vec<_>>())
             .map_err(|error| self.failed("add tokens", error.as_ref()))?;
+        Ok(self.with_inner(inner))
+    }
+
+    /// The same around another `inner`.
+    fn with_inner(&self, inner: tokenizers::Tokenizer) -> Self {
         let mut tokenizer = Self {
             inner,
             splitting: OnceLock::new(),
@@ -182,7 +190,7 @@ impl Tokenizer {
             info: TokenizerInfo::default(),
         };
         tokenizer.describe(&self.info.name);
-        Ok(tokenizer)
+        tokenizer
     }
 
     /// What is known of it.

@@ -20,7 +20,12 @@ pub(super) fn file_names(class: Class) -> &'static [&'static str] {
     match class {
         Class::Llama | Class::Gemma => &["tokenizer.model"],
         Class::T5 | Class::Albert | Class::Pegasus => &["spiece.model"],
-        Class::XlmRoberta | Class::Camembert => &["sentencepiece.bpe.model"],
+        Class::XlmRoberta
+        | Class::Camembert
+        | Class::MBart
+        | Class::MBart50
+        | Class::Nllb
+        | Class::M2M100 => &["sentencepiece.bpe.model"],
         Class::DebertaV2 => &["spm.model"],
         Class::Marian => &["source.spm"],
         Class::SpeechT5 => &["spm_char.model"],
@@ -114,10 +119,16 @@ impl Conversion<'_> {
                 let sentinels = sentinels.map(|number| piece(&format!("<extra_id_{number}>")));
                 own(0).chain(sentinels).collect()
             }
-            Class::XlmRoberta => {
+            Class::XlmRoberta | Class::MBart | Class::MBart50 => {
                 let first = ["<s>", "<pad>", "</s>", "<unk>"].map(piece);
-                let mask = std::iter::once(piece("<mask>"));
-                first.into_iter().chain(own(3)).chain(mask).collect()
+                let languages = self.class.language_codes().iter();
+                let last = languages.copied().chain(["<mask>"]).map(piece);
+                first.into_iter().chain(own(3)).chain(last).collect()
+            }
+            // Its languages are added to the vocabulary, and so is the mask.
+            Class::Nllb => {
+                let first = ["<s>", "<pad>", "</s>", "<unk>"].map(piece);
+                first.into_iter().chain(own(3)).collect()
             }
             Class::Camembert => {
                 let first = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>"].map(piece);
@@ -183,7 +194,12 @@ impl Conversion<'_> {
         let byte_fallback = matches!(self.class, Class::Llama | Class::Gemma);
         let unknown = match self.class {
             Class::Llama => 0,
-            Class::Gemma | Class::XlmRoberta | Class::Camembert => 3,
+            Class::Gemma
+            | Class::XlmRoberta
+            | Class::Camembert
+            | Class::MBart
+            | Class::MBart50
+            | Class::Nllb => 3,
             Class::Pegasus => self.model.unknown_id + PEGASUS_OFFSET,
             _ => self.model.unknown_id,
         };
@@ -344,7 +360,7 @@ impl Conversion<'_> {
                 let pair = [First, Second(0), Token(last, 0)];
                 template(ids, path, &[First, Token(last, 0)], &pair)
             }
-            // Llama's and Gemma's follow from `add_bos_token` and `add_eos_token`.
+            // Llama's and Gemma's follow from `add_bos_token` and `add_eos_token`, others' from the language.
             _ => Ok(Json::Null),
         }
     }

@@ -1,5 +1,6 @@
 //! The tokenizers that transformers has in Python only, over `SentencePiece` itself: Marian's pair of
-//! models with one dictionary of both, and `SpeechT5`'s characters. Added tokens are cut out of the
+//! models with one dictionary of both, M2M100's model with a dictionary and languages behind it, and
+//! `SpeechT5`'s characters. Added tokens are cut out of the
 //! text as it is, each stretch between them is a text of its own to `SentencePiece`, and decoding joins
 //! stretches as `PreTrainedTokenizer._decode` does.
 
@@ -17,7 +18,9 @@ use super::{
     charsmap::Charsmap,
     class::Class,
     dictionary::{Dictionary, Pieces},
-    sentence_model::{Model, PieceKind},
+    language_codes,
+    merging::Merger,
+    sentence_model::{Kind, Model, Piece, PieceKind},
     word_files::{Part, template},
 };
 use crate::failures;
@@ -33,26 +36,78 @@ pub(super) struct Python {
     target: Option<Box<(tokenizers::Tokenizer, Charsmap)>>,
     /// Ids of a dictionary beside the models.
     dictionary: Option<Dictionary>,
+    /// M2M100's languages, whose ids follow the dictionary's. They are no part of the vocabulary until they
+    /// are listed as special tokens.
+    languages: &'static [&'static str],
     source_json: Json,
+    /// How M2M100's model cuts, where it merges characters; by the converted model where it does not.
+    merger: Option<Merger>,
     size: usize,
 }
 
 impl Python {
     /// Reads a folder that has the class's files.
-    pub fn read(folder: &Path, class: Class) -> Result<Self, Failure> {
-        if class != Class::Marian {
-            let path = folder.join("spm_char.model");
-            let model = Model::read(&path)?;
-            return Ok(Self {
-                class,
-                charsmap: charsmap(&model, &path)?,
-                decoding: Pieces::of(&model),
-                target: None,
-                dictionary: None,
-                size: model.pieces.len(),
-                source_json: converted(&model, None, &path)?,
-            });
+    pub fn read(folder: &Path, class: Class, config: &Json) -> Result<Self, Failure> {
+        match class {
+            Class::Marian => Self::marian(folder),
+            Class::M2M100 => Self::m2m100(folder, config),
+            _ => Self::characters(folder),
         }
+    }
+
+    fn characters(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("spm_char.model");
+        let model = Model::read(&path)?;
+        Ok(Self {
+            class: Class::SpeechT5,
+            charsmap: charsmap(&model, &path)?,
+            decoding: Pieces::of(&model),
+            target: None,
+            dictionary: None,
+            languages: &[],
+            merger: None,
+            size: model.pieces.len(),
+            source_json: converted(&model, None, &path)?,
+        })
+    }
+
+    fn m2m100(folder: &Path, config: &Json) -> Result<Self, Failure> {
+        let path = folder.join("sentencepiece.bpe.model");
+        let model = Model::read(&path)?;
+        let own = |piece: &Piece| piece.kind == PieceKind::UserDefined;
+        if let Some(piece) = model.pieces.iter().find(|piece| own(piece)) {
+            return Err(failures::unsupported(format!(
+                "`{}` defines a piece of its own, `{}`, which no model of M2M100 does",
+                path.display(),
+                piece.text
+            ))
+            .hint("save the tokenizer with a `tokenizer.json`"));
+        }
+        let dictionary = Dictionary::read(&folder.join("vocab.json"))?;
+        let languages: &[&str] = match config["language_codes"].as_str() {
+            None | Some("m2m100") => Class::M2M100.language_codes(),
+            Some("wmt21") => &language_codes::WMT21,
+            Some(other) => {
+                return Err(failures::unsupported(format!(
+                    "the tokenizer has the `language_codes` of `{other}`"
+                ))
+                .hint("transformers knows `m2m100` and `wmt21`"));
+            }
+        };
+        Ok(Self {
+            class: Class::M2M100,
+            charsmap: charsmap(&model, &path)?,
+            decoding: Pieces::of(&model),
+            target: None,
+            languages,
+            merger: (model.kind == Kind::BytePairs).then(|| Merger::of(&model)),
+            size: dictionary.ids.len(),
+            source_json: converted(&model, Some(&dictionary), &path)?,
+            dictionary: Some(dictionary),
+        })
+    }
+
+    fn marian(folder: &Path) -> Result<Self, Failure> {
         let (source, target) = (folder.join("source.spm"), folder.join("target.spm"));
         let (source_model, target_model) = (Model::read(&source)?, Model::read(&target)?);
         let path = folder.join("vocab.json");
@@ -62,10 +117,12 @@ impl Python {
             .map_err(|error| failures::corrupt(&target, error))?;
         let target_charsmap = charsmap(&target_model, &target)?;
         Ok(Self {
-            class,
+            class: Class::Marian,
             charsmap: charsmap(&source_model, &source)?,
             decoding: Pieces::of(&target_model),
             target: Some(Box::new((target_tokenizer, target_charsmap))),
+            languages: &[],
+            merger: None,
             size: dictionary.ids.len(),
             source_json: converted(&source_model, Some(&dictionary), &source)?,
             dictionary: Some(dictionary),
@@ -88,10 +145,23 @@ impl Python {
             return inner.token_to_id(token);
         };
         let listed = dictionary.ids.get(token).copied();
-        listed.or_else(|| {
+        let added = || {
             let place = dictionary.beyond(inner).position(|other| other == token)?;
             Some((self.size + place) as u32)
-        })
+        };
+        listed.or_else(added).or_else(|| self.language_id(token))
+    }
+
+    /// Id of a token before any is added.
+    pub fn known_id(&self, token: &str) -> Option<u64> {
+        let listed = self.dictionary.as_ref()?.ids.get(token).copied();
+        listed.or_else(|| self.language_id(token)).map(u64::from)
+    }
+
+    fn language_id(&self, token: &str) -> Option<u32> {
+        let code = token.strip_prefix("__")?.strip_suffix("__")?;
+        let place = self.languages.iter().position(|known| *known == code)?;
+        Some((self.size + place) as u32)
     }
 
     /// The token of an id.
@@ -102,7 +172,8 @@ impl Python {
         let listed = dictionary.tokens.get(&id).cloned();
         listed.or_else(|| {
             let place = (id as usize).checked_sub(self.size)?;
-            dictionary.beyond(inner).nth(place)
+            let language = || Some(format!("__{}__", self.languages.get(place)?));
+            dictionary.beyond(inner).nth(place).or_else(language)
         })
     }
 
@@ -192,6 +263,15 @@ impl Python {
             );
         }
         let normalized = charsmap.normalize(&text[skipped..]);
+        if let Some(merger) = &self.merger {
+            for span in merger.cut(&normalized.text) {
+                let piece = &normalized.text[span.0..span.1];
+                let (from, to) = normalized.origin(span);
+                let id = self.listed_id(piece);
+                tokens.push(id, piece.to_owned(), (start + from, start + to));
+            }
+            return Ok(());
+        }
         let raw = model
             .encode(normalized.text.as_str(), false)
             .map_err(|error| failures::invalid(format!("the text cannot be encoded: {error}")))?;
@@ -229,6 +309,13 @@ impl Python {
         let special: HashSet<&str> = tokenizer.parts.special.contents().collect();
         let added: HashSet<String> = tokenizer.added().map(|(_, token)| token.content).collect();
         let unknown = tokenizer.parts.special.get("unk_token").unwrap_or_default();
+        // Those that were added behind the vocabulary stand alone, special as they are.
+        let beyond = |token: &str| {
+            let id = tokenizer.token_to_id(token);
+            id.is_some_and(|id| id as usize >= self.size)
+        };
+        let additional = tokenizer.parts.special.additional();
+        let additional: HashSet<&str> = additional.filter(|token| beyond(token)).collect();
         let mut texts = Vec::new();
         let mut stretch: Vec<String> = Vec::new();
         for &id in ids {
@@ -238,7 +325,8 @@ impl Python {
             let token = tokenizer
                 .id_to_token(id)
                 .unwrap_or_else(|| unknown.to_owned());
-            let stands_alone = added.contains(&token) && !special.contains(token.as_str());
+            let stands_alone = added.contains(&token) && !special.contains(token.as_str())
+                || additional.contains(token.as_str());
             if !stands_alone {
                 stretch.push(token);
                 continue;

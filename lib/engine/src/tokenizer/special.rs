@@ -194,7 +194,8 @@ impl SpecialTokens {
         let token = AddedToken::from(content, true);
         match (self.completing, name) {
             (Some(class), "mask_token") if class.mask_takes_blank() => {
-                token.lstrip(true).normalized(class == Class::Bart)
+                let normalized = matches!(class, Class::Bart | Class::MBart50 | Class::Nllb);
+                token.lstrip(true).normalized(normalized)
             }
             (Some(Class::DebertaV2), "unk_token") => token.normalized(true),
             (Some(class), name) if class.normalizes_special_tokens() && !name.is_empty() => {
@@ -223,7 +224,8 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
             }
         }
     }
-    // T5 completes a list without its sentinels; Pegasus one that is too short.
+    // T5 completes a list without its sentinels; Pegasus and mBART-50 one that is too short. mBART puts its
+    // languages before what is listed.
     let defaults = || {
         class
             .additional_special_tokens()
@@ -241,13 +243,19 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
             if class == Class::T5 && !has_sentinels(&tokens) {
                 tokens.extend(defaults());
             }
-            if class == Class::Pegasus {
+            if matches!(class, Class::Pegasus | Class::MBart50) {
                 let known: Vec<String> = tokens
                     .iter()
                     .map(|token| token.content().to_owned())
                     .collect();
                 tokens
                     .extend(defaults().filter(|token| !known.iter().any(|k| k == token.content())));
+            }
+            if class == Class::MBart {
+                let own: Vec<Written> = defaults().collect();
+                let is_own = |token: &Written| own.iter().any(|o| o.content() == token.content());
+                tokens.retain(|token| !is_own(token));
+                tokens.splice(0..0, own);
             }
             tokens
         }

@@ -142,6 +142,12 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Rows of a tensor, where there is one of this name.
+    pub fn rows(&self, name: &str) -> Option<usize> {
+        let entry = self.reader.weights.tensors.get(name)?;
+        entry.shape.first().copied()
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.reader.weights.tensors.contains_key(name)

@@ -465,3 +465,42 @@ fn a_full_disk_and_a_cache_that_cannot_be_written_say_so() {
     let failure = bench.failure(&tiny());
     assert!(failure.starts_with("IoError: cannot create"), "{failure}");
 }
+
+/// What sentence-transformers says of texts is fetched with the model, the better weights of each module, and
+/// nothing else of the repository.
+#[test]
+fn the_modules_of_sentence_transformers_are_fetched() {
+    let taken = [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "2_Dense/model.safetensors",
+        "3_Dense/config.json",
+        "3_Dense/pytorch_model.bin",
+    ];
+    let left = [
+        "2_Dense/pytorch_model.bin",
+        "onnx/config.json",
+        "openvino/model.safetensors",
+    ];
+    let files = taken.iter().chain(&left);
+    let repository = files.fold(Repository::new(REPO), |repository, name| {
+        repository.file(name, b"{}".to_vec())
+    });
+    let bench = Bench::serving(repository, None);
+    let files = bench.resolve(&ModelSource::new(REPO)).unwrap();
+    let Layout::Folder(folder) = files.layout else {
+        panic!("a folder")
+    };
+    for name in taken {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+    for name in left {
+        assert!(!folder.join(name).exists(), "{name}");
+    }
+}

@@ -28,6 +28,7 @@ mod pipelines;
 mod quantization_report;
 mod real_tokenizers;
 mod saving;
+mod sentence_transformers;
 mod sentences;
 mod seq2seq;
 mod service;

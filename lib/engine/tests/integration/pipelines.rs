@@ -8,8 +8,9 @@ use wire::{
     host::{Event, Request, Response},
     model::{ModelSource, ModelSpec},
     pipeline::{
-        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions, MaskOptions,
-        PipelineAnswer, PipelineCall, PipelineRun, PipelineTask, Question, ZeroShotOptions,
+        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions,
+        FeatureOptions, MaskOptions, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask,
+        Question, ZeroShotOptions,
     },
 };
 
@@ -165,6 +166,24 @@ against_transformers!(
     albert_entities,
     albert_answers,
     electra_answers,
+    deberta_v2_entities,
+    deberta_v2_masks,
+    deberta_v3_labels,
+    deberta_v3_answers,
+    deberta_v3_nli,
+    modernbert_labels,
+    modernbert_entities,
+    modernbert_masks,
+    mpnet_labels,
+    mpnet_answers,
+    mpnet_masks,
+    electra_entities,
+    bert_several_masks,
+    gpt2_features,
+    llama_features,
+    bart_features,
+    mbart_features,
+    distilbert_edges,
 );
 
 fn failure(name: &str, call: PipelineCall) -> Failure {
@@ -284,6 +303,80 @@ fn encoders_and_decoders_are_told_apart() {
     assert!(answer.unwrap_err().message.contains("is an encoder"));
 }
 
+/// Where `architectures` is missing, the heads are found by their weights: transformers takes the class that
+/// the task asks for.
+#[test]
+fn heads_without_a_name() {
+    for name in [
+        "bert_entities",
+        "bert_multi_label",
+        "bert_masks",
+        "distilbert_labels",
+        "distilbert_answers",
+        "roberta_entities",
+        "roberta_nli",
+        "albert_entities",
+        "electra_entities",
+        "mpnet_labels",
+        "deberta_v2_entities",
+        "deberta_v3_labels",
+        "modernbert_labels",
+        "modernbert_entities",
+    ] {
+        let copy = changed(&format!("pipelines/{name}"), |_| {});
+        let path = copy.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(
+            config
+                .as_object_mut()
+                .unwrap()
+                .remove("architectures")
+                .is_some()
+        );
+        std::fs::write(path, config.to_string()).unwrap();
+        let fixture = json(&format!("pipelines/{name}/cases.json"));
+        let mut case = fixture["cases"][0].clone();
+        expand(&mut case, fixture["long"].as_str().unwrap());
+        let request = Request::RunPipeline(PipelineRun {
+            model: spec(ModelSource::new(copy.path().display().to_string())),
+            tokenizer: None,
+            call: serde_json::from_value(case["call"].clone()).unwrap(),
+            batch_size: None,
+            stream: None,
+            assistant: None,
+        });
+        let Response::Pipeline(answer) = ask(&Service::new(), request).0.unwrap() else {
+            panic!("a pipeline answers");
+        };
+        compare(&plain(&answer), &case["output"], name);
+    }
+}
+
+/// The decoder of T5 is to be told what it reads: transformers' pipeline fails there too.
+#[test]
+fn an_encoder_decoder_without_states_of_a_text() {
+    for name in ["t5", "marian", "pegasus", "m2m100"] {
+        let source = ModelSource::new(fixture(&format!("text2text/{name}")).display().to_string());
+        let call = PipelineCall::FeatureExtraction {
+            inputs: vec!["London".to_owned()],
+            options: FeatureOptions::default(),
+        };
+        let request = Request::RunPipeline(PipelineRun {
+            model: spec(source),
+            tokenizer: None,
+            call,
+            batch_size: None,
+            stream: None,
+            assistant: None,
+        });
+        let failure = ask(&Service::new(), request).0.unwrap_err();
+        assert!(
+            failure.message.contains("gives no states of a text alone"),
+            "{failure}"
+        );
+    }
+}
+
 /// transformers gives `{'score': 0.0, 'start': 0, 'end': 0, 'answer': ''}` there.
 #[test]
 fn a_context_without_an_answer_has_an_empty_one() {
@@ -341,7 +434,10 @@ fn what_looks_odd_is_told() {
     let short = spec(ModelSource::new(copy.path().display().to_string()));
     let features = |truncation| PipelineCall::FeatureExtraction {
         inputs: vec!["Ada wrote the first program in London. ".repeat(3); 2],
-        truncation,
+        options: FeatureOptions {
+            truncation,
+            ..FeatureOptions::default()
+        },
     };
     let told = notices(short.clone(), features(false));
     assert_eq!(told.len(), 1, "{told:?}");

@@ -8,8 +8,8 @@ use wire::{
     host::{Event, Request, Response},
     model::ModelSource,
     pipeline::{
-        ClassificationOptions, EncoderTask, PipelineAnswer, PipelineCall, PipelineRun,
-        PipelineTask, TopK,
+        ClassificationOptions, EmbeddingPrompt, EncoderTask, PipelineAnswer, PipelineCall,
+        PipelineRun, PipelineTask, TopK,
     },
 };
 
@@ -60,6 +60,7 @@ fn embeddings_are_those_of_transformers() {
         let call = PipelineCall::Embeddings {
             inputs: texts(),
             normalize: true,
+            prompt: EmbeddingPrompt::Default,
         };
         let (answer, events) = run(SENTENCE_ENCODER.repo, call, batch_size);
         let PipelineAnswer::Embeddings(found) = answer.unwrap() else {

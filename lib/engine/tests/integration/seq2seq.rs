@@ -4,7 +4,7 @@
 use candle_core::{IndexOp, Tensor};
 use engine::{
     Cancel, Service,
-    encoders::{Row, TextEncoder},
+    encoders::{HeadKind, Row, TextEncoder},
     families::{CausalLm, Part, SourceReader},
     hub::Layout,
     seq2seq::{self, Classifier, Seq2Seq},
@@ -224,7 +224,7 @@ fn labels_as_transformers(name: &str) {
         .collect();
     let states = model.hidden_states(&rows).unwrap();
     let pooled = model.pooled(&states, &rows).unwrap();
-    let logits = model.logits(&pooled).unwrap();
+    let logits = model.logits(HeadKind::Sequence, &pooled).unwrap();
     let error = distance(&logits.i(0).unwrap(), &labels);
     assert!(error < TOLERANCE, "{error}");
 }

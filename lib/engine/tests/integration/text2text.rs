@@ -100,7 +100,11 @@ against_transformers!(
     nllb_old,
     bart_nli,
     mbart_nameless,
-    bart_first
+    bart_first,
+    mbart_pieces,
+    mbart50_pieces,
+    nllb_pieces,
+    m2m100
 );
 
 fn call(text: &str, options: Text2TextOptions) -> PipelineCall {

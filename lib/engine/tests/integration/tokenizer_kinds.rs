@@ -64,6 +64,13 @@ kinds![
     json_gpt2,
     json_roberta,
     bare_llama,
+    mbart,
+    mbart_listed,
+    mbart50,
+    nllb,
+    nllb_old,
+    m2m100,
+    m2m100_bare,
 ];
 
 fn load(folder: &Path) -> Tokenizer {
@@ -122,6 +129,10 @@ fn check(kind: &str) {
     }
     extended(&tokenizer, &cases["extended"], &mut differences);
     of_target(&tokenizer, &cases["target"], &mut differences);
+    for case in cases["languages"].as_array().into_iter().flatten() {
+        let text = case["text"].as_str().unwrap();
+        one(&tokenizer, text.into(), case, &mut differences);
+    }
     for (place, case) in texts["streamed"]
         .as_array()
         .unwrap()

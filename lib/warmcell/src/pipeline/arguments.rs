@@ -6,11 +6,12 @@ use wire::{
     generate::GenerationConfig,
     model::ModelSpec,
     pipeline::{
-        Aggregation, AnswerOptions, ClassificationOptions, EntityOptions, MaskOptions,
-        ScoreFunction, TopK, ZeroShotOptions,
+        Aggregation, AnswerOptions, ClassificationOptions, EmbeddingPrompt, EntityOptions,
+        FeatureOptions, MaskOptions, ScoreFunction, TopK, ZeroShotOptions,
     },
     text_generation::TextGenerationOptions,
     text2text::Text2TextOptions,
+    tokenize::Padding,
 };
 
 use super::{
@@ -34,7 +35,9 @@ pub(super) struct Arguments {
     pub answers: AnswerOptions,
     pub zero_shot: ZeroShotOptions,
     pub masks: MaskOptions,
-    pub features_truncation: bool,
+    pub features: FeatureOptions,
+    /// Of embeddings.
+    pub prompt: EmbeddingPrompt,
     /// Of `text-generation`, beside `writing`.
     pub continuing: TextGenerationOptions,
     /// Of tasks that write; what the call says of generation is here.
@@ -171,9 +174,27 @@ impl Pipeline {
         self.arguments.note("truncation");
         self.arguments.classification.truncation = truncation;
         self.arguments.masks.truncation = truncation;
-        self.arguments.features_truncation = truncation;
+        self.arguments.features.truncation = truncation;
         self.arguments.writing.truncation = truncation;
         self.arguments.continuing.truncation = truncation;
+        self
+    }
+
+    /// The prompt that goes before each text, by its name in the model's `config_sentence_transformers.json`,
+    /// such as `"query"`; the one that is the default there when not set. Of
+    /// [`Pipeline::embeddings`].
+    #[must_use]
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.arguments.note("prompt_name");
+        self.arguments.prompt = EmbeddingPrompt::Named(name.into());
+        self
+    }
+
+    /// The text that goes before each text. Of [`Pipeline::embeddings`].
+    #[must_use]
+    pub fn prompt(mut self, text: impl Into<String>) -> Self {
+        self.arguments.note("prompt");
+        self.arguments.prompt = EmbeddingPrompt::Text(text.into());
         self
     }
 
@@ -210,6 +231,15 @@ impl Pipeline {
     pub fn return_all_scores(mut self, all: bool) -> Self {
         self.arguments.note("return_all_scores");
         self.arguments.classification.return_all_scores = Some(all);
+        self
+    }
+
+    /// Whether windows are filled up, `"do_not_pad"`, `"longest"` or `"max_length"`: no answer depends on it, as
+    /// none does in transformers, and here nothing is computed for padding. Of `question-answering`.
+    #[must_use]
+    pub fn padding(mut self, padding: impl IntoChoice<Padding>) -> Self {
+        self.arguments.note("padding");
+        let _: Option<Padding> = self.arguments.choice(padding.into_choice());
         self
     }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use wire::{
     FailureKind,
     pipeline::{Aggregation, ScoreFunction},
+    tokenize::Padding,
 };
 
 use super::PipelineInput;
@@ -235,6 +236,8 @@ choices!(Aggregation, "aggregation_strategy":
     "none" => None, "simple" => Simple, "first" => First, "average" => Average, "max" => Max);
 choices!(ScoreFunction, "function_to_apply":
     "sigmoid" => Sigmoid, "softmax" => Softmax, "none" => None);
+choices!(Padding, "padding":
+    "do_not_pad" => DoNotPad, "longest" => Longest, "max_length" => MaxLength);
 
 fn unknown(argument: &str, value: &str, known: &[&str]) -> Error {
     Error::new(

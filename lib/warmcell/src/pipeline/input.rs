@@ -3,7 +3,7 @@
 
 use wire::{
     FailureKind,
-    pipeline::{PipelineCall, Question},
+    pipeline::{FeatureOptions, PipelineCall, Question},
     tokenize::TextInput,
 };
 
@@ -131,7 +131,10 @@ impl PipelineInput {
             },
             E::FeatureExtraction => PipelineCall::FeatureExtraction {
                 inputs: self.texts(task)?,
-                truncation: arguments.features_truncation,
+                options: FeatureOptions {
+                    max_length: arguments.writing.generation.max_length,
+                    ..arguments.features
+                },
             },
         })
     }

@@ -288,6 +288,14 @@ impl Pipeline {
     /// The call on an input, and whether that is one, not a list.
     fn call(&self, input: PipelineInput) -> Result<(PipelineCall, bool)> {
         self.arguments.check(self.task)?;
+        let prompts = ["prompt_name", "prompt"];
+        if let Some(name) = prompts.into_iter().find(|name| self.arguments.has(name)) {
+            return Err(Error::new(
+                FailureKind::InvalidArgument,
+                format!("`{name}` goes with `embeddings`, not with `run`"),
+            )
+            .with_hint("put the prompt into the text, or call `embeddings`"));
+        }
         let single = input.is_single();
         let call = match self.task {
             Task::TextGeneration => text_generation::call(input, &self.arguments)?,
@@ -299,12 +307,14 @@ impl Pipeline {
         Ok((call, single))
     }
 
-    /// One vector a text, as sentence-transformers' `encode(…, normalize_embeddings=True)` gives: the mean of
-    /// the text's last hidden states, of length 1. Of `feature-extraction`, with a model that was trained for
-    /// it, such as `sentence-transformers/all-MiniLM-L6-v2`. Texts longer than the tokenizer takes are cut.
+    /// One vector a text, of length 1, as sentence-transformers' `encode(…, normalize_embeddings=True)` gives:
+    /// what the model's `modules.json` makes of the text's last hidden states, or their mean where there is
+    /// none. Of `feature-extraction`, with a model that was trained for it, such as
+    /// `sentence-transformers/all-MiniLM-L6-v2`. Texts longer than the model takes are cut; `prompt_name` or
+    /// `prompt` says what goes before each.
     ///
     /// # Errors
-    /// As [`Pipeline::run`].
+    /// As [`Pipeline::run`]; and a module or a prompt is not known.
     pub fn embeddings(&self, input: impl Into<PipelineInput>) -> Result<PipelineOutput> {
         let input = input.into();
         if self.task != Task::Encoder(EncoderTask::FeatureExtraction) {
@@ -314,10 +324,23 @@ impl Pipeline {
             )
             .with_hint("make a pipeline for them: `pipeline_with(\"feature-extraction\")`"));
         }
+        self.arguments.check(self.task)?;
+        let others = ["truncation", "max_length", "add_special_tokens"];
+        if let Some(name) = others.into_iter().find(|name| self.arguments.has(name)) {
+            return Err(Error::new(
+                FailureKind::InvalidArgument,
+                format!("`{name}` goes with `run`, not with `embeddings`"),
+            )
+            .with_hint("leave it out: texts are cut to what the model's files say"));
+        }
         let single = input.is_single();
         let inputs = input.texts(EncoderTask::FeatureExtraction)?;
-        let normalize = true;
-        self.answer(PipelineCall::Embeddings { inputs, normalize }, single)
+        let call = PipelineCall::Embeddings {
+            inputs,
+            normalize: true,
+            prompt: self.arguments.prompt.clone(),
+        };
+        self.answer(call, single)
     }
 
     /// What the model host makes of a call.

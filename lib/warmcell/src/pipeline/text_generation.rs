@@ -108,11 +108,12 @@ impl Pipeline {
     }
 
     /// Whether the tokenizer puts its special tokens around a text, which it does when not told otherwise. Of
-    /// `text-generation`; of no effect on conversations.
+    /// `text-generation`, of no effect on conversations, and of `feature-extraction`.
     #[must_use]
     pub fn add_special_tokens(mut self, add: bool) -> Self {
         self.arguments.note("add_special_tokens");
         self.arguments.continuing.add_special_tokens = add;
+        self.arguments.features.add_special_tokens = add;
         self
     }
 

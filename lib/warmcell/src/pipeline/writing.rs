@@ -25,7 +25,7 @@ impl Pipeline {
         /// Most tokens of the result, in `text-generation` with the prompt, which is cut to it as
         /// transformers does; `max_new_tokens`, which is 256 where a model states no length, goes before
         /// it. Of the tasks that write: `text-generation`, `summarization`, `translation` and
-        /// `text2text-generation`.
+        /// `text2text-generation`. In `feature-extraction` texts are cut to it.
         max_length: u32;
         /// Fewest tokens of the result, in `text-generation` with the prompt. Of the tasks that write.
         min_length: u32;

@@ -1,0 +1,251 @@
+//! Repositories of sentence-transformers against its own vectors (fixtures by
+//! `make_sentence_transformers.py`): pooling, prompts and modules, in batches and one by one.
+
+use std::{fs, path::Path};
+
+use engine::Service;
+use serde_json::{Value, json};
+use wire::{
+    Failure, FailureKind,
+    host::{Event, Request, Response},
+    model::ModelSource,
+    pipeline::{EmbeddingPrompt, FeatureOptions, PipelineAnswer, PipelineCall, PipelineRun},
+};
+
+use crate::{
+    pipelines::expand,
+    support::{ask, fixture, json as read, spec},
+};
+
+/// Largest difference of a value, as a part of 1 or of the value where that is larger.
+const TOLERANCE: f64 = 1e-4;
+
+fn run(
+    service: &Service,
+    folder: &Path,
+    call: PipelineCall,
+    batch_size: Option<u32>,
+) -> (Result<PipelineAnswer, Failure>, Vec<String>) {
+    let request = Request::RunPipeline(PipelineRun {
+        model: spec(ModelSource::new(folder.display().to_string())),
+        tokenizer: None,
+        call,
+        batch_size,
+        stream: None,
+        assistant: None,
+    });
+    let (answer, events) = ask(service, request);
+    let notices = events.into_iter().filter_map(|event| match event {
+        Event::Notice(notice) => Some(notice),
+        _ => None,
+    });
+    let answer = answer.map(|response| match response {
+        Response::Pipeline(answer) => answer,
+        other => panic!("answered {other:?}"),
+    });
+    (answer, notices.collect())
+}
+
+fn check(name: &str) {
+    let fixture_folder = fixture(&format!("sentence_transformers/{name}"));
+    let cases = read(&format!("sentence_transformers/{name}/cases.json"));
+    let service = Service::new();
+    for case in cases["cases"].as_array().unwrap() {
+        let mut call = case["call"].clone();
+        let prompt = call["Embeddings"]["prompt"].to_string();
+        expand(&mut call, cases["long"].as_str().unwrap());
+        let call: PipelineCall = serde_json::from_value(call).unwrap();
+        let rows = case["output"].as_array().unwrap();
+        for batch_size in [None, Some(1), Some(3)] {
+            let (answer, _) = run(&service, &fixture_folder, call.clone(), batch_size);
+            let PipelineAnswer::Embeddings(found) = answer.unwrap() else {
+                panic!("embeddings are answered");
+            };
+            let width = rows[0].as_array().unwrap().len();
+            assert_eq!(found.shape(), [rows.len(), width], "{name} {prompt}");
+            for (index, row) in rows.iter().enumerate() {
+                let theirs = row.as_array().unwrap().iter();
+                let pairs = found.at(&[index]).unwrap().iter().zip(theirs);
+                for (place, (ours, theirs)) in pairs.enumerate() {
+                    let (ours, theirs) = (f64::from(*ours), theirs.as_f64().unwrap());
+                    assert!(
+                        (ours - theirs).abs() < TOLERANCE * theirs.abs().max(1.0),
+                        "{name} {prompt} text {index} value {place}: {ours} and not {theirs}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+macro_rules! against_sentence_transformers {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+    };
+}
+
+against_sentence_transformers!(mean, cls_prompts, all_modes, decoder, activations);
+
+fn embeddings(prompt: EmbeddingPrompt) -> PipelineCall {
+    PipelineCall::Embeddings {
+        inputs: vec!["Ada wrote it.".to_owned()],
+        normalize: true,
+        prompt,
+    }
+}
+
+/// A copy of a repository with one of its files changed.
+fn changed(name: &str, file: &str, change: impl Fn(&mut Value)) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(
+        &fixture(&format!("sentence_transformers/{name}")),
+        copy.path(),
+    );
+    let path = copy.path().join(file);
+    let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(path, value.to_string()).unwrap();
+    copy
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// What is not known is named, and never passed over.
+#[test]
+fn what_is_not_known_is_named() {
+    let set = |path: &'static str, value: Value| {
+        move |json: &mut Value| *json.pointer_mut(path).unwrap() = value.clone()
+    };
+    let add = |key: &'static str, value: Value| move |json: &mut Value| json[key] = value.clone();
+    let own = "sentence_transformers.models.";
+    for (copy, message) in [
+        (
+            changed(
+                "mean",
+                "modules.json",
+                set("/2/type", json!("custom.Whiten")),
+            ),
+            "the module `custom.Whiten` behind a `Pooling`",
+        ),
+        (
+            changed(
+                "mean",
+                "modules.json",
+                set("/1/type", json!(format!("{own}CNN"))),
+            ),
+            "the module `sentence_transformers.models.CNN` before a `Pooling`",
+        ),
+        (
+            changed(
+                "mean",
+                "modules.json",
+                set("/0/type", json!(format!("{own}BoW"))),
+            ),
+            "the module `sentence_transformers.models.BoW` in the place of the encoder",
+        ),
+        (
+            changed(
+                "mean",
+                "modules.json",
+                set("/0/path", json!("0_Transformer")),
+            ),
+            "the encoder in a folder of its own, `0_Transformer`",
+        ),
+        (
+            changed(
+                "mean",
+                "modules.json",
+                set("/1/path", json!("../1_Pooling")),
+            ),
+            "lies outside the repository",
+        ),
+        (
+            changed(
+                "mean",
+                "1_Pooling/config.json",
+                add("pooling_mode", json!("median")),
+            ),
+            "the mode `median`",
+        ),
+        (
+            changed(
+                "activations",
+                "3_Dense/config.json",
+                add(
+                    "activation_function",
+                    json!("torch.nn.modules.activation.Mish"),
+                ),
+            ),
+            "the activation `torch.nn.modules.activation.Mish`",
+        ),
+        (
+            changed(
+                "cls_prompts",
+                "config_sentence_transformers.json",
+                add("model_type", json!("SparseEncoder")),
+            ),
+            "it is a `SparseEncoder`",
+        ),
+        (
+            changed(
+                "cls_prompts",
+                "sentence_bert_config.json",
+                add("transformer_task", json!("fill-mask")),
+            ),
+            "the `transformer_task` `fill-mask`",
+        ),
+    ] {
+        let service = Service::new();
+        let call = embeddings(EmbeddingPrompt::Default);
+        let failure = run(&service, copy.path(), call, None).0.unwrap_err();
+        assert!(failure.message.contains(message), "{failure}");
+        // The states of its tokens are there all the same.
+        let states = PipelineCall::FeatureExtraction {
+            inputs: vec!["Ada".to_owned()],
+            options: FeatureOptions::default(),
+        };
+        run(&service, copy.path(), states, None).0.unwrap();
+    }
+}
+
+#[test]
+fn a_prompt_that_there_is_none_of() {
+    let folder = fixture("sentence_transformers/cls_prompts");
+    let call = embeddings(EmbeddingPrompt::Named("answer".to_owned()));
+    let failure = run(&Service::new(), &folder, call, None).0.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::InvalidArgument);
+    assert_eq!(failure.message, "there is no prompt of the name `answer`");
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("document, long, passage, query"), "{hint}");
+}
+
+/// Without a `modules.json` it is the mean, and that is told.
+#[test]
+fn a_bare_encoder_has_the_mean() {
+    let folder = fixture("pipelines/distilbert_features");
+    let (answer, notices) = run(
+        &Service::new(),
+        &folder,
+        embeddings(EmbeddingPrompt::Default),
+        None,
+    );
+    assert!(answer.is_ok());
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].contains("has no `modules.json`"), "{notices:?}");
+}
