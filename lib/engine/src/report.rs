@@ -140,8 +140,8 @@ fn form(name: &str, entry: &TensorEntry, plan: Option<&Plan>) -> Option<Form> {
         return (entry.format.block_values() > 1).then_some(Form::Packed);
     };
     if plan.stored {
-        let is_weight = entry.format == Format::Byte && name.ends_with(".weight");
-        return is_weight.then_some(Form::Stored);
+        let is_bytes = entry.format == Format::Byte && name.ends_with(".weight");
+        return (is_bytes || plan.is_packed(name, entry)).then_some(Form::Stored);
     }
     if let Some(QuantizationMethod::Ggml(_)) = plan.method() {
         let format = plan.form_of(name, entry)?;

@@ -423,6 +423,12 @@ impl Residency {
             device_map: placement.map().to_vec(),
             ..describe(&files, &weights, plan.as_ref(), &model)
         };
+        let sentences = match &files.layout {
+            Layout::Folder(folder) => Sentences::read(folder, client.cancel),
+            Layout::Gguf(_) => Ok(Sentences::bare(true)),
+        };
+        // What a cancelled load left unread is no failure of the files, which would stay.
+        client.cancel.check()?;
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {
             info,
@@ -432,10 +438,7 @@ impl Residency {
             tokenizer,
             defaults,
             task_params: TaskParams::read(&weights),
-            sentences: match &files.layout {
-                Layout::Folder(folder) => Sentences::read(folder, client.cancel),
-                Layout::Gguf(_) => Ok(Sentences::bare()),
-            },
+            sentences,
             loaded: now,
             usage: Mutex::new(Usage {
                 last_used: now,

@@ -93,17 +93,6 @@ impl From<Device> for DeviceMap {
     }
 }
 
-impl DeviceMap {
-    /// Every device that it names.
-    pub fn devices(&self) -> impl Iterator<Item = Device> {
-        let (one, several) = match self {
-            Self::Whole(device) => (Some(*device), None),
-            Self::Modules(modules) => (None, Some(modules.values().copied())),
-        };
-        one.into_iter().chain(several.into_iter().flatten())
-    }
-}
-
 /// Element type of activations and of weights that are not quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DType {

@@ -182,7 +182,7 @@ impl Plan {
 
     /// Whether a tensor is the packed weight of a layer of 4 bits, whatever type its bytes are viewed as
     /// (`bnb_4bit_quant_storage`): a single column, as no matrix that is quantised has.
-    fn is_packed(&self, name: &str, entry: &TensorEntry) -> bool {
+    pub(crate) fn is_packed(&self, name: &str, entry: &TensorEntry) -> bool {
         self.stored
             && matches!(self.method(), Some(QuantizationMethod::FourBit { .. }))
             && entry.shape.get(1) == Some(&1)

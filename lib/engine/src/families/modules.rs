@@ -181,11 +181,28 @@ fn canonical(name: &str, has: &dyn Fn(&str) -> bool) -> String {
         "ffn_up" => "mlp.up_proj",
         "ffn_down" if !has("ffn_gate") && !has("attn_qkv") => "mlp.c_proj",
         "ffn_down" => "mlp.down_proj",
-        "ffn_gate_inp" => "mlp.gate",
-        "ffn_gate_exps" | "ffn_up_exps" | "ffn_down_exps" => "mlp.experts",
-        other => other,
+        // Of families with experts Mixtral alone has no norms of heads.
+        "ffn_gate_inp" if has("attn_q_norm") => "mlp.gate",
+        "ffn_gate_exps" | "ffn_up_exps" | "ffn_down_exps" if has("attn_q_norm") => "mlp.experts",
+        "ffn_gate_inp" => "block_sparse_moe.gate",
+        "ffn_gate_exps" | "ffn_up_exps" | "ffn_down_exps" => "block_sparse_moe.experts",
+        other => return format!("layers.{layer}.{}", expert(other)),
     };
     format!("layers.{layer}.{part}")
+}
+
+/// The name of one of Mixtral's experts by itself, as files from before April 2024 have them.
+fn expert(part: &str) -> String {
+    let own = part.rsplit_once('.').and_then(|(kind, number)| {
+        let weights = match kind {
+            "ffn_gate" => "w1",
+            "ffn_down" => "w2",
+            "ffn_up" => "w3",
+            _ => return None,
+        };
+        Some(format!("block_sparse_moe.experts.{number}.{weights}"))
+    });
+    own.unwrap_or_else(|| part.to_owned())
 }
 
 struct Tree<'a> {

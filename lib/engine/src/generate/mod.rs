@@ -128,7 +128,13 @@ pub fn run(
     let prompts = read_prompts(generator, task.prompts)?;
     let negative = negative_prompts(generator, task.config)?;
     if let Some(reader) = generator.model().source_reader() {
-        let written = seq2seq::run((generator, reader), task, &prompts, (cancel, started), sink)?;
+        let written = seq2seq::run(
+            (generator, reader),
+            task,
+            (&prompts, negative.as_deref()),
+            (cancel, started),
+            sink,
+        )?;
         return written.into_generated(
             &prompts,
             generator.tokenizer,

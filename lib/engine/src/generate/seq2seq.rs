@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn run(
     (generator, reader): (Generator, &dyn SourceReader),
     task: Task,
-    sources: &[Vec<u32>],
+    (sources, negative): (&[Vec<u32>], Option<&[Vec<u32>]>),
     (cancel, started): (&Cancel, Instant),
     sink: &mut dyn FnMut(Event),
 ) -> Result<Outcome, Failure> {
@@ -44,7 +44,7 @@ pub(super) fn run(
         sizes: &sizes,
         has_assistant: false,
         streams: task.stream.is_some(),
-        negative: None,
+        negative,
     };
     let (settings, notices) =
         Settings::resolve(task.config, &generator.defaults.config, situation)?;

@@ -225,7 +225,8 @@ pub fn check_guidance(
     }
     let longest = negative.iter().map(Vec::len).max().unwrap_or(0);
     let context = situation.sizes.context_length;
-    if longest + max_new_tokens > context {
+    // The last new token is not read.
+    if longest + max_new_tokens > context.saturating_add(1) {
         return Err(invalid(format!(
             "a negative prompt of {longest} tokens with {max_new_tokens} new ones is longer than the model's \
              context, which holds {context}"

@@ -1,5 +1,5 @@
 //! One vector a text: `SentenceTransformer.encode` of sentence-transformers 5.7, by what a repository's
-//! `modules.json` says, or the mean of the last hidden states where there is none.
+//! `modules.json` says; where there is none the mean of the last hidden states, or a decoder's last one.
 
 use tokenizers::Encoding as Sequence;
 use wire::{
@@ -20,9 +20,14 @@ pub fn run(
     (inputs, prompt): (&[String], &EmbeddingPrompt),
 ) -> Result<Vec<Vec<f32>>, Failure> {
     if !sentences.is_stated && reader.name != SENTENCE_ENCODER.repo {
+        let what = if sentences.pooling.is_last() {
+            "the last hidden state of its last token"
+        } else {
+            "the mean of its last hidden states"
+        };
         reader.notice(format!(
-            "`{}` has no `modules.json`: a text's vector is the mean of its last hidden states, as where \
-             sentence-transformers makes a model of it.",
+            "`{}` has no `modules.json`: a text's vector is {what}, as where sentence-transformers makes a \
+             model of it.",
             reader.name
         ));
     }
@@ -55,7 +60,13 @@ fn longest(reader: &Reader, sentences: &Sentences) -> Option<u32> {
     let stated = sentences
         .longest
         .or(reader.tokenizer.info().model_max_length);
-    let limit = reader.encoder.limit().map(|limit| limit as u32);
+    let encoder = reader.encoder;
+    // Positions that no table ends are no limit of the model's, but one where nothing else is said.
+    let limit = match (encoder.limit(), sentences.longest) {
+        (None, None) => Some(encoder.sizes().context_length),
+        (limit, _) => limit,
+    };
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok());
     stated.into_iter().chain(limit).min()
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::{Failure, pipeline::EmbeddingPrompt};
 
 pub use pooling::Pooling;
@@ -40,8 +40,7 @@ pub(crate) const PREPARATION_FILES: [&str; 7] = [
 pub struct Sentences {
     /// From the states of a text's tokens to one vector.
     pub pooling: Pooling,
-    /// Whether a `modules.json` says all this; else it is the mean of the states, as where
-    /// sentence-transformers makes a model of a bare encoder.
+    /// Whether a `modules.json` says all this; else it is what sentence-transformers makes of a bare model.
     pub is_stated: bool,
     /// Tokens that a text is cut to, in place of what the tokenizer says.
     pub longest: Option<u32>,
@@ -59,7 +58,9 @@ impl Sentences {
     pub fn read(folder: &Path, cancel: &Cancel) -> Result<Self, Failure> {
         let modules = optional_json(&folder.join("modules.json"))?;
         let Some(modules) = modules.as_array() else {
-            return Ok(Self::bare());
+            return Ok(Self::bare(is_causal(&optional_json(
+                &folder.join("config.json"),
+            )?)));
         };
         let config = optional_json(&folder.join("config_sentence_transformers.json"))?;
         check_kind(&config)?;
@@ -73,7 +74,7 @@ impl Sentences {
             let folder = folder.join(&module.path);
             match module.kind.as_str() {
                 "Pooling" if pooling.is_none() && steps.is_empty() => {
-                    pooling = Some(Pooling::read(&optional_json(&folder.join("config.json"))?)?);
+                    pooling = Some(Pooling::read(&pooling_config(&folder)?)?);
                 }
                 _ if pooling.is_none() => return Err(unknown(&module, "before a `Pooling`")),
                 kind => match Step::read(kind, &folder, cancel)? {
@@ -91,7 +92,8 @@ impl Sentences {
         Ok(Self {
             pooling,
             is_stated: true,
-            longest: number(&preparation["max_seq_length"]),
+            longest: number(&arguments(&preparation)["model_max_length"])
+                .or(number(&preparation["max_seq_length"])),
             steps,
             prompts: Prompts::read(&config)?,
             truncate_dim: number(&config["truncate_dim"]).map(|dim| dim as usize),
@@ -100,10 +102,14 @@ impl Sentences {
         })
     }
 
-    /// The mean of an encoder's states.
-    pub fn bare() -> Self {
+    /// The mean of an encoder's states, or a decoder's last one.
+    pub fn bare(is_causal: bool) -> Self {
         Self {
-            pooling: Pooling::mean(),
+            pooling: if is_causal {
+                Pooling::last()
+            } else {
+                Pooling::mean()
+            },
             is_stated: false,
             longest: None,
             steps: Vec::new(),
@@ -157,6 +163,34 @@ impl Sentences {
             }
         }
         Ok(vectors)
+    }
+}
+
+/// Whether a configuration is that of a model that was made to generate text, by the rule of
+/// sentence-transformers.
+fn is_causal(config: &Value) -> bool {
+    let class = config["architectures"][0].as_str().unwrap_or_default();
+    class.ends_with("ForCausalLM") && config["is_causal"] != false
+}
+
+/// What a `Pooling` is told. Without it nothing says what is pooled.
+fn pooling_config(folder: &Path) -> Result<Value, Failure> {
+    let path = folder.join("config.json");
+    if path.is_file() {
+        return optional_json(&path);
+    }
+    Err(failures::unsupported(format!(
+        "`modules.json` names a `Pooling`, and `{}` is missing",
+        path.display()
+    ))
+    .hint("download the repository again; or use `run`, which gives the states of all tokens"))
+}
+
+/// What the tokenizer is told as it is made, by the keys of newer and of older releases.
+fn arguments(preparation: &Value) -> &Value {
+    match &preparation["processor_kwargs"] {
+        Value::Null => &preparation["tokenizer_args"],
+        found => found,
     }
 }
 
@@ -240,6 +274,11 @@ fn preparation(folder: &Path) -> Result<Value, Failure> {
     let differs = differs.or_else(|| {
         let talks = found["modality_config"].get("message").is_some();
         talks.then(|| "texts as messages of a chat template".to_owned())
+    });
+    let differs = differs.or_else(|| {
+        let told = found["processing_kwargs"].as_object()?;
+        let told = told.iter().find(|(_, value)| **value != json!({}))?;
+        Some(format!("the `processing_kwargs` `{}`", told.0))
     });
     match differs {
         None => Ok(found),

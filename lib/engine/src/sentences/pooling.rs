@@ -55,6 +55,19 @@ impl Pooling {
         }
     }
 
+    /// The last token.
+    pub fn last() -> Self {
+        Self {
+            modes: vec![Mode::Last],
+            includes_prompt: true,
+        }
+    }
+
+    /// Whether it is the last token alone.
+    pub fn is_last(&self) -> bool {
+        self.modes == [Mode::Last]
+    }
+
     /// By its `config.json`. Fails on a mode that is not known.
     pub fn read(config: &Value) -> Result<Self, Failure> {
         let named: Vec<&str> = match &config["pooling_mode"] {

@@ -1,4 +1,4 @@
-//! What the Python classes look up beside their models: the ids of Marian's dictionary, and how
+//! What the Python classes look up beside their models: the ids of Marian's and M2M100's dictionaries, and how
 //! `SentencePiece` puts pieces together again.
 
 use std::{
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::failures;
 
-/// `vocab.json` of Marian.
+/// `vocab.json` of Marian and M2M100.
 #[derive(Clone)]
 pub(super) struct Dictionary {
     pub ids: HashMap<String, u32>,

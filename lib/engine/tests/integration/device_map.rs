@@ -186,6 +186,18 @@ fn names_are_those_of_the_classes() {
         ];
         assert_eq!(place(file, &parts).unwrap(), None, "{file}");
     }
+    for file in [
+        "families/gguf/mixtral.gguf",
+        "families/gguf/mixtral_old.gguf",
+        "families/mixtral",
+    ] {
+        let parts = [
+            ("model.layers.0.block_sparse_moe.experts", cpu),
+            ("model.layers.1.block_sparse_moe", cpu),
+            ("", cpu),
+        ];
+        assert_eq!(place(file, &parts).unwrap(), None, "{file}");
+    }
     for file in ["families/gguf/gpt2.gguf", "families/gpt2"] {
         let parts = [
             ("transformer.wte", cpu),

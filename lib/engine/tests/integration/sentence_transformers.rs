@@ -47,9 +47,15 @@ fn run(
 }
 
 fn check(name: &str) {
-    let fixture_folder = fixture(&format!("sentence_transformers/{name}"));
+    let folder = fixture(&format!("sentence_transformers/{name}"));
     let cases = read(&format!("sentence_transformers/{name}/cases.json"));
+    check_cases(name, &folder, &cases);
+}
+
+/// Gives the notices of the last run.
+fn check_cases(name: &str, folder: &Path, cases: &Value) -> Vec<String> {
     let service = Service::new();
+    let mut last = Vec::new();
     for case in cases["cases"].as_array().unwrap() {
         let mut call = case["call"].clone();
         let prompt = call["Embeddings"]["prompt"].to_string();
@@ -57,7 +63,8 @@ fn check(name: &str) {
         let call: PipelineCall = serde_json::from_value(call).unwrap();
         let rows = case["output"].as_array().unwrap();
         for batch_size in [None, Some(1), Some(3)] {
-            let (answer, _) = run(&service, &fixture_folder, call.clone(), batch_size);
+            let (answer, notices) = run(&service, folder, call.clone(), batch_size);
+            last = notices;
             let PipelineAnswer::Embeddings(found) = answer.unwrap() else {
                 panic!("embeddings are answered");
             };
@@ -76,6 +83,7 @@ fn check(name: &str) {
             }
         }
     }
+    last
 }
 
 macro_rules! against_sentence_transformers {
@@ -197,6 +205,14 @@ fn what_is_not_known_is_named() {
         (
             changed(
                 "cls_prompts",
+                "sentence_bert_config.json",
+                add("processing_kwargs", json!({"text": {"max_length": 8}})),
+            ),
+            "the `processing_kwargs` `text`",
+        ),
+        (
+            changed(
+                "cls_prompts",
                 "config_sentence_transformers.json",
                 add("model_type", json!("SparseEncoder")),
             ),
@@ -235,17 +251,37 @@ fn a_prompt_that_there_is_none_of() {
     assert!(hint.contains("document, long, passage, query"), "{hint}");
 }
 
-/// Without a `modules.json` it is the mean, and that is told.
+/// Without a `modules.json` it is the mean, of a model that generates text the last token's state, and that is
+/// told.
 #[test]
-fn a_bare_encoder_has_the_mean() {
-    let folder = fixture("pipelines/distilbert_features");
-    let (answer, notices) = run(
+fn a_bare_model_is_pooled_by_its_kind() {
+    for (family, what) in [
+        ("distilbert", "the mean of"),
+        ("llama", "of its last token"),
+    ] {
+        let folder = fixture(&format!("pipelines/{family}_features"));
+        let cases = read(&format!("sentence_transformers/bare_{family}.json"));
+        let notices = check_cases(family, &folder, &cases);
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert!(notices[0].contains("has no `modules.json`"), "{notices:?}");
+        assert!(notices[0].contains(what), "{notices:?}");
+    }
+}
+
+/// What is pooled is not guessed where its file is missing.
+#[test]
+fn a_missing_pooling_is_told() {
+    let copy = changed("mean", "1_Pooling/config.json", |_| ());
+    fs::remove_file(copy.path().join("1_Pooling/config.json")).unwrap();
+    let (answer, _) = run(
         &Service::new(),
-        &folder,
+        copy.path(),
         embeddings(EmbeddingPrompt::Default),
         None,
     );
-    assert!(answer.is_ok());
-    assert_eq!(notices.len(), 1, "{notices:?}");
-    assert!(notices[0].contains("has no `modules.json`"), "{notices:?}");
+    let failure = answer.unwrap_err();
+    assert!(
+        failure.message.contains("config.json` is missing"),
+        "{failure}"
+    );
 }
