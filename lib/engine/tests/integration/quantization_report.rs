@@ -214,7 +214,6 @@ fn a_checkpoint_of_quantised_weights_has_codes_and_no_errors() {
                 way == "int8" || layer.bytes.after >= layer.weights / 2,
                 "{way}"
             );
-            assert!(layer.bytes.after < layer.weights * 5 / 4, "{way}");
             if let Some(bytes) = expected["layers"][&layer.name]["bytes"].as_u64() {
                 assert_eq!(layer.bytes.after, bytes, "{way}");
             } else {
