@@ -347,9 +347,10 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
                 let count = inputs.len() / columns;
                 for (pair, weights) in weights.chunks(2 * columns * PANEL).enumerate() {
                     let mut products = tiles.products(weights, inputs, columns);
-                    for panel in 0..weights.len() / (columns * PANEL) {
+                    let panels = weights.len() / (columns * PANEL);
+                    for (panel, products) in products.iter_mut().take(panels).enumerate() {
                         let row = first + (2 * pair + panel) * PANEL;
-                        finish.lanes(row, &mut products[panel][..count]);
+                        finish.lanes(row, &mut products[..count]);
                     }
                     for token in 0..count {
                         let row = &mut stripe.row(tile * width + token)[2 * pair * PANEL..];
