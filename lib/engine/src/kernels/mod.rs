@@ -172,8 +172,9 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
         ];
         return wider.iter().fold(avx2, |set, detect| detect(set));
     }
+    // They compile, and have never run: until their tests have passed on such a processor they are asked for.
     #[cfg(target_arch = "aarch64")]
-    if std::env::var_os("WARMCELL_NO_NEON").is_none() {
+    if std::env::var_os("WARMCELL_NEON").is_some() {
         return unsafe_neon::set();
     }
     portable::PRIMITIVES

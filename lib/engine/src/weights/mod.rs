@@ -26,6 +26,7 @@ use std::{
 
 pub(crate) use blocks::quantize as quantize_blocks;
 pub use format::Format;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use format::scale_and_minimum;
 pub use gguf::{Metadata, Value};
 pub use loader::{LoadedPart, Loader};
