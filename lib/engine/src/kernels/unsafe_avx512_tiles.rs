@@ -86,8 +86,7 @@ fn turn(rows: &[f32], columns: usize, stride: usize, out: &mut [f32]) {
         let loaded = mask(width);
         let mut square = [_mm512_setzero_ps(); PANEL];
         for (register, row) in square.iter_mut().zip(rows.chunks_exact(columns)) {
-            // SAFETY: asking for a line reads nothing, wherever it lies.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(behind.cast()) };
+            _mm_prefetch::<_MM_HINT_T1>(behind.cast());
             behind = behind.wrapping_add(PANEL);
             let row = &row[first..][..width];
             // SAFETY: the mask lets no more than the row's values be read.
