@@ -402,20 +402,7 @@ impl Residency {
             .with_cache_dtype(spec.cache_dtype);
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;
-        let agreement = match (spec.activations, &model) {
-            (Activations::Int8 | Activations::BF16, Loaded::Causal { steps, .. })
-                if steps.model().source_reader().is_none() =>
-            {
-                let found = agreement::measure(steps.model(), &tokenizer, client.cancel)?;
-                sink(Event::Notice(rounding(
-                    &files.name,
-                    spec.activations,
-                    found,
-                )));
-                Some(found)
-            }
-            _ => None,
-        };
+        let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;
         let info = ModelInfo {
             load_seconds: started.elapsed().as_secs_f64(),
             agreement,
@@ -423,12 +410,7 @@ impl Residency {
             device_map: placement.map().to_vec(),
             ..describe(&files, &weights, plan.as_ref(), &model)
         };
-        let sentences = match &files.layout {
-            Layout::Folder(folder) => Sentences::read(folder, client.cancel),
-            Layout::Gguf(_) => Ok(Sentences::bare(true)),
-        };
-        // What a cancelled load left unread is no failure of the files, which would stay.
-        client.cancel.check()?;
+        let sentences = sentences_of(&files, client.cancel)?;
         let now = Instant::now();
         Ok(Arc::new(ResidentModel {
             info,
@@ -457,6 +439,44 @@ impl Residency {
         });
         ready.collect()
     }
+}
+
+/// What rounded activations change, where a decoder was asked for them; it is told.
+fn agreement_of(
+    (spec, files): (&ModelSpec, &ModelFiles),
+    model: &Loaded,
+    tokenizer: &Tokenizer,
+    (cancel, sink): (&Cancel, &mut dyn FnMut(Event)),
+) -> Result<Option<Agreement>, Failure> {
+    let (Activations::Int8 | Activations::BF16, Loaded::Causal { steps, .. }) =
+        (spec.activations, model)
+    else {
+        return Ok(None);
+    };
+    if steps.model().source_reader().is_some() {
+        return Ok(None);
+    }
+    let found = agreement::measure(steps.model(), tokenizer, cancel)?;
+    sink(Event::Notice(rounding(
+        &files.name,
+        spec.activations,
+        found,
+    )));
+    Ok(Some(found))
+}
+
+/// How texts become vectors, or why they do not. A load that is cancelled meanwhile fails: it is no failure of
+/// the files, which would stay with the model.
+fn sentences_of(
+    files: &ModelFiles,
+    cancel: &Cancel,
+) -> Result<Result<Sentences, Failure>, Failure> {
+    let sentences = match &files.layout {
+        Layout::Folder(folder) => Sentences::read(folder, cancel),
+        Layout::Gguf(_) => Ok(Sentences::bare(true)),
+    };
+    cancel.check()?;
+    Ok(sentences)
 }
 
 fn rounding(name: &str, activations: Activations, found: Agreement) -> String {

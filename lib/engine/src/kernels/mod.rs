@@ -3,8 +3,8 @@
 //! candle's `QMatMul` do, changes what a small quantised model answers.
 //!
 //! The primitives exist several times: portable, for AVX2 with FMA, some of them for AVX-512, and for
-//! NEON. Which set runs is found out once, at run time, so that one binary is right everywhere and fast
-//! where it can be.
+//! NEON, where that is asked for. Which set runs is found out once, at run time, so that one binary is right
+//! everywhere and fast where it can be.
 
 mod attention;
 mod attention_blocks;
