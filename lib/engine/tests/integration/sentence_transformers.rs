@@ -7,14 +7,13 @@ use engine::Service;
 use serde_json::{Value, json};
 use wire::{
     Failure, FailureKind,
-    host::{Event, Request, Response},
     model::ModelSource,
-    pipeline::{EmbeddingPrompt, FeatureOptions, PipelineAnswer, PipelineCall, PipelineRun},
+    pipeline::{EmbeddingPrompt, FeatureOptions, PipelineAnswer, PipelineCall},
 };
 
 use crate::{
     pipelines::expand,
-    support::{ask, fixture, json as read, spec},
+    support::{fixture, json as read, run_pipeline, spec},
 };
 
 /// Largest difference of a value, as a part of 1 or of the value where that is larger.
@@ -26,24 +25,8 @@ fn run(
     call: PipelineCall,
     batch_size: Option<u32>,
 ) -> (Result<PipelineAnswer, Failure>, Vec<String>) {
-    let request = Request::RunPipeline(PipelineRun {
-        model: spec(ModelSource::new(folder.display().to_string())),
-        tokenizer: None,
-        call,
-        batch_size,
-        stream: None,
-        assistant: None,
-    });
-    let (answer, events) = ask(service, request);
-    let notices = events.into_iter().filter_map(|event| match event {
-        Event::Notice(notice) => Some(notice),
-        _ => None,
-    });
-    let answer = answer.map(|response| match response {
-        Response::Pipeline(answer) => answer,
-        other => panic!("answered {other:?}"),
-    });
-    (answer, notices.collect())
+    let model = spec(ModelSource::new(folder.display().to_string()));
+    run_pipeline(service, model, call, batch_size)
 }
 
 fn check(name: &str) {

@@ -10,6 +10,7 @@ use wire::{
     host::{Event, Request, Response},
     hub::HubVariables,
     model::{Activations, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
+    pipeline::{PipelineAnswer, PipelineCall, PipelineRun},
 };
 
 /// A file or folder of the fixtures.
@@ -85,6 +86,33 @@ pub fn spec(source: ModelSource) -> ModelSpec {
         activations: Activations::F32,
         cache_dtype: None,
     }
+}
+
+/// What a pipeline answers, and the notices on the way.
+pub fn run_pipeline(
+    service: &Service,
+    model: ModelSpec,
+    call: PipelineCall,
+    batch_size: Option<u32>,
+) -> (Result<PipelineAnswer, Failure>, Vec<String>) {
+    let request = Request::RunPipeline(PipelineRun {
+        model,
+        tokenizer: None,
+        call,
+        batch_size,
+        stream: None,
+        assistant: None,
+    });
+    let (answer, events) = ask(service, request);
+    let notices = events.into_iter().filter_map(|event| match event {
+        Event::Notice(notice) => Some(notice),
+        _ => None,
+    });
+    let answer = answer.map(|answer| match answer {
+        Response::Pipeline(answer) => answer,
+        other => panic!("answered {other:?}"),
+    });
+    (answer, notices.collect())
 }
 
 /// Runs a request to its end; its answer and the events before it.

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use wire::{
     Failure,
     generate::GenerationConfig,
-    host::{Event, Request, Response},
+    host::Request,
     model::{ModelSource, ModelSpec},
-    pipeline::{PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
+    pipeline::{PipelineAnswer, PipelineCall, PipelineTask},
     text2text::{Text2TextOptions, Text2TextTask},
 };
 
 use crate::{
     pipelines::{compare, expand, plain},
-    support::{ask, changed, fixture, json as read, spec},
+    support::{ask, changed, fixture, json as read, run_pipeline, spec},
 };
 
 fn model(name: &str) -> ModelSpec {
@@ -28,24 +28,7 @@ fn run(
     call: PipelineCall,
     batch_size: Option<u32>,
 ) -> (Result<PipelineAnswer, Failure>, Vec<String>) {
-    let request = Request::RunPipeline(PipelineRun {
-        model: model(name),
-        tokenizer: None,
-        call,
-        batch_size,
-        stream: None,
-        assistant: None,
-    });
-    let (answer, events) = ask(service, request);
-    let notices = events.into_iter().filter_map(|event| match event {
-        Event::Notice(notice) => Some(notice),
-        _ => None,
-    });
-    let answer = answer.map(|answer| match answer {
-        Response::Pipeline(answer) => answer,
-        other => panic!("answered {other:?}"),
-    });
-    (answer, notices.collect())
+    run_pipeline(service, model(name), call, batch_size)
 }
 
 /// Of each input its texts, each with its tokens, as the fixture has them.

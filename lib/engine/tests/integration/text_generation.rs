@@ -14,7 +14,7 @@ use wire::{
 
 use crate::{
     pipelines::compare,
-    support::{ask, changed, fixture, ids, json as read, spec},
+    support::{ask, changed, fixture, ids, json as read, run_pipeline, spec},
 };
 
 fn model(folder: &str) -> ModelSpec {
@@ -27,24 +27,12 @@ fn run(
     call: PipelineCall,
     batch_size: Option<u32>,
 ) -> (Result<Vec<Vec<GeneratedText>>, Failure>, Vec<String>) {
-    let request = Request::RunPipeline(PipelineRun {
-        model: model(folder),
-        tokenizer: None,
-        call,
-        batch_size,
-        stream: None,
-        assistant: None,
-    });
-    let (answer, events) = ask(service, request);
-    let notices = events.into_iter().filter_map(|event| match event {
-        Event::Notice(notice) => Some(notice),
-        _ => None,
-    });
+    let (answer, notices) = run_pipeline(service, model(folder), call, batch_size);
     let answer = answer.map(|answer| match answer {
-        Response::Pipeline(PipelineAnswer::Generations(found)) => found,
+        PipelineAnswer::Generations(found) => found,
         other => panic!("answered {other:?}"),
     });
-    (answer, notices.collect())
+    (answer, notices)
 }
 
 /// Of each input its texts or conversations, each with its tokens, as the fixture has them.
