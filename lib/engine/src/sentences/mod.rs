@@ -57,10 +57,17 @@ impl Sentences {
     /// Of a folder. Fails on a module that is not known, and names it.
     pub fn read(folder: &Path, cancel: &Cancel) -> Result<Self, Failure> {
         let modules = optional_json(&folder.join("modules.json"))?;
-        let Some(modules) = modules.as_array() else {
-            return Ok(Self::bare(is_causal(&optional_json(
-                &folder.join("config.json"),
-            )?)));
+        let modules = match &modules {
+            Value::Null => {
+                let config = optional_json(&folder.join("config.json"))?;
+                return Ok(Self::bare(is_causal(&config)));
+            }
+            Value::Array(modules) => modules,
+            _ => {
+                return Err(failures::unsupported(
+                    "`modules.json` is no list of modules",
+                ));
+            }
         };
         let config = optional_json(&folder.join("config_sentence_transformers.json"))?;
         check_kind(&config)?;

@@ -127,6 +127,10 @@ fn what_is_not_known_is_named() {
     let own = "sentence_transformers.models.";
     for (copy, message) in [
         (
+            changed("mean", "modules.json", |json| *json = json!({})),
+            "is no list of modules",
+        ),
+        (
             changed(
                 "mean",
                 "modules.json",
