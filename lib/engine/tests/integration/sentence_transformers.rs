@@ -127,10 +127,6 @@ fn what_is_not_known_is_named() {
     let own = "sentence_transformers.models.";
     for (copy, message) in [
         (
-            changed("mean", "modules.json", |json| *json = json!({})),
-            "is no list of modules",
-        ),
-        (
             changed(
                 "mean",
                 "modules.json",
@@ -214,17 +210,27 @@ fn what_is_not_known_is_named() {
             "the `transformer_task` `fill-mask`",
         ),
     ] {
-        let service = Service::new();
-        let call = embeddings(EmbeddingPrompt::Default);
-        let failure = run(&service, copy.path(), call, None).0.unwrap_err();
-        assert!(failure.message.contains(message), "{failure}");
-        // The states of its tokens are there all the same.
-        let states = PipelineCall::FeatureExtraction {
-            inputs: vec!["Ada".to_owned()],
-            options: FeatureOptions::default(),
-        };
-        run(&service, copy.path(), states, None).0.unwrap();
+        assert_refused(copy.path(), message);
     }
+}
+
+#[test]
+fn modules_that_are_no_list() {
+    let copy = changed("mean", "modules.json", |json| *json = json!({}));
+    assert_refused(copy.path(), "is no list of modules");
+}
+
+/// The states of its tokens are there all the same.
+fn assert_refused(folder: &Path, message: &str) {
+    let service = Service::new();
+    let call = embeddings(EmbeddingPrompt::Default);
+    let failure = run(&service, folder, call, None).0.unwrap_err();
+    assert!(failure.message.contains(message), "{failure}");
+    let states = PipelineCall::FeatureExtraction {
+        inputs: vec!["Ada".to_owned()],
+        options: FeatureOptions::default(),
+    };
+    run(&service, folder, states, None).0.unwrap();
 }
 
 #[test]
