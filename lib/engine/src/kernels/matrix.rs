@@ -1,13 +1,12 @@
 //! A weight matrix in the format of its file: plain floats or blocks of ggml. Formats that have panels
-//! are kept in them, the last rows that fill none aside.
-
-use std::borrow::Cow;
+//! are kept in them, the last rows that fill none aside; brain floats with all rows.
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use wire::model::Activations;
 
 use super::{
+    FEW, brain,
     panels::{self, Lanes, PANEL},
     primitives,
     rounded::{RoundedBlock, is_exact},
@@ -23,6 +22,10 @@ pub struct Matrix {
     columns: usize,
     /// Rows that lie in panels, all before the others.
     panelled: usize,
+    /// Whether these are panels of brain floats, the last one filled up with zeros.
+    has_pairs: bool,
+    /// Where the first panel or row begins.
+    start: usize,
     activations: Activations,
     bytes: Vec<u8>,
 }
@@ -36,6 +39,19 @@ impl Matrix {
                 "{} bytes are no ({rows}, {columns}) matrix of {format:?}",
                 bytes.len()
             );
+        }
+        if format == Format::BF16 && columns.is_multiple_of(2) {
+            let start = brain::pack(&mut bytes, columns);
+            return Ok(Self {
+                format,
+                rows,
+                columns,
+                panelled: rows,
+                has_pairs: true,
+                start,
+                activations: Activations::F32,
+                bytes,
+            });
         }
         let panelled = match panels::heads(format) {
             Some(_) => rows - rows % PANEL,
@@ -55,6 +71,8 @@ impl Matrix {
             rows,
             columns,
             panelled,
+            has_pairs: false,
+            start: 0,
             activations: Activations::F32,
             bytes,
         })
@@ -74,7 +92,7 @@ impl Matrix {
 
     /// Bytes that the values take.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.rows * self.row_bytes()
     }
 
     /// `x · Wᵀ`: from `(…, in_features)` to `(…, out_features)`, in f32.
@@ -87,7 +105,9 @@ impl Matrix {
         if row >= self.rows {
             bail!("row {row} of a matrix with {} rows", self.rows);
         }
-        if row < self.panelled {
+        if self.has_pairs {
+            brain::unpack_row(self.panel_bytes(row), row % PANEL, out);
+        } else if row < self.panelled {
             let bytes = panels::row(self.format, self.panel_bytes(row), row % PANEL);
             (primitives().unpack)(self.format, &bytes, out);
         } else {
@@ -101,15 +121,21 @@ impl Matrix {
         self.columns
     }
 
+    /// Bytes that a row takes, wherever they lie.
+    fn row_bytes(&self) -> usize {
+        self.columns / self.format.block_values() * self.format.block_bytes()
+    }
+
+    /// A row outside panels.
     fn row(&self, row: usize) -> &[u8] {
-        let length = self.bytes.len() / self.rows;
+        let length = self.row_bytes();
         &self.bytes[row * length..][..length]
     }
 
     /// The panel that a row lies in.
     fn panel_bytes(&self, row: usize) -> &[u8] {
-        let length = self.bytes.len() / self.rows * PANEL;
-        &self.bytes[row / PANEL * length..][..length]
+        let length = self.row_bytes() * PANEL;
+        &self.bytes[self.start + row / PANEL * length..][..length]
     }
 }
 
@@ -119,6 +145,15 @@ impl Rows for Matrix {
     }
 
     fn dots(&self, first: usize, input: &Input, out: &mut [f32]) {
+        if self.has_pairs {
+            for (index, out) in out.chunks_mut(PANEL).enumerate() {
+                let mut lanes = [[0.0; PANEL]];
+                let panel = self.panel_bytes(first + index * PANEL);
+                (primitives().brain_dots)(panel, &[input.values], &mut lanes);
+                out.copy_from_slice(&lanes[0][..out.len()]);
+            }
+            return;
+        }
         let in_panels = self.panelled.saturating_sub(first).min(out.len());
         let (panelled, others) = out.split_at_mut(in_panels);
         for (index, out) in panelled.chunks_mut(PANEL).enumerate() {
@@ -130,7 +165,7 @@ impl Rows for Matrix {
             return;
         }
         if let Format::F32 | Format::F16 | Format::BF16 = self.format {
-            let length = self.bytes.len() / self.rows;
+            let length = self.row_bytes();
             let rows = &self.bytes[(first + in_panels) * length..][..others.len() * length];
             (primitives().float_dots)(self.format, rows, input.values, others);
             return;
@@ -142,8 +177,24 @@ impl Rows for Matrix {
         }
     }
 
+    fn few(&self, first: usize, count: usize, inputs: &[Input], out: &mut [Lanes]) {
+        if !self.has_pairs {
+            for (input, out) in inputs.iter().zip(out) {
+                self.dots(first, input, &mut out[..count]);
+            }
+            return;
+        }
+        let mut vectors: [&[f32]; FEW] = [&[]; FEW];
+        for (vector, input) in vectors.iter_mut().zip(inputs) {
+            *vector = input.values;
+        }
+        (primitives().brain_dots)(self.panel_bytes(first), &vectors[..inputs.len()], out);
+    }
+
     fn panel(&self, first: usize, out: &mut [f32]) {
-        if first < self.panelled {
+        if self.has_pairs {
+            (primitives().brain_unpack)(self.panel_bytes(first), out);
+        } else if first < self.panelled {
             (primitives().panel_unpack)(self.format, self.panel_bytes(first), out);
         } else {
             panel_of_rows((first, self.rows), out, |row, values| {
@@ -153,26 +204,25 @@ impl Rows for Matrix {
     }
 
     fn rounds_to_brain(&self) -> bool {
-        self.activations == Activations::BF16 && self.format == Format::BF16 && !is_exact()
+        self.activations == Activations::BF16 && self.is_brain() && !is_exact()
     }
 
-    fn brain_panel(&self, first: usize, out: &mut [f32]) {
-        let count = PANEL.min(self.rows - first);
-        let length = self.bytes.len() / self.rows;
-        let bytes = &self.bytes[first * length..][..count * length];
-        // As they lie where that is a place for an f32, as it is nearly always.
-        let pairs = bytemuck::try_cast_slice(bytes).map_or_else(
-            |_| {
-                let (pairs, _) = bytes.as_chunks::<4>();
-                Cow::Owned(pairs.iter().map(|pair| f32::from_ne_bytes(*pair)).collect())
-            },
-            Cow::Borrowed,
-        );
-        (primitives().turn)(&pairs, self.columns / 2, PANEL, out);
+    fn is_brain(&self) -> bool {
+        self.format == Format::BF16
+    }
+
+    fn brain(&self, first: usize, count: usize) -> Option<&[f32]> {
+        let length = self.row_bytes() * PANEL;
+        let start = self.start + first / PANEL * length;
+        let panels = self
+            .has_pairs
+            .then(|| &self.bytes[start..][..count * length])?;
+        bytemuck::try_cast_slice(panels).ok()
     }
 
     fn rounds(&self) -> bool {
-        self.activations == Activations::Int8 && self.panelled == self.rows && !is_exact()
+        let has_codes = panels::heads(self.format).is_some() && self.panelled == self.rows;
+        self.activations == Activations::Int8 && has_codes && !is_exact()
     }
 
     fn rounded(&self, first: usize, inputs: &[RoundedBlock], out: &mut [Lanes]) {

@@ -11,6 +11,7 @@ mod attention_blocks;
 mod attention_rows;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
+mod brain;
 mod bytes;
 mod exponential;
 mod finish;
@@ -25,8 +26,13 @@ mod portable;
 mod ragged;
 mod rounded;
 mod rows;
+mod squares;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod unsafe_amx;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx2_brain;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx2_exponential;
 #[cfg(target_arch = "x86_64")]
@@ -89,6 +95,7 @@ pub(crate) use rounded::exactly;
 pub(crate) use rows::{FEW, Input, Rows, Stacked, multiply, multiply_then};
 
 use panels::COLUMNS;
+use squares::Squares;
 
 use crate::weights::Format;
 
@@ -118,6 +125,10 @@ pub(crate) struct Primitives {
     pub panel_dot: fn(Format, &[u8], &[f32], &[f32]) -> Lanes,
     /// Unpacks a panel to `(columns, 16)`, value for value as [`Format::unpack`].
     pub panel_unpack: fn(Format, &[u8], &mut [f32]),
+    /// Products of a panel's rows of brain floats with a few vectors; to the bit those of each alone.
+    pub brain_dots: fn(&[u8], &[&[f32]], &mut [Lanes]),
+    /// Unpacks a panel of brain floats to `(columns, 16)`.
+    pub brain_unpack: fn(&[u8], &mut [f32]),
     /// Adds products of a panel `(depth, 16)` with up to sixteen columns of inputs, whose rows begin so
     /// far apart: `out[t][lane] += Σ panel[k][lane] · inputs[k · stride + t]`.
     pub tile: fn(&[f32], &[f32], usize, &mut [Lanes]),
@@ -127,6 +138,8 @@ pub(crate) struct Primitives {
     /// `tile_pair` of pairs of brain floats, each pair in the place of an f32, where the processor has
     /// instructions for them.
     pub tile_pair_brain: Option<TilePair>,
+    /// Products of many tokens by squares, where the processor has them.
+    pub squares: Option<Squares>,
     /// Columns of inputs that registers hold the sums of; at most [`panels::WIDTH`].
     pub tile_tokens: usize,
     /// Turns up to sixteen rows of so many columns round: `out[column · stride + row]`.
@@ -170,7 +183,10 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
             unsafe_avx512_rows::detect,
             unsafe_avx512_tiles::detect,
         ];
-        return wider.iter().fold(avx2, |set, detect| detect(set));
+        let set = wider.iter().fold(avx2, |set, detect| detect(set));
+        #[cfg(target_os = "linux")]
+        let set = unsafe_amx::detect(set);
+        return set;
     }
     // They compile, and have never run: until their tests have passed on such a processor they are asked for.
     #[cfg(target_arch = "aarch64")]
@@ -191,6 +207,9 @@ mod attention_tests;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod products_tests;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod squares_tests;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod tests;

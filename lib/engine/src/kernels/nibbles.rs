@@ -144,6 +144,10 @@ impl Rows for Nibbles {
     fn rounding(&self) -> DType {
         self.book.rounding
     }
+
+    fn is_brain(&self) -> bool {
+        self.book.rounding == DType::BF16
+    }
 }
 
 /// Lays a vector out as the codes of sixteen lanes of 32 bits meet it, 128 at a time (the last may be short

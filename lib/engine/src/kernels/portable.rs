@@ -2,7 +2,7 @@
 //! faster set exists. Sums are kept in eight lanes so that the compiler may use what the target has.
 
 use super::{
-    Book, Primitives,
+    Book, Primitives, brain,
     bytes::by_pairs,
     exponential,
     pack::pack_block,
@@ -24,9 +24,12 @@ pub const PRIMITIVES: Primitives = Primitives {
     byte_products: |rows, inputs, columns, sums| by_pairs(bytes_dot, (rows, inputs), columns, sums),
     panel_dot: panels::panel_dot,
     panel_unpack: panels::panel_unpack,
+    brain_dots: brain::dots,
+    brain_unpack: brain::unpack,
     tile: panels::tile,
     tile_pair,
     tile_pair_brain: None,
+    squares: None,
     tile_tokens: panels::WIDTH,
     turn: panels::turn,
     dots,

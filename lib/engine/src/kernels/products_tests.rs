@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use wire::model::{DType, FourBitType};
 
 use super::{
-    Book, FEW, Input, Nibbles, Rows, TilePair, multiply,
+    Book, FEW, Input, Nibbles, Rows, TilePair, brain, multiply,
     panels::PANEL,
     portable, primitives,
     tests::{floats, noise, packed, sets},
@@ -120,6 +120,46 @@ fn nested_scales_are_read_as_each_is() {
         absmax.read(first, &mut got);
         let expected: Vec<f32> = (first..first + count).map(|at| absmax.get(at)).collect();
         assert_eq!(got, expected, "{first}, {count}");
+    }
+}
+
+#[test]
+fn panels_of_brain_floats_are_their_rows() {
+    for columns in [2, 64, 66, 576] {
+        let rows = packed(Format::BF16, PANEL * columns, 13);
+        let mut panel = rows.clone();
+        let start = brain::pack(&mut panel, columns);
+        let panel = &panel[start..][..rows.len()];
+        let mut plain = vec![0.0; PANEL * columns];
+        Format::BF16.unpack(&rows, &mut plain);
+        let mut turned = vec![0.0; PANEL * columns];
+        for (lane, row) in plain.chunks_exact(columns).enumerate() {
+            let mut got = vec![0.0; columns];
+            brain::unpack_row(panel, lane, &mut got);
+            assert_eq!(got, row, "{columns}");
+            for (column, value) in row.iter().enumerate() {
+                turned[column * PANEL + lane] = *value;
+            }
+        }
+        let values = floats(FEW * columns, 5);
+        let vectors: Vec<&[f32]> = values.chunks_exact(columns).collect();
+        for set in sets().into_iter().chain([portable::PRIMITIVES]) {
+            let mut got = vec![9.0; PANEL * columns];
+            (set.brain_unpack)(panel, &mut got);
+            assert_eq!(got, turned, "{columns}");
+            for count in 1..=FEW {
+                let mut got = vec![[9.0; PANEL]; count];
+                (set.brain_dots)(panel, &vectors[..count], &mut got);
+                for (vector, got) in vectors.iter().zip(&got) {
+                    let mut alone = [[9.0; PANEL]];
+                    (set.brain_dots)(panel, &[vector], &mut alone);
+                    assert_eq!(alone[0], *got, "{count} beside each other");
+                    let mut expected = [0.0; PANEL];
+                    (portable::PRIMITIVES.dots)(vector, &plain, &mut expected);
+                    assert_near(got, &expected, &(count, columns));
+                }
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const WEIGHTS_PER_JOB: usize = 1 << 15;
 /// Jobs of one product at most: more would only queue for their numbers.
 const MOST_JOBS: usize = 64;
 /// Panels that a job unpacks for many tokens: while a few tokens' values are near, they serve all of them.
-const PANELS_PER_JOB: usize = 4;
+pub(super) const PANELS_PER_JOB: usize = 4;
 
 /// Tokens up to which each takes the packed rows for itself: unpacking them costs as much as that many
 /// products.
@@ -65,9 +65,16 @@ pub(crate) trait Rows: Sync {
         false
     }
 
-    /// A panel's rows in pairs of brain floats `(columns / 2, 16)`, each pair in the place of an f32, where
-    /// that is what they are stored as; rows past the last are zero.
-    fn brain_panel(&self, _first: usize, _out: &mut [f32]) {}
+    /// Whether all weights are brain floats.
+    fn is_brain(&self) -> bool {
+        false
+    }
+
+    /// `count` panels from row `first` on as they lie, where they are pairs of brain floats
+    /// `(columns / 2, 16)`, each pair in the place of an f32; rows past the last are zero.
+    fn brain(&self, _first: usize, _count: usize) -> Option<&[f32]> {
+        None
+    }
 
     /// Whether activations are to be rounded to 8 bits before they are multiplied.
     fn rounds(&self) -> bool {
@@ -204,9 +211,14 @@ impl Rows for Stacked<'_> {
         self.0.iter().all(|part| part.rounds_to_brain())
     }
 
-    fn brain_panel(&self, first: usize, out: &mut [f32]) {
+    fn is_brain(&self) -> bool {
+        self.0.iter().all(|part| part.is_brain())
+    }
+
+    fn brain(&self, first: usize, count: usize) -> Option<&[f32]> {
         let (part, row) = self.part(first);
-        part.brain_panel(row, out);
+        let is_one = row + count * PANEL <= part.shape().0;
+        is_one.then(|| part.brain(row, count)).flatten()
     }
 
     fn rounds(&self) -> bool {
@@ -259,7 +271,9 @@ impl Tiles {
     fn of(matrix: &dyn Rows) -> Self {
         let is_even = matrix.shape().1.is_multiple_of(2);
         match primitives().tile_pair_brain {
-            Some(pair) if matrix.rounds_to_brain() && is_even => Self::Brain(pair),
+            Some(pair) if is_even && matrix.is_brain() && input_dtype(matrix) == DType::BF16 => {
+                Self::Brain(pair)
+            }
             _ => Self::Floats,
         }
     }
@@ -271,15 +285,25 @@ impl Tiles {
         (first, panels): (usize, usize),
         scratch: &'s mut Vec<f32>,
     ) -> &'s [f32] {
-        if let (Self::Floats, Some(ready)) = (self, matrix.ready(first, panels)) {
+        let ready = match self {
+            Self::Floats => matrix.ready(first, panels),
+            Self::Brain(_) => matrix.brain(first, panels),
+        };
+        if let Some(ready) = ready {
             return ready;
         }
-        let size = self.width(matrix.shape().1) * PANEL;
+        let columns = matrix.shape().1;
+        let size = self.width(columns) * PANEL;
         scratch.resize(panels * size, 0.0);
+        let mut unpacked = Vec::new();
         for (index, panel) in scratch.chunks_exact_mut(size).enumerate() {
-            match self {
-                Self::Floats => matrix.panel(first + index * PANEL, panel),
-                Self::Brain(_) => matrix.brain_panel(first + index * PANEL, panel),
+            let first = first + index * PANEL;
+            if let Self::Floats = self {
+                matrix.panel(first, panel);
+            } else {
+                unpacked.resize(columns * PANEL, 0.0);
+                matrix.panel(first, &mut unpacked);
+                pair_columns(&unpacked, panel);
             }
         }
         scratch
@@ -313,15 +337,29 @@ impl Tiles {
     }
 }
 
-/// Neighbours as brain floats, which they have been rounded to: each pair in the place of an f32.
-fn brain_pairs(values: &mut Vec<f32>) {
+/// Two brain floats in the place of an f32.
+fn pair(first: f32, second: f32) -> f32 {
+    f32::from_bits(first.to_bits() >> 16 | second.to_bits() & 0xffff_0000)
+}
+
+/// Neighbours as brain floats, which they have been rounded to.
+fn pair_neighbours(values: &mut Vec<f32>) {
     let pairs = values.len() / 2;
     for at in 0..pairs {
-        let half = |index: usize| values[index].to_bits() >> 16;
-        let both = half(2 * at) | half(2 * at + 1) << 16;
-        values[at] = f32::from_bits(both);
+        values[at] = pair(values[2 * at], values[2 * at + 1]);
     }
     values.truncate(pairs);
+}
+
+/// Neighbouring columns `(columns, 16)` likewise.
+pub(super) fn pair_columns(values: &[f32], out: &mut [f32]) {
+    let (values, _) = values.as_chunks::<PANEL>();
+    let (out, _) = out.as_chunks_mut::<PANEL>();
+    for (columns, out) in values.chunks_exact(2).zip(out) {
+        for ((out, first), second) in out.iter_mut().zip(&columns[0]).zip(&columns[1]) {
+            *out = pair(*first, *second);
+        }
+    }
 }
 
 fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
@@ -364,7 +402,7 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
 }
 
 /// Puts a token's products to the beginning of a row, as many as it has room for.
-fn place(products: &[[Lanes; WIDTH]; 2], token: usize, row: &mut [f32]) {
+pub(super) fn place(products: &[[Lanes; WIDTH]; 2], token: usize, row: &mut [f32]) {
     // Copies of a known length: calls for so few bytes took a tenth of the time of all.
     let (whole, rest) = row.as_chunks_mut::<PANEL>();
     for (row, lanes) in whole.iter_mut().zip(products) {
@@ -395,7 +433,7 @@ fn turned_tiles(
         let mut rounded = inputs.to_vec();
         round(&mut rounded, dtype);
         if let Tiles::Brain(_) = tiles {
-            brain_pairs(&mut rounded);
+            pair_neighbours(&mut rounded);
         }
         (primitives().turn)(&rounded, placed, count, out);
     });
@@ -403,7 +441,7 @@ fn turned_tiles(
 }
 
 /// The type that a matrix has its activations rounded to.
-fn input_dtype(matrix: &dyn Rows) -> DType {
+pub(super) fn input_dtype(matrix: &dyn Rows) -> DType {
     match matrix.rounding() {
         DType::F32 if matrix.rounds_to_brain() => DType::BF16,
         dtype => dtype,
@@ -446,7 +484,10 @@ impl CustomOp1 for Product<'_> {
                     multiply_few(self.0, &rounded, self.1)
                 }
             },
-            _ => multiply_many(self.0, input, self.1),
+            _ => match &primitives().squares {
+                Some(squares) if self.0.is_brain() => squares.products(self.0, input, self.1),
+                _ => multiply_many(self.0, input, self.1),
+            },
         };
         shape.push(rows);
         Ok((CpuStorage::F32(out), Shape::from(shape)))

@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 use super::{
     Primitives, avx2_blocks as blocks,
     bytes::by_pairs,
-    panels, unsafe_avx2_exponential,
+    panels, unsafe_avx2_brain, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
     unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels, unsafe_avx2_rounded,
 };
@@ -53,6 +53,8 @@ pub fn detect() -> Option<Primitives> {
         panel_unpack: |format, panel, out| unsafe {
             unsafe_avx2_panels::panel_unpack(format, panel, out);
         },
+        brain_dots: |panel, vectors, out| unsafe { unsafe_avx2_brain::dots(panel, vectors, out) },
+        brain_unpack: |panel, out| unsafe { unsafe_avx2_brain::unpack(panel, out) },
         tile: |panel, inputs, stride, out| unsafe {
             unsafe_avx2_panels::tile(panel, inputs, stride, out);
         },
@@ -60,6 +62,7 @@ pub fn detect() -> Option<Primitives> {
             unsafe_avx2_panels::tile_pair(panels, inputs, out);
         },
         tile_pair_brain: None,
+        squares: None,
         tile_tokens: unsafe_avx2_panels::TOKENS,
         turn: panels::turn,
         dots: |vector, rows, out| unsafe { dots(vector, rows, out) },

@@ -11,7 +11,7 @@ use std::arch::{
 };
 
 use super::{
-    Primitives,
+    Primitives, brain,
     bytes::by_pairs,
     panels, portable, unsafe_neon_exponential as exponential,
     unsafe_neon_floats::{self as plain, BF16, F16, F32},
@@ -53,6 +53,8 @@ pub fn set() -> Primitives {
         panel_unpack: |format, panel, out| unsafe {
             unsafe_neon_panels::panel_unpack(format, panel, out);
         },
+        brain_dots: brain::dots,
+        brain_unpack: brain::unpack,
         tile: |panel, inputs, stride, out| unsafe {
             unsafe_neon_panels::tile(panel, inputs, stride, out);
         },

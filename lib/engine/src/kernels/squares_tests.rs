@@ -1,0 +1,237 @@
+//! Products by squares in plain Rust against sums in f64, and the processor's own squares against those.
+
+use candle_core::{Device, Tensor};
+use wire::model::{Activations, DType, FourBitType};
+
+use super::{
+    Book, Finish, Matrix, Nibbles, Rows,
+    panels::{Lanes, PANEL},
+    primitives,
+    squares::{COLUMNS, Products, SQUARE, Square, Squares, Two},
+    tests::{floats, noise, packed},
+};
+use crate::{
+    bitsandbytes::{Absmax, code_book, round},
+    weights::Format,
+};
+
+/// What squares mean.
+const PLAIN: Squares = Squares {
+    take_apart,
+    multiply,
+};
+
+/// The nearest brain float, and what is left.
+fn next_part(rest: &mut f32) -> u32 {
+    let bits = rest.to_bits();
+    let is_past = |bits: u32| bits & 0x7f80_0000 == 0x7f80_0000;
+    let near = bits.wrapping_add(0x8000);
+    let part = if is_past(near) { bits } else { near } & 0xffff_0000;
+    *rest = if is_past(part) {
+        0.0
+    } else {
+        *rest - f32::from_bits(part)
+    };
+    part >> 16
+}
+
+fn take_apart(rows: &[f32], columns: usize, out: &mut [Square]) {
+    let parts = out.len() / columns.div_ceil(COLUMNS);
+    out.as_flattened_mut().fill(0.0);
+    for (at, value) in rows.iter().enumerate() {
+        let (lane, column) = (at / columns, at % columns);
+        let mut rest = *value;
+        for part in 0..parts {
+            let square = &mut out[column / COLUMNS * parts + part];
+            let pair = &mut square[lane * PANEL + column % COLUMNS / 2];
+            let shifted = next_part(&mut rest) << (16 * (column % 2));
+            *pair = f32::from_bits(pair.to_bits() | shifted);
+        }
+    }
+}
+
+fn multiply(tokens: Two, weights: Two, out: &mut Products) {
+    let parts = tokens[0].len() / weights[0].len();
+    for (tokens, out) in tokens.iter().zip(out) {
+        for (weights, out) in weights.iter().zip(out) {
+            *out = [[0.0; PANEL]; PANEL];
+            for (tokens, weights) in tokens.chunks_exact(parts).zip(*weights) {
+                for part in tokens {
+                    add_products(part, weights, out);
+                }
+            }
+        }
+    }
+}
+
+fn add_products(tokens: &Square, weights: &Square, out: &mut [Lanes; PANEL]) {
+    for (at, out) in out.as_flattened_mut().iter_mut().enumerate() {
+        let (token, lane) = (at / PANEL, at % PANEL);
+        for pair in 0..PANEL {
+            let (a, b) = (tokens[token * PANEL + pair], weights[pair * PANEL + lane]);
+            let halves = |both: f32| [both.to_bits() << 16, both.to_bits() & 0xffff_0000];
+            for (a, b) in halves(a).into_iter().zip(halves(b)) {
+                *out += f32::from_bits(a) * f32::from_bits(b);
+            }
+        }
+    }
+}
+
+/// The plain squares, and the processor's where it has some.
+fn squares() -> Vec<Squares> {
+    [PLAIN].into_iter().chain(primitives().squares).collect()
+}
+
+/// Values of all magnitudes, with every bit of an f32 in use.
+fn fine(length: usize, seed: u64) -> Vec<f32> {
+    let bytes = noise(4 * length, seed);
+    let (words, _) = bytes.as_chunks::<4>();
+    let values = words.iter().map(|word| {
+        let bits = u32::from_le_bytes(*word);
+        let exponent = 120 + (bits >> 24) % 12;
+        f32::from_bits(bits & 0x807f_ffff | exponent << 23)
+    });
+    values.collect()
+}
+
+#[test]
+fn an_f32_is_the_sum_of_its_parts() {
+    let mut values = fine(4096, 3);
+    values.extend([0.0, -0.0, 1.0, f32::MAX, f32::MIN, 3.39e38, 1e-30, -1e-30]);
+    for value in values {
+        let mut rest = value;
+        let parts = [0; 3].map(|_: u32| f32::from_bits(next_part(&mut rest) << 16));
+        let sum: f64 = parts.iter().map(|part| f64::from(*part)).sum();
+        assert_eq!(sum, f64::from(value), "{parts:?}");
+    }
+    for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let mut rest = value;
+        let first = f32::from_bits(next_part(&mut rest) << 16);
+        assert_eq!(first.is_nan(), value.is_nan());
+        assert!(value.is_nan() || first == value);
+        assert_eq!(rest, 0.0, "so that a sum with it is what it is");
+    }
+}
+
+#[test]
+fn the_processor_takes_apart_alike() {
+    let Some(squares) = primitives().squares else {
+        return;
+    };
+    for columns in [1_usize, 2, 15, 16, 17, 31, 32, 33, 100, 192] {
+        let blocks = columns.div_ceil(COLUMNS);
+        let mut values = fine(PANEL * columns, 5);
+        for (place, odd) in values
+            .iter_mut()
+            .zip([f32::MAX, f32::INFINITY, -0.0, 1e-42])
+        {
+            *place = odd;
+        }
+        for (count, parts) in [(16, 3), (16, 1), (7, 2), (1, 3)] {
+            let rows = &values[..count * columns];
+            let (mut got, mut expected) = (
+                vec![[9.0; SQUARE]; blocks * parts],
+                vec![[8.0; SQUARE]; blocks * parts],
+            );
+            (squares.take_apart)(rows, columns, &mut got);
+            (PLAIN.take_apart)(rows, columns, &mut expected);
+            assert_eq!(bits(&got), bits(&expected), "{count} rows of {columns}");
+        }
+    }
+}
+
+fn bits(squares: &[Square]) -> Vec<u32> {
+    squares
+        .as_flattened()
+        .iter()
+        .map(|value| value.to_bits())
+        .collect()
+}
+
+/// As near as an f32 allows, at shapes that fill no square, no tile and no pair of panels.
+#[test]
+fn products_by_squares_are_those_of_f32() {
+    for (rows, columns) in [(53, 192), (16, 64), (33, 128), (1, 64)] {
+        let nibbles = Nibbles {
+            rows,
+            columns,
+            block: 64,
+            book: Book {
+                values: code_book(FourBitType::Nf4),
+                rounding: DType::BF16,
+            },
+            packed: noise(rows * columns / 2, 1),
+            absmax: Absmax::Plain(floats(rows * columns / 64, 2)),
+        };
+        let matrix = |columns: usize| {
+            let bytes = packed(Format::BF16, rows * columns, 3);
+            Matrix::new(Format::BF16, rows, columns, bytes).unwrap()
+        };
+        let narrow = columns - 18;
+        let matrices: [(&dyn Rows, usize); 4] = [
+            (&nibbles, columns),
+            (&matrix(columns), columns),
+            (&matrix(narrow), narrow),
+            (&matrix(columns).taking(Activations::BF16), columns),
+        ];
+        for (number, (matrix, columns)) in matrices.into_iter().enumerate() {
+            for tokens in [1, 7, 16, 17, 33, 70] {
+                let inputs = fine(tokens * columns, 7);
+                for squares in squares() {
+                    let got = squares.products(matrix, &inputs, Finish::default());
+                    assert_near(matrix, &inputs, &got, &(number, rows, columns, tokens));
+                }
+            }
+        }
+    }
+}
+
+/// Against sums in f64, by the size of what is added up.
+fn assert_near(matrix: &dyn Rows, inputs: &[f32], got: &[f32], what: &dyn std::fmt::Debug) {
+    let (rows, columns) = matrix.shape();
+    let mut inputs = inputs.to_vec();
+    round(&mut inputs, super::rows::input_dtype(matrix));
+    let mut panel = vec![0.0; PANEL * columns];
+    for first in (0..rows).step_by(PANEL) {
+        matrix.panel(first, &mut panel);
+        for (token, inputs) in inputs.chunks_exact(columns).enumerate() {
+            for lane in 0..PANEL.min(rows - first) {
+                let products = panel.chunks_exact(PANEL).zip(inputs);
+                let products =
+                    products.map(|(weights, input)| f64::from(weights[lane]) * f64::from(*input));
+                let (sum, size) = products.fold((0.0, 0.0), |(sum, size), product| {
+                    (sum + product, size + product.abs())
+                });
+                let got = f64::from(got[token * rows + first + lane]);
+                let bound = size * 8.0 * f64::from(f32::EPSILON);
+                assert!(
+                    (got - sum).abs() <= bound,
+                    "{what:?}: {got} instead of {sum}, {bound}"
+                );
+            }
+        }
+    }
+}
+
+/// Through the layers' own way in, with a bias.
+#[test]
+fn tokens_of_any_number_meet_brain_floats() {
+    let (rows, columns) = (53, 96);
+    let weights = packed(Format::BF16, rows * columns, 11);
+    let matrix = Matrix::new(Format::BF16, rows, columns, weights.clone()).unwrap();
+    let mut plain = vec![0.0; rows * columns];
+    Format::BF16.unpack(&weights, &mut plain);
+    assert_eq!(matrix.bytes(), weights.len());
+    for row in [0, 15, 16, 52] {
+        let mut got = vec![0.0; columns];
+        matrix.unpack_row(row, &mut got).unwrap();
+        assert_eq!(got, plain[row * columns..][..columns]);
+    }
+    for tokens in [1, 2, 6, 7, 14, 16, 31, 40] {
+        let inputs = floats(tokens * columns, 3);
+        let x = Tensor::from_slice(&inputs, (tokens, columns), &Device::Cpu).unwrap();
+        let got = matrix.multiply(&x).unwrap();
+        let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
+        assert_near(&matrix, &inputs, &got, &tokens);
+    }
+}
