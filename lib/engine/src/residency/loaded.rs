@@ -97,7 +97,7 @@ fn reads(weights: &Weights) -> bool {
     encoders::knows(weights)
         || matches!(
             seq2seq::kind(weights),
-            Some(Kind::Classifier)
+            Some(Kind::Classifier | Kind::Encoder)
         )
 }
 
@@ -157,6 +157,10 @@ impl Loaded {
             Some(Kind::Classifier) => {
                 let classifier = seq2seq::Classifier::build(weights, &mut loader)?;
                 Ok(Self::Encoder(Box::new(classifier)))
+            }
+            Some(Kind::Encoder) => {
+                let encoder = seq2seq::SourceEncoder::build(weights, &mut loader)?;
+                Ok(Self::Encoder(Box::new(encoder)))
             }
             Some(Kind::Writer) => {
                 let model = seq2seq::build(weights, &mut loader)?;

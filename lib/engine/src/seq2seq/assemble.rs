@@ -65,6 +65,13 @@ pub fn assemble(
     })
 }
 
+/// Builds the half that reads.
+pub fn encoder(plan: &Plan, names: &Names, loader: &mut Loader) -> Result<Encoder, Failure> {
+    let mut parts = Parts::new((plan, names), loader);
+    let words = parts.source_words()?;
+    parts.encoder(words)
+}
+
 /// What stands before the names of the weights in a file.
 pub fn base(names: &Names, weights: &Weights) -> &'static str {
     let marks = [

@@ -52,6 +52,7 @@ impl Kind {
         match self {
             Self::Writer => Some("lm_head"),
             Self::Classifier => Some("classification_head.out_proj"),
+            Self::Encoder => None,
         }
     }
 
@@ -61,6 +62,7 @@ impl Kind {
         match self {
             Self::Writer => !name.starts_with("classification_head."),
             Self::Classifier => !is_logits,
+            Self::Encoder => name.starts_with("shared.") || name.starts_with("encoder."),
         }
     }
 }

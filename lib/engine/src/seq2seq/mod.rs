@@ -9,6 +9,7 @@ mod embed;
 mod encoder;
 mod model;
 mod plan;
+mod source_encoder;
 mod start;
 mod t5;
 
@@ -16,6 +17,7 @@ pub use classifier::Classifier;
 pub use model::Seq2Seq;
 use plan::{Names, Plan};
 use serde_json::Value;
+pub use source_encoder::SourceEncoder;
 pub use start::Start;
 use wire::Failure;
 
@@ -54,6 +56,8 @@ pub enum Kind {
     Writer,
     /// To label texts by its head: `BartForSequenceClassification`.
     Classifier,
+    /// To read texts: an encoder alone, `T5EncoderModel`.
+    Encoder,
 }
 
 /// What the weights are for; `None` where they are of no encoder-decoder that loads.
@@ -62,8 +66,10 @@ pub fn kind(weights: &Weights) -> Option<Kind> {
     let classes = json.list("architectures").into_iter().flatten();
     let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
     let is_named = |end: &str| classes.iter().any(|class| class.ends_with(end));
+    let has_decoder = || weights.tensors.keys().any(|name| name.contains("decoder."));
     Some(match name {
         "bart" | "mbart" if is_named("ForSequenceClassification") => Kind::Classifier,
+        "t5" | "mt5" if is_named("EncoderModel") || !has_decoder() => Kind::Encoder,
         _ => Kind::Writer,
     })
 }
