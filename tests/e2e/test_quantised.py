@@ -8,6 +8,7 @@ from conftest import ROOT
 
 ORIGIN = ROOT / "lib/engine/tests/fixtures/families/llama_long_prompt"
 CASES = ROOT / "lib/engine/tests/fixtures/bitsandbytes/models.json"
+PIPELINES = ROOT / "lib/engine/tests/fixtures/bitsandbytes/pipelines.json"
 CONFIG = """BitsAndBytesConfig {
     load_in_4bit: true,
     bnb_4bit_use_double_quant: true,
@@ -70,6 +71,24 @@ def test_quantise_generate_save_and_load_again(kernel, folder):
     kernel.run(again).expect_ok()
     assert json.loads(kernel.run(generate).expect_ok().result) == case["greedy"]
     assert "nf4" in kernel.run("model").expect_ok().result
+
+
+def test_pipelines_of_encoders_are_quantised_too(kernel):
+    case = json.loads(PIPELINES.read_text())["cases"][0]
+    folder, text = ROOT / "lib/engine/tests/fixtures" / case["checkpoint"], case["input"]
+    named = f'pipeline_with("ner").model({quoted(folder)}).quantization_config({CONFIG})'
+    kernel.run(f"let ner = {named}.load()?;").expect_ok()
+    assert kernel.run("ner.model().get_memory_footprint()").expect_ok().result == str(case["footprint"])
+    assert "nf4, double quantised, the rest in bf16" in kernel.run("ner.model().clone()").expect_ok().result
+    found = kernel.run(f"ner.run({quoted(text)})?").expect_ok().of("execute_result")[0]["data"]
+    options = "--load-in-4bit --quant-type nf4 --double-quant"
+    command = kernel.run(f"%%pipeline ner {folder} {options}\n{text}\n").expect_ok()
+    assert command.of("display_data")[-1]["data"] == found
+    exact = f"{named}.dtype(DType::F32).load()?.run({quoted(text)})?.json().0"
+    answer = json.loads(kernel.run(f'println!("{{}}", {exact});').expect_ok().stream("stdout"))
+    assert [one["entity"] for one in answer] == [one["entity"] for one in case["output"]]
+    for one, expected in zip(answer, case["output"]):
+        assert abs(one["score"] - expected["score"]) < 1e-4
 
 
 def test_who_names_no_type_is_told_once(kernel, folder):

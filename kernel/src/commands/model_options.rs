@@ -58,6 +58,7 @@ pub(super) fn plain(model: &str) -> ModelSpec {
     ModelSpec {
         source: ModelSource::new(model),
         dtype: None,
+        auto_dtype: false,
         device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,

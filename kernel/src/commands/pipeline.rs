@@ -198,6 +198,7 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn load(&self, model: ModelSpec) -> Result<ModelSpec, CellError> {
+        let model = model.for_pipeline(self.task);
         let request = Request::LoadPipeline {
             task: self.task,
             model: model.clone(),

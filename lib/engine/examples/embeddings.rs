@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         model: ModelSpec {
             source: ModelSource::new(SENTENCE_ENCODER.repo),
             dtype: None,
+            auto_dtype: false,
             device_map: Device::Cpu.into(),
             quantization: None,
             activations: Activations::F32,

@@ -24,6 +24,7 @@ fn main() -> Result<(), Failure> {
     let model = ModelSpec {
         source: ModelSource::new(folder),
         dtype: None,
+        auto_dtype: false,
         device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,

@@ -44,6 +44,7 @@ fn main() -> Result<(), Failure> {
             Some("bf16" | "bf16-all") => Some(DType::BF16),
             _ => None,
         },
+        auto_dtype: false,
         device_map: Device::Auto.into(),
         quantization: matches!(form.as_deref(), Some("nf4" | "nf4-bf16")).then_some(nf4),
         activations: match form.as_deref() {

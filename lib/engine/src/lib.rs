@@ -4,6 +4,7 @@
 
 pub mod bitsandbytes;
 pub mod cancel;
+mod class;
 pub mod encoders;
 mod failures;
 pub mod families;

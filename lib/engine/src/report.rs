@@ -15,7 +15,8 @@ use wire::{
 use crate::{
     Cancel,
     bitsandbytes::{Module, Plan, code_book, load_4bit, quantize_4bit, quantize_8bit, shape_4bit},
-    failures, families,
+    class::Class,
+    failures,
     hub::ModelFiles,
     residency::ResidentModel,
     weights::{Description, Format, Loader, TensorEntry, Weights},
@@ -33,7 +34,7 @@ pub fn report(
     let weights = Weights::open(&files.layout)?;
     check_files(&weights, model)?;
     let spec = model.spec();
-    let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
+    let plan = Plan::of(spec, &weights)?;
     let tensors = tensors(&weights, plan.as_ref());
     if tensors.is_empty() {
         return Err(failures::invalid(format!(
@@ -121,11 +122,11 @@ enum Form {
 
 /// What is quantised, by name; layers by their numbers.
 fn tensors<'a>(weights: &'a Weights, plan: Option<&Plan>) -> Vec<Tensor<'a>> {
-    let tied = families::is_tied(weights);
+    let class = Class::of(weights);
     let mut tensors: Vec<Tensor> = weights
         .tensors
         .iter()
-        .filter(|(name, _)| !(tied && name.as_str() == "lm_head.weight"))
+        .filter(|(name, _)| class.has(name))
         .filter_map(|(name, entry)| {
             let form = form(name, entry, plan)?;
             Some(Tensor { name, entry, form })

@@ -374,7 +374,7 @@ impl Residency {
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = loaded::open(&files, spec, purpose)?;
         let placement = Placement::new(&spec.device_map, &weights)?;
-        let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
+        let plan = Plan::of(spec, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref(), spec.cache_dtype);
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;

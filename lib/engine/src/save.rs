@@ -46,7 +46,7 @@ pub fn save(
         .hint("copy the file; `model.info().files` says where it is"));
     };
     check_target(origin, folder)?;
-    let plan = Plan::new(spec.quantization.as_ref(), spec.dtype, &weights)?;
+    let plan = Plan::of(spec, &weights)?;
     let staging = Staging::beside(folder)?;
     let mut tell = |event| sink(as_save(event));
     if let Some(plan) = plan.filter(|plan| !plan.stored) {

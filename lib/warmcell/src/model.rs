@@ -44,6 +44,7 @@ impl AutoModelForCausalLM {
         let spec = ModelSpec {
             source: source(name),
             dtype: None,
+            auto_dtype: false,
             device_map: Device::Auto.into(),
             quantization: None,
             activations: Activations::F32,
@@ -214,7 +215,12 @@ impl ModelBuilder {
     /// # Errors
     /// The repository is missing, gated or not reached, its model is of an unknown family, the
     /// device is missing, the quantisation contradicts itself, or memory does not suffice.
-    pub fn load(mut self) -> Result<Model> {
+    pub fn load(self) -> Result<Model> {
+        Model::load(self.resolved()?)
+    }
+
+    /// What is to be loaded.
+    pub(crate) fn resolved(mut self) -> Result<ModelSpec> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
@@ -229,7 +235,7 @@ impl ModelBuilder {
             config.tell_defaults();
             self.spec.quantization = Some(config.resolve()?);
         }
-        Model::load(self.spec)
+        Ok(self.spec)
     }
 }
 

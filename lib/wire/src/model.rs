@@ -284,6 +284,10 @@ pub struct ModelSpec {
     /// Type of the weights that are not quantised; of a dense model as its files have them when not
     /// given. Activations are f32.
     pub dtype: Option<DType>,
+    /// What is not quantised keeps the type that the files state where `dtype` gives none, as by
+    /// `dtype="auto"`, which transformers' pipelines take; else it is f16.
+    #[serde(default)]
+    pub auto_dtype: bool,
     /// Where its modules are to live.
     pub device_map: DeviceMap,
     /// How linear layers are quantised while they are loaded; as the files have them when not given.

@@ -3,7 +3,7 @@
 
 use crate::{
     Failure, FailureKind,
-    model::{EMBEDDED_FILE, EMBEDDED_REPO},
+    model::{EMBEDDED_FILE, EMBEDDED_REPO, ModelSpec},
     pipeline::{EncoderTask, PipelineTask},
     text2text::{DEFAULT_PAIRS, Text2TextTask},
 };
@@ -137,6 +137,17 @@ const WRITING: &[&str] = &[
     "return_tensors",
     "batch_size",
 ];
+
+impl ModelSpec {
+    /// As a pipeline of transformers loads it: with `dtype="auto"`. A model that generates and is not
+    /// quantised is left as it is, the same in memory as by `from_pretrained`.
+    #[must_use]
+    pub fn for_pipeline(mut self, task: PipelineTask) -> Self {
+        let reads = matches!(task, PipelineTask::Encoder(_));
+        self.auto_dtype = self.quantization.is_some() || reads;
+        self
+    }
+}
 
 impl PipelineTask {
     /// The arguments that it has.

@@ -146,6 +146,7 @@ pub fn spec(name: &str) -> ModelSpec {
     ModelSpec {
         source: ModelSource::new(name),
         dtype: None,
+        auto_dtype: false,
         device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,

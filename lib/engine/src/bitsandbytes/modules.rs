@@ -1,9 +1,12 @@
 //! Which layers of a model are quantised, and what transformers says that the result takes
-//! (`get_keys_to_not_convert`, `replace_with_bnb_linear` and `get_memory_footprint` of 4.57).
+//! (`replace_with_bnb_linear` and `get_memory_footprint` of 4.57).
 
+use std::sync::Arc;
+
+use serde_json::Value;
 use wire::{
     Failure,
-    model::{DType, GgmlType, Quantization, QuantizationMethod},
+    model::{DType, GgmlType, ModelSpec, Quantization, QuantizationMethod},
 };
 
 use super::{
@@ -11,14 +14,26 @@ use super::{
     source::{format_of, round},
 };
 use crate::{
-    failures, families,
+    class::Class,
+    failures,
+    families::{self, HEAD},
     weights::{Description, Format, TensorEntry, Weights},
 };
 
-/// The layer that stays as it is when nothing else is asked for: the output layer, tied or not.
-const KEPT: &str = "lm_head";
-/// Tables of vectors, the only other matrices of a decoder.
-const EMBEDDINGS: [&str; 3] = ["embed_tokens", "wte", "wpe"];
+/// Tables of vectors, the only other matrices of a model.
+const EMBEDDINGS: [&str; 11] = [
+    "embed_tokens",
+    "wte",
+    "wpe",
+    "word_embeddings",
+    "position_embeddings",
+    "token_type_embeddings",
+    "tok_embeddings",
+    "rel_embeddings",
+    "relative_attention_bias",
+    "embed_positions",
+    "shared",
+];
 
 /// transformers' warning, `AutoHfQuantizer.merge_quantization_configs`.
 const OVERRULED: &str = "you passed `quantization_config` or equivalent parameters, but the model you're \
@@ -35,19 +50,38 @@ pub struct Plan {
     pub stored: bool,
     /// What to tell a user who asked for another quantisation than the files'.
     pub overruled: Option<String>,
-    /// What stands before the names of the class's layers.
-    base: &'static str,
+    /// The class that transformers has for it.
+    class: Arc<Class>,
     /// The files hold the weights of linear layers transposed.
     turned: bool,
 }
 
 impl Plan {
+    /// The plan for a model as it was asked for.
+    pub(crate) fn of(spec: &ModelSpec, weights: &Weights) -> Result<Option<Self>, Failure> {
+        let otherwise = if spec.auto_dtype {
+            stated_dtype(weights)
+        } else {
+            DType::F16
+        };
+        let wanted = spec.quantization.as_ref();
+        Self::with_default(wanted, (spec.dtype, otherwise), weights)
+    }
+
     /// The plan for a model that is to be quantised or rounded, or whose files say that they are quantised;
     /// `None` where they stay as they are. As in transformers, the files win, and what is quantised without
     /// a type is f16.
     pub fn new(
         wanted: Option<&Quantization>,
         dtype: Option<DType>,
+        weights: &Weights,
+    ) -> Result<Option<Self>, Failure> {
+        Self::with_default(wanted, (dtype, DType::F16), weights)
+    }
+
+    fn with_default(
+        wanted: Option<&Quantization>,
+        (dtype, otherwise): (Option<DType>, DType),
         weights: &Weights,
     ) -> Result<Option<Self>, Failure> {
         let (stored, turned) = match &weights.description {
@@ -87,14 +121,14 @@ impl Plan {
             (None, None | Some(DType::F32)) => return Ok(None),
             (_, Some(dtype)) => dtype,
             (Some(quantization), None) if is_ggml(quantization) => DType::F32,
-            (Some(_), None) => DType::F16,
+            (Some(_), None) => otherwise,
         };
         Ok(Some(Self {
             quantization,
             dtype,
             stored: is_stored,
             overruled,
-            base: families::base(&weights.description),
+            class: Arc::new(Class::of(weights)),
             turned,
         }))
     }
@@ -111,17 +145,16 @@ impl Plan {
         let last = module.rsplit('.').next().unwrap_or(module);
         // Files leave out what stands before all names, or have more of it; keys name modules of the class.
         let module = match module {
-            KEPT => module.to_owned(),
-            _ => families::class_name(self.base, module),
+            HEAD => module.to_owned(),
+            _ => families::class_name(self.class.base, module),
         };
         let kept = |key: &str| key == module || key == last || module.contains(&format!("{key}."));
         let Some(quantization) = &self.quantization else {
             return false;
         };
-        match &quantization.skip_modules {
-            Some(keys) => !keys.iter().any(|key| kept(key)),
-            None => !kept(KEPT),
-        }
+        let keys = quantization.skip_modules.as_ref();
+        let keys = keys.unwrap_or(&self.class.kept);
+        !self.class.in_f32.contains(&last) && !keys.iter().any(|key| kept(key))
     }
 
     /// Whether what becomes of a token depends on which others are in its pass: `LLM.int8()` takes a
@@ -135,6 +168,22 @@ impl Plan {
         format_of(self.dtype)
     }
 
+    /// The type of a tensor that is not quantised: f32 of what the class keeps so in a model that is
+    /// quantised or f16.
+    pub(crate) fn dtype_of(&self, tensor: &str) -> DType {
+        let is_narrow = self.dtype == DType::F16 || self.quantization.is_some();
+        let mut parts = tensor.split('.');
+        if is_narrow && parts.any(|part| self.class.in_f32.contains(&part)) {
+            return DType::F32;
+        }
+        self.dtype
+    }
+
+    /// Whether a tensor of the files is one of the model's, as transformers has it.
+    pub(crate) fn has(&self, tensor: &str) -> bool {
+        self.class.has(tensor)
+    }
+
     /// The form of a matrix that bitsandbytes does not quantise: blocks of ggml where those were asked
     /// for, otherwise the plan's type.
     pub(crate) fn form(&self, tensor: &str, columns: usize, stored: Format) -> Format {
@@ -142,7 +191,7 @@ impl Plan {
             Some(&QuantizationMethod::Ggml(kind)) => {
                 blocks(kind, tensor, columns).unwrap_or(stored)
             }
-            _ => self.format(),
+            _ => format_of(self.dtype_of(tensor)),
         }
     }
 
@@ -210,13 +259,13 @@ impl Plan {
             (Some(QuantizationMethod::FourBit { .. }), Some(_)) => entry.values().div_ceil(2),
             (Some(QuantizationMethod::EightBit { .. }), Some(_)) => entry.values(),
             (Some(QuantizationMethod::Ggml(_)), _) => self.block_bytes(name, entry),
-            _ => entry.values() * format_of(self.dtype).block_bytes() as u64,
+            _ => entry.values() * format_of(self.dtype_of(name)).block_bytes() as u64,
         }
     }
 
     /// Whether the files hold the matrix of this name transposed.
     pub(crate) fn turns(&self, name: &str) -> bool {
-        self.turned && !name.starts_with(KEPT) && !is_table(name)
+        self.turned && !name.starts_with(HEAD) && !is_table(name)
     }
 
     /// How a matrix is stored in memory that bitsandbytes does not quantise; `None` of what is none.
@@ -255,6 +304,30 @@ impl Plan {
     }
 }
 
+/// The type that the files state: `config.json`, or the first of their floats. By `_get_dtype` of
+/// transformers.
+fn stated_dtype(weights: &Weights) -> DType {
+    let config = match &weights.description {
+        Description::Json(config) => config,
+        Description::Gguf(_) => &Value::Null,
+    };
+    let stated = ["dtype", "torch_dtype"].map(|key| config[key].as_str());
+    match stated.into_iter().flatten().next() {
+        Some("float16") => return DType::F16,
+        Some("bfloat16") => return DType::BF16,
+        Some(_) => return DType::F32,
+        None => {}
+    }
+    let formats = weights.tensors.values().map(|entry| entry.format);
+    let mut dtypes = formats.filter_map(|format| match format {
+        Format::F32 => Some(DType::F32),
+        Format::F16 => Some(DType::F16),
+        Format::BF16 => Some(DType::BF16),
+        _ => None,
+    });
+    dtypes.next().unwrap_or(DType::F32)
+}
+
 /// Whether a tensor is a table of vectors.
 fn is_table(tensor: &str) -> bool {
     let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
@@ -268,7 +341,7 @@ fn blocks(kind: GgmlType, tensor: &str, columns: usize) -> Option<Format> {
     let module = tensor.strip_suffix(".weight")?;
     let kind = match module.rsplit('.').next()? {
         "wpe" | "gate" => return None,
-        "embed_tokens" | "wte" | KEPT if kind != GgmlType::Q8_0 => GgmlType::Q6K,
+        "embed_tokens" | "wte" | HEAD if kind != GgmlType::Q8_0 => GgmlType::Q6K,
         _ => kind,
     };
     let format = format_of_blocks(kind);
@@ -307,17 +380,14 @@ fn is_state(name: &str) -> bool {
     matches!(last, Some("SCB" | "weight_format")) || name.contains(".weight.")
 }
 
-/// Bytes of parameters and buffers, as transformers counts them: a tied head once, no scales. Reads
+/// Bytes of parameters and buffers, as transformers counts them: what is tied once, no scales. Reads
 /// no weights.
 pub fn footprint(weights: &Weights, plan: Option<&Plan>) -> u64 {
-    let tied = match &weights.description {
-        Description::Json(_) => families::is_tied(weights),
-        Description::Gguf(_) => false,
-    };
-    let tensors = weights
-        .tensors
-        .iter()
-        .filter(|(name, _)| !(tied && name.as_str() == "lm_head.weight"));
+    let class = plan.map_or_else(
+        || Arc::new(Class::of(weights)),
+        |plan| Arc::clone(&plan.class),
+    );
+    let tensors = weights.tensors.iter().filter(|(name, _)| class.has(name));
     let parameters: u64 = tensors
         .map(|(name, entry)| match plan {
             Some(plan) => plan.bytes_of(name, entry),
@@ -325,7 +395,7 @@ pub fn footprint(weights: &Weights, plan: Option<&Plan>) -> u64 {
         })
         .sum();
     let format = plan.map_or_else(|| weights.main_format(), Plan::format);
-    parameters + families::buffer_bytes(weights, format.block_bytes())
+    parameters + class.bytes_beside(format.block_bytes())
 }
 
 /// Bytes that the weights of a plan will take in memory, and beside them for a while.

@@ -18,7 +18,7 @@ use super::{
     source::format_of, stored::State,
 };
 use crate::{
-    failures, families,
+    failures,
     kernels::BLOCK,
     weights::{Description, Loader, Weights},
 };
@@ -52,15 +52,12 @@ pub fn save(
     fs::create_dir_all(folder).map_err(io)?;
     let turned = config["model_type"] == "gpt2";
     let mut file = Output::new(folder).map_err(io)?;
-    let tied = families::is_tied(weights);
-    for (name, entry) in &weights.tensors {
-        if tied && name == "lm_head.weight" {
-            continue;
-        }
+    for (name, entry) in weights.tensors.iter().filter(|(name, _)| plan.has(name)) {
         let Some(module) = plan.module(name, entry) else {
-            let source = loader.source(name, plan.dtype, false)?;
+            let dtype = plan.dtype_of(name);
+            let source = loader.source(name, dtype, false)?;
             let bytes = source.as_source().converted();
-            file.add(name, dtype_name(plan.dtype), &entry.shape, &bytes)
+            file.add(name, dtype_name(dtype), &entry.shape, &bytes)
                 .map_err(io)?;
             continue;
         };

@@ -7,6 +7,7 @@ use super::{
     convolution::ConvolutionLayer,
     encoder::{Encoder, EncoderLayer, Inputs, LayerProjections},
     heads::{Head, HeadKind, Transform},
+    kinds,
     labels::Labels,
     plan::{
         Convolution, Counting, Disentangling, Mixing, Names, PartNames, Plan, ProjectionNames,
@@ -28,11 +29,8 @@ pub fn assemble(
     json: Json,
     loader: &mut Loader,
 ) -> Result<Encoder, Failure> {
-    let base = names
-        .bases
-        .iter()
-        .find(|base| loader.has(&format!("{base}{}.weight", names.words)))
-        .unwrap_or(&names.bases[0]);
+    let base = kinds::base(names, loader.weights());
+    let kinds = kinds::kinds((names, base), json, loader.weights());
     let labels = Labels::read(json);
     let mut parts = Parts {
         plan: &plan,
@@ -56,12 +54,12 @@ pub fn assemble(
     } else {
         None
     };
-    let kinds = parts.kinds(json);
     let [head, other_head] =
         kinds.map(|kind| kind.map(|kind| parts.head(kind, &inputs.words)).transpose());
     let (head, other_head) = (head?, other_head?);
-    let bytes = loader.bytes();
     Ok(Encoder {
+        bytes: loader.bytes(),
+        mixes_tokens: loader.mixes_tokens(),
         plan,
         inputs,
         layers,
@@ -70,7 +68,6 @@ pub fn assemble(
         head,
         other_head,
         labels,
-        bytes,
     })
 }
 
@@ -96,43 +93,6 @@ struct Parts<'a, 'b> {
 impl Parts<'_, '_> {
     fn of_base(&self, name: &str) -> String {
         format!("{}{name}", self.base)
-    }
-
-    /// The head that the configuration names. `…ForPreTraining` names one that not every file has, as ELECTRA's
-    /// discriminators do not. Where no head is named, those are there whose weights are: of labels it may be
-    /// two, as the classes of transformers for sequences and for tokens both take them.
-    fn kinds(&self, json: Json) -> [Option<HeadKind>; 2] {
-        let mut classes = json.list("architectures").into_iter().flatten();
-        let named = classes.find_map(|class| HeadKind::of_class(class.as_str()?));
-        let heads = &self.names.heads;
-        let first = |names: &PartNames| names.transform.map_or(names.output, |first| first.dense);
-        let has = |name: &str| {
-            let name = match name.strip_prefix('.') {
-                Some(of_base) => self.of_base(of_base),
-                None => name.to_owned(),
-            };
-            self.loader.has(&format!("{name}.weight"))
-        };
-        match named {
-            Some(HeadKind::Masked) if !has(first(&heads.masked)) => [None, None],
-            Some(_) => [named, None],
-            None => {
-                let has_all = |names: &PartNames| {
-                    let output = format!("{}.weight", names.output);
-                    has(first(names)) && self.loader.rows(&output) == Some(self.labels)
-                };
-                let sequence = has_all(&heads.sequence).then_some(HeadKind::Sequence);
-                let token = has_all(&heads.token).then_some(HeadKind::Token);
-                // Labels before words: ModernBERT's heads all begin with the same layer.
-                let masked = has(first(&heads.masked)).then_some(HeadKind::Masked);
-                let question = has(first(&heads.question)).then_some(HeadKind::Question);
-                match (sequence, token) {
-                    (Some(_), _) => [sequence, token],
-                    (None, Some(_)) => [token, None],
-                    (None, None) => [masked.or(question), None],
-                }
-            }
-        }
     }
 
     fn norm(&mut self, name: &str, size: usize) -> Result<LayerNorm, Failure> {
@@ -336,12 +296,12 @@ impl Parts<'_, '_> {
     }
 
     fn head(&mut self, kind: HeadKind, words: &Embedding) -> Result<Head, Failure> {
-        let (heads, hidden) = (&self.names.heads, self.plan.hidden);
-        let (names, outputs) = match kind {
-            HeadKind::Sequence => (heads.sequence, self.labels),
-            HeadKind::Token => (heads.token, self.labels),
-            HeadKind::Question => (heads.question, 2),
-            HeadKind::Masked => return self.masked_head(&heads.masked, words),
+        let hidden = self.plan.hidden;
+        let names = self.names.heads.of(kind);
+        let outputs = match kind {
+            HeadKind::Sequence | HeadKind::Token => self.labels,
+            HeadKind::Question => 2,
+            HeadKind::Masked => return self.masked_head(names, words),
         };
         let transform = names
             .transform
@@ -356,10 +316,7 @@ impl Parts<'_, '_> {
     }
 
     fn transform(&mut self, names: &TransformNames, width: usize) -> Result<Transform, Failure> {
-        let dense = match names.dense.strip_prefix('.') {
-            Some(of_base) => self.of_base(of_base),
-            None => names.dense.to_owned(),
-        };
+        let dense = kinds::of_base(self.base, names.dense);
         Ok(Transform {
             dense: self.loader.linear(&dense, (width, self.plan.hidden))?,
             activation: names.activation,

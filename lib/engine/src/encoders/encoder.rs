@@ -48,6 +48,8 @@ pub struct Encoder {
     pub(super) other_head: Option<Head>,
     pub(super) labels: Labels,
     pub(super) bytes: u64,
+    /// Whether what becomes of a token depends on which others are in its pass.
+    pub(super) mixes_tokens: bool,
 }
 
 /// What makes vectors of tokens.

@@ -4,9 +4,11 @@
 
 mod assemble;
 mod causal;
+mod class;
 mod convolution;
 mod encoder;
 mod heads;
+mod kinds;
 mod labels;
 mod plan;
 mod pooling;
@@ -31,6 +33,7 @@ use plan::{Names, Plan};
 use wire::Failure;
 
 use crate::{
+    class::Class,
     failures,
     families::{ModelSizes, json::Json},
     weights::{Description, Loader, Weights},
@@ -66,6 +69,12 @@ pub trait TextEncoder: Send + Sync {
     /// What the head of a kind makes of states `(1, states, hidden)`: `(1, states, outputs)`. Those of a head
     /// for sequences are what [`Self::pooled`] gives. Fails where it has none of the kind.
     fn logits(&self, kind: HeadKind, states: &Tensor) -> TensorResult<Tensor>;
+
+    /// Whether what it makes of a row depends on those that are read with it: where `LLM.int8()` has
+    /// quantised it.
+    fn mixes_tokens(&self) -> bool {
+        false
+    }
 
     /// Whether it has a head of the kind.
     fn has_head(&self, kind: HeadKind) -> bool {
@@ -108,6 +117,10 @@ impl TextEncoder for Encoder {
 
     fn logits(&self, kind: HeadKind, states: &Tensor) -> TensorResult<Tensor> {
         self.logits_of(kind, states)
+    }
+
+    fn mixes_tokens(&self) -> bool {
+        self.mixes_tokens
     }
 
     fn has_head(&self, kind: HeadKind) -> bool {
@@ -158,6 +171,14 @@ fn reader(weights: &Weights) -> Option<(Json<'_>, Architecture)> {
     let model_type = json["model_type"].as_str()?;
     let found = ARCHITECTURES.iter().find(|(name, _)| *name == model_type)?;
     Some((Json::new(json), *found))
+}
+
+/// The class that transformers has for an encoder; `None` where the weights are of none that loads.
+pub(crate) fn class(weights: &Weights) -> Option<Class> {
+    let (json, (_, read)) = reader(weights)?;
+    let (plan, names) = read(json).ok()?;
+    let blueprint = (plan.checked().ok()?, names);
+    Some(class::of(&blueprint, json, weights))
 }
 
 /// Norms that the first checkpoints called so; transformers renames them as it loads.

@@ -3,6 +3,7 @@
 
 use wire::Failure;
 
+use super::heads::HeadKind;
 use crate::{families::json::Json, families::plan::impossible, layers::Activation};
 
 /// The sizes of an encoder, and what its parts do.
@@ -229,6 +230,18 @@ pub struct HeadNames {
     pub question: PartNames,
     /// Its output is the table of tokens, where the file has no layer of this name.
     pub masked: PartNames,
+}
+
+impl HeadNames {
+    /// Those of a kind.
+    pub fn of(&self, kind: HeadKind) -> &PartNames {
+        match kind {
+            HeadKind::Sequence => &self.sequence,
+            HeadKind::Token => &self.token,
+            HeadKind::Question => &self.question,
+            HeadKind::Masked => &self.masked,
+        }
+    }
 }
 
 /// Names in one head.

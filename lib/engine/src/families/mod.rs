@@ -27,14 +27,16 @@ mod starcoder2;
 use candle_core::{Result, Tensor};
 use gguf::Gguf;
 use json::Json;
-pub(crate) use modules::{class_name, parameter_names};
+pub(crate) use modules::{HEAD, class_name, parameter_names};
 use names::Names;
 use plan::Plan;
 use serde_json::Value;
 use wire::{Failure, host::Event, model::ModuleInfo};
 
 use crate::{
-    Cancel, failures,
+    Cancel,
+    class::Class,
+    failures,
     layers::{KvCache, Memory},
     weights::{Description, Loader, Weights},
 };
@@ -264,30 +266,38 @@ pub fn build(
     Ok(Box::new(model))
 }
 
-/// Whether the head is the token table, by the configuration; false where that cannot be read.
-pub(crate) fn is_tied(weights: &Weights) -> bool {
-    plan_of(&weights.description).is_some_and(|plan| plan.tied)
-}
-
-/// Bytes of the buffers that transformers' modules register beside their parameters: the rotary
-/// frequencies, the causal masks of GPT-2 with the score of what they hide, and Gemma 3's scale of token
-/// vectors. Floats of the model's type have `float_bytes`.
-pub(crate) fn buffer_bytes(weights: &Weights, float_bytes: usize) -> u64 {
+/// What transformers' class of a decoder has. Its buffers are the rotary frequencies, the causal masks of
+/// GPT-2 with the score of what they hide, and Gemma 3's scale of token vectors.
+pub(crate) fn class(weights: &Weights) -> Class {
+    let class = Class {
+        base: base(&weights.description),
+        kept: vec![HEAD.to_owned()],
+        ..Class::default()
+    };
     let Some(plan) = plan_of(&weights.description) else {
-        return 0;
+        return class;
     };
     let frequencies: usize = plan.ropes.iter().map(|rope| rope.dim / 2 * 4).sum();
-    let others = match plan.architecture {
-        "gpt2" => plan.layers.len() * (plan.sizes.context_length.pow(2) + float_bytes),
-        "gemma3_text" | "gemma3" => float_bytes,
-        _ => 0,
+    let (computed, masks) = match plan.architecture {
+        "gpt2" => {
+            let layers = plan.layers.len();
+            (layers, layers * plan.sizes.context_length.pow(2))
+        }
+        "gemma3_text" | "gemma3" => (1, 0),
+        _ => (0, 0),
     };
-    (frequencies + others) as u64
+    let second = plan.tied.then(|| format!("{HEAD}.weight"));
+    Class {
+        foreign: second.into_iter().collect(),
+        computed,
+        buffer_bytes: frequencies + masks,
+        ..class
+    }
 }
 
 /// What the names of layers begin with in the class that transformers has for a decoder's `config.json`;
 /// nothing for other models.
-pub(crate) fn base(description: &Description) -> &'static str {
+fn base(description: &Description) -> &'static str {
     let Description::Json(config) = description else {
         return "";
     };

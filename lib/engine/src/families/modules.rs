@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The head, which stands beside the model.
-const HEAD: &str = "lm_head";
+pub const HEAD: &str = "lm_head";
 
 /// What stands before the names of layers in some files.
 const BASES: [&str; 4] = [

@@ -213,6 +213,9 @@ impl Reader<'_> {
     }
 
     fn next_batch(&self, sequences: &[Sequence]) -> usize {
+        if self.encoder.mixes_tokens() {
+            return 1;
+        }
         if let Some(size) = self.batch_size {
             return size.clamp(1, sequences.len());
         }
@@ -279,7 +282,11 @@ impl Reader<'_> {
             At::Token(_) if wanted.is_empty() => return Ok(Vec::new()),
             At::Token(_) => {
                 let wanted = Tensor::new(wanted, states.device())?;
-                self.logits(&states.index_select(&wanted, 1)?)?
+                if self.encoder.mixes_tokens() {
+                    self.logits(states)?.index_select(&wanted, 1)?
+                } else {
+                    self.logits(&states.index_select(&wanted, 1)?)?
+                }
             }
         };
         outputs.squeeze(0)?.to_vec2::<f32>()

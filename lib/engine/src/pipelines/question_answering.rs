@@ -77,15 +77,6 @@ fn answers(
             answer: String::new(),
         });
     }
-    // Where no span has any likelihood, transformers' first one is of the first token, which has no text.
-    if answers.is_empty() {
-        answers.push(Answer {
-            score: 0.0,
-            start: 0,
-            end: 0,
-            answer: String::new(),
-        });
-    }
     answers.sort_by(|a, b| b.score.total_cmp(&a.score));
     answers.truncate(options.top_k as usize);
     Ok(answers)
@@ -230,8 +221,9 @@ impl Found {
     }
 }
 
-/// `decode_spans`: the likeliest pairs of a start and an end that is not before it. Those of no
-/// likelihood, with which transformers fills up to `count` in no defined order, are left out.
+/// `decode_spans`: the likeliest pairs of a start and an end that is not before it. Where these do not
+/// suffice it fills up with pairs of no likelihood, those that are too long or end before they start among
+/// them. Which of them come first, its sort leaves to the processor; here it is their order in the text.
 fn best_spans(
     starts: &[f32],
     ends: &[f32],
@@ -249,5 +241,13 @@ fn best_spans(
     }
     spans.sort_by(|a, b| b.0.total_cmp(&a.0));
     spans.truncate(count);
+    let missing = count - spans.len();
+    let pairs = (0..starts.len()).flat_map(|first| (0..ends.len()).map(move |last| (first, last)));
+    let unlikely = pairs.filter(|&(first, last)| {
+        let is_span = (first..first + longest).contains(&last);
+        !is_span || starts[first] * ends[last] <= 0.0
+    });
+    let unlikely = unlikely.map(|(first, last)| (0.0, first, last));
+    spans.extend(unlikely.take(missing));
     spans
 }

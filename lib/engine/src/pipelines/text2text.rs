@@ -74,15 +74,8 @@ impl Writer<'_> {
         let (mut from, to) = languages(options, &name);
         if let (Some(languages), Text2TextTask::Translation) = (tokenizer.languages(), options.task)
         {
-            let (Some(source), Some(target)) = (&from, &to) else {
-                return Err(failures::invalid(
-                    "translation requires a `src_lang` and a `tgt_lang` for this model",
-                )
-                .hint(format!(
-                    "name both: `.src_lang(\"{0}\").tgt_lang(\"{1}\")`",
-                    languages.examples[0], languages.examples[1]
-                )));
-            };
+            let named = (from.as_deref(), to.as_deref());
+            let (source, target) = tokenizer.both_languages(languages, named)?;
             tokenizer.language_id(source)?;
             request.forced_bos_token_id = Some(tokenizer.language_id(target)?);
         } else {

@@ -126,6 +126,7 @@ mod tests {
         ModelSpec {
             source: ModelSource::new(folder.display().to_string()),
             dtype: None,
+            auto_dtype: false,
             device_map: Device::Cpu.into(),
             quantization: None,
             activations: Activations::F32,

@@ -25,6 +25,7 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         // The files decide: they may hold weights that are quantised already.
         None => None,
         Some(QuantizationMethod::Ggml(_)) => Some(DType::F32),
+        Some(_) if spec.auto_dtype => None,
         Some(QuantizationMethod::FourBit { .. } | QuantizationMethod::EightBit { .. }) => {
             Some(DType::F16)
         }
@@ -32,6 +33,7 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
     Ok(ModelSpec {
         source: source_key(&spec.source),
         dtype: spec.dtype.or(default),
+        auto_dtype: spec.auto_dtype && spec.dtype.or(default).is_none(),
         device_map,
         quantization: spec.quantization.clone(),
         activations: spec.activations,

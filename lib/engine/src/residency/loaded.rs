@@ -3,7 +3,7 @@
 
 use wire::{
     Failure,
-    model::{Activations, ModelSpec, ModuleInfo},
+    model::{Activations, ModelSpec, ModuleInfo, QuantizationMethod},
 };
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     families::{self, ModelSizes},
     generate::Steps,
     hub::ModelFiles,
-    seq2seq,
+    seq2seq::{self, Kind},
     weights::{Description, Loader, Weights},
 };
 
@@ -80,11 +80,13 @@ pub(super) fn open(
         Purpose::Rewriting => return Err(no_seq2seq(name, architecture(&weights).as_deref())),
         Purpose::Encoding | Purpose::States | Purpose::Any => {}
     }
-    if spec.quantization.is_some() {
+    let method = spec.quantization.as_ref().map(|wanted| &wanted.method);
+    if let Some(QuantizationMethod::Ggml(kind)) = method {
         return Err(failures::unsupported(format!(
-            "cannot quantise `{name}`: encoders are loaded as they are stored"
+            "cannot quantise `{name}` to {}: blocks of ggml are for models that generate text",
+            kind.name()
         ))
-        .hint("leave the quantisation out"));
+        .hint("take 4 or 8 bits of bitsandbytes: `quantization_config`, `--load-in-4bit`"));
     }
     encoders::rename(&mut weights);
     Ok(weights)
@@ -92,7 +94,11 @@ pub(super) fn open(
 
 /// Whether it is an encoder, or is used as one.
 fn reads(weights: &Weights) -> bool {
-    encoders::knows(weights) || seq2seq::classifies(weights)
+    encoders::knows(weights)
+        || matches!(
+            seq2seq::kind(weights),
+            Some(Kind::Classifier | Kind::Encoder)
+        )
 }
 
 fn architecture(weights: &Weights) -> Option<String> {
@@ -147,22 +153,27 @@ impl Loaded {
                 &mut loader,
             )?)));
         }
-        if seq2seq::classifies(weights) {
-            let classifier = seq2seq::Classifier::build(weights, &mut loader)?;
-            return Ok(Self::Encoder(Box::new(classifier)));
+        match seq2seq::kind(weights) {
+            Some(Kind::Classifier) => {
+                let classifier = seq2seq::Classifier::build(weights, &mut loader)?;
+                Ok(Self::Encoder(Box::new(classifier)))
+            }
+            Some(Kind::Encoder) => {
+                let encoder = seq2seq::SourceEncoder::build(weights, &mut loader)?;
+                Ok(Self::Encoder(Box::new(encoder)))
+            }
+            Some(Kind::Writer) => {
+                let model = seq2seq::build(weights, &mut loader)?;
+                Ok(Self::Causal {
+                    steps: Steps::new(Box::new(model), joins),
+                    start: seq2seq::Start::read(weights),
+                })
+            }
+            None => Ok(Self::Causal {
+                steps: Steps::new(families::build(weights, name, loader)?, joins),
+                start: None,
+            }),
         }
-        if seq2seq::knows(weights) {
-            let model = seq2seq::build(weights, &mut loader)?;
-            return Ok(Self::Causal {
-                steps: Steps::new(Box::new(model), joins),
-                start: seq2seq::Start::read(weights),
-            });
-        }
-        let model = families::build(weights, name, loader)?;
-        Ok(Self::Causal {
-            steps: Steps::new(model, joins),
-            start: None,
-        })
     }
 
     /// Fails when it is of no use for the purpose.

@@ -16,7 +16,7 @@ use crate::{
         Attention, AttentionShape, CrossAttention, Embedding, FeedForward, GateAndUp, GatedMlp,
         Linear, Norm, PlainMlp, Projections, RelativeBias,
     },
-    weights::Loader,
+    weights::{Loader, Weights},
 };
 
 /// Builds the model.
@@ -26,23 +26,7 @@ pub fn assemble(
     json: Json,
     loader: &mut Loader,
 ) -> Result<Seq2Seq, Failure> {
-    let marks = [
-        format!(
-            "encoder.{}.0.{}.weight",
-            names.layers, names.encoder_layer.attention[0]
-        ),
-        format!("{}.weight", names.shared),
-    ];
-    let base = names.bases.iter().find(|base| {
-        let mut marks = marks.iter();
-        marks.any(|mark| loader.has(&format!("{base}{mark}")))
-    });
-    let mut parts = Parts {
-        plan,
-        names,
-        base: base.unwrap_or(&names.bases[0]),
-        loader,
-    };
+    let mut parts = Parts::new((plan, names), loader);
     let [source_words, target_words] = parts.words()?;
     let encoder = parts.encoder(source_words)?;
     let embed = parts.embed("decoder", target_words.clone())?;
@@ -77,7 +61,39 @@ pub fn assemble(
         logits_bias,
         cache_dtype: loader.cache_dtype(),
         bytes: loader.bytes(),
+        mixes_tokens: loader.mixes_tokens(),
     })
+}
+
+/// Builds the half that reads.
+pub fn encoder(plan: &Plan, names: &Names, loader: &mut Loader) -> Result<Encoder, Failure> {
+    let mut parts = Parts::new((plan, names), loader);
+    let words = parts.source_words()?;
+    parts.encoder(words)
+}
+
+/// What stands before the names of the weights in a file.
+pub fn base(names: &Names, weights: &Weights) -> &'static str {
+    let marks = [
+        format!(
+            "encoder.{}.0.{}.weight",
+            names.layers, names.encoder_layer.attention[0]
+        ),
+        format!("{}.weight", names.shared),
+    ];
+    let base = names.bases.iter().find(|base| {
+        let mut marks = marks.iter();
+        marks.any(|mark| weights.tensors.contains_key(&format!("{base}{mark}")))
+    });
+    base.unwrap_or(&names.bases[0])
+}
+
+/// Names under which a file may have the token table that all share: safetensors writes it once.
+pub fn tables((plan, names): (&Plan, &Names), base: &str) -> Vec<String> {
+    let own = ["encoder", "decoder"].map(|half| format!("{base}{half}.embed_tokens"));
+    let shared = format!("{base}{}", names.shared);
+    let head = plan.tied.map(|_| "lm_head".to_owned());
+    std::iter::once(shared).chain(own).chain(head).collect()
 }
 
 /// What makes logits of states: the token table or a layer of its own, and what is added.
@@ -103,39 +119,43 @@ fn head(
 struct Parts<'a, 'b> {
     plan: &'a Plan,
     names: &'a Names,
-    base: &'a str,
+    base: &'static str,
     loader: &'a mut Loader<'b>,
 }
 
-impl Parts<'_, '_> {
-    /// The token tables of the source and of the target. A file has one that both share under any of its
-    /// names: safetensors writes it once.
+impl<'a, 'b> Parts<'a, 'b> {
+    fn new((plan, names): (&'a Plan, &'a Names), loader: &'a mut Loader<'b>) -> Self {
+        Self {
+            plan,
+            names,
+            base: base(names, loader.weights()),
+            loader,
+        }
+    }
+
+    /// The token tables of the source and of the target.
     fn words(&mut self) -> Result<[Embedding; 2], Failure> {
-        let hidden = self.plan.hidden;
-        let own = |half: &str| format!("{}{half}.embed_tokens", self.base);
-        let (encoder, decoder) = (own("encoder"), own("decoder"));
-        if !self.plan.shares_words {
-            let source = self
-                .loader
-                .embedding(&encoder, (self.plan.encoder.vocab_size, hidden))?;
-            let target = self
-                .loader
-                .embedding(&decoder, (self.plan.decoder.vocab_size, hidden))?;
-            return Ok([source, target]);
+        let source = self.source_words()?;
+        if self.plan.shares_words {
+            return Ok([source.clone(), source]);
         }
-        let shared = format!("{}{}", self.base, self.names.shared);
-        let mut names = vec![shared.as_str(), &encoder, &decoder];
-        if self.plan.tied.is_some() {
-            names.push("lm_head");
-        }
+        let name = format!("{}decoder.embed_tokens", self.base);
+        let shape = (self.plan.decoder.vocab_size, self.plan.hidden);
+        Ok([source, self.loader.embedding(&name, shape)?])
+    }
+
+    fn source_words(&mut self) -> Result<Embedding, Failure> {
+        let own = format!("{}encoder.embed_tokens", self.base);
+        let names = if self.plan.shares_words {
+            tables((self.plan, self.names), self.base)
+        } else {
+            vec![own]
+        };
         let found = names
             .iter()
             .find(|name| self.loader.has(&format!("{name}.weight")));
-        let name = found.unwrap_or(&names[0]);
-        let words = self
-            .loader
-            .embedding(name, (self.plan.encoder.vocab_size, hidden))?;
-        Ok([words.clone(), words])
+        let shape = (self.plan.encoder.vocab_size, self.plan.hidden);
+        self.loader.embedding(found.unwrap_or(&names[0]), shape)
     }
 
     fn embed(&mut self, half: &str, words: Embedding) -> Result<Embed, Failure> {

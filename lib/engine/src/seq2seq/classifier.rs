@@ -85,8 +85,13 @@ impl TextEncoder for Classifier {
         Some(self.model.sizes().context_length)
     }
 
+    fn mixes_tokens(&self) -> bool {
+        self.model.mixes_tokens
+    }
+
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
-        CausalReader::new(&self.model, Some(self.start), true).hidden_states(rows)
+        let joins = !self.mixes_tokens();
+        CausalReader::new(&self.model, Some(self.start), joins).hidden_states(rows)
     }
 
     /// Each row's last end.

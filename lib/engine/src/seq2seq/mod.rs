@@ -3,11 +3,13 @@
 
 mod assemble;
 mod bart;
+mod class;
 mod classifier;
 mod embed;
 mod encoder;
 mod model;
 mod plan;
+mod source_encoder;
 mod start;
 mod t5;
 
@@ -15,10 +17,12 @@ pub use classifier::Classifier;
 pub use model::Seq2Seq;
 use plan::{Names, Plan};
 use serde_json::Value;
+pub use source_encoder::SourceEncoder;
 pub use start::Start;
 use wire::Failure;
 
 use crate::{
+    class::Class,
     failures,
     families::json::Json,
     weights::{Description, Loader, Weights},
@@ -45,22 +49,42 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     ARCHITECTURES.iter().map(|(name, _)| *name)
 }
 
-/// Whether the weights are of an encoder-decoder that loads, to write texts with.
-pub fn knows(weights: &Weights) -> bool {
-    reader(weights).is_some() && !classifies(weights)
+/// What a model of these architectures is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To write texts with.
+    Writer,
+    /// To label texts by its head: `BartForSequenceClassification`.
+    Classifier,
+    /// To read texts: an encoder alone, `T5EncoderModel`.
+    Encoder,
 }
 
-/// Whether they are of one whose head labels texts: `BartForSequenceClassification`.
-pub fn classifies(weights: &Weights) -> bool {
-    reader(weights).is_some_and(|(json, (name, _))| {
-        let mut classes = json.list("architectures").into_iter().flatten();
-        matches!(name, "bart" | "mbart")
-            && classes.any(|class| {
-                class
-                    .as_str()
-                    .is_some_and(|class| class.ends_with("ForSequenceClassification"))
-            })
+/// What the weights are for; `None` where they are of no encoder-decoder that loads.
+pub fn kind(weights: &Weights) -> Option<Kind> {
+    let (json, (name, _)) = reader(weights)?;
+    let classes = json.list("architectures").into_iter().flatten();
+    let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
+    let is_named = |end: &str| classes.iter().any(|class| class.ends_with(end));
+    let has_decoder = || weights.tensors.keys().any(|name| name.contains("decoder."));
+    Some(match name {
+        "bart" | "mbart" if is_named("ForSequenceClassification") => Kind::Classifier,
+        "t5" | "mt5" if is_named("EncoderModel") || !has_decoder() => Kind::Encoder,
+        _ => Kind::Writer,
     })
+}
+
+/// Whether the weights are of an encoder-decoder that loads, to write texts with.
+pub fn knows(weights: &Weights) -> bool {
+    kind(weights) == Some(Kind::Writer)
+}
+
+/// The class that transformers has for an encoder-decoder; `None` where the weights are of none that loads.
+pub(crate) fn class(weights: &Weights) -> Option<Class> {
+    let (json, (_, read)) = reader(weights)?;
+    let (plan, names) = read(json).ok()?;
+    let blueprint = (plan.checked().ok()?, names);
+    Some(class::of(&blueprint, kind(weights)?, weights))
 }
 
 /// Ids that transformers' class takes where `config.json` leaves them out.
@@ -78,8 +102,17 @@ fn reader(weights: &Weights) -> Option<(Json<'_>, Architecture)> {
     Some((Json::new(json), *found))
 }
 
-/// Loads an encoder-decoder that [`knows`] or [`classifies`] says there is.
+/// Loads an encoder-decoder of any [`Kind`] that has both halves.
 pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Seq2Seq, Failure> {
+    let (json, plan, names) = blueprint(weights, loader)?;
+    assemble::assemble(&plan, &names, json, loader)
+}
+
+/// What the configuration says, for a loader that is to hand out plain f32 as it lies.
+fn blueprint<'a>(
+    weights: &'a Weights,
+    loader: &mut Loader,
+) -> Result<(Json<'a>, Plan, Names), Failure> {
     let Some((json, (_, read))) = reader(weights) else {
         let known: Vec<&str> = names().collect();
         return Err(
@@ -89,5 +122,5 @@ pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Seq2Seq, Failure>
     };
     let (plan, names) = read(json)?;
     loader.prefer_dense();
-    assemble::assemble(&plan.checked()?, &names, json, loader)
+    Ok((json, plan.checked()?, names))
 }

@@ -38,6 +38,8 @@ pub struct Seq2Seq {
     /// `(vocabulary)`.
     pub(super) logits_bias: Option<Tensor>,
     pub(super) bytes: u64,
+    /// Whether what becomes of a token depends on which others are in its pass.
+    pub(super) mixes_tokens: bool,
     /// Of the keys and values in the decoder's caches.
     pub(super) cache_dtype: DType,
 }

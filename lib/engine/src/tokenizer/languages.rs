@@ -7,7 +7,7 @@ use wire::{
     tokenize::{EncodeOptions, TextInput, Truncation},
 };
 
-use super::{Tokenizer, special::SpecialTokens};
+use super::{Tokenizer, class::Class, language_codes, special::SpecialTokens};
 use crate::failures;
 
 /// How a tokenizer's class tells languages.
@@ -20,7 +20,7 @@ pub struct Languages {
     /// The language where none is named.
     default: &'static str,
     /// Codes of two languages, for messages.
-    pub examples: [&'static str; 2],
+    pub(super) examples: [&'static str; 2],
 }
 
 impl Languages {
@@ -116,15 +116,50 @@ impl Tokenizer {
     pub(crate) fn language_id(&self, language: &str) -> Result<u32, Failure> {
         let languages = self.languages();
         let token = languages.map_or_else(|| language.to_owned(), |own| own.token(language));
-        let [one, other] = languages.map_or(["en", "fr"], |own| own.examples);
-        let known = self.token_to_id(&token);
-        known.ok_or_else(|| {
+        self.token_to_id(&token).ok_or_else(|| {
             failures::invalid(format!(
                 "the tokenizer of `{}` knows no language `{language}`",
                 self.info.name
             ))
-            .hint(format!("its codes look like `{one}` and `{other}`"))
+            .hint(self.known_languages())
         })
+    }
+
+    /// Source and target where both are named. Fails where one is not.
+    pub(crate) fn both_languages<'l>(
+        &self,
+        languages: Languages,
+        (source, target): (Option<&'l str>, Option<&'l str>),
+    ) -> Result<(&'l str, &'l str), Failure> {
+        if let (Some(source), Some(target)) = (source, target) {
+            return Ok((source, target));
+        }
+        let message = "translation requires a `src_lang` and a `tgt_lang` for this model";
+        let [one, other] = languages.examples;
+        Err(failures::invalid(message).hint(format!(
+            "name both: `.src_lang(\"{one}\").tgt_lang(\"{other}\")`; {}",
+            self.known_languages()
+        )))
+    }
+
+    /// What it knows, for a hint.
+    fn known_languages(&self) -> String {
+        let class = self.parts.class.as_deref().map(Class::named);
+        // The WMT21 models are of M2M100's class, and have other languages.
+        let others: &[&str] = match class {
+            Some(Class::M2M100) => &language_codes::WMT21,
+            _ => &[],
+        };
+        let codes = class.map_or(&[][..], Class::language_codes).iter();
+        let codes = codes.chain(others);
+        let is_known = |code: &&&str| {
+            let token = self.languages().map(|own| own.token(code));
+            token.is_some_and(|token| self.token_to_id(&token).is_some())
+        };
+        let mut known: Vec<&str> = codes.filter(is_known).copied().collect();
+        known.sort_unstable();
+        known.dedup();
+        format!("its languages: {}", known.join(", "))
     }
 
     /// The tokens of a text in a language, cut to a length where one is given.

@@ -148,7 +148,7 @@ impl Loader<'_> {
         let form = self
             .plan
             .as_ref()
-            .map(|plan| (plan.dtype, plan.form(name, shape.1, stored)));
+            .map(|plan| (plan.dtype_of(name), plan.form(name, shape.1, stored)));
         let (format, bytes) = match form {
             Some((dtype, format)) if format != stored => {
                 let wanted = Wanted {

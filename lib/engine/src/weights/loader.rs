@@ -134,18 +134,22 @@ impl<'a> Loader<'a> {
         self.dense = true;
     }
 
+    /// Where the layers come from.
+    pub(crate) fn weights(&self) -> &'a Weights {
+        self.reader.weights
+    }
+
+    /// Whether what becomes of a token depends on which others are in its pass.
+    pub(crate) fn mixes_tokens(&self) -> bool {
+        self.plan.as_ref().is_some_and(Plan::mixes_tokens)
+    }
+
     /// Bytes of the model: those of the files, or what is left of them after quantisation.
     pub fn bytes(&self) -> u64 {
         match self.plan {
             Some(_) => self.kept,
             None => self.reader.weights.bytes(),
         }
-    }
-
-    /// Rows of a tensor, where there is one of this name.
-    pub fn rows(&self, name: &str) -> Option<usize> {
-        let entry = self.reader.weights.tensors.get(name)?;
-        entry.shape.first().copied()
     }
 
     /// Whether there is a tensor of this name.

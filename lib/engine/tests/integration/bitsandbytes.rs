@@ -20,14 +20,15 @@ use wire::model::{DType, FourBitType, Quantization, QuantizationMethod, Threshol
 use crate::support::{fixture, ids, json};
 
 /// Largest difference of a logit where both sides compute in f32.
-const TOLERANCE: f32 = 1e-4;
+pub const TOLERANCE: f32 = 1e-4;
 /// The same where products are rounded to 16 bits, in another order of sums.
-const ROUNDED_TOLERANCE: f32 = 2e-3;
+pub const ROUNDED_TOLERANCE: f32 = 2e-3;
 
 /// Tensors of a safetensors file: type, shape and bytes.
-type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+pub type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
 
-fn tensors(path: &Path) -> Tensors {
+/// All of a file.
+pub fn tensors(path: &Path) -> Tensors {
     let file = fs::read(path).unwrap();
     let (size, rest) = file.split_at(8);
     let size = u64::from_le_bytes(size.try_into().unwrap()) as usize;
@@ -182,7 +183,7 @@ fn books_and_means_are_torchs() {
 }
 
 /// The quantisation that a fixture's `BitsAndBytesConfig` comes down to.
-fn quantization(config: &Value) -> Quantization {
+pub fn quantization(config: &Value) -> Quantization {
     let method = if config["load_in_8bit"] == true {
         QuantizationMethod::EightBit {
             threshold: Threshold(config["llm_int8_threshold"].as_f64().unwrap_or(6.0) as f32),
@@ -208,7 +209,7 @@ fn quantization(config: &Value) -> Quantization {
     }
 }
 
-fn open(folder: &Path) -> Weights {
+pub fn open(folder: &Path) -> Weights {
     Weights::open(&Layout::Folder(folder.to_owned())).unwrap()
 }
 
@@ -317,25 +318,31 @@ fn saved_checkpoints_are_those_of_transformers() {
         let (cancel, mut sink) = (Cancel::new(), |_| {});
         let mut loader = Loader::new(&weights, "tiny", &cancel, &mut sink);
         save(&weights, &plan, &mut loader, folder.path()).unwrap();
-        let reference = fixture(&format!("bitsandbytes/saved/{way}/model.safetensors"));
-        let (expected, got) = (
-            tensors(&reference),
-            tensors(&folder.path().join("model.safetensors")),
-        );
-        assert!(got.keys().eq(expected.keys()), "{way}: names");
-        for (name, expected) in &expected {
-            let got = &got[name];
-            if name.contains("quant_state") {
-                let parse = |bytes| serde_json::from_slice::<Value>(bytes).unwrap();
-                assert_eq!(parse(&got.2), parse(&expected.2), "{way}: {name}");
-            } else {
-                assert_eq!(got, expected, "{way}: {name}");
-            }
-        }
+        assert_saved(folder.path(), way);
         let saved = open(folder.path());
         let plan = Plan::new(None, Some(DType::F32), &saved).unwrap().unwrap();
         let (error, same) = compare(load(&saved, &plan).as_ref(), case);
         assert!(error < tolerance(case) && same, "{way}: {error}");
+    }
+}
+
+/// The weights in a folder are those that transformers saved, to the bit.
+pub fn assert_saved(folder: &Path, name: &str) {
+    let reference = fixture(&format!("bitsandbytes/saved/{name}/model.safetensors"));
+    let (expected, got) = (
+        tensors(&reference),
+        tensors(&folder.join("model.safetensors")),
+    );
+    let names = |tensors: &Tensors| tensors.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&got), names(&expected), "{name}: names");
+    for (tensor, expected) in &expected {
+        let got = &got[tensor];
+        if tensor.contains("quant_state") {
+            let parse = |bytes| serde_json::from_slice::<Value>(bytes).unwrap();
+            assert_eq!(parse(&got.2), parse(&expected.2), "{name}: {tensor}");
+        } else {
+            assert_eq!(got, expected, "{name}: {tensor}");
+        }
     }
 }
 

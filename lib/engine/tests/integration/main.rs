@@ -26,6 +26,7 @@ mod modules;
 mod pickles;
 mod pipelines;
 mod quantization_report;
+mod quantized_pipelines;
 mod real_tokenizers;
 mod saving;
 mod sentence_transformers;

@@ -8,7 +8,7 @@ use wire::{
     host::{Event, Request, Response},
     model::{ModelSource, ModelSpec},
     pipeline::{
-        Aggregation, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions,
+        Aggregation, Answer, AnswerOptions, ClassificationOptions, EncoderTask, EntityOptions,
         FeatureOptions, MaskOptions, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask,
         Question, ZeroShotOptions,
     },
@@ -59,7 +59,14 @@ pub fn plain(answer: &PipelineAnswer) -> Value {
     match answer {
         PipelineAnswer::Labels(found) => serde_json::to_value(found),
         PipelineAnswer::Entities(found) => serde_json::to_value(found),
-        PipelineAnswer::Answers(found) => serde_json::to_value(found),
+        PipelineAnswer::Answers(found) => {
+            // The fixture leaves out those of no likelihood.
+            let likely = found.iter().map(|own| {
+                let own = own.iter().filter(|answer| answer.score > 1e-9);
+                own.collect::<Vec<_>>()
+            });
+            serde_json::to_value(likely.collect::<Vec<_>>())
+        }
         PipelineAnswer::Rankings(found) => serde_json::to_value(found),
         PipelineAnswer::Masks(found) => serde_json::to_value(found),
         PipelineAnswer::Features(found) => {
@@ -374,6 +381,79 @@ fn an_encoder_decoder_without_states_of_a_text() {
             failure.message.contains("gives no states of a text alone"),
             "{failure}"
         );
+    }
+}
+
+/// Where `top_k` is more than there are pairs of tokens, every pair of which neither is masked is an answer.
+#[test]
+fn answers_fill_up() {
+    let fixture = json("pipelines/answers_filled.json");
+    let service = Service::new();
+    let mut filled = 0;
+    for case in fixture["cases"].as_array().unwrap() {
+        let name = case["checkpoint"].as_str().unwrap();
+        let place = format!("{name} {:.200}", case["call"].to_string());
+        let call: PipelineCall = serde_json::from_value(case["call"].clone()).unwrap();
+        let context = call_context(&call);
+        let PipelineAnswer::Answers(mut found) = run(&service, name, call, None).unwrap() else {
+            panic!("answers");
+        };
+        let found = found.remove(0);
+        let (likely, others): (Vec<&Answer>, Vec<&Answer>) =
+            found.iter().partition(|answer| answer.score > 1e-6);
+        compare(
+            &serde_json::to_value(likely).unwrap(),
+            &case["likely"],
+            &place,
+        );
+        let mut texts: Vec<String> = Vec::new();
+        for other in others {
+            let (start, end) = (other.start as usize, other.end as usize);
+            let own = context.get(start..end).unwrap_or_default();
+            assert_eq!(other.answer, own.iter().collect::<String>(), "{place}");
+            texts.push(other.answer.to_lowercase());
+        }
+        texts.sort_unstable();
+        filled += texts.len();
+        let expected: Vec<String> = serde_json::from_value(case["others"].clone()).unwrap();
+        assert_eq!(texts, expected, "{place}");
+    }
+    assert!(filled > 500, "{filled} answers fill up");
+}
+
+fn call_context(call: &PipelineCall) -> Vec<char> {
+    let PipelineCall::QuestionAnswering { inputs, .. } = call else {
+        panic!("a question");
+    };
+    inputs[0].context.chars().collect()
+}
+
+/// With too few pairs it fills up to the number that was asked for, not further.
+#[test]
+fn answers_fill_up_to_top_k() {
+    let service = Service::new();
+    let question = |align_to_words, top_k| PipelineCall::QuestionAnswering {
+        inputs: vec![Question {
+            question: "Who?".to_owned(),
+            context: "Ada Lovelace met Kim Minsu in London.".to_owned(),
+        }],
+        options: AnswerOptions {
+            top_k,
+            align_to_words,
+            max_answer_len: 1,
+            ..AnswerOptions::default()
+        },
+    };
+    for (align_to_words, top_k) in [(true, 3), (true, 20), (false, 20)] {
+        let call = question(align_to_words, top_k);
+        let answer = run(&service, "distilbert_answers", call, None).unwrap();
+        let PipelineAnswer::Answers(found) = answer else {
+            panic!("answers");
+        };
+        let scores: Vec<f64> = found[0].iter().map(|answer| answer.score).collect();
+        assert!(scores.len() <= top_k as usize);
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+        assert_eq!(top_k == 20, scores.contains(&0.0), "{scores:?}");
     }
 }
 

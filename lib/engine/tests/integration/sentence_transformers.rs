@@ -12,7 +12,7 @@ use wire::{
 };
 
 use crate::{
-    pipelines::expand,
+    pipelines::{compare, expand, plain},
     support::{fixture, json as read, run_pipeline, spec},
 };
 
@@ -80,7 +80,37 @@ macro_rules! against_sentence_transformers {
     };
 }
 
-against_sentence_transformers!(mean, cls_prompts, all_modes, decoder, activations);
+against_sentence_transformers!(
+    mean,
+    cls_prompts,
+    all_modes,
+    decoder,
+    activations,
+    t5,
+    t5_gated
+);
+
+/// `feature-extraction` with an encoder of T5 alone, whose file has no decoder.
+#[test]
+fn states_of_a_t5_encoder() {
+    let folder = fixture("sentence_transformers/t5");
+    let cases = read("sentence_transformers/t5/cases.json");
+    let call = PipelineCall::FeatureExtraction {
+        inputs: serde_json::from_value(cases["inputs"].clone()).unwrap(),
+        options: FeatureOptions::default(),
+    };
+    let service = Service::new();
+    for batch_size in [None, Some(1)] {
+        let (answer, notices) = run(&service, &folder, call.clone(), batch_size);
+        compare(&plain(&answer.unwrap()), &cases["states"], "t5");
+        assert!(notices.is_empty(), "{notices:?}");
+    }
+    let residents = service.residents();
+    assert_eq!(
+        Some(residents[0].info.memory_footprint),
+        cases["footprint"].as_u64()
+    );
+}
 
 fn embeddings(prompt: EmbeddingPrompt) -> PipelineCall {
     PipelineCall::Embeddings {

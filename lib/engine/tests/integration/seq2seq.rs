@@ -7,7 +7,7 @@ use engine::{
     encoders::{HeadKind, Row, TextEncoder},
     families::{CausalLm, Part, SourceReader},
     hub::Layout,
-    seq2seq::{self, Classifier, Seq2Seq},
+    seq2seq::{self, Classifier, Kind, Seq2Seq},
     weights::{Loader, Weights},
 };
 use serde::Deserialize;
@@ -209,7 +209,7 @@ fn an_mbart_that_labels() {
 
 fn labels_as_transformers(name: &str) {
     let weights = weights(name);
-    assert!(seq2seq::classifies(&weights) && !seq2seq::knows(&weights));
+    assert_eq!(seq2seq::kind(&weights), Some(Kind::Classifier));
     let (cancel, mut sink) = (Cancel::new(), |_| {});
     let mut loader = Loader::new(&weights, name, &cancel, &mut sink);
     let model = Classifier::build(&weights, &mut loader).unwrap();

@@ -68,6 +68,7 @@ fn a_model_is_loaded_once_and_found_again() {
         ModelSpec {
             source,
             dtype: None,
+            auto_dtype: false,
             device_map: Device::Cpu.into(),
             quantization: None,
             activations: Activations::F32,

@@ -81,6 +81,7 @@ pub fn spec(source: ModelSource) -> ModelSpec {
     ModelSpec {
         source,
         dtype: None,
+        auto_dtype: false,
         device_map: Device::Auto.into(),
         quantization: None,
         activations: Activations::F32,

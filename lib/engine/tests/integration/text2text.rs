@@ -152,22 +152,51 @@ fn what_cannot_be_written() {
     let too_long = failure("bart", &long, options(Text2TextTask::Summarization));
     assert!(too_long.message.contains("reads 300 at most"), "{too_long}");
     assert!(too_long.hint.unwrap().contains("truncation(true)"));
-    let nameless = failure("nllb", "Ada", options(Text2TextTask::Translation));
-    assert_eq!(
-        nameless.message,
-        "translation requires a `src_lang` and a `tgt_lang` for this model"
-    );
-    assert!(nameless.hint.unwrap().contains("src_lang(\"eng_Latn\")"));
-    let unknown = Text2TextOptions {
-        src_lang: Some("eng_Latn".to_owned()),
-        tgt_lang: Some("klingon".to_owned()),
-        ..options(Text2TextTask::Translation)
-    };
-    let unknown = failure("nllb", "Ada", unknown);
-    assert!(
-        unknown.message.ends_with("knows no language `klingon`"),
-        "{unknown}"
-    );
+}
+
+/// What transformers says of it, in small letters, and the languages that it knows. Of one that is unknown its
+/// fast tokenizers say nothing, and write the unknown token in its place.
+#[test]
+fn wrong_languages_are_told() {
+    let fixture = read("text2text/wrong_languages.json");
+    let service = Service::new();
+    for (name, case) in fixture["tokenizers"].as_object().unwrap() {
+        let languages: Vec<&str> = case["languages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|code| code.as_str().unwrap())
+            .collect();
+        let known = format!("its languages: {}", languages.join(", "));
+        for (kind, wrong) in case["wrong"].as_object().unwrap() {
+            let language = |key: &str| wrong[key].as_str().map(str::to_owned);
+            let options = Text2TextOptions {
+                src_lang: language("src_lang"),
+                tgt_lang: language("tgt_lang"),
+                ..options(Text2TextTask::Translation)
+            };
+            let failure = run(&service, name, call("Ada", options), None)
+                .0
+                .unwrap_err();
+            let said = case["said"][kind].as_str().unwrap_or_default();
+            match said.strip_prefix("ValueError: ") {
+                Some(said) => assert_eq!(failure.message.to_lowercase(), said.to_lowercase()),
+                None => assert!(
+                    failure.message.ends_with("knows no language `klingon`"),
+                    "{name} {kind}: {failure}"
+                ),
+            }
+            let hint = failure.hint.unwrap();
+            assert!(
+                hint.ends_with(&known),
+                "{name} {kind}: {hint}\nand not\n{known}"
+            );
+            assert_eq!(
+                hint.starts_with("name both: `.src_lang("),
+                kind.starts_with("no_")
+            );
+        }
+    }
 }
 
 /// Decoders, encoders and encoder-decoders are told apart, and each failure names what would do.

@@ -108,14 +108,24 @@ impl PipelineBuilder {
         self
     }
 
-    /// Type of the activations.
+    /// Type of the weights that are not quantised. As in transformers' pipelines it is the files' own where
+    /// none is given.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = Some(dtype);
         self
     }
 
-    /// How linear layers are quantised while they are loaded. Of `text-generation` and the tasks of
-    /// encoder-decoders.
+    /// How linear layers are quantised while they are loaded, of every task's model:
+    /// `model_kwargs={"quantization_config": …}` of transformers.
+    ///
+    /// ```no_run
+    /// # use warmcell::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = BitsAndBytesConfig { load_in_8bit: true, ..Default::default() };
+    /// let classifier = pipeline_with("zero-shot-classification").quantization_config(config).load()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn quantization_config(mut self, config: BitsAndBytesConfig) -> Self {
         self.quantization = Some(config);
         self
@@ -185,7 +195,8 @@ impl PipelineBuilder {
         if let Some(config) = &self.quantization {
             model = model.quantization_config(config.clone());
         }
-        model.device_map(device).load()
+        let spec = model.device_map(device).resolved()?;
+        Model::load(spec.for_pipeline(Task::TextGeneration))
     }
 
     /// The model of a task that has models of its own.
@@ -225,17 +236,21 @@ impl PipelineBuilder {
 
     fn load_special(&self, task: Task, mut source: ModelSource, device: Device) -> Result<Model> {
         source.local_files_only = self.local_files_only;
-        let quantization = self.quantization.clone();
-        let quantization = quantization.map(BitsAndBytesConfig::resolve).transpose()?;
+        let quantization = self.quantization.clone().map(|config| {
+            config.tell_defaults();
+            config.resolve()
+        });
+        let quantization = quantization.transpose()?;
         let spec = ModelSpec {
             source,
             dtype: self.dtype,
+            auto_dtype: false,
             device_map: device.into(),
             quantization,
             activations: Activations::F32,
             cache_dtype: None,
         };
-        load(task, spec)
+        load(task, spec.for_pipeline(task))
     }
 }
 

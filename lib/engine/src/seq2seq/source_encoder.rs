@@ -1,0 +1,86 @@
+//! The half of an encoder-decoder that reads, by itself: `T5EncoderModel` and `MT5EncoderModel`, of which
+//! sentence-t5 and gtr are. It has no head; what becomes of its states is the pipelines' matter.
+
+use candle_core::{Result as TensorResult, Tensor, bail};
+use wire::Failure;
+
+use super::{assemble, encoder::Encoder};
+use crate::{
+    encoders::{HeadKind, Labels, Row, TextEncoder},
+    families::ModelSizes,
+    weights::{Loader, Weights},
+};
+
+/// A loaded encoder.
+#[derive(Debug)]
+pub struct SourceEncoder {
+    architecture: &'static str,
+    sizes: ModelSizes,
+    encoder: Encoder,
+    labels: Labels,
+    bytes: u64,
+    mixes_tokens: bool,
+}
+
+impl SourceEncoder {
+    /// Reads the encoder's weights alone.
+    pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Self, Failure> {
+        let (json, plan, names) = super::blueprint(weights, loader)?;
+        Ok(Self {
+            architecture: plan.architecture,
+            sizes: ModelSizes {
+                vocab_size: plan.encoder.vocab_size,
+                context_length: plan.positions.trained(json),
+                layers: plan.encoder.layers,
+                hidden_size: plan.hidden,
+            },
+            encoder: assemble::encoder(&plan, &names, loader)?,
+            labels: Labels::default(),
+            bytes: loader.bytes(),
+            mixes_tokens: loader.mixes_tokens(),
+        })
+    }
+}
+
+impl TextEncoder for SourceEncoder {
+    fn architecture(&self) -> &'static str {
+        self.architecture
+    }
+
+    fn sizes(&self) -> ModelSizes {
+        self.sizes.clone()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn head(&self) -> Option<HeadKind> {
+        None
+    }
+
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn limit(&self) -> Option<usize> {
+        None
+    }
+
+    fn mixes_tokens(&self) -> bool {
+        self.mixes_tokens
+    }
+
+    fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
+        let sources: Vec<&[u32]> = rows.iter().map(|row| row.ids).collect();
+        self.encoder.forward(&sources)
+    }
+
+    fn pooled(&self, _states: &Tensor, _rows: &[Row]) -> TensorResult<Tensor> {
+        bail!("the encoder has no head for sequences")
+    }
+
+    fn logits(&self, _kind: HeadKind, _states: &Tensor) -> TensorResult<Tensor> {
+        bail!("the encoder has no head")
+    }
+}
