@@ -4,6 +4,7 @@
 
 pub mod bitsandbytes;
 pub mod cancel;
+pub mod cuda;
 pub mod encoders;
 mod failures;
 pub mod families;
