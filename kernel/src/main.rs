@@ -1,5 +1,6 @@
 //! The `warmcell` binary: Jupyter kernel, cell runner, model host and command line in one program.
 
+mod cards;
 mod cli;
 mod commands;
 mod evaluate;

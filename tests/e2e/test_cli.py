@@ -2,11 +2,12 @@
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, warmcell
+from conftest import BINARY, FIXTURES, warmcell
 
 
 def spec(folder, name="warmcell"):
@@ -58,6 +59,25 @@ def test_doctor_names_what_is_missing(tmp_path):
     assert doctor.returncode == 1
     missing = [line for line in doctor.stdout.splitlines() if line.startswith("!!")]
     assert any("python" in line for line in missing) and any("rustup.rs" in line for line in missing), doctor.stdout
+
+
+def test_doctor_tells_the_cards_and_what_is_in_the_way(tmp_path):
+    """A driver that the test compiles, and an `nvidia-smi` that knows one of its two cards."""
+    library, program = tmp_path / "libcuda.so.1", tmp_path / "nvidia-smi"
+    subprocess.run(["cc", "-shared", "-fPIC", "-DCARDS=2", "-o", library, FIXTURES / "driver.c"], check=True)
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo GPU-ab000000-0000-0000-0000-000000000001, Stand-in 1, 1024, 1024, 2048, 7, 33, 580.65.06\n"
+    )
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    doctor = warmcell("doctor", env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PATH": path})
+    [line] = [line for line in doctor.stdout.splitlines() if line.split()[1] == "cuda"]
+    assert line.startswith("--") and "models run on the CPU" in line, line
+    assert "cuda:0 Stand-in 0 (compute capability 8.0, memory 1.07 GB)" in line, line
+    known = "memory 2.15 GB, used 1.07 GB, free 1.07 GB, driver 580.65.06"
+    assert f"cuda:1 Stand-in 1 (compute capability 8.0, {known})" in line, line
+    assert "without the feature `cuda`" not in line or "kernel/cuda/build.sh" in line, line
 
 
 def test_doctor_sees_a_folder_that_others_can_enter(tmp_path):

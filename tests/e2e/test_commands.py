@@ -263,6 +263,7 @@ def test_an_interrupt_at_the_question_for_a_token_is_one(kernel):
 def test_a_missing_card_is_told_with_what_runs_instead(kernel):
     if (outcome := kernel.run("%gpu")).status == "error":
         assert "no NVIDIA driver" in outcome.reply["content"]["evalue"]
+        assert "the feature `cuda`" in outcome.reply["content"]["evalue"]
         assert "CPU" in outcome.traceback
 
 

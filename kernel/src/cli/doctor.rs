@@ -10,13 +10,14 @@ use std::{
 };
 
 use anyhow::Result;
-use wire::embedded::FETCHED;
+use wire::{Failure, embedded::FETCHED};
 
 use super::{
     console::{human_bytes, say},
     hooks, paths, process, python,
     setup::{self, kernelspec, toolchain},
 };
+use crate::cards::{self, Listed};
 
 const HUB_LIMIT: Duration = Duration::from_secs(3);
 
@@ -182,25 +183,50 @@ fn kernel() -> Finding {
 }
 
 fn cuda() -> Finding {
-    let driver = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib/wsl/lib",
-    ]
-    .into_iter()
-    .any(|folder| Path::new(folder).join("libcuda.so.1").exists());
-    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
-    match process::output_of(Command::new("nvidia-smi").args(query)) {
-        Some(gpu) => Note(format!(
-            "{}; this version computes on the CPU",
-            gpu.replace('\n', "; ")
-        )),
-        None if driver => Note(
-            "a driver, but `nvidia-smi` finds no GPU; this version computes on the CPU".to_owned(),
-        ),
-        None => Note("no GPU; this version computes on the CPU".to_owned()),
+    let built = cards::built();
+    let listed = match cards::list() {
+        Ok(listed) => listed,
+        Err(Failure { message, hint, .. }) => {
+            let hint = hint.unwrap_or_default();
+            return Note(format!("{message}; {built}; models run on the CPU: {hint}"));
+        }
+    };
+    let found = match listed.as_slice() {
+        [] => "a driver, but no card".to_owned(),
+        cards => cards.iter().map(card).collect::<Vec<_>>().join("; "),
+    };
+    match engine::cuda::usable(0) {
+        Ok(()) => Good(format!("{found}; {built}")),
+        Err(failure) => {
+            let hint = failure.hint.unwrap_or_default();
+            Note(format!("{found}; {built}; models run on the CPU: {hint}"))
+        }
     }
+}
+
+fn card(card: &Listed) -> String {
+    let Listed {
+        device,
+        name,
+        capability,
+        memory: [used, free, total],
+        driver,
+        ..
+    } = card;
+    let facts = [
+        ("compute capability", capability),
+        ("memory", total),
+        ("used", used),
+        ("free", free),
+        ("driver", driver),
+    ];
+    let facts = facts.into_iter().filter_map(|(name, fact)| {
+        let fact = fact.as_ref()?;
+        Some(format!("{name} {fact}"))
+    });
+    let device = device.as_deref().unwrap_or("not for this process:");
+    let facts: Vec<String> = facts.collect();
+    format!("{device} {name} ({})", facts.join(", "))
 }
 
 fn hub() -> Finding {

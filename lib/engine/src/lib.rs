@@ -5,6 +5,7 @@
 pub mod bitsandbytes;
 pub mod cancel;
 mod class;
+pub mod cuda;
 pub mod encoders;
 mod failures;
 pub mod families;

@@ -1,14 +1,14 @@
 //! Where the parts of a model live: transformers' `device_map`, resolved against the names of a model's
-//! parameters to a device for each layer. Which devices there are is said here alone.
+//! parameters to a device for each layer. Which cards there are, `cuda` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{
-    Failure, FailureKind,
+    Failure,
     model::{Device, DeviceMap},
 };
 
-use crate::{failures, families, weights::Weights};
+use crate::{cuda, failures, families, weights::Weights};
 
 /// Modules that maps name and that have no parameters of their own.
 const WITHOUT_PARAMETERS: [&str; 8] = [
@@ -29,6 +29,8 @@ pub struct Placement {
     map: Vec<(String, Device)>,
     /// Keys of the map that name no module.
     strangers: Vec<String>,
+    /// A line on what `auto` took, where that could surprise.
+    choice: Option<String>,
     /// Of token vectors and positions, and of all that is not named below.
     tokens: Device,
     layers: BTreeMap<usize, Device>,
@@ -39,12 +41,12 @@ pub struct Placement {
 /// The device that stands for another: the one that `auto` chooses. Fails on one that is not there.
 pub fn resolve(device: Device) -> Result<Device, Failure> {
     match device {
-        Device::Auto | Device::Cpu => Ok(Device::Cpu),
-        Device::Cuda(number) => Err(Failure::new(
-            FailureKind::Device,
-            format!("cannot use `cuda:{number}`: this build runs on the processor only"),
-        )
-        .hint("use the device `cpu` or `auto`")),
+        Device::Auto => Ok(cuda::auto().0),
+        Device::Cpu => Ok(Device::Cpu),
+        Device::Cuda(number) => {
+            cuda::usable(number)?;
+            Ok(device)
+        }
     }
 }
 
@@ -52,9 +54,7 @@ pub fn resolve(device: Device) -> Result<Device, Failure> {
 fn candle(device: Device) -> Result<candle_core::Device, Failure> {
     match resolve(device)? {
         Device::Auto | Device::Cpu => Ok(candle_core::Device::Cpu),
-        Device::Cuda(number) => {
-            candle_core::Device::new_cuda(number as usize).map_err(failures::internal)
-        }
+        Device::Cuda(number) => cuda::device(number),
     }
 }
 
@@ -75,6 +75,7 @@ impl Placement {
         Self {
             map: vec![(String::new(), device)],
             strangers: Vec::new(),
+            choice: None,
             tokens: device,
             layers: BTreeMap::new(),
             norm: device,
@@ -86,6 +87,13 @@ impl Placement {
     /// that the map does not cover, and on parts of one layer in two places.
     pub fn new(map: &DeviceMap, weights: &Weights) -> Result<Self, Failure> {
         let modules = match map {
+            DeviceMap::Whole(Device::Auto) => {
+                let (device, choice) = cuda::auto();
+                return Ok(Self {
+                    choice,
+                    ..Self::whole(device)
+                });
+            }
             DeviceMap::Whole(device) => return Ok(Self::whole(resolve(*device)?)),
             DeviceMap::Modules(modules) => modules,
         };
@@ -134,11 +142,53 @@ impl Placement {
                 .cloned()
                 .collect(),
             map,
+            choice: None,
             tokens,
             layers: layers.collect(),
             norm: at(Part::Norm).unwrap_or(tokens),
             head: at(Part::Head).unwrap_or(tokens),
         })
+    }
+
+    /// This placement, of a model that cards do not run: `auto` takes the processor and says so, a card that was
+    /// asked for by its name is an error. `what` is plural.
+    pub fn off_cards(self, map: &DeviceMap, name: &str, what: &str) -> Result<Self, Failure> {
+        let mut devices = self.map.iter().map(|(_, device)| *device);
+        let Some(card) = devices.find(|device| matches!(device, Device::Cuda(_))) else {
+            return Ok(self);
+        };
+        if *map == DeviceMap::Whole(Device::Auto) {
+            return Ok(Self {
+                choice: Some(format!(
+                    "`auto` takes the CPU for `{name}`: cards do not run {what} yet"
+                )),
+                ..Self::whole(Device::Cpu)
+            });
+        }
+        Err(failures::unsupported(format!(
+            "cannot load `{name}` on `{card}`: cards do not run {what} yet"
+        ))
+        .hint("use the device `cpu` or `auto`; decoders with weights of f32, f16 or bf16 run on cards"))
+    }
+
+    /// The device of a parameter.
+    pub fn device_of(&self, parameter: &str) -> Result<candle_core::Device, Failure> {
+        candle(match Part::of(parameter) {
+            // A token's vector is looked up in main memory: a row of the table at a time is wanted.
+            Part::Tokens => Device::Cpu,
+            Part::Layer(index) => self.layer(index),
+            Part::Norm => self.norm,
+            Part::Head => self.head,
+        })
+    }
+
+    fn layer(&self, index: usize) -> Device {
+        self.layers.get(&index).copied().unwrap_or(self.tokens)
+    }
+
+    /// The device of the head.
+    pub fn head_device(&self) -> Result<candle_core::Device, Failure> {
+        candle(self.head)
     }
 
     /// Which module lives where, by the names of the map.
@@ -154,6 +204,11 @@ impl Placement {
             .map(|(_, device)| device.to_string())
             .collect();
         devices.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
+    /// A line on what `auto` took, where that could surprise.
+    pub fn choice(&self) -> Option<&str> {
+        self.choice.as_deref()
     }
 
     /// A line for keys that place nothing, as accelerate's warning.
@@ -173,10 +228,9 @@ impl Placement {
 
     /// The devices of a decoder of so many layers.
     pub fn devices(&self, layers: usize) -> Result<Devices, Failure> {
-        let layer = |index| self.layers.get(&index).copied().unwrap_or(self.tokens);
         Ok(Devices {
             layers: (0..layers)
-                .map(|index| candle(layer(index)))
+                .map(|index| candle(self.layer(index)))
                 .collect::<Result<_, _>>()?,
             norm: candle(self.norm)?,
             head: candle(self.head)?,
@@ -267,6 +321,8 @@ fn split((first, one): (&str, Device), (second, other): (&str, Device)) -> Failu
 
 #[cfg(test)]
 mod tests {
+    use wire::FailureKind;
+
     use super::*;
 
     fn parameters() -> Vec<String> {
@@ -375,9 +431,29 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_refused() {
-        let failure = resolve(Device::Cuda(1)).expect_err("there is none");
-        assert_eq!(failure.kind, FailureKind::Device);
+    fn what_no_card_runs_goes_to_the_processor_where_auto_chose() {
+        let on_card = || Placement::whole(Device::Cuda(1));
+        let auto = DeviceMap::Whole(Device::Auto);
+        let placement = on_card()
+            .off_cards(&auto, "x", "encoders")
+            .expect("falls back");
+        assert_eq!(placement.name(), "cpu");
+        let choice = placement.choice().expect("says so");
+        assert_eq!(
+            choice,
+            "`auto` takes the CPU for `x`: cards do not run encoders yet"
+        );
+        let failure = on_card().off_cards(&Device::Cuda(1).into(), "x", "encoders");
+        let failure = failure.expect_err("was asked for");
         assert!(failure.message.contains("`cuda:1`") && failure.hint.is_some());
+        let on_cpu = Placement::whole(Device::Cpu);
+        assert_eq!(on_cpu.clone().off_cards(&auto, "x", "encoders"), Ok(on_cpu));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused() {
+        let failure = resolve(Device::Cuda(99)).expect_err("there is none");
+        assert_eq!(failure.kind, FailureKind::Device);
+        assert!(failure.message.contains("`cuda:99`") && failure.hint.is_some());
     }
 }

@@ -373,15 +373,19 @@ impl Residency {
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = loaded::open(&files, spec, purpose)?;
-        let placement = Placement::new(&spec.device_map, &weights)?;
+        let mut placement = Placement::new(&spec.device_map, &weights)?;
+        if let Some(what) = loaded::off_cards(&weights, spec) {
+            placement = placement.off_cards(&spec.device_map, &files.name, what)?;
+        }
         let plan = Plan::of(spec, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref(), spec.cache_dtype);
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
         let overruled = plan.as_ref().and_then(|plan| plan.overruled.clone());
-        let placed = placement.notice(&files.name);
-        let notices = placed.into_iter().chain(overruled).chain(notices);
+        let placed = placement.notice(&files.name).into_iter();
+        let placed = placed.chain(placement.choice().map(str::to_owned));
+        let notices = placed.chain(overruled).chain(notices);
         notices.map(Event::Notice).for_each(&mut *sink);
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {

@@ -47,7 +47,7 @@ pub fn assemble(plan: Plan, names: &Names, loader: &mut Loader) -> Result<Decode
         .find(|head| !plan.tied && loader.has(&format!("{head}.weight")));
     let lm_head = match own_head {
         Some(head) => loader.linear(head, (vocab, hidden))?,
-        None => embed_tokens.tied_head(),
+        None => loader.tied_head(&embed_tokens, (&name(names.embed_tokens), (vocab, hidden)))?,
     };
     let rotaries = plan.ropes.iter();
     let devices = loader.placement().devices(layers.len())?;

@@ -8,10 +8,9 @@ use wire::model::ModuleInfo;
 
 use super::{CausalLm, ModelSizes, Part};
 use crate::{
-    kernels::Sum,
     layers::{
         Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
-        Rotary, Size, Span, Step, join, split,
+        Rotary, Size, Span, Step, join, split, sum,
     },
     placement::Devices,
 };
@@ -231,12 +230,12 @@ impl DecoderLayer {
         if let Some(norm) = &self.post_attention_norm {
             y = norm.forward(&y)?;
         }
-        let x = x.apply_op2_no_bwd(&y, &Sum)?;
+        let x = sum(x, &y)?;
         let normed = self.feed_forward_norm.forward(&x)?;
         let mut y = self.feed_forward.forward(&normed)?;
         if let Some(norm) = &self.post_feed_forward_norm {
             y = norm.forward(&y)?;
         }
-        x.apply_op2_no_bwd(&y, &Sum)
+        sum(&x, &y)
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, join, split};
+use super::{
+    LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, composed, join, split,
+};
 use crate::kernels::{CausalAttention, Heads};
 
 /// Heads of an attention layer.
@@ -86,24 +88,12 @@ impl Attention {
     /// From queries, keys and values beside each other, `(batch, tokens, …)`, to
     /// `(batch, tokens, heads * head_dim)`.
     fn mix(&self, qkv: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
-        let AttentionShape {
-            heads,
-            kv_heads,
-            head_dim,
-        } = self.shape;
-        let rotary = self.rotary.map(|index| &step.rotaries[index]);
-        let turn = rotary.map(|(rotary, positions)| rotary.turn(positions));
-        let heads_of = |first: usize, count: usize, turn| Heads {
-            first: first * head_dim,
-            count,
-            head_dim,
-            norm: None,
-            turn,
-        };
         // (batch, heads, tokens, head_dim), and twice the same with kv_heads
-        let q = taken(qkv, &heads_of(0, heads, turn), self.q_norm.as_ref())?;
-        let k = taken(qkv, &heads_of(heads, kv_heads, turn), self.k_norm.as_ref())?;
-        let v = taken(qkv, &heads_of(heads + kv_heads, kv_heads, None), None)?;
+        let [q, k, v] = if composed::serves(qkv) {
+            self.composed_heads(qkv, step)?
+        } else {
+            self.heads(qkv, step)?
+        };
         // (batch, kv_heads, keys, head_dim)
         let (keys, values) = cache.append(&k, &v)?;
         if let Some(bias) = &step.bias {
@@ -119,7 +109,52 @@ impl Attention {
             window: self.window,
             padding: Arc::clone(&step.padding),
         };
+        if composed::serves(&q) {
+            return composed::causal_attention(&q, (&keys, &values), &attention);
+        }
         q.apply_op3_no_bwd(&keys, &values, &attention)
+    }
+
+    fn heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.shape;
+        let rotary = self.rotary.map(|index| &step.rotaries[index]);
+        let turn = rotary.map(|(rotary, positions)| rotary.turn(positions));
+        let heads_of = |first: usize, count: usize, turn| Heads {
+            first: first * head_dim,
+            count,
+            head_dim,
+            norm: None,
+            turn,
+        };
+        Ok([
+            taken(qkv, &heads_of(0, heads, turn), self.q_norm.as_ref())?,
+            taken(qkv, &heads_of(heads, kv_heads, turn), self.k_norm.as_ref())?,
+            taken(qkv, &heads_of(heads + kv_heads, kv_heads, None), None)?,
+        ])
+    }
+
+    fn composed_heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+        } = self.shape;
+        let rotary = self.rotary.map(|index| &step.rotaries[index]);
+        let angles = rotary.map(|(rotary, positions)| rotary.angles(positions, qkv.device()));
+        let angles = angles.transpose()?;
+        let heads_of = |first: usize, count: usize, norm: Option<&RmsNorm>, angles| {
+            let place = (first * head_dim, count, head_dim);
+            composed::heads(qkv, place, norm.map(RmsNorm::parts), angles)
+        };
+        Ok([
+            heads_of(0, heads, self.q_norm.as_ref(), angles.as_ref())?,
+            heads_of(heads, kv_heads, self.k_norm.as_ref(), angles.as_ref())?,
+            heads_of(heads + kv_heads, kv_heads, None, None)?,
+        ])
     }
 }
 

@@ -1,7 +1,7 @@
 //! Mixtures of experts: a router gives each token to a few of many gated layers, and adds up what
 //! they make of it (`MixtralSparseMoeBlock` and `Qwen3MoeSparseMoeBlock` of transformers).
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::{GatedMlp, Linear};
 
@@ -39,8 +39,8 @@ impl Experts {
                 continue;
             }
             let count = rows.len();
-            let rows = Tensor::from_vec(rows, count, &Device::Cpu)?;
-            let weights = Tensor::from_vec(weights, (count, 1), &Device::Cpu)?;
+            let rows = Tensor::from_vec(rows, count, x.device())?;
+            let weights = Tensor::from_vec(weights, (count, 1), x.device())?;
             // (rows, hidden)
             let y = expert.forward(&x.index_select(&rows, 0)?)?;
             out = out.index_add(&rows, &y.broadcast_mul(&weights)?, 0)?;

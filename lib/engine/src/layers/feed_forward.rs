@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Experts, Linear};
+use super::{Experts, Linear, composed};
 use crate::kernels::{Activation, Gate};
 
 /// A feed-forward layer of any kind.
@@ -56,7 +56,11 @@ impl GatedMlp {
             GateAndUp::Fused(both) => both.forward(x)?,
         };
         // (…, intermediate)
-        let gated = both.apply_op1_no_bwd(&Gate(self.activation))?;
+        let gated = if composed::serves(&both) {
+            composed::gate(&both, self.activation)?
+        } else {
+            both.apply_op1_no_bwd(&Gate(self.activation))?
+        };
         self.down.forward(&gated)
     }
 }

@@ -218,7 +218,7 @@ impl LayerCache {
     pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
         let tokens = keys.dim(2)?;
         let needed = self.length + tokens;
-        let (all_keys, all_values) = self.reserve(needed)?;
+        let (all_keys, all_values) = self.reserve(needed, keys.device())?;
         all_keys.slice_set(&keys.to_dtype(self.dtype)?, 2, self.length)?;
         all_values.slice_set(&values.to_dtype(self.dtype)?, 2, self.length)?;
         self.length = needed;
@@ -233,7 +233,7 @@ impl LayerCache {
     /// The buffers, with room for `needed` positions. Growing copies what is there, and takes half as
     /// much again so that a long generation copies each position a few times at most; for a prompt that is
     /// read in parts they grow once.
-    fn reserve(&mut self, needed: usize) -> Result<(Tensor, Tensor)> {
+    fn reserve(&mut self, needed: usize, device: &Device) -> Result<(Tensor, Tensor)> {
         // They stay where they are until others are whole.
         let old = self.buffers.clone();
         let capacity = match &old {
@@ -248,8 +248,8 @@ impl LayerCache {
             .max(self.planned + BLOCK)
             .next_multiple_of(BLOCK);
         let shape = (self.batch, self.kv_heads, capacity, self.head_dim);
-        let keys = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
-        let values = Tensor::zeros(shape, self.dtype, &Device::Cpu)?;
+        let keys = Tensor::zeros(shape, self.dtype, device)?;
+        let values = Tensor::zeros(shape, self.dtype, device)?;
         if let Some((old_keys, old_values)) = old {
             keys.slice_set(&old_keys, 2, 0)?;
             values.slice_set(&old_values, 2, 0)?;
@@ -289,7 +289,7 @@ impl LayerCache {
             return Ok(());
         }
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let index = Tensor::from_vec(index, rows.len(), &Device::Cpu)?;
+        let index = Tensor::from_vec(index, rows.len(), keys.device())?;
         let chosen = |buffer: &Tensor| buffer.index_select(&index, 0);
         self.buffers = Some((chosen(keys)?, chosen(values)?));
         self.batch = rows.len();

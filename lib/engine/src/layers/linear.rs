@@ -4,6 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use candle_core::{Result, Tensor};
 
+use super::composed;
 use crate::{
     bitsandbytes::round,
     kernels::{Activate, Activation, Finish, Matrix, Rows, Stacked, multiply, multiply_then},
@@ -88,6 +89,7 @@ impl Linear {
             y = y.broadcast_add(bias)?;
         }
         match activation {
+            Some(activation) if composed::serves(&y) => composed::activate(&y, activation),
             Some(activation) => y.apply_op1_no_bwd(&Activate(activation)),
             None => Ok(y),
         }

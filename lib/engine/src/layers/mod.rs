@@ -2,6 +2,7 @@
 //! parts follow each other, and what their weights are called in a file, is the family's matter.
 
 mod attention;
+mod composed;
 mod cross_attention;
 mod dense;
 mod embedding;
@@ -17,6 +18,7 @@ mod rope_scaling;
 mod rotary;
 
 pub use attention::{Attention, AttentionShape, Projections, Step};
+pub(crate) use composed::{Plain, serves_on};
 pub use cross_attention::CrossAttention;
 pub(crate) use dense::Dense;
 pub use embedding::Embedding;
@@ -27,7 +29,7 @@ pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
 pub(crate) use linear::Weight;
 pub use memory::Memory;
-pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use norm::{LayerNorm, Norm, RmsNorm, sum};
 pub use relative::{RelativeAttention, RelativeBias};
 pub use rope_scaling::{DynamicScaling, Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
 pub use rotary::{Positions, RopeConfig, Rotary, RotaryLayout, Span};

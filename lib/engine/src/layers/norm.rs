@@ -3,6 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::composed;
 use crate::kernels::{Normalize, RootMeanSquare, Sum};
 
 /// A norm of either kind.
@@ -26,10 +27,18 @@ impl Norm {
     /// Of the sum of two.
     pub fn forward_sum(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Rms(norm) => norm.forward(&x.apply_op2_no_bwd(y, &Sum)?),
+            Self::Rms(norm) => norm.forward(&sum(x, y)?),
             Self::Layer(norm) => norm.forward_sum(x, y),
         }
     }
+}
+
+/// `x + y` of two of one shape.
+pub fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if composed::serves(x) {
+        return x + y;
+    }
+    x.apply_op2_no_bwd(y, &Sum)
 }
 
 /// `x / √(mean(x²) + ε) · w` over the last dimension.
@@ -50,7 +59,15 @@ impl RmsNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if composed::serves(x) {
+            return composed::root_mean_square(x, &self.weight, self.epsilon);
+        }
         self.with(|norm| x.apply_op1_no_bwd(&norm))
+    }
+
+    /// Its weight `(hidden)`, and what is added under the root.
+    pub(super) fn parts(&self) -> (&Tensor, f32) {
+        (&self.weight, self.epsilon)
     }
 
     /// Gives it to what normalises by the way.
@@ -83,11 +100,17 @@ impl LayerNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if composed::serves(x) {
+            return composed::layer_norm(x, (&self.weight, &self.bias), self.epsilon);
+        }
         self.with(|norm| x.apply_op1_no_bwd(norm))
     }
 
     /// Of the sum of two.
     pub fn forward_sum(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if composed::serves(x) {
+            return self.forward(&sum(x, y)?);
+        }
         self.with(|norm| x.apply_op2_no_bwd(y, norm))
     }
 

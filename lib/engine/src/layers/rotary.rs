@@ -2,7 +2,11 @@
 //! positions past a few hundred run together. They are computed a step, not kept as a table of the
 //! context. How frequencies are stretched is `rope_scaling`'s matter.
 
-use super::{DynamicScaling, KvCache, RopeScaling};
+use std::sync::OnceLock;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::{DynamicScaling, KvCache, RopeScaling, composed::Angles};
 use crate::kernels::Turn;
 
 /// Which values of a head turn together.
@@ -45,8 +49,10 @@ pub struct Positions {
     cos: Vec<f32>,
     /// As `cos`.
     sin: Vec<f32>,
-    /// All rows have the same.
-    shared: bool,
+    /// Rows that differ: one where all have the same.
+    rows: usize,
+    /// The same on the first device other than the processor that asked.
+    placed: OnceLock<Angles>,
 }
 
 /// Which positions a step reads.
@@ -159,8 +165,32 @@ impl Rotary {
         Positions {
             cos: table(f32::cos),
             sin: table(f32::sin),
-            shared: rows.len() == 1,
+            rows: rows.len(),
+            placed: OnceLock::new(),
         }
+    }
+
+    /// The same as tensors of a device; all layers of a step there share them.
+    pub(super) fn angles(&self, positions: &Positions, device: &Device) -> Result<Angles> {
+        if let Some(placed) = positions.placed.get()
+            && placed.cos.device().same_device(device)
+        {
+            return Ok(placed.clone());
+        }
+        let pairs = self.inverse_frequencies.len();
+        let table = |values: &[f32]| {
+            // (rows, 1, tokens, pairs)
+            let tokens = values.len() / pairs / positions.rows;
+            Tensor::from_slice(values, (positions.rows, 1, tokens, pairs), device)
+        };
+        let angles = Angles {
+            cos: table(&positions.cos)?,
+            sin: table(&positions.sin)?,
+            interleaved: self.layout == RotaryLayout::Interleaved,
+        };
+        // Already taken where a model lies on two: the other is given without being kept.
+        let _ = positions.placed.set(angles.clone());
+        Ok(angles)
     }
 
     /// What turns heads by the way.
@@ -170,7 +200,7 @@ impl Rotary {
             sin: &positions.sin,
             pairs: self.inverse_frequencies.len(),
             interleaved: self.layout == RotaryLayout::Interleaved,
-            shared: positions.shared,
+            shared: positions.rows == 1,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     generate::Steps,
     hub::ModelFiles,
     seq2seq::{self, Kind},
-    weights::{Description, Loader, Weights},
+    weights::{Description, Format, Loader, Weights},
 };
 
 /// What a model is wanted for.
@@ -99,6 +99,25 @@ fn reads(weights: &Weights) -> bool {
             seq2seq::kind(weights),
             Some(Kind::Classifier | Kind::Encoder)
         )
+}
+
+/// What of a model cards do not run yet, in the plural; `None` where they run all of it.
+pub(super) fn off_cards(weights: &Weights, spec: &ModelSpec) -> Option<&'static str> {
+    if reads(weights) {
+        return Some("encoders");
+    }
+    if seq2seq::knows(weights) {
+        return Some("encoder-decoders");
+    }
+    if matches!(weights.description, Description::Gguf(_)) {
+        return Some("GGUF files");
+    }
+    let is_plain = |format| matches!(format, Format::F32 | Format::F16 | Format::BF16);
+    let mut formats = weights.tensors.values().map(|entry| entry.format);
+    if spec.quantization.is_some() || !formats.all(is_plain) {
+        return Some("quantised weights");
+    }
+    (spec.activations != Activations::F32).then_some("rounded activations")
 }
 
 fn architecture(weights: &Weights) -> Option<String> {

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use candle_core::{Device, Tensor};
 use wire::{
     Failure,
     model::{DType, QuantizationMethod},
@@ -16,7 +17,7 @@ use crate::{
     },
     failures,
     kernels::Matrix,
-    layers::Weight,
+    layers::{Plain, Weight, serves_on},
 };
 
 /// Values of a part that is rounded or packed: a whole number of any format's blocks.
@@ -58,6 +59,15 @@ impl Loader<'_> {
         turned: bool,
     ) -> Result<Arc<dyn Weight>, Failure> {
         let tensor = format!("{name}.weight");
+        let device = self.placement().device_of(&tensor)?;
+        if serves_on(&device) {
+            let wanted = Wanted {
+                name: &tensor,
+                shape,
+                turned,
+            };
+            return Ok(Arc::new(self.plain(wanted, &device)?));
+        }
         let Some(plan) = self.plan.clone() else {
             if let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?) {
                 return Ok(Arc::new(dense.in_panels()));
@@ -143,6 +153,45 @@ impl Loader<'_> {
         shape: (usize, usize),
         turned: bool,
     ) -> Result<Matrix, Failure> {
+        let wanted = Wanted {
+            name,
+            shape,
+            turned,
+        };
+        let (format, bytes) = self.stored(wanted)?;
+        let matrix = Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)?;
+        Ok(matrix.taking(self.activations))
+    }
+
+    /// The same of plain floats on a device that computes with them by candle's operations. Fails on blocks.
+    pub(super) fn plain(&mut self, wanted: Wanted, device: &Device) -> Result<Plain, Failure> {
+        let (format, bytes) = self.stored(wanted)?;
+        let dtype = match format {
+            Format::F32 => candle_core::DType::F32,
+            Format::F16 => candle_core::DType::F16,
+            Format::BF16 => candle_core::DType::BF16,
+            _ => {
+                return Err(failures::unsupported(format!(
+                    "cannot load `{}`: tensor `{}` is {}, which cards do not run yet",
+                    self.reader.subject,
+                    wanted.name,
+                    format.name()
+                ))
+                .hint("use the device `cpu`"));
+            }
+        };
+        Tensor::from_raw_buffer(&bytes, dtype, &[wanted.shape.0, wanted.shape.1], device)
+            .and_then(Plain::new)
+            .map_err(failures::internal)
+    }
+
+    /// The format that a matrix has in memory, and its values in that.
+    fn stored(&mut self, wanted: Wanted) -> Result<(Format, Vec<u8>), Failure> {
+        let Wanted {
+            name,
+            shape,
+            turned,
+        } = wanted;
         let stored = self.reader.weights.tensors.get(name);
         let stored = stored.map_or(Format::F32, |entry| entry.format);
         let form = self
@@ -151,11 +200,6 @@ impl Loader<'_> {
             .map(|plan| (plan.dtype_of(name), plan.form(name, shape.1, stored)));
         let (format, bytes) = match form {
             Some((dtype, format)) if format != stored => {
-                let wanted = Wanted {
-                    name,
-                    shape,
-                    turned,
-                };
                 (format, self.packed(wanted, (dtype, format))?)
             }
             _ if turned => self.read_turned(name, shape)?,
@@ -165,8 +209,7 @@ impl Loader<'_> {
             }
         };
         self.kept += bytes.len() as u64;
-        let matrix = Matrix::new(format, shape.0, shape.1, bytes).map_err(failures::internal)?;
-        Ok(matrix.taking(self.activations))
+        Ok((format, bytes))
     }
 
     /// A matrix of plain floats in another format, which its rows are a whole number of blocks of.

@@ -13,6 +13,7 @@ use wire::{
 
 use super::{
     Format, TensorEntry, Weights,
+    convert::Wanted,
     reader::{Reader, in_order},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     bitsandbytes::Plan,
     failures,
     kernels::Matrix,
-    layers::{Dense, Embedding, LayerNorm, Linear, RmsNorm},
+    layers::{Dense, Embedding, LayerNorm, Linear, RmsNorm, serves_on},
     placement::Placement,
 };
 
@@ -207,10 +208,11 @@ impl<'a> Loader<'a> {
         Ok(values)
     }
 
-    /// A vector of `size` values, as f32.
+    /// A vector of `size` values, as f32, where it is to live.
     pub fn vector(&mut self, name: &str, size: usize) -> Result<Tensor, Failure> {
         let values = self.values(name, size)?;
-        Tensor::from_vec(values, size, &Device::Cpu).map_err(failures::internal)
+        let device = self.placement.device_of(name)?;
+        Tensor::from_vec(values, size, &device).map_err(failures::internal)
     }
 
     /// A linear layer from `{name}.weight` and, where the file has one, `{name}.bias`.
@@ -316,6 +318,25 @@ impl<'a> Loader<'a> {
         let form = ("Embedding", Some(matrix.format()));
         self.note(name, form, shape, (shape.0 * shape.1, matrix.bytes()));
         Ok(Embedding::new(matrix))
+    }
+
+    /// The output layer of a model whose head is tied to the table `{name}.weight` `(vocabulary, hidden)`: the
+    /// table itself, or a copy where the head lives on a card.
+    pub(crate) fn tied_head(
+        &mut self,
+        table: &Embedding,
+        (name, shape): (&str, (usize, usize)),
+    ) -> Result<Linear, Failure> {
+        let device = self.placement.head_device()?;
+        if !serves_on(&device) {
+            return Ok(table.tied_head());
+        }
+        let wanted = Wanted {
+            name: &format!("{name}.weight"),
+            shape,
+            turned: false,
+        };
+        Ok(Linear::new(Arc::new(self.plain(wanted, &device)?), None))
     }
 
     /// An RMS norm from `{name}.weight`.

@@ -1,0 +1,195 @@
+//! NVIDIA's cards: which there are, and whether this program can compute on one. The driver is asked by every
+//! program, also by one without the feature `cuda`, which then can say what it does not use. What computes on
+//! cards is candle's matter, and where a model lives `placement`'s.
+
+mod unsafe_device;
+mod unsafe_driver;
+#[cfg(feature = "cuda")]
+mod unsafe_libraries;
+
+use std::{fmt, sync::OnceLock};
+
+use wire::{Failure, FailureKind, model::Device};
+
+use crate::failures;
+
+/// What the driver says of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// The newest CUDA that it runs.
+    pub cuda: Version,
+    /// The cards that this process may use, in CUDA's order: the first is `cuda:0`.
+    pub cards: Vec<Card>,
+}
+
+/// A card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// Its name, as `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// By which other programs know it: `GPU-` and 32 hexadecimal digits in five groups.
+    pub uuid: String,
+    /// Its compute capability.
+    pub capability: Version,
+    /// Its memory in bytes.
+    pub bytes: u64,
+}
+
+/// Major and minor number, of CUDA or of a compute capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// What this program's kernels need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The CUDA that a driver must run.
+    pub cuda: Version,
+    /// The least compute capability.
+    pub capability: Version,
+}
+
+/// What the kernels of this program need; `None` when it was built without the feature `cuda`.
+pub fn build() -> Option<Build> {
+    #[cfg(feature = "cuda")]
+    return Build::of_kernel(candle_core::cuda_backend::kernels::FILL.ptx());
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+/// What the driver says, asked once: it does not learn of cards later. Fails where there is none.
+pub fn driver() -> Result<&'static Driver, Failure> {
+    static DRIVER: OnceLock<Result<Driver, Failure>> = OnceLock::new();
+    let answer = DRIVER.get_or_init(|| Ok(unsafe_driver::ask(unsafe_driver::NAME)?));
+    answer.as_ref().map_err(Clone::clone)
+}
+
+/// Whether this program can compute on the card of this number. Fails with what is in the way.
+pub fn usable(number: u32) -> Result<(), Failure> {
+    check(number, build(), driver())?;
+    #[cfg(feature = "cuda")]
+    unsafe_libraries::open()?;
+    Ok(())
+}
+
+/// Candle's device of a card, the same at each call. Fails as [`usable`] does.
+pub(crate) fn device(number: u32) -> Result<candle_core::Device, Failure> {
+    usable(number)?;
+    unsafe_device::open(number).map_err(failures::internal)
+}
+
+/// The device that `auto` takes, and a line that says so where a card could have been expected.
+pub fn auto() -> (Device, Option<String>) {
+    choose(build(), driver(), usable(0))
+}
+
+fn choose(
+    build: Option<Build>,
+    driver: Result<&Driver, Failure>,
+    first: Result<(), Failure>,
+) -> (Device, Option<String>) {
+    let Err(failure) = first else {
+        return (Device::Cuda(0), None);
+    };
+    let is_expected = build.is_some() || driver.is_ok_and(|driver| !driver.cards.is_empty());
+    let line = || {
+        let hint = failure
+            .hint
+            .map_or_else(String::new, |hint| format!(" ({hint})"));
+        format!("`auto` takes the CPU: {}{hint}", failure.message)
+    };
+    (Device::Cpu, is_expected.then(line))
+}
+
+fn check(
+    number: u32,
+    build: Option<Build>,
+    driver: Result<&Driver, Failure>,
+) -> Result<(), Failure> {
+    let refused = |why: String, hint: &str| {
+        let message = format!("cannot use `cuda:{number}`: {why}");
+        Err(Failure::new(FailureKind::Device, message).hint(hint))
+    };
+    let Some(build) = build else {
+        return refused(
+            "this program was built without the feature `cuda`".to_owned(),
+            "use the device `cpu` or `auto`, or build one that has it: `kernel/cuda/build.sh`",
+        );
+    };
+    let driver = match driver {
+        Ok(driver) => driver,
+        Err(failure) => {
+            let hint = failure.hint.unwrap_or_default();
+            return refused(failure.message, &format!("{hint}; or use the device `cpu`"));
+        }
+    };
+    let Some(card) = driver.cards.get(number as usize) else {
+        let count = driver.cards.len();
+        return refused(
+            format!("the driver has {count} cards for this process"),
+            match count {
+                0 => {
+                    "see what `nvidia-smi` says and what CUDA_VISIBLE_DEVICES is set to; or use the device `cpu`"
+                }
+                1 => "the only card is `cuda:0`",
+                _ => "cards are counted from `cuda:0`; `%gpu` lists them",
+            },
+        );
+    };
+    if card.capability < build.capability {
+        let needed = build.capability;
+        return refused(
+            format!(
+                "{} has compute capability {}, this program's kernels need {needed}",
+                card.name, card.capability
+            ),
+            "use the device `cpu`, or build for that card: `CUDA_COMPUTE_CAP=75 kernel/cuda/build.sh`, without the dot",
+        );
+    }
+    if driver.cuda < build.cuda {
+        let (runs, needs) = (driver.cuda, build.cuda);
+        return refused(
+            format!("its driver runs CUDA {runs} at most, this program's kernels need {needs}"),
+            "install a newer driver (580 runs CUDA 13.0), or use the device `cpu`",
+        );
+    }
+    Ok(())
+}
+
+impl Build {
+    /// What the header of a kernel's text says. Versions of the text run four behind CUDA's, and their minor
+    /// numbers at most behind: 9.0 came with CUDA 13.0, 8.7 with 12.8 ("PTX ISA", release notes).
+    #[cfg(any(feature = "cuda", test))]
+    fn of_kernel(text: &str) -> Option<Self> {
+        let after = |word: &str| {
+            let mut lines = text.lines();
+            lines.find_map(|line| line.trim().strip_prefix(word))
+        };
+        let (major, minor) = after(".version ")?.trim().split_once('.')?;
+        let target = after(".target sm_")?;
+        let digits = target.find(|c: char| !c.is_ascii_digit());
+        let capability: u32 = target[..digits.unwrap_or(target.len())].parse().ok()?;
+        Some(Self {
+            cuda: Version(major.parse::<u32>().ok()? + 4, minor.parse().ok()?),
+            capability: Version(capability / 10, capability % 10),
+        })
+    }
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (capability, cuda) = (self.capability, self.cuda);
+        write!(
+            f,
+            "compute capability {capability} and newer, CUDA {cuda} and newer"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The attention of `kernels::attention`: products, a mask and a softmax over all scores, which are in memory at
+//! once. Bounded by that memory for long prompts; they are read in parts.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use crate::kernels::CausalAttention;
+
+/// A score that no softmax sees. Not infinity: of a row of padding nothing is seen, its numbers are of no use to
+/// anyone, but must be numbers, since they are multiplied with zeros.
+const HIDDEN: f32 = -1e30;
+
+/// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and
+/// values `(batch, kv_heads, keys, head_dim)` of any type to f32 `(batch, tokens, heads * head_dim)`.
+pub fn causal_attention(
+    q: &Tensor,
+    (k, v): (&Tensor, &Tensor),
+    attention: &CausalAttention,
+) -> Result<Tensor> {
+    let (batch, heads, tokens, head_dim) = q.dims4()?;
+    let (_, kv_heads, keys, _) = k.dims4()?;
+    let group = heads / kv_heads;
+    let (k, v) = (k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?);
+    // The heads of a group lie beside each other: their queries are rows of one product.
+    let q = q.reshape((batch, kv_heads, group * tokens, head_dim))?;
+    // (batch, kv_heads, group * tokens, keys)
+    let mut scores = (q.matmul(&k.t()?)? * f64::from(attention.scale))?;
+    if let Some(cap) = attention.cap {
+        let cap = f64::from(cap);
+        scores = ((scores / cap)?.tanh()? * cap)?;
+    }
+    let shape = (batch, kv_heads, group, tokens, keys);
+    let mut scores = scores.reshape(shape)?;
+    if let Some(seen) = seen(&scores, attention)? {
+        let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1, 1), q.device())?;
+        scores = seen
+            .broadcast_as(shape)?
+            .where_cond(&scores, &hidden.broadcast_as(shape)?)?;
+    }
+    let weights = softmax(&scores)?.reshape((batch, kv_heads, group * tokens, keys))?;
+    // (batch, heads, tokens, head_dim), then heads beside each other
+    let mixed = weights
+        .matmul(&v)?
+        .reshape((batch, heads, tokens, head_dim))?;
+    mixed
+        .transpose(1, 2)?
+        .reshape((batch, tokens, heads * head_dim))
+}
+
+/// Over the last dimension.
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let exponentials = scores
+        .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
+        .exp()?;
+    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
+}
+
+/// Which keys a query sees, 1 or 0, `(batch or 1, 1, 1, tokens, keys)`; `None` where each sees all.
+fn seen(scores: &Tensor, attention: &CausalAttention) -> Result<Option<Tensor>> {
+    let (_, _, _, tokens, keys) = scores.dims5()?;
+    let window = attention.window.unwrap_or(keys);
+    let is_padded = attention.padding.iter().any(|&padding| padding > 0);
+    if tokens == 1 && keys <= window && !is_padded {
+        return Ok(None);
+    }
+    let device = scores.device();
+    // Positions are exact in f32 up to 16 million.
+    let places = |from: usize, to: usize| Tensor::arange(from as f32, to as f32, device);
+    let key = places(0, keys)?.reshape((1, 1, 1, 1, keys))?;
+    let query = places(keys - tokens, keys)?.reshape((1, 1, 1, tokens, 1))?;
+    let mut seen = key.broadcast_le(&query)?;
+    if keys > window {
+        let first = (query - (window as f64 - 1.0))?;
+        seen = seen.mul(&key.broadcast_ge(&first)?)?;
+    }
+    if is_padded {
+        let padding: Vec<f32> = attention
+            .padding
+            .iter()
+            .map(|&count| count as f32)
+            .collect();
+        let batch = padding.len();
+        let padding = Tensor::from_vec(padding, (batch, 1, 1, 1, 1), device)?;
+        seen = seen.broadcast_mul(&key.broadcast_ge(&padding)?)?;
+    }
+    Ok(Some(seen))
+}

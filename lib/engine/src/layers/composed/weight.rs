@@ -1,0 +1,51 @@
+//! A weight matrix of plain floats on a device.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::super::Weight;
+use crate::weights::Format;
+
+/// Weights `(out_features, in_features)` as f32, f16 or bf16. Activations are rounded to their type at each
+/// product, as transformers computes in it and as a card has products for; between products they are f32.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain(Tensor);
+
+impl Plain {
+    /// A matrix. Fails on another type, and on what is none.
+    pub(crate) fn new(weight: Tensor) -> Result<Self> {
+        if !matches!(weight.dtype(), DType::F32 | DType::F16 | DType::BF16) || weight.rank() != 2 {
+            let (dtype, shape) = (weight.dtype(), weight.shape());
+            candle_core::bail!("{dtype:?} {shape:?} is no matrix of plain floats");
+        }
+        Ok(Self(weight))
+    }
+}
+
+impl Weight for Plain {
+    fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, columns) = self.0.dims2()?;
+        let mut shape = x.dims().to_vec();
+        let last = shape.last_mut().filter(|width| **width == columns);
+        let Some(last) = last else {
+            candle_core::bail!("a ({rows}, {columns}) matrix got {:?}", x.shape());
+        };
+        *last = rows;
+        // (all before, in_features)
+        let x = x.reshape(((), columns))?.to_dtype(self.0.dtype())?;
+        let y = x.matmul(&self.0.t()?)?.to_dtype(DType::F32)?;
+        y.reshape(shape)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.elem_count() * self.0.dtype().size_in_bytes()
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        let format = match self.0.dtype() {
+            DType::F16 => Format::F16,
+            DType::BF16 => Format::BF16,
+            _ => Format::F32,
+        };
+        ("Linear", Some(format))
+    }
+}
