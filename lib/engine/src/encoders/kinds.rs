@@ -22,13 +22,13 @@ pub fn kinds(
     weights: &Weights,
 ) -> [Option<HeadKind>; 2] {
     let mut classes = json.list("architectures").into_iter().flatten();
-    let named = classes.find_map(|class| HeadKind::of_class(class.as_str()?));
+    let found = classes.find_map(|class| HeadKind::of_class(class.as_str()?));
     let heads = &names.heads;
     let first = |names: &PartNames| names.transform.map_or(names.output, |first| first.dense);
     let has = |name: &str| has(weights, &of_base(base, name));
-    match named {
+    match found {
         Some(HeadKind::Masked) if !has(first(&heads.masked)) => [None, None],
-        Some(_) => [named, None],
+        Some(_) => [found, None],
         None => {
             let labels = Labels::read(json).names.len();
             let has_all = |names: &PartNames| {

@@ -153,7 +153,11 @@ fn panels_of_brain_floats_are_their_rows() {
                 for (vector, got) in vectors.iter().zip(&got) {
                     let mut alone = [[9.0; PANEL]];
                     (set.brain_dots)(panel, &[vector], &mut alone);
-                    assert_eq!(alone[0], *got, "{count} beside each other");
+                    assert_eq!(
+                        alone.as_flattened(),
+                        got.as_slice(),
+                        "{count} beside each other"
+                    );
                     let mut expected = [0.0; PANEL];
                     (portable::PRIMITIVES.dots)(vector, &plain, &mut expected);
                     assert_near(got, &expected, &(count, columns));

@@ -300,8 +300,7 @@ fn call(case: &Value) -> PipelineCall {
 fn written(answer: &PipelineAnswer) -> Value {
     match answer {
         PipelineAnswer::Texts(found) => json!([found[0][0].text]),
-        PipelineAnswer::Masks(_) => plain(answer)[0][0].clone(),
-        PipelineAnswer::Answers(_) => plain(answer)[0][0].clone(),
+        PipelineAnswer::Masks(_) | PipelineAnswer::Answers(_) => plain(answer)[0][0].clone(),
         PipelineAnswer::Features(_) => plain(answer),
         _ => plain(answer)[0].clone(),
     }
