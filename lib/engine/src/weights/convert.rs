@@ -163,7 +163,8 @@ impl Loader<'_> {
         Ok(matrix.taking(self.activations))
     }
 
-    /// The same of plain floats on a device that computes with them by candle's operations. Fails on blocks.
+    /// The same of plain floats on a device that computes with them by candle's operations; in f32 where no other
+    /// type is asked for, since products there are in the type of the weights. Fails on blocks.
     pub(super) fn plain(&mut self, wanted: Wanted, device: &Device) -> Result<Plain, Failure> {
         let (format, bytes) = self.stored(wanted)?;
         let dtype = match format {
@@ -180,8 +181,13 @@ impl Loader<'_> {
                 .hint("use the device `cpu`"));
             }
         };
+        let computed = if self.plan.is_some() {
+            dtype
+        } else {
+            candle_core::DType::F32
+        };
         Tensor::from_raw_buffer(&bytes, dtype, &[wanted.shape.0, wanted.shape.1], device)
-            .and_then(Plain::new)
+            .and_then(|weight| Plain::new(weight.to_dtype(computed)?))
             .map_err(failures::internal)
     }
 
