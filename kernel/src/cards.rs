@@ -174,7 +174,7 @@ GPU-bb, NVIDIA L4, [N/A], [N/A], [N/A], [N/A], 40, 580.65.06
         assert_eq!(l4.memory, [None, None, Some("24.0 GB".to_owned())]);
         assert_eq!((l4.busy, l4.temperature.as_deref()), (None, Some("40 °C")));
         assert_eq!((h100.device, h100.capability), (None, None));
-        let memory = ["1.07 GB", "84.4 GB", "85.5 GB"].map(|text| Some(text.to_owned()));
+        let memory = ["1.1 GB", "84.4 GB", "85.5 GB"].map(|text| Some(text.to_owned()));
         assert_eq!(h100.memory, memory);
         assert_eq!(h100.driver.as_deref(), Some("580.65.06"));
     }

@@ -74,8 +74,8 @@ def test_doctor_tells_the_cards_and_what_is_in_the_way(tmp_path):
     doctor = warmcell("doctor", env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PATH": path})
     [line] = [line for line in doctor.stdout.splitlines() if line.split()[1] == "cuda"]
     assert line.startswith("--") and "models run on the CPU" in line, line
-    assert "cuda:0 Stand-in 0 (compute capability 8.0, memory 1.07 GB)" in line, line
-    known = "memory 2.15 GB, used 1.07 GB, free 1.07 GB, driver 580.65.06"
+    assert "cuda:0 Stand-in 0 (compute capability 8.0, memory 1.1 GB)" in line, line
+    known = "memory 2.1 GB, used 1.1 GB, free 1.1 GB, driver 580.65.06"
     assert f"cuda:1 Stand-in 1 (compute capability 8.0, {known})" in line, line
     assert "without the feature `cuda`" not in line or "kernel/cuda/build.sh" in line, line
 

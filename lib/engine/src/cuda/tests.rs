@@ -91,7 +91,9 @@ fn a_driver_that_fails_says_why() {
 fn no_driver_and_no_feature_are_told_apart() {
     let absent = Failure::from(ask("libcuda-that-is-nowhere.so.1").expect_err("is nowhere"));
     assert!(
-        absent.message.contains("no NVIDIA driver here"),
+        absent
+            .message
+            .contains("no NVIDIA driver here (libcuda-that-is-nowhere.so.1:"),
         "{}",
         absent.message
     );

@@ -2,6 +2,7 @@
 //! program starts without one; nothing is taken on a card. Unsafe for calls into a library by name.
 
 use std::{
+    error::Error,
     ffi::{CStr, c_char, c_int, c_uint},
     fmt::Write,
     mem::ManuallyDrop,
@@ -70,7 +71,14 @@ struct Calls {
 
 /// Asks the driver in the library of this name.
 pub(super) fn ask(library: &str) -> Result<Driver, Silence> {
-    let calls = Calls::open(library).map_err(|error| Silence::Absent(error.to_string()))?;
+    let calls = Calls::open(library).map_err(|error| {
+        // The error itself says no more than which call failed.
+        Silence::Absent(
+            error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string),
+        )
+    })?;
     // SAFETY: each call takes what `cuda.h` says, and writes to a place that lives until it returns.
     unsafe {
         let mut version = 0;
