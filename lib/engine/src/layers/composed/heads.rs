@@ -62,5 +62,6 @@ fn turned(heads: &Tensor, angles: &Angles) -> Result<Tensor> {
         return Ok(both);
     }
     let rest = heads.narrow(D::Minus1, 2 * pairs, head_dim - 2 * pairs)?;
-    Tensor::cat(&[both, rest], D::Minus1)
+    // Of parts that are not contiguous candle makes a whole that is not.
+    Tensor::cat(&[both, rest.contiguous()?], D::Minus1)
 }
