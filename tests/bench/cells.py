@@ -6,8 +6,9 @@ README.md.
     cargo build --release -p warmcell-engine --example embeddings
     target/tests/python/bin/python tests/bench/cells.py     # the environment that tests/run makes
 
-The engine and the cell take turns, three rounds, the fastest of each. Of one sentence at a time the difference
-is what a call costs beyond the model's own time.
+The engine and the cell take turns, three rounds, the fastest of each: all sentences in one call by a batch size,
+as the engine does, and a call for each sentence, where the difference is what a call costs beyond the model's
+own time.
 """
 
 import random
@@ -32,9 +33,15 @@ let encoder = pipeline_with("feature-extraction").model("sentence-transformers/a
 encoder.embeddings("warm")?;"""
 CELL = """{
     let started = std::time::Instant::now();
-    for batch in texts.chunks(SIZE) { encoder.embeddings(batch.to_vec())?; }
+    RUN
     println!("{}", texts.len() as f64 / started.elapsed().as_secs_f64());
 }"""
+# What runs in the cell, by what the engine's batch size is meanwhile.
+RUNS = {
+    "batch size 32": (32, "encoder.clone().batch_size(32).embeddings(texts.clone())?;"),
+    "batch size 1": (1, "encoder.clone().batch_size(1).embeddings(texts.clone())?;"),
+    "a call each": (1, "for text in &texts { encoder.embeddings(text.as_str())?; }"),
+}
 
 
 def sentences(count):
@@ -48,15 +55,15 @@ def main():
     file.write_text("\n".join(sentences(1000)))
     kernel = Kernel(folder)
     kernel.run(LOAD.replace("FILE", str(file))).expect_ok()
-    for size in (32, 1):
+    for name, (size, run) in RUNS.items():
         host, cell = 0.0, 0.0
         for _ in range(3):
             printed = subprocess.run([PROGRAM, file, str(size)], check=True, capture_output=True, text=True).stdout
             host = max(host, float(re.search(r"[\d.]+", printed).group()))
-            told = kernel.run(CELL.replace("SIZE", str(size))).expect_ok().stream()
+            told = kernel.run(CELL.replace("RUN", run)).expect_ok().stream()
             cell = max(cell, float(told))
-        print(f"batch {size:2}: engine {host:7.1f} sentences/s, cell {cell:7.1f}, {cell / host:.2f} of it; "
-              f"{1000 * size * (1 / cell - 1 / host):.2f} ms a call more")
+        print(f"{name}: engine {host:7.1f} sentences/s, cell {cell:7.1f}, {cell / host:.2f} of it; "
+              f"{1000 * (1 / cell - 1 / host):.2f} ms a sentence more")
     kernel.close()
 
 

@@ -378,7 +378,7 @@ impl Residency {
             placement = placement.off_cards(&spec.device_map, &files.name, what)?;
         }
         let plan = Plan::of(spec, &weights)?;
-        let need = Need::of(&files.name, &weights, plan.as_ref(), spec.cache_dtype);
+        let need = Need::of(&files.name, &weights, plan.as_ref(), spec.kept_dtype());
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
@@ -403,7 +403,7 @@ impl Residency {
             .with_plan(plan.as_ref())
             .with_placement(&placement)
             .with_activations(spec.activations)
-            .with_cache_dtype(spec.cache_dtype);
+            .with_cache_dtype(spec.kept_dtype());
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;
         let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;

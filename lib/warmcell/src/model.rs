@@ -156,8 +156,8 @@ impl ModelBuilder {
     }
 
     /// Type of the keys and values that a conversation leaves in memory: `DType::F16` or `DType::BF16`
-    /// take half of f32's bytes, which is the default, and round what attention reads, so that answers
-    /// may change. A model with another type of cache is loaded beside the first, with its own weights.
+    /// take half of f32's bytes and round what attention reads, so that answers may change. The default is
+    /// f32, and bf16 with activations in bf16. A model with another type of cache is loaded beside the first, with its own weights.
     pub fn cache_dtype(mut self, dtype: DType) -> Self {
         self.spec.cache_dtype = Some(dtype);
         self

@@ -114,8 +114,9 @@ pub enum Activations {
     /// Rounded to 8 bits, a scale each 32 of them, where weights are blocks of `Q4_0`, `Q4_1` or `Q8_0`:
     /// faster, and answers change; [`ModelInfo::agreement`] says how much.
     Int8,
-    /// Rounded to brain floats where weights are such, as transformers computes in that type: faster for
-    /// prompts, and answers may change as they do for [`Self::Int8`].
+    /// Rounded to brain floats where weights are such, as transformers computes in that type; so are what
+    /// attention multiplies, where processors have squares of such, and the keys and values of a conversation.
+    /// Faster for prompts, and answers may change as they do for [`Self::Int8`].
     BF16,
 }
 
@@ -135,6 +136,14 @@ impl Activations {
     /// The form of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|form| form.name() == name)
+    }
+
+    /// The type that keys and values are kept in where no other is asked for.
+    pub fn cache_dtype(self) -> DType {
+        match self {
+            Self::F32 | Self::Int8 => DType::F32,
+            Self::BF16 => DType::BF16,
+        }
     }
 }
 
@@ -295,9 +304,18 @@ pub struct ModelSpec {
     /// In what form activations are multiplied.
     #[serde(default)]
     pub activations: Activations,
-    /// Type of the keys and values that a conversation leaves behind; f32 when not given.
+    /// Type of the keys and values that a conversation leaves behind; as [`Activations::cache_dtype`] when not
+    /// given.
     #[serde(default)]
     pub cache_dtype: Option<DType>,
+}
+
+impl ModelSpec {
+    /// Type of the keys and values that a conversation leaves behind.
+    pub fn kept_dtype(&self) -> DType {
+        let default = self.activations.cache_dtype();
+        self.cache_dtype.unwrap_or(default)
+    }
 }
 
 /// What is known of a loaded model.

@@ -140,6 +140,7 @@ impl Parts<'_, '_> {
             window: self.layer.window,
             scale: self.plan.scale,
             cap: self.plan.score_cap,
+            rounds_to_brain: self.loader.rounds_to_brain(),
         })
     }
 

@@ -1,13 +1,16 @@
 //! Scaled dot-product attention of new tokens over a cache, causal, with grouped heads: the keys of a
 //! group are read where they lie, never copied once a head. For few tokens `attention_rows` goes key by
-//! key, for many `attention_blocks` takes sixteen queries at a time.
+//! key, for many `attention_blocks` takes sixteen queries at a time, `attention_squares` those that may be rounded.
 
 use std::{ops::Range, sync::Arc};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
-use super::{attention_blocks, attention_rows};
+use super::{
+    attention_blocks, attention_rows, attention_squares, primitives, rounded::is_exact,
+    unsafe_share::share_pieces,
+};
 
 /// Keys and values that are looked at at once: with heads of a hundred values they stay in the
 /// first-level cache until they are used.
@@ -29,6 +32,8 @@ pub struct CausalAttention {
     pub window: Option<usize>,
     /// Positions of padding before each row's tokens, one a row.
     pub padding: Arc<[usize]>,
+    /// Queries, keys, values and their weights may be rounded to brain floats, where that is faster.
+    pub rounds_to_brain: bool,
 }
 
 /// Keys or values of a cache.
@@ -55,7 +60,27 @@ impl<'a> Rows<'a> {
         match self {
             Self::F32(values) => return &values[range],
             Self::F16(values) => values[range].convert_to_f32_slice(scratch),
-            Self::BF16(values) => values[range].convert_to_f32_slice(scratch),
+            // As `convert_to_f32_slice` without its look for what is no number, which keeps vectors out.
+            Self::BF16(values) => {
+                for (out, value) in scratch.iter_mut().zip(&values[range]) {
+                    *out = f32::from_bits(u32::from(value.to_bits()) << 16);
+                }
+            }
+        }
+        scratch
+    }
+
+    /// A range as brain floats, by way of `scratch` where it is something else.
+    pub(super) fn as_brain(self, range: Range<usize>, scratch: &'a mut [bf16]) -> &'a [bf16] {
+        let scratch = &mut scratch[..range.len()];
+        match self {
+            Self::BF16(values) => return &values[range],
+            Self::F32(values) => scratch.convert_from_f32_slice(&values[range]),
+            Self::F16(values) => {
+                for (out, value) in scratch.iter_mut().zip(&values[range]) {
+                    *out = bf16::from_f32(value.to_f32());
+                }
+            }
         }
         scratch
     }
@@ -76,6 +101,49 @@ pub(super) struct Call<'a> {
     strides: (usize, usize),
 }
 
+impl<'a> Call<'a> {
+    /// Fails where the tensors do not fit each other.
+    pub(super) fn of(
+        attention: &CausalAttention,
+        (q, q_layout): (&'a CpuStorage, &Layout),
+        (k, k_layout): (&'a CpuStorage, &Layout),
+        (v, v_layout): (&'a CpuStorage, &Layout),
+    ) -> Result<Self> {
+        let (batch, heads, tokens, head_dim) = q_layout.shape().dims4()?;
+        let (k_batch, kv_heads, keys, k_dim) = k_layout.shape().dims4()?;
+        let strides = k_layout.stride();
+        let fits = k_batch == batch
+            && k_dim == head_dim
+            && kv_heads > 0
+            && heads % kv_heads == 0
+            && keys >= tokens
+            && v_layout.shape() == k_layout.shape()
+            && v_layout.stride() == strides
+            && strides[2..] == [head_dim, 1]
+            && q_layout.is_contiguous()
+            && attention.padding.len() == batch;
+        if !fits {
+            bail!(
+                "attention got q {:?} and k {:?}",
+                q_layout.shape(),
+                k_layout.shape()
+            );
+        }
+        Ok(Self {
+            q: &q.as_slice::<f32>()?[q_layout.start_offset()..],
+            k: Rows::of(k, k_layout.start_offset())?,
+            v: Rows::of(v, v_layout.start_offset())?,
+            batch,
+            heads,
+            kv_heads,
+            tokens,
+            keys,
+            head_dim,
+            strides: (strides[0], strides[1]),
+        })
+    }
+}
+
 impl Call<'_> {
     /// Heads of queries that share one of keys.
     pub(super) fn group(&self) -> usize {
@@ -93,6 +161,69 @@ impl Call<'_> {
         let start = batch * self.strides.0 + kv_head * self.strides.1;
         start + keys.start * self.head_dim..start + keys.end * self.head_dim
     }
+
+    /// Shares the queries out, so many a job at least, each of which writes `(tokens, group, head_dim)`. Gives
+    /// `(batch, tokens, heads, head_dim)`.
+    pub(super) fn by_jobs(
+        &self,
+        queries: usize,
+        work: &(dyn Fn(Part, &mut [f32]) + Sync),
+    ) -> Vec<f32> {
+        let (group, dim) = (self.group(), self.head_dim);
+        let per_job = (queries / group).max(1).min(self.tokens);
+        let jobs = self.tokens.div_ceil(per_job);
+        // (batch, kv_heads, tokens, group, head_dim), the tokens filled up to whole jobs
+        let mut found = vec![0.0; self.batch * self.kv_heads * jobs * per_job * group * dim];
+        share_pieces(&mut found, per_job * group * dim, &|index, out| {
+            let first = (index % jobs) * per_job;
+            let head = index / jobs;
+            let part = Part {
+                batch: head / self.kv_heads,
+                kv_head: head % self.kv_heads,
+                tokens: first..self.tokens.min(first + per_job),
+            };
+            work(part, out);
+        });
+        let mut out = vec![0.0; self.batch * self.tokens * self.heads * dim];
+        share_pieces(&mut out, self.heads * dim, &|row, out| {
+            let (batch, token) = (row / self.tokens, row % self.tokens);
+            for (kv_head, out) in out.chunks_exact_mut(group * dim).enumerate() {
+                let at = (batch * self.kv_heads + kv_head) * jobs * per_job + token;
+                out.copy_from_slice(&found[at * group * dim..][..group * dim]);
+            }
+        });
+        out
+    }
+}
+
+/// Some tokens' queries of the heads that share one of keys.
+pub(super) struct Part {
+    pub batch: usize,
+    pub kv_head: usize,
+    pub tokens: Range<usize>,
+}
+
+impl Part {
+    /// Each query's token and head, and the keys that it sees: those of one token beside each other.
+    pub(super) fn queries(
+        &self,
+        attention: &CausalAttention,
+        call: &Call,
+    ) -> Vec<(usize, usize, Range<usize>)> {
+        let heads = self.kv_head * call.group()..(self.kv_head + 1) * call.group();
+        let of_token = |token| {
+            let seen = attention.seen(call, self.batch, token);
+            heads.clone().map(move |head| (token, head, seen.clone()))
+        };
+        self.tokens.clone().flat_map(of_token).collect()
+    }
+}
+
+/// From the first key that one of these queries sees to the last.
+pub(super) fn all_seen<'a>(seen: impl Iterator<Item = &'a Range<usize>>) -> Range<usize> {
+    let some = seen.filter(|seen| !seen.is_empty()).cloned();
+    let all = some.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+    all.unwrap_or(0..0)
 }
 
 impl CustomOp3 for CausalAttention {
@@ -109,48 +240,20 @@ impl CustomOp3 for CausalAttention {
         v: &CpuStorage,
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (batch, heads, tokens, head_dim) = q_layout.shape().dims4()?;
-        let (k_batch, kv_heads, keys, k_dim) = k_layout.shape().dims4()?;
-        let strides = k_layout.stride();
-        let fits = k_batch == batch
-            && k_dim == head_dim
-            && kv_heads > 0
-            && heads % kv_heads == 0
-            && keys >= tokens
-            && v_layout.shape() == k_layout.shape()
-            && v_layout.stride() == strides
-            && strides[2..] == [head_dim, 1]
-            && q_layout.is_contiguous()
-            && self.padding.len() == batch;
-        if !fits {
-            bail!(
-                "attention got q {:?} and k {:?}",
-                q_layout.shape(),
-                k_layout.shape()
-            );
-        }
-        let call = Call {
-            q: &q.as_slice::<f32>()?[q_layout.start_offset()..],
-            k: Rows::of(k, k_layout.start_offset())?,
-            v: Rows::of(v, v_layout.start_offset())?,
-            batch,
-            heads,
-            kv_heads,
-            tokens,
-            keys,
-            head_dim,
-            strides: (strides[0], strides[1]),
-        };
+        let call = Call::of(self, (q, q_layout), (k, k_layout), (v, v_layout))?;
+        let may_round =
+            self.rounds_to_brain && !is_exact() && attention_squares::serves(self, &call);
+        let squares = primitives().squares.filter(|_| may_round);
         // (batch, tokens, heads, head_dim)
-        let out = if tokens * call.group() < BLOCKED_FROM {
+        let out = if call.tokens * call.group() < BLOCKED_FROM {
             attention_rows::attend(self, &call)
+        } else if let Some(squares) = squares {
+            attention_squares::attend(&squares, self, &call)
         } else {
             attention_blocks::attend(self, &call)
         };
-        Ok((
-            CpuStorage::F32(out),
-            Shape::from((batch, tokens, heads * head_dim)),
-        ))
+        let shape = (call.batch, call.tokens, call.heads * call.head_dim);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
     }
 }
 

@@ -5,10 +5,9 @@
 use std::ops::Range;
 
 use super::{
-    attention::{Call, CausalAttention, KEYS},
+    attention::{Call, CausalAttention, KEYS, Part, all_seen},
     panels::{Lanes, PANEL},
     primitives,
-    unsafe_share::share_pieces,
 };
 
 /// Queries of one job: enough to pay for turning the keys round.
@@ -16,41 +15,21 @@ const QUERIES_PER_JOB: usize = 128;
 
 /// Gives `(batch, tokens, heads, head_dim)`.
 pub(super) fn attend(attention: &CausalAttention, call: &Call) -> Vec<f32> {
-    let (group, dim) = (call.group(), call.head_dim);
-    let per_job = (QUERIES_PER_JOB / group).max(1).min(call.tokens);
-    let jobs = call.tokens.div_ceil(per_job);
-    // (batch, kv_heads, tokens, group, head_dim), the tokens filled up to whole jobs
-    let mut found = vec![0.0; call.batch * call.kv_heads * jobs * per_job * group * dim];
-    share_pieces(&mut found, per_job * group * dim, &|index, out| {
-        let first = (index % jobs) * per_job;
-        let head = index / jobs;
+    call.by_jobs(QUERIES_PER_JOB, &|part, out| {
         let job = Job {
             attention,
             call,
-            batch: head / call.kv_heads,
-            kv_head: head % call.kv_heads,
-            tokens: first..call.tokens.min(first + per_job),
+            part,
         };
         job.attend(out);
-    });
-    let mut out = vec![0.0; call.batch * call.tokens * call.heads * dim];
-    share_pieces(&mut out, call.heads * dim, &|row, out| {
-        let (batch, token) = (row / call.tokens, row % call.tokens);
-        for (kv_head, out) in out.chunks_exact_mut(group * dim).enumerate() {
-            let at = (batch * call.kv_heads + kv_head) * jobs * per_job + token;
-            out.copy_from_slice(&found[at * group * dim..][..group * dim]);
-        }
-    });
-    out
+    })
 }
 
-/// Some tokens' queries of the heads that share one of keys.
+/// What one job works on.
 struct Job<'a> {
     attention: &'a CausalAttention,
     call: &'a Call<'a>,
-    batch: usize,
-    kv_head: usize,
-    tokens: Range<usize>,
+    part: Part,
 }
 
 /// Sixteen queries, and what they have found so far.
@@ -79,14 +58,13 @@ impl Job<'_> {
     fn attend(&self, out: &mut [f32]) {
         let dim = self.call.head_dim;
         let mut queries = self.queries();
-        let first = queries.iter().flat_map(|some| &some.seen);
-        let first = first.filter(|seen| !seen.is_empty()).map(|seen| seen.start);
-        let end = self.call.keys - self.call.tokens + self.tokens.end;
+        let seen = all_seen(queries.iter().flat_map(|some| &some.seen));
         let (mut keys_wide, mut values_wide) = (vec![0.0; KEYS * dim], vec![0.0; KEYS * dim]);
         let mut turned = vec![0.0; KEYS * dim];
-        for start in (first.min().unwrap_or(end)..end).step_by(KEYS) {
-            let keys = start..end.min(start + KEYS);
-            let place = self.call.place(self.batch, self.kv_head, keys.clone());
+        for start in seen.clone().step_by(KEYS) {
+            let keys = start..seen.end.min(start + KEYS);
+            let Part { batch, kv_head, .. } = self.part;
+            let place = self.call.place(batch, kv_head, keys.clone());
             let rows = self.call.k.widened(place.clone(), &mut keys_wide);
             let sixteens = rows.chunks(PANEL * dim);
             for (rows, turned) in sixteens.zip(turned.chunks_exact_mut(PANEL * dim)) {
@@ -115,12 +93,8 @@ impl Job<'_> {
 
     /// The queries `(tokens, group)` in sixteens; lanes without one see nothing.
     fn queries(&self) -> Vec<Queries> {
-        let (group, dim) = (self.call.group(), self.call.head_dim);
-        let all: Vec<(usize, usize)> = self
-            .tokens
-            .clone()
-            .flat_map(|token| (0..group).map(move |index| (token, index)))
-            .collect();
+        let dim = self.call.head_dim;
+        let all = self.part.queries(self.attention, self.call);
         let sixteens = all.chunks(PANEL).map(|some| {
             let mut queries = Queries {
                 values: vec![0.0; dim * PANEL],
@@ -129,10 +103,9 @@ impl Job<'_> {
                 sums: [0.0; PANEL],
                 mixed: vec![[0.0; PANEL]; dim],
             };
-            for (lane, &(token, index)) in some.iter().enumerate() {
-                queries.seen[lane] = self.attention.seen(self.call, self.batch, token);
-                let head = self.kv_head * group + index;
-                let query = self.call.query(self.batch, head, token);
+            for (lane, (token, head, seen)) in some.iter().enumerate() {
+                queries.seen[lane] = seen.clone();
+                let query = self.call.query(self.part.batch, *head, *token);
                 for (lanes, value) in queries.values.chunks_exact_mut(PANEL).zip(query) {
                     lanes[lane] = *value;
                 }

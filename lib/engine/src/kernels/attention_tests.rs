@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 
-use super::CausalAttention;
+use super::{CausalAttention, attention::Call, attention_squares, squares_tests::squares};
+use crate::bitsandbytes::round;
 
 /// One call.
 struct Case {
@@ -42,6 +43,7 @@ impl Case {
             cap: self.cap,
             window: self.window,
             padding: Arc::from(self.padding.clone()),
+            rounds_to_brain: false,
         };
         let got = tensor(&q, (batch, heads, tokens, dim))
             .apply_op3_no_bwd(&k, &v, &attention)
@@ -99,6 +101,64 @@ impl Case {
     }
 }
 
+impl Case {
+    /// By squares, where queries, keys and values are brain floats and so are the weights of the values: each at
+    /// most half a unit in its last place off.
+    fn check_squares(&self, dtype: DType) {
+        let [batch, heads, kv_heads, tokens, keys, dim] = self.sizes;
+        let brain = |count: usize, seed: usize| {
+            let mut values = values(count, seed);
+            round(&mut values, wire::model::DType::BF16);
+            values
+        };
+        let q = brain(batch * heads * tokens * dim, 1);
+        let k = brain(batch * kv_heads * keys * dim, 2);
+        let v = brain(batch * kv_heads * keys * dim, 3);
+        let attention = CausalAttention {
+            scale: 3.0 / (dim as f32).sqrt(),
+            cap: None,
+            window: self.window,
+            padding: Arc::from(self.padding.clone()),
+            rounds_to_brain: true,
+        };
+        let query = tensor(&q, (batch, heads, tokens, dim));
+        let stored = |values: &[f32]| {
+            let values = tensor(values, (batch, kv_heads, keys, dim));
+            values.to_dtype(dtype).unwrap()
+        };
+        let (stored_k, stored_v) = (stored(&k), stored(&v));
+        let parts = [&query, &stored_k, &stored_v].map(Tensor::storage_and_layout);
+        let [q_part, k_part, v_part] = parts.each_ref().map(|(storage, layout)| match &**storage {
+            Storage::Cpu(storage) => (storage, *layout),
+            _ => unreachable!("all is on the CPU"),
+        });
+        let call = Call::of(&attention, q_part, k_part, v_part).unwrap();
+        assert!(attention_squares::serves(&attention, &call));
+        let outputs = squares().into_iter();
+        let outputs = outputs.map(|squares| attention_squares::attend(&squares, &attention, &call));
+        let sizes: Vec<f32> = v.iter().map(|value| value.abs()).collect();
+        for got in outputs {
+            for (index, got) in got.chunks_exact(dim).enumerate() {
+                let place = (
+                    index / heads / tokens,
+                    index / heads % tokens,
+                    index % heads,
+                );
+                let expected = self.expected(&attention, (&q, &k, &v), place);
+                let sizes = self.expected(&attention, (&q, &k, &sizes), place);
+                for ((got, expected), size) in got.iter().zip(expected).zip(sizes) {
+                    let error = (f64::from(*got) - expected).abs();
+                    assert!(
+                        error <= size / 256.0 + 1e-6,
+                        "{:?}: {got} {expected}",
+                        self.sizes
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn attention_is_what_it_is_defined_as() {
     let cases = [
@@ -134,5 +194,28 @@ fn padding_is_not_seen() {
             padding: vec![0, 7, 12],
         };
         case.check(DType::F32);
+    }
+}
+
+#[test]
+fn attention_by_squares_rounds_no_more_than_it_says() {
+    let cases = [
+        ([1, 9, 3, 40, 40, 64], None, vec![0]),
+        ([1, 9, 3, 61, 300, 64], None, vec![0]),
+        ([1, 8, 1, 17, 130, 96], Some(9), vec![0]),
+        ([1, 2, 2, 150, 150, 32], Some(70), vec![0]),
+        ([1, 4, 2, 300, 333, 128], None, vec![0]),
+        ([3, 4, 2, 30, 30, 32], None, vec![0, 7, 29]),
+    ];
+    for (sizes, window, padding) in cases {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let case = Case {
+                sizes,
+                window,
+                cap: None,
+                padding: padding.clone(),
+            };
+            case.check_squares(dtype);
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! What runs on the processor inside tensor operations: products with packed matrices, attention over
-//! a cache, gated activations. Activations are f32 throughout: rounding them to 8 bits, as ggml and
-//! candle's `QMatMul` do, changes what a small quantised model answers.
+//! a cache, gated activations. Activations are f32 unless they are asked for otherwise: rounding them to 8 bits,
+//! as ggml and candle's `QMatMul` do, changes what a small quantised model answers.
 //!
-//! The primitives exist several times: portable, for AVX2 with FMA, some of them for AVX-512, and for
+//! The primitives exist several times: portable, for AVX2 with FMA, some of them for AVX-512 and AMX, and for
 //! NEON, where that is asked for. Which set runs is found out once, at run time, so that one binary is right
 //! everywhere and fast where it can be.
 
 mod attention;
 mod attention_blocks;
 mod attention_rows;
+mod attention_squares;
 #[cfg(target_arch = "x86_64")]
 mod avx2_blocks;
 mod brain;
@@ -61,6 +62,8 @@ mod unsafe_avx512_panels;
 mod unsafe_avx512_rounded;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_rows;
+#[cfg(target_arch = "x86_64")]
+mod unsafe_avx512_softmax;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_tiles;
 #[cfg(target_arch = "aarch64")]

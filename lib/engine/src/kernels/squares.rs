@@ -7,6 +7,7 @@ use wire::model::DType;
 
 use super::{
     Finish,
+    attention_squares::Softmax,
     panels::{Lanes, PANEL},
     rows::{PANELS_PER_JOB, Rows, input_dtype, pair_columns, place},
     unsafe_share::{Stripe, share_pieces, share_stripes},
@@ -38,7 +39,16 @@ pub(crate) struct Squares {
     /// Sums of products of two tiles of tokens, in as many parts as their squares make, with two panels, which
     /// have a square for each 32 columns: pairs of columns by rows.
     pub multiply: fn(Two, Two, &mut Products),
+    /// The same, added to what is there.
+    pub add_products: fn(Two, Two, &mut Products),
+    /// Takes scores of one of two tiles of queries (its number) with the next 64 keys into their softmax, where they
+    /// have been multiplied by a scale above zero. Gives what each query's sums so far are to be multiplied by,
+    /// and writes the weights of the values: queries by pairs of keys.
+    pub weigh: Weigh,
 }
+
+/// [`Squares::weigh`].
+pub(super) type Weigh = fn(&[Products; 2], f32, (usize, &mut Softmax), &mut [Square; 2]) -> Lanes;
 
 impl Squares {
     /// Products of a matrix whose weights are brain floats with tokens.
@@ -151,7 +161,7 @@ impl Strips<'_> {
 }
 
 /// Room for so many squares, from where a processor loads them fastest.
-fn room(buffer: &mut Vec<f32>, squares: usize) -> &mut [Square] {
+pub(super) fn room(buffer: &mut Vec<f32>, squares: usize) -> &mut [Square] {
     let line = LINE / size_of::<f32>();
     buffer.resize(squares * SQUARE + line, 0.0);
     let skipped = buffer.as_ptr().align_offset(LINE).min(line);

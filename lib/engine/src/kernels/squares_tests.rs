@@ -1,10 +1,13 @@
 //! Products by squares in plain Rust against sums in f64, and the processor's own squares against those.
 
 use candle_core::{Device, Tensor};
+use half::bf16;
 use wire::model::{Activations, DType, FourBitType};
 
 use super::{
     Book, Finish, Matrix, Nibbles, Rows,
+    attention_squares::{KEYS, Softmax},
+    exponential::LOG_2_E,
     panels::{Lanes, PANEL},
     primitives,
     squares::{COLUMNS, Products, SQUARE, Square, Squares, Two},
@@ -16,9 +19,14 @@ use crate::{
 };
 
 /// What squares mean.
-const PLAIN: Squares = Squares {
+pub(super) const PLAIN: Squares = Squares {
     take_apart,
-    multiply,
+    multiply: |tokens, weights, out| {
+        *out = [[[[0.0; PANEL]; PANEL]; 2]; 2];
+        add_products(tokens, weights, out);
+    },
+    add_products,
+    weigh,
 };
 
 /// The nearest brain float, and what is left.
@@ -50,21 +58,20 @@ fn take_apart(rows: &[f32], columns: usize, out: &mut [Square]) {
     }
 }
 
-fn multiply(tokens: Two, weights: Two, out: &mut Products) {
+fn add_products(tokens: Two, weights: Two, out: &mut Products) {
     let parts = tokens[0].len() / weights[0].len();
     for (tokens, out) in tokens.iter().zip(out) {
         for (weights, out) in weights.iter().zip(out) {
-            *out = [[0.0; PANEL]; PANEL];
             for (tokens, weights) in tokens.chunks_exact(parts).zip(*weights) {
                 for part in tokens {
-                    add_products(part, weights, out);
+                    add_square(part, weights, out);
                 }
             }
         }
     }
 }
 
-fn add_products(tokens: &Square, weights: &Square, out: &mut [Lanes; PANEL]) {
+fn add_square(tokens: &Square, weights: &Square, out: &mut [Lanes; PANEL]) {
     for (at, out) in out.as_flattened_mut().iter_mut().enumerate() {
         let (token, lane) = (at / PANEL, at % PANEL);
         for pair in 0..PANEL {
@@ -77,8 +84,44 @@ fn add_products(tokens: &Square, weights: &Square, out: &mut [Lanes; PANEL]) {
     }
 }
 
+fn weigh(
+    scores: &[Products; 2],
+    scale: f32,
+    (tile, softmax): (usize, &mut Softmax),
+    out: &mut [Square; 2],
+) -> Lanes {
+    let mut factors = [0.0; PANEL];
+    for (row, factor) in factors.iter_mut().enumerate() {
+        let score = |key: usize| {
+            let panel = &scores[key / COLUMNS][tile][key % COLUMNS / PANEL];
+            panel[row][key % PANEL] * scale * LOG_2_E
+        };
+        let sees = |key: &usize| softmax.seen[row] >> key & 1 == 1;
+        let before = softmax.largest[row];
+        let seen = (0..KEYS).filter(sees).map(score);
+        let largest = seen.fold(before, f32::max);
+        let base = if largest.is_finite() { largest } else { 0.0 };
+        *factor = (before - base).exp2();
+        softmax.largest[row] = largest;
+        softmax.sums[row] = softmax.sums[row].map(|sum| sum * *factor);
+        for key in 0..KEYS {
+            let weight = if sees(&key) {
+                (score(key) - base).exp2()
+            } else {
+                0.0
+            };
+            softmax.sums[row][key % PANEL] += weight;
+            let bits = u32::from(bf16::from_f32(weight).to_bits()) << (16 * (key % 2));
+            let pair = &mut out[key / COLUMNS][row * PANEL + key % COLUMNS / 2];
+            let other = if key % 2 == 0 { 0 } else { pair.to_bits() };
+            *pair = f32::from_bits(other | bits);
+        }
+    }
+    factors
+}
+
 /// The plain squares, and the processor's where it has some.
-fn squares() -> Vec<Squares> {
+pub(super) fn squares() -> Vec<Squares> {
     [PLAIN].into_iter().chain(primitives().squares).collect()
 }
 
@@ -149,6 +192,74 @@ fn bits(squares: &[Square]) -> Vec<u32> {
         .iter()
         .map(|value| value.to_bits())
         .collect()
+}
+
+/// Scores of all sizes, some seen by nobody, and none that is a number.
+#[test]
+fn the_processor_weighs_alike() {
+    let Some(squares) = primitives().squares else {
+        return;
+    };
+    let softmax = |seed: u64| Softmax {
+        seen: std::array::from_fn(|row| match row {
+            0 => 0,
+            1 => u64::MAX,
+            _ => u64::MAX.unbounded_shr(row as u32 * 4) & !(row as u64),
+        }),
+        largest: std::array::from_fn(|row| if row % 3 == 0 { f32::NEG_INFINITY } else { 0.5 }),
+        sums: std::array::from_fn(|row| {
+            std::array::from_fn(|lane| (row + lane) as f32 + seed as f32)
+        }),
+    };
+    for tile in [0, 1] {
+        let mut scores = [[[[[0.0; PANEL]; PANEL]; 2]; 2]; 2];
+        let values = floats(
+            scores.as_flattened().as_flattened().as_flattened().len() * PANEL,
+            9,
+        );
+        let places = scores
+            .as_flattened_mut()
+            .as_flattened_mut()
+            .as_flattened_mut();
+        for (place, value) in places.as_flattened_mut().iter_mut().zip(values) {
+            *place = 20.0 * value;
+        }
+        scores[0][tile][1][5][2] = f32::NAN;
+        scores[1][tile][0][7][2] = f32::NEG_INFINITY;
+        let run = |squares: &Squares| {
+            let (mut softmax, mut out) = (softmax(1), [[9.0; SQUARE]; 2]);
+            let factors = (squares.weigh)(&scores, 0.3, (tile, &mut softmax), &mut out);
+            (factors, softmax, out)
+        };
+        let (got, expected) = (run(&squares), run(&PLAIN));
+        let near = |got: &[f32], expected: &[f32]| {
+            for (got, expected) in got.iter().zip(expected) {
+                let is_near = (got - expected).abs() <= 1e-5 * expected.abs() + 1e-30;
+                assert!(
+                    is_near || got.is_nan() && expected.is_nan() || got == expected,
+                    "{got} {expected}"
+                );
+            }
+        };
+        near(&got.0, &expected.0);
+        near(&got.1.largest, &expected.1.largest);
+        near(got.1.sums.as_flattened(), expected.1.sums.as_flattened());
+        assert!(
+            got.1.sums[5].iter().any(|sum| sum.is_nan()),
+            "it is not lost"
+        );
+        for (got, expected) in got.2.as_flattened().iter().zip(expected.2.as_flattened()) {
+            for shift in [0, 16] {
+                let half = |both: f32| bf16::from_bits((both.to_bits() >> shift) as u16).to_f32();
+                let (got, expected) = (half(*got), half(*expected));
+                let is_near = (got - expected).abs() <= expected.abs() / 128.0;
+                assert!(
+                    is_near || got.is_nan() && expected.is_nan(),
+                    "{got} {expected}"
+                );
+            }
+        }
+    }
 }
 
 /// As near as an f32 allows, at shapes that fill no square, no tile and no pair of panels.

@@ -1,6 +1,7 @@
 //! Squares by AMX: eight registers of sixteen rows of 64 bytes, two of which one instruction multiplies and adds
-//! to a third. Four sums are kept, of two tiles of tokens with two panels. Taking floats apart is AVX-512's. Unsafe for loads, stores and the assembly, since the instructions
-//! have no functions yet; only [`detect`] hands the loops out, where the processor and the system have them.
+//! to a third. Four sums are kept, of two tiles of tokens with two panels. Taking floats apart is AVX-512's. Unsafe
+//! for loads, stores and the assembly, since the instructions have no functions yet; only [`detect`] hands the
+//! loops out, where the processor and the system have them.
 
 use std::arch::{
     asm,
@@ -16,21 +17,26 @@ use super::{
     Primitives,
     panels::PANEL,
     squares::{COLUMNS, Products, Square, Squares, Two},
+    unsafe_avx512_softmax::weigh,
 };
 
 /// Puts these loops in, where they can run.
 pub(super) fn detect(others: Primitives) -> Primitives {
-    let has_wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+    let has_wide = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16");
     // So that what AVX-512 does can be measured where there is more.
     if !has_wide || std::env::var_os("WARMCELL_NO_AMX").is_some() || !has_squares() {
         return others;
     }
     Primitives {
-        // SAFETY (both): `detect` has just found the instructions that the functions are compiled for or
+        // SAFETY (all): `detect` has just found the instructions that the functions are compiled for or
         // made of, and the system has let this process use their registers; they have no other condition.
         squares: Some(Squares {
             take_apart: |rows, columns, out| unsafe { take_apart(rows, columns, out) },
-            multiply: |tokens, weights, out| unsafe { multiply(tokens, weights, out) },
+            multiply: |tokens, weights, out| unsafe { multiply::<false>(tokens, weights, out) },
+            add_products: |tokens, weights, out| unsafe { multiply::<true>(tokens, weights, out) },
+            weigh: |scores, scale, tile, out| unsafe { weigh(scores, scale, tile, out) },
         }),
         ..others
     }
@@ -75,8 +81,8 @@ static SHAPES: Shapes = Shapes {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// The processor must have squares, and the process their registers.
-unsafe fn multiply(tokens: Two, weights: Two, out: &mut Products) {
+/// Adds to what is there where that is to stay. The processor must have squares, and the process their registers.
+unsafe fn multiply<const STAYS: bool>(tokens: Two, weights: Two, out: &mut Products) {
     let blocks = weights[0].len();
     let parts = tokens[0].len().checked_div(blocks).unwrap_or(0);
     assert!(
@@ -86,15 +92,22 @@ unsafe fn multiply(tokens: Two, weights: Two, out: &mut Products) {
         "two tiles have the same parts of as many squares as two panels have"
     );
     // SAFETY: `blocks` squares of 1,024 bytes are read of each panel and `blocks * parts` of each tile, which have
-    // been found to be there, and four are written, as many as `out` has. The shapes are those of all of them,
+    // been found to be there, and four are read and written, as many as `out` has. The shapes are those of all of them,
     // and forgotten at the end.
     unsafe {
         asm!(
             "ldtilecfg [{shapes}]",
+            ".if {stays}",
+            "tileloadd tmm0, [{out} + {stride}]",
+            "tileloadd tmm1, [{out} + {stride} + 1024]",
+            "tileloadd tmm2, [{out} + {stride} + 2048]",
+            "tileloadd tmm3, [{out} + {stride} + 3072]",
+            ".else",
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
+            ".endif",
             "2:",
             "tileloadd tmm6, [{weights_0} + {stride}]",
             "tileloadd tmm7, [{weights_1} + {stride}]",
@@ -115,12 +128,9 @@ unsafe fn multiply(tokens: Two, weights: Two, out: &mut Products) {
             "dec {blocks}",
             "jnz 2b",
             "tilestored [{out} + {stride}], tmm0",
-            "add {out}, 1024",
-            "tilestored [{out} + {stride}], tmm1",
-            "add {out}, 1024",
-            "tilestored [{out} + {stride}], tmm2",
-            "add {out}, 1024",
-            "tilestored [{out} + {stride}], tmm3",
+            "tilestored [{out} + {stride} + 1024], tmm1",
+            "tilestored [{out} + {stride} + 2048], tmm2",
+            "tilestored [{out} + {stride} + 3072], tmm3",
             "tilerelease",
             shapes = in(reg) &raw const SHAPES,
             blocks = inout(reg) blocks => _,
@@ -129,9 +139,10 @@ unsafe fn multiply(tokens: Two, weights: Two, out: &mut Products) {
             tokens_1 = inout(reg) tokens[1].as_ptr() => _,
             weights_0 = inout(reg) weights[0].as_ptr() => _,
             weights_1 = inout(reg) weights[1].as_ptr() => _,
-            out = inout(reg) out.as_mut_ptr() => _,
+            out = in(reg) out.as_mut_ptr(),
             stride = in(reg) size_of::<[f32; PANEL]>(),
             left = out(reg) _,
+            stays = const STAYS as u8,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),

@@ -42,6 +42,8 @@ pub struct Attention {
     pub scale: f32,
     /// Bends scaled scores into ±cap.
     pub cap: Option<f32>,
+    /// Whether activations may be rounded to brain floats.
+    pub rounds_to_brain: bool,
 }
 
 /// Linear layers of queries, keys and values.
@@ -108,6 +110,7 @@ impl Attention {
             cap: self.cap,
             window: self.window,
             padding: Arc::clone(&step.padding),
+            rounds_to_brain: self.rounds_to_brain,
         };
         if composed::serves(&q) {
             return composed::causal_attention(&q, (&keys, &values), &attention);
@@ -116,46 +119,64 @@ impl Attention {
     }
 
     fn heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
-        let AttentionShape {
-            heads,
-            kv_heads,
-            head_dim,
-        } = self.shape;
         let rotary = self.rotary.map(|index| &step.rotaries[index]);
         let turn = rotary.map(|(rotary, positions)| rotary.turn(positions));
-        let heads_of = |first: usize, count: usize, turn| Heads {
-            first: first * head_dim,
-            count,
-            head_dim,
-            norm: None,
-            turn,
+        let take = |place: Place| {
+            let heads = Heads {
+                first: place.first,
+                count: place.count,
+                head_dim: self.shape.head_dim,
+                norm: None,
+                turn: turn.filter(|_| place.turns),
+            };
+            taken(qkv, &heads, place.norm)
         };
-        Ok([
-            taken(qkv, &heads_of(0, heads, turn), self.q_norm.as_ref())?,
-            taken(qkv, &heads_of(heads, kv_heads, turn), self.k_norm.as_ref())?,
-            taken(qkv, &heads_of(heads + kv_heads, kv_heads, None), None)?,
-        ])
+        let [q, k, v] = self.places();
+        Ok([take(q)?, take(k)?, take(v)?])
     }
 
     fn composed_heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
+        let rotary = self.rotary.map(|index| &step.rotaries[index]);
+        let angles = rotary.map(|(rotary, positions)| rotary.angles(positions, qkv.device()));
+        let angles = angles.transpose()?;
+        let take = |place: Place| {
+            let part = (place.first, place.count, self.shape.head_dim);
+            let angles = angles.as_ref().filter(|_| place.turns);
+            composed::heads(qkv, part, place.norm.map(RmsNorm::parts), angles)
+        };
+        let [q, k, v] = self.places();
+        Ok([take(q)?, take(k)?, take(v)?])
+    }
+
+    /// Queries, keys and values, where they lie beside each other.
+    fn places(&self) -> [Place<'_>; 3] {
         let AttentionShape {
             heads,
             kv_heads,
             head_dim,
         } = self.shape;
-        let rotary = self.rotary.map(|index| &step.rotaries[index]);
-        let angles = rotary.map(|(rotary, positions)| rotary.angles(positions, qkv.device()));
-        let angles = angles.transpose()?;
-        let heads_of = |first: usize, count: usize, norm: Option<&RmsNorm>, angles| {
-            let place = (first * head_dim, count, head_dim);
-            composed::heads(qkv, place, norm.map(RmsNorm::parts), angles)
+        let place = |before: usize, count, norm, turns| Place {
+            first: before * head_dim,
+            count,
+            norm,
+            turns,
         };
-        Ok([
-            heads_of(0, heads, self.q_norm.as_ref(), angles.as_ref())?,
-            heads_of(heads, kv_heads, self.k_norm.as_ref(), angles.as_ref())?,
-            heads_of(heads + kv_heads, kv_heads, None, None)?,
-        ])
+        [
+            place(0, heads, self.q_norm.as_ref(), true),
+            place(heads, kv_heads, self.k_norm.as_ref(), true),
+            place(heads + kv_heads, kv_heads, None, false),
+        ]
     }
+}
+
+/// Some heads beside others.
+struct Place<'a> {
+    /// Values before them.
+    first: usize,
+    count: usize,
+    norm: Option<&'a RmsNorm>,
+    /// Whether rotary embeddings turn them.
+    turns: bool,
 }
 
 impl Projections {

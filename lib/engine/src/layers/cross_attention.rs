@@ -98,6 +98,7 @@ impl CrossAttention {
             cap: None,
             window: None,
             padding: memory.padding(run.sources),
+            rounds_to_brain: false,
         };
         let (keys, values) = (
             keys.narrow(0, first, sources)?,

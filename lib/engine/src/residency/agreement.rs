@@ -1,10 +1,12 @@
 //! How far a model with rounded activations is from itself with activations as they are: both read the
 //! same few texts, and each position's distributions of the next token are compared.
 
-use candle_core::Result as TensorResult;
+use candle_core::{DType, Result as TensorResult};
 use wire::{Failure, model::Agreement};
 
-use crate::{Cancel, failures, families::CausalLm, kernels::exactly, tokenizer::Tokenizer};
+use crate::{
+    Cancel, failures, families::CausalLm, kernels::exactly, layers::KvCache, tokenizer::Tokenizer,
+};
 
 /// What is read: prose, facts, code, arithmetic, a dialogue and French, some 130 tokens.
 const TEXTS: [&str; 6] = [
@@ -34,8 +36,11 @@ pub(super) fn measure(
         if ids.is_empty() || !ids.iter().all(is_known) {
             continue;
         }
-        let read = || logits(model, &ids).map_err(failures::internal);
-        let (exact, rounded) = (exactly(read)?, read()?);
+        let read = |mut cache: KvCache| logits(model, &ids, &mut cache).map_err(failures::internal);
+        let cache = model.new_cache();
+        let exact_cache = model.new_cache().stored_as(DType::F32);
+        let exact_cache = exact_cache.map_err(failures::internal)?;
+        let (exact, rounded) = (exactly(|| read(exact_cache))?, read(cache)?);
         for (exact, rounded) in exact.iter().zip(&rounded) {
             agreement.positions += 1;
             let is_finite = rounded.iter().all(|logit| logit.is_finite());
@@ -48,8 +53,8 @@ pub(super) fn measure(
 }
 
 /// Logits after each token.
-fn logits(model: &dyn CausalLm, ids: &[u32]) -> TensorResult<Vec<Vec<f32>>> {
-    let states = model.hidden_states(ids, &mut model.new_cache())?;
+fn logits(model: &dyn CausalLm, ids: &[u32], cache: &mut KvCache) -> TensorResult<Vec<Vec<f32>>> {
+    let states = model.hidden_states(ids, cache)?;
     model.logits(&states)?.squeeze(0)?.to_vec2()
 }
 

@@ -91,7 +91,7 @@ mod tests {
     use wire::{
         FailureKind,
         hub::HubVariables,
-        model::{Activations, Device, ModelSource, ModelSpec},
+        model::{Activations, DType, Device, ModelSource, ModelSpec},
     };
 
     use super::{super::Client, *};
@@ -179,7 +179,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let folders = copies(root.path(), 4);
         let weights = Weights::open(&Layout::Folder(folders[0].clone())).expect("opens");
-        let need = Need::of("m", &weights, None, None).bytes();
+        let need = Need::of("m", &weights, None, DType::F32).bytes();
         let short = HEADROOM + need - 1;
         // Three loads find room; the fourth is short by one byte, and again after the first has gone.
         let residency = table(vec![u64::MAX, u64::MAX, u64::MAX, short, short]);

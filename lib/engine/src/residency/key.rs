@@ -37,7 +37,9 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         device_map,
         quantization: spec.quantization.clone(),
         activations: spec.activations,
-        cache_dtype: spec.cache_dtype.filter(|&dtype| dtype != DType::F32),
+        cache_dtype: spec
+            .cache_dtype
+            .filter(|&dtype| dtype != spec.activations.cache_dtype()),
     })
 }
 

@@ -38,13 +38,8 @@ pub struct Need {
 
 impl Need {
     /// What these weights will take, from their sizes and their description, and from how they are to
-    /// be quantised; keys and values in `cache_dtype`, f32 when not given.
-    pub fn of(
-        name: &str,
-        weights: &Weights,
-        plan: Option<&Plan>,
-        cache_dtype: Option<DType>,
-    ) -> Self {
+    /// be quantised; keys and values in `cache_dtype`.
+    pub fn of(name: &str, weights: &Weights, plan: Option<&Plan>, cache_dtype: DType) -> Self {
         let bytes = plan.map_or_else(|| weights.bytes(), |plan| planned(weights, plan));
         let shape = CacheShape::read(&weights.description).unwrap_or_default();
         let tokens = shape.context.min(EXPECTED_TOKENS);
@@ -73,8 +68,8 @@ struct CacheShape {
 
 impl CacheShape {
     /// Keys and values.
-    fn bytes_per_token(&self, dtype: Option<DType>) -> u64 {
-        let bytes: u64 = match dtype.unwrap_or(DType::F32) {
+    fn bytes_per_token(&self, dtype: DType) -> u64 {
+        let bytes: u64 = match dtype {
             DType::F32 => 4,
             DType::F16 | DType::BF16 => 2,
         };
@@ -309,15 +304,21 @@ mod tests {
         });
         let shape = CacheShape::read(&Description::Json(config)).expect("says all");
         // 30 layers, keys and values, 3 heads of 64 values of 4 bytes.
-        assert_eq!((shape.bytes_per_token(None), shape.context), (46_080, 8192));
-        assert_eq!(shape.bytes_per_token(Some(DType::BF16)), 23_040);
+        assert_eq!(
+            (shape.bytes_per_token(DType::F32), shape.context),
+            (46_080, 8192)
+        );
+        assert_eq!(shape.bytes_per_token(DType::BF16), 23_040);
         // Keys of their own, and a language model within a larger one.
         let gpt2 = serde_json::json!({
             "model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024,
             "vocab_size": 50_257,
         });
         let shape = CacheShape::read(&Description::Json(gpt2)).expect("says all");
-        assert_eq!((shape.bytes_per_token(None), shape.context), (73_728, 1024));
+        assert_eq!(
+            (shape.bytes_per_token(DType::F32), shape.context),
+            (73_728, 1024)
+        );
         let gemma3 = serde_json::json!({
             "model_type": "gemma3",
             "text_config": {
@@ -328,6 +329,9 @@ mod tests {
             },
         });
         let shape = CacheShape::read(&Description::Json(gemma3)).expect("says all");
-        assert_eq!((shape.bytes_per_token(None), shape.context), (4096, 32_768));
+        assert_eq!(
+            (shape.bytes_per_token(DType::F32), shape.context),
+            (4096, 32_768)
+        );
     }
 }

@@ -266,6 +266,7 @@ impl<'a, 'b> Parts<'a, 'b> {
                 window: None,
                 scale,
                 cap: None,
+                rounds_to_brain: false,
             },
             attention_norm: self.norm(&format!("{prefix}{}", names.attention_norm))?,
             cross: CrossAttention {

@@ -184,6 +184,8 @@ impl Loader<'_> {
         let computed = if self.plan.is_some() {
             dtype
         } else {
+            let values = (wanted.shape.0 * wanted.shape.1) as u64;
+            self.widened += 4 * values - bytes.len() as u64;
             candle_core::DType::F32
         };
         Tensor::from_raw_buffer(&bytes, dtype, &[wanted.shape.0, wanted.shape.1], device)

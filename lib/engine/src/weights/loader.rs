@@ -47,6 +47,8 @@ pub struct Loader<'a> {
     pub(super) reader: Reader<'a>,
     /// Bytes that the layers take which were handed out.
     pub(super) kept: u64,
+    /// Bytes that tensors took beyond those of the files, where no plan says their types.
+    pub(super) widened: u64,
     pub(super) plan: Option<Plan>,
     pub(super) activations: Activations,
     cache_dtype: DType,
@@ -75,6 +77,7 @@ impl<'a> Loader<'a> {
                 sink,
             },
             kept: 0,
+            widened: 0,
             plan: None,
             activations: Activations::F32,
             cache_dtype: DType::F32,
@@ -101,13 +104,18 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Whether activations may be rounded to brain floats.
+    pub fn rounds_to_brain(&self) -> bool {
+        self.activations == Activations::BF16
+    }
+
     /// The same loader, for a model whose caches keep keys and values as this type.
     #[must_use]
-    pub fn with_cache_dtype(mut self, dtype: Option<wire::model::DType>) -> Self {
+    pub fn with_cache_dtype(mut self, dtype: wire::model::DType) -> Self {
         self.cache_dtype = match dtype {
-            None | Some(wire::model::DType::F32) => DType::F32,
-            Some(wire::model::DType::F16) => DType::F16,
-            Some(wire::model::DType::BF16) => DType::BF16,
+            wire::model::DType::F32 => DType::F32,
+            wire::model::DType::F16 => DType::F16,
+            wire::model::DType::BF16 => DType::BF16,
         };
         self
     }
@@ -145,11 +153,11 @@ impl<'a> Loader<'a> {
         self.plan.as_ref().is_some_and(Plan::mixes_tokens)
     }
 
-    /// Bytes of the model: those of the files, or what is left of them after quantisation.
+    /// Bytes of the model: those of the files and what cards widen, or what is left of them after quantisation.
     pub fn bytes(&self) -> u64 {
         match self.plan {
             Some(_) => self.kept,
-            None => self.reader.weights.bytes(),
+            None => self.reader.weights.bytes() + self.widened,
         }
     }
 

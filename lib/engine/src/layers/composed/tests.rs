@@ -129,3 +129,25 @@ fn activations_take_the_type_of_the_weights() {
     assert_eq!((y[1], format), (4.0 - 2.0 / 1024.0, Some(Format::F16)));
     assert!(Plain::new(Tensor::zeros((2, 2), DType::U8, &Device::Cpu).unwrap()).is_err());
 }
+
+#[test]
+fn what_is_widened_counts() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/llama_bare");
+    let weights = Weights::open(&Layout::Folder(folder)).unwrap();
+    let bytes = || {
+        let (cancel, mut sink) = (Cancel::new(), |_| {});
+        let loader = Loader::new(&weights, "tiny", &cancel, &mut sink);
+        families::build(&weights, "tiny", loader).unwrap().bytes()
+    };
+    assert_eq!(bytes(), weights.bytes());
+    // Vectors of tokens stay as they are, in main memory; norms are f32 either way.
+    let matrices = weights
+        .tensors
+        .iter()
+        .filter(|(name, tensor)| tensor.shape.len() == 2 && !name.contains("embed_tokens"));
+    let values: usize = matrices
+        .map(|(_, tensor)| tensor.shape.iter().product::<usize>())
+        .sum();
+    assert!(values > 0);
+    assert_eq!(composed(bytes), weights.bytes() + 2 * values as u64);
+}
