@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{analyst, busy, context, rewrite};
+use super::{analyst, busy, context, rewrite, versions};
 
 const WRAPPER_VAR: &str = "EVCXR_RUSTC_WRAPPER";
 const CORE_VAR: &str = "EVCXR_CORE_EXTERN";
@@ -114,6 +114,9 @@ pub fn compile_hook() -> Option<ExitCode> {
         return Some(ExitCode::FAILURE);
     };
     let arguments: Vec<String> = arguments.collect();
+    if arguments == ["-vV"] {
+        versions::look_after(Path::new("."));
+    }
     let invocation = Invocation::parse(&arguments);
     announce_cell(&invocation);
     announce_crate(&invocation);

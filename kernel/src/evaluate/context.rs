@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
-use super::{control::Runner, session::Session, template::Template};
+use super::{control::Runner, session::Session, template::Template, versions};
 use crate::{
     cli::DATA_DIR_VAR,
     runner::{self, SESSION_DIR_VAR},
@@ -117,7 +117,7 @@ fn open(crate_dir: &Path, library: &Path, surroundings: &Surroundings) -> Result
     discard(outputs);
     let mut context = CommandContext::with_eval_context(context);
     context
-        .execute(PRELUDE)
+        .execute(&prelude())
         .map_err(|error| anyhow!("cannot bring the library into scope: {error}"))?;
     tracing::debug!("the library is in scope");
     Ok(context)
@@ -126,7 +126,10 @@ fn open(crate_dir: &Path, library: &Path, surroundings: &Surroundings) -> Result
 /// What brings the library into scope. The `?` makes evcxr write cells so that they may use it. Left
 /// to the first cell that does, it would compile that twice, and show a last expression by `Debug`
 /// alone.
-pub const PRELUDE: &str = "use warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n";
+pub fn prelude() -> String {
+    const IN_SCOPE: &str = "use warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n";
+    format!("{}{IN_SCOPE}", versions::PREPARED)
+}
 
 /// Builds the template's crate folder, for [`Template::build`].
 pub fn compile_template(

@@ -24,6 +24,7 @@ mod sink;
 mod suggestions;
 mod template;
 mod unsafe_folder;
+mod versions;
 
 pub use kernel::{build_template, run, template_is_built};
 pub use sink::Stream;

@@ -13,6 +13,7 @@ use super::super::{
     errors,
     interrupt::Phase,
     sink::{Sink, Stream},
+    versions,
 };
 use super::{Evaluation, Outputs, internal};
 
@@ -20,6 +21,7 @@ impl Evaluation {
     pub(super) fn run_by_evcxr(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
         let (code, level) = take_optimisation(code)?;
         let (library, text) = (self.library.clone(), code.clone());
+        let folder = self.crate_dir.clone();
         let clears = code.lines().any(|line| line.trim() == ":clear");
         self.let_go_of_outdated(&Cell::parse(&without_commands(&code)));
         let busy = self
@@ -40,10 +42,14 @@ impl Evaluation {
                 context.execute(NOTHING)?;
             }
             let before = variables(context);
-            let outputs = context.execute(&text);
+            let mut outputs = context.execute(&text);
+            if outputs.as_ref().is_err_and(versions::is_conflict) {
+                versions::forget(&folder);
+                outputs = context.execute(&text);
+            }
             if clears {
                 // It takes the library away along with the user's own.
-                context.execute(context::PRELUDE)?;
+                context.execute(&context::prelude())?;
             }
             let source = context.last_source().unwrap_or_default();
             let known = Known {
