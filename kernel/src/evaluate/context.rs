@@ -31,6 +31,10 @@ pub const DEFAULT_LEVEL: &str = "0";
 ///
 /// With the library in the first manifest, the analyser reads the project once. Brought in by
 /// `:dep` it was read twice, two of the five seconds that a kernel took to start.
+///
+/// The library's macros are made with all of `syn`, which most crates with macros ask for: were it compiled
+/// anew for one that `:dep` adds, all that is made with it would be, the library too, in a minute. Nothing is
+/// built for this entry itself, since there is no build script.
 pub fn optimisation(level: &str, library: &Path) -> String {
     format!(
         r#"{level}
@@ -43,6 +47,9 @@ package."*".opt-level = 2
 
 [target."cfg(all())".dependencies]
 warmcell = {{ path = {:?} }}
+
+[target."cfg(all())".build-dependencies]
+syn = {{ version = "3", features = ["extra-traits", "fold", "full", "visit", "visit-mut"] }}
 
 [profile.release]
 opt-level = 0"#,
