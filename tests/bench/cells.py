@@ -6,9 +6,9 @@ README.md.
     cargo build --release -p warmcell-engine --example embeddings
     target/tests/python/bin/python tests/bench/cells.py     # the environment that tests/run makes
 
-The engine and the cell take turns, three rounds, the fastest of each: all sentences in one call by a batch size,
-as the engine does, and a call for each sentence, where the difference is what a call costs beyond the model's
-own time.
+The engine and the cell take turns, three times, the fastest of five rounds each: all sentences in one call by a
+batch size, as the engine does, and a call for each sentence, where the difference is what a call costs beyond
+the model's own time.
 """
 
 import random
@@ -32,9 +32,13 @@ LOAD = """let texts: Vec<String> = std::fs::read_to_string("FILE")?.lines().map(
 let encoder = pipeline_with("feature-extraction").model("sentence-transformers/all-MiniLM-L6-v2").load()?;
 encoder.embeddings("warm")?;"""
 CELL = """{
-    let started = std::time::Instant::now();
-    RUN
-    println!("{}", texts.len() as f64 / started.elapsed().as_secs_f64());
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let started = std::time::Instant::now();
+        RUN
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    println!("{}", texts.len() as f64 / best);
 }"""
 # What runs in the cell, by what the engine's batch size is meanwhile.
 RUNS = {
