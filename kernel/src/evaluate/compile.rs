@@ -114,7 +114,8 @@ pub fn compile_hook() -> Option<ExitCode> {
         return Some(ExitCode::FAILURE);
     };
     let arguments: Vec<String> = arguments.collect();
-    if arguments == ["-vV"] {
+    // Build scripts ask so too, in folders of their own.
+    if arguments == ["-vV"] && env::var_os("CARGO_MANIFEST_DIR").is_none() {
         versions::look_after(Path::new("."));
     }
     let invocation = Invocation::parse(&arguments);

@@ -1,7 +1,8 @@
 //! The versions that a cells' crate was built with. evcxr asks cargo about each crate that `:dep` names by a
 //! manifest of its own in the same folder, which leaves a lock file with that crate alone: cargo would then look
 //! for the newest version of everything, and compile the library anew for a minute. So the last whole lock file
-//! is kept, and laid back before cargo reads it.
+//! is kept, and laid back before cargo reads it. The analysis reads the project by a cargo of its own, and may see
+//! newer versions of what the library is made of meanwhile.
 
 use std::{fs, io, path::Path};
 
@@ -29,14 +30,29 @@ pub fn look_after(folder: &Path) {
     };
 }
 
-/// Lets cargo choose anew: a crate that was added needs other versions than those that were kept.
-pub fn forget(folder: &Path) {
-    let _ = fs::remove_file(folder.join(KEPT));
+/// Runs what may add a crate. Where that needs other versions than those that were kept, cargo chooses anew; where
+/// it fits none, the kept ones stay.
+pub fn run<T>(
+    folder: &Path,
+    mut work: impl FnMut() -> Result<T, evcxr::Error>,
+) -> Result<T, evcxr::Error> {
+    let outcome = work();
+    if !outcome.as_ref().is_err_and(is_conflict) {
+        return outcome;
+    }
+    let (kept, aside) = (folder.join(KEPT), folder.join("Cargo.lock.aside"));
+    let is_aside = fs::rename(&kept, &aside).is_ok();
+    let _ = fs::remove_file(folder.join(LOCK));
+    let outcome = work();
+    if is_aside && outcome.is_err() {
+        let _ = fs::rename(&aside, &kept);
+    }
+    outcome
 }
 
-/// Whether cargo found no versions that fit each other.
-pub fn is_conflict(error: &evcxr::Error) -> bool {
-    error.to_string().contains("failed to select a version")
+/// Whether cargo found versions that do not fit each other; one that is not there at all is another matter.
+fn is_conflict(error: &evcxr::Error) -> bool {
+    matches!(error, evcxr::Error::Message(text) if text.contains("failed to select a version for `"))
 }
 
 /// Whole or not at all.
@@ -65,12 +81,47 @@ mod tests {
         fs::write(&lock, other).expect("a file");
         look_after(folder.path());
         assert_eq!(fs::read_to_string(&lock).expect("a file"), whole);
-        // A crate that contradicts it makes cargo choose anew.
-        let text = "error: failed to select a version for `serde`.".to_owned();
-        assert!(is_conflict(&evcxr::Error::Message(text)));
-        forget(folder.path());
-        fs::write(&lock, other).expect("a file");
+    }
+
+    /// As evcxr and cargo do it: the dummy's lock file, then what the wrapper sees, then the outcome.
+    #[test]
+    fn a_crate_that_contradicts_the_kept_versions_makes_cargo_choose_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (lock, kept) = (folder.path().join(LOCK), folder.path().join(KEPT));
+        let whole = format!("[[package]]\n{LIBRARY}\n");
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let conflict =
+            || evcxr::Error::Message("error: failed to select a version for `serde`.".to_owned());
+        // Fails as long as the versions are there.
+        let attempt = |fits: bool| {
+            look_after(folder.path());
+            fs::write(&lock, "name = \"evcxr_dummy_validate_dep\"").expect("a file");
+            look_after(folder.path());
+            if fits && !read(&lock).contains(LIBRARY) {
+                fs::write(&lock, format!("{whole}anew")).expect("a file");
+                return Ok(());
+            }
+            Err(conflict())
+        };
+        fs::write(&lock, &whole).expect("a file");
+        run(folder.path(), || attempt(true)).expect("cargo chose anew");
         look_after(folder.path());
-        assert_eq!(fs::read_to_string(&lock).expect("a file"), other);
+        assert!(read(&kept).ends_with("anew"));
+        let mut runs = 0;
+        let mut never = |fits| {
+            run(folder.path(), || {
+                runs += 1;
+                attempt(fits)
+            })
+        };
+        assert!(never(false).is_err());
+        assert!(
+            read(&kept).ends_with("anew"),
+            "what cannot be costs nothing"
+        );
+        assert_eq!(runs, 2);
+        let missing =
+            "error: failed to select a version for the requirement `itoa = \"^99\"`".to_owned();
+        assert!(!is_conflict(&evcxr::Error::Message(missing)));
     }
 }

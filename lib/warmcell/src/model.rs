@@ -193,7 +193,8 @@ impl ModelBuilder {
     /// In what form activations are multiplied: `"f32"`, as they are, which is the default; `"int8"`,
     /// rounded, which is faster where weights are in blocks of `q4_0`, `q4_1` or `q8_0`; or `"bf16"`, as
     /// transformers computes in that type, which is faster for prompts where weights are such and the
-    /// processor has instructions for it. Rounding changes answers: loading then tells how much;
+    /// processor has instructions for it. Then a conversation's keys and values are kept in bf16, whatever the
+    /// weights are, and where the processor has AMX, attention rounds what it multiplies. Rounding changes answers: loading then tells how much;
     /// [`Model::agreement`] has the figures.
     pub fn activations(mut self, form: &str) -> Self {
         if let Some(form) = Activations::from_name(form) {

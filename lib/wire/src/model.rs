@@ -147,7 +147,7 @@ impl Activations {
     }
 }
 
-/// How far a model with rounded activations is from the same with activations as they are, on a few
+/// How far a model with rounded activations is from the same with activations, keys and values as they are, on a few
 /// texts of prose, code and dialogue that the engine has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {

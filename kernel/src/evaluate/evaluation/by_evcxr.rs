@@ -42,11 +42,7 @@ impl Evaluation {
                 context.execute(NOTHING)?;
             }
             let before = variables(context);
-            let mut outputs = context.execute(&text);
-            if outputs.as_ref().is_err_and(versions::is_conflict) {
-                versions::forget(&folder);
-                outputs = context.execute(&text);
-            }
+            let outputs = versions::run(&folder, || context.execute(&text));
             if clears {
                 // It takes the library away along with the user's own.
                 context.execute(&context::prelude())?;

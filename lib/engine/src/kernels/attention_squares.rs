@@ -1,5 +1,5 @@
 //! Attention of many tokens by squares, where activations may be rounded to brain floats: queries, keys, values
-//! and the weights of values are, sums are f32, as in the Flash Attention of PyTorch's CPU (whose way is that of
+//! and the weights of values are, sums are f32, as in the Flash Attention of `PyTorch` on processors (whose way is that of
 //! `attention_blocks`). Two tiles of sixteen queries meet 64 keys at a time; a row is a query.
 
 use std::ops::Range;
@@ -152,7 +152,7 @@ impl Job<'_> {
         let place = self.call.place(batch, kv_head, keys);
         let rows = self.call.k.as_brain(place.clone(), &mut block.rounded);
         for (out, pair) in block.pairs.iter_mut().zip(rows.as_chunks().0) {
-            *out = both(pair);
+            *out = both(*pair);
         }
         let panels = room(&mut block.keys, KEYS / PANEL * (dim / COLUMNS));
         let sixteens = block.pairs[..count * dim / 2].chunks(PANEL * dim / 2);
@@ -268,13 +268,13 @@ fn fade(mixed: &mut [Products], tile: usize, factors: &Lanes) {
 }
 
 /// Two brain floats in the place of an f32.
-fn both([first, second]: &[bf16; 2]) -> f32 {
+fn both([first, second]: [bf16; 2]) -> f32 {
     f32::from_bits(u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16)
 }
 
 /// Sixteen columns of two keys, as pairs of keys.
 fn interleave(first: &[bf16; PANEL], second: &[bf16; PANEL], out: &mut [f32]) {
     for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
-        *out = both(&[*first, *second]);
+        *out = both([*first, *second]);
     }
 }

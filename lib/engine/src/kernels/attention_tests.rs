@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Storage, Tensor};
 
-use super::{CausalAttention, attention::Call, attention_squares, squares_tests::squares};
+use super::{
+    CausalAttention, attention::Call, attention_squares, exactly, primitives,
+    squares_tests::squares,
+};
 use crate::bitsandbytes::round;
 
 /// One call.
@@ -217,5 +220,33 @@ fn attention_by_squares_rounds_no_more_than_it_says() {
             };
             case.check_squares(dtype);
         }
+    }
+}
+
+/// Only where it is asked for, the processor has squares, and the heads can be laid out so.
+#[test]
+fn attention_rounds_where_it_may() {
+    let run = |(dim, cap, rounds_to_brain): (usize, Option<f32>, bool)| -> Vec<f32> {
+        let shape = (1, 4, 40, dim);
+        let [q, k, v] = [1, 2, 3].map(|seed| tensor(&values(160 * dim, seed), shape));
+        let attention = CausalAttention {
+            scale: 0.2,
+            cap,
+            window: None,
+            padding: Arc::from([0]),
+            rounds_to_brain,
+        };
+        let out = q.apply_op3_no_bwd(&k, &v, &attention).unwrap();
+        out.flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let has_squares = primitives().squares.is_some();
+    assert_eq!(run((64, None, true)) != run((64, None, false)), has_squares);
+    assert_eq!(exactly(|| run((64, None, true))), run((64, None, false)));
+    for (dim, cap) in [(48, None), (64, Some(30.0))] {
+        assert_eq!(
+            run((dim, cap, true)),
+            run((dim, cap, false)),
+            "{dim} {cap:?}"
+        );
     }
 }

@@ -98,8 +98,8 @@ fn weigh(
         };
         let sees = |key: &usize| softmax.seen[row] >> key & 1 == 1;
         let before = softmax.largest[row];
-        let seen = (0..KEYS).filter(sees).map(score);
-        let largest = seen.fold(before, f32::max);
+        let found = (0..KEYS).filter(sees).map(score);
+        let largest = found.fold(before, f32::max);
         let base = if largest.is_finite() { largest } else { 0.0 };
         *factor = (before - base).exp2();
         softmax.largest[row] = largest;
@@ -194,7 +194,7 @@ fn bits(squares: &[Square]) -> Vec<u32> {
         .collect()
 }
 
-/// Scores of all sizes, some seen by nobody, and none that is a number.
+/// Scores of all sizes, some seen by nobody, and one that is no number.
 #[test]
 fn the_processor_weighs_alike() {
     let Some(squares) = primitives().squares else {
@@ -236,7 +236,7 @@ fn the_processor_weighs_alike() {
             for (got, expected) in got.iter().zip(expected) {
                 let is_near = (got - expected).abs() <= 1e-5 * expected.abs() + 1e-30;
                 assert!(
-                    is_near || got.is_nan() && expected.is_nan() || got == expected,
+                    is_near || got.is_nan() && expected.is_nan() || got.total_cmp(expected).is_eq(),
                     "{got} {expected}"
                 );
             }

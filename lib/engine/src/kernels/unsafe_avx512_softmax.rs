@@ -10,6 +10,7 @@ use std::{
         _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
     },
     f32::consts::LN_2,
+    mem::transmute,
 };
 
 use super::{
@@ -44,16 +45,14 @@ pub(super) fn weigh(
 ) -> Lanes {
     let factor = _mm512_set1_ps(scale * LOG_2_E);
     let mut largest = softmax.largest;
-    for row in 0..PANEL {
-        let scores = of_row(scores, index, row);
-        let mut found = _mm512_set1_ps(largest[row]);
-        for at in 0..REGISTERS {
-            let bits = sixteen(softmax.seen[row], at);
-            let score = _mm512_mul_ps(scores[at], factor);
+    for (row, largest) in largest.iter_mut().enumerate() {
+        let mut found = _mm512_set1_ps(*largest);
+        for (at, score) in of_row(scores, index, row).into_iter().enumerate() {
+            let score = _mm512_mul_ps(score, factor);
             // Of NaN and another this gives the second: what is no number is left to the sums.
-            found = _mm512_mask_max_ps(found, bits, score, found);
+            found = _mm512_mask_max_ps(found, sixteen(softmax.seen[row], at), score, found);
         }
-        largest[row] = _mm512_reduce_max_ps(found);
+        *largest = _mm512_reduce_max_ps(found);
     }
     // A row that has seen nothing yet has no largest score; any number leaves its sums at zero.
     let base = largest.map(|largest| if largest.is_finite() { largest } else { 0.0 });
@@ -62,26 +61,16 @@ pub(super) fn weigh(
     store(power_of_two(before), &mut factors);
     softmax.largest = largest;
     for row in 0..PANEL {
-        let scores = of_row(scores, index, row);
-        let base = _mm512_set1_ps(base[row]);
+        let mut weights = of_row(scores, index, row);
         let mut sums = _mm512_mul_ps(load(&softmax.sums[row]), _mm512_set1_ps(factors[row]));
-        let mut weights = scores;
-        for at in 0..REGISTERS {
-            let power = power_of_two(_mm512_fmsub_ps(scores[at], factor, base));
-            weights[at] = _mm512_maskz_mov_ps(sixteen(softmax.seen[row], at), power);
-            sums = _mm512_add_ps(sums, weights[at]);
+        for (at, weight) in weights.iter_mut().enumerate() {
+            let power = power_of_two(_mm512_fmsub_ps(*weight, factor, _mm512_set1_ps(base[row])));
+            *weight = _mm512_maskz_mov_ps(sixteen(softmax.seen[row], at), power);
+            sums = _mm512_add_ps(sums, *weight);
         }
         store(sums, &mut softmax.sums[row]);
-        for (half, square) in out.iter_mut().enumerate() {
-            let pairs = &mut square[row * PANEL..][..PANEL];
-            let rounded = _mm512_cvtne2ps_pbh(weights[2 * half + 1], weights[2 * half]);
-            // SAFETY: there is room for sixteen pairs, and the store has no alignment to keep.
-            unsafe {
-                pairs
-                    .as_mut_ptr()
-                    .cast::<__m512bh>()
-                    .write_unaligned(rounded)
-            };
+        for (square, both) in out.iter_mut().zip(weights.as_chunks().0) {
+            store_pairs(*both, &mut square[row * PANEL..]);
         }
     }
     factors
@@ -131,4 +120,15 @@ fn load(lanes: &Lanes) -> __m512 {
 fn store(values: __m512, lanes: &mut Lanes) {
     // SAFETY: likewise.
     unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), values) }
+}
+
+/// Thirty-two values as brain floats, one after the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn store_pairs([low, high]: [__m512; 2], pairs: &mut [f32]) {
+    let pairs = &mut pairs[..PANEL];
+    let both = _mm512_cvtne2ps_pbh(high, low);
+    // SAFETY: both types are 512 bits of any value; there is room for sixteen pairs, and the store has no alignment
+    // to keep.
+    unsafe { _mm512_storeu_ps(pairs.as_mut_ptr(), transmute::<__m512bh, __m512>(both)) };
 }

@@ -1,5 +1,5 @@
-//! How far a model with rounded activations is from itself with activations as they are: both read the
-//! same few texts, and each position's distributions of the next token are compared.
+//! How far a model with rounded activations is from itself with activations, keys and values as they are: both read
+//! the same few texts, and each position's distributions of the next token are compared.
 
 use candle_core::{DType, Result as TensorResult};
 use wire::{Failure, model::Agreement};

@@ -344,7 +344,12 @@ impl<'a> Loader<'a> {
             shape,
             turned: false,
         };
-        Ok(Linear::new(Arc::new(self.plain(wanted, &device)?), None))
+        let head = self.plain(wanted, &device)?;
+        if self.plan.is_none() {
+            // The table stays where it is beside it.
+            self.widened += table.bytes() as u64;
+        }
+        Ok(Linear::new(Arc::new(head), None))
     }
 
     /// An RMS norm from `{name}.weight`.

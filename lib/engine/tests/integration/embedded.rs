@@ -142,8 +142,27 @@ fn keys_and_values_take_half_in_16_bits() {
         cache_dtype: Some(DType::F32),
         ..spec(embedded())
     };
-    match ask(&service, Request::LoadModel(again)).0 {
-        Ok(Response::Model(info)) => assert!(info.was_resident),
+    assert!(was_resident(&service, again));
+}
+
+/// With activations in bf16 that is the type of keys and values, unless another is asked for.
+#[test]
+fn activations_say_what_keys_and_values_are() {
+    let service = Service::new();
+    let model = |cache_dtype| ModelSpec {
+        activations: Activations::BF16,
+        cache_dtype,
+        ..spec(embedded())
+    };
+    assert!(!was_resident(&service, model(None)));
+    assert!(was_resident(&service, model(Some(DType::BF16))));
+    assert!(!was_resident(&service, model(Some(DType::F32))));
+    assert_eq!(service.residents().len(), 2);
+}
+
+fn was_resident(service: &Service, model: ModelSpec) -> bool {
+    match ask(service, Request::LoadModel(model)).0 {
+        Ok(Response::Model(info)) => info.was_resident,
         other => panic!("{other:?}"),
     }
 }

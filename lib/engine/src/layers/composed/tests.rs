@@ -132,22 +132,27 @@ fn activations_take_the_type_of_the_weights() {
 
 #[test]
 fn what_is_widened_counts() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/llama_bare");
-    let weights = Weights::open(&Layout::Folder(folder)).unwrap();
-    let bytes = || {
-        let (cancel, mut sink) = (Cancel::new(), |_| {});
-        let loader = Loader::new(&weights, "tiny", &cancel, &mut sink);
-        families::build(&weights, "tiny", loader).unwrap().bytes()
-    };
-    assert_eq!(bytes(), weights.bytes());
-    // Vectors of tokens stay as they are, in main memory; norms are f32 either way.
-    let matrices = weights
-        .tensors
-        .iter()
-        .filter(|(name, tensor)| tensor.shape.len() == 2 && !name.contains("embed_tokens"));
-    let values: usize = matrices
-        .map(|(_, tensor)| tensor.shape.iter().product::<usize>())
-        .sum();
-    assert!(values > 0);
-    assert_eq!(composed(bytes), weights.bytes() + 2 * values as u64);
+    for (name, is_tied) in [("llama_bare", false), ("llama_linear", true)] {
+        let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
+        let weights = Weights::open(&Layout::Folder(families.join(name))).unwrap();
+        let bytes = || {
+            let (cancel, mut sink) = (Cancel::new(), |_| {});
+            let loader = Loader::new(&weights, "tiny", &cancel, &mut sink);
+            families::build(&weights, "tiny", loader).unwrap().bytes()
+        };
+        assert_eq!(bytes(), weights.bytes());
+        // Vectors of tokens stay as they are, in main memory, and a head that is tied to them is a copy; norms are
+        // f32 either way.
+        let more = weights.tensors.iter().map(|(name, tensor)| {
+            let values = tensor.shape.iter().product::<usize>() as u64;
+            match (tensor.shape.len(), name.contains("embed_tokens")) {
+                (2, false) => 2 * values,
+                (2, true) if is_tied => 4 * values,
+                _ => 0,
+            }
+        });
+        let more: u64 = more.sum();
+        assert!(more > 0);
+        assert_eq!(composed(bytes), weights.bytes() + more, "{name}");
+    }
 }
