@@ -157,7 +157,8 @@ impl ModelBuilder {
 
     /// Type of the keys and values that a conversation leaves in memory: `DType::F16` or `DType::BF16`
     /// take half of f32's bytes and round what attention reads, so that answers may change. The default is
-    /// f32, and bf16 with activations in bf16. A model with another type of cache is loaded beside the first, with its own weights.
+    /// f32, and bf16 with activations in bf16. A model with another type of cache is loaded beside the
+    /// first, with its own weights.
     pub fn cache_dtype(mut self, dtype: DType) -> Self {
         self.spec.cache_dtype = Some(dtype);
         self
@@ -193,9 +194,9 @@ impl ModelBuilder {
     /// In what form activations are multiplied: `"f32"`, as they are, which is the default; `"int8"`,
     /// rounded, which is faster where weights are in blocks of `q4_0`, `q4_1` or `q8_0`; or `"bf16"`, as
     /// transformers computes in that type, which is faster for prompts where weights are such and the
-    /// processor has instructions for it. Then a conversation's keys and values are kept in bf16, whatever the
-    /// weights are, and where the processor has AMX, attention rounds what it multiplies. Rounding changes answers: loading then tells how much;
-    /// [`Model::agreement`] has the figures.
+    /// processor has instructions for it. Then a conversation's keys and values are kept in bf16, whatever
+    /// the weights are, and where the processor has AMX, attention rounds what it multiplies. Rounding
+    /// changes answers: loading then tells how much; [`Model::agreement`] has the figures.
     pub fn activations(mut self, form: &str) -> Self {
         if let Some(form) = Activations::from_name(form) {
             self.spec.activations = form;

@@ -1,9 +1,12 @@
 //! Cells that evcxr runs: its commands, and what only it compiles. What it then knows of variables is
 //! taken over into the record of the direct way.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
-use evcxr::CommandContext;
+use evcxr::{CommandContext, EvalOutputs};
 use jupyter::CellError;
 
 use super::super::{
@@ -20,8 +23,6 @@ use super::{Evaluation, Outputs, internal};
 impl Evaluation {
     pub(super) fn run_by_evcxr(&mut self, code: &str, count: u32) -> Result<Outputs, CellError> {
         let (code, level) = take_optimisation(code)?;
-        let (library, text) = (self.library.clone(), code.clone());
-        let folder = self.crate_dir.clone();
         let clears = code.lines().any(|line| line.trim() == ":clear");
         self.let_go_of_outdated(&Cell::parse(&without_commands(&code)));
         let busy = self
@@ -35,25 +36,13 @@ impl Evaluation {
             })?;
             self.program = Program::default();
         }
-        let evaluated = self.analyst.ask(move |context| {
-            if let Some(level) = level {
-                context.set_opt_level(&context::optimisation(&level, &library))?;
-                // rustc is called for direct cells as cargo last called it.
-                context.execute(NOTHING)?;
-            }
-            let before = variables(context);
-            let outputs = versions::run(&folder, || context.execute(&text));
-            if clears {
-                // It takes the library away along with the user's own.
-                context.execute(&context::prelude())?;
-            }
-            let source = context.last_source().unwrap_or_default();
-            let known = Known {
-                before,
-                after: variables(context),
-            };
-            Ok::<_, evcxr::Error>((outputs, source, known))
-        });
+        let run = Run {
+            text: code.clone(),
+            optimisation: level.map(|level| context::optimisation(&level, &self.library)),
+            clears,
+            folder: self.crate_dir.clone(),
+        };
+        let evaluated = self.analyst.ask(move |context| run.within(context));
         drop(busy);
         let printed = self.pump.end_cell();
         if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
@@ -147,6 +136,40 @@ impl Evaluation {
 struct Known {
     before: HashMap<String, String>,
     after: HashMap<String, String>,
+}
+
+/// What evcxr is to run.
+struct Run {
+    text: String,
+    /// Set before, where it is to change.
+    optimisation: Option<String>,
+    /// Whether it forgets everything.
+    clears: bool,
+    /// The cells' crate.
+    folder: PathBuf,
+}
+
+impl Run {
+    /// What came of it, its source as rustc saw it, and the variables before and after it.
+    fn within(
+        self,
+        context: &mut CommandContext,
+    ) -> Result<(Result<EvalOutputs, evcxr::Error>, String, Known), evcxr::Error> {
+        if let Some(optimisation) = &self.optimisation {
+            context.set_opt_level(optimisation)?;
+            // rustc is called for direct cells as cargo last called it.
+            context.execute(NOTHING)?;
+        }
+        let before = variables(context);
+        let outputs = versions::run(&self.folder, || context.execute(&self.text));
+        if self.clears {
+            // It takes the library away along with the user's own.
+            context.execute(&context::prelude())?;
+        }
+        let source = context.last_source().unwrap_or_default();
+        let after = variables(context);
+        Ok((outputs, source, Known { before, after }))
+    }
 }
 
 /// A statement that leaves nothing.

@@ -22,7 +22,8 @@ const BLOCKED_FROM: usize = 12;
 /// each query sees the keys up to its own position, within the window and past the padding.
 ///
 /// Takes f32 `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)` in
-/// f32, f16 or bf16, which are widened as they are read, or rounded to bf16 where that is allowed; gives f32 `(batch, tokens, heads * head_dim)`.
+/// f32, f16 or bf16, which are widened as they are read, or rounded to bf16 where that is allowed; gives f32
+/// `(batch, tokens, heads * head_dim)`.
 pub struct CausalAttention {
     /// Multiplies the scores: `1/√head_dim` in most families.
     pub scale: f32,
@@ -162,8 +163,8 @@ impl Call<'_> {
         start + keys.start * self.head_dim..start + keys.end * self.head_dim
     }
 
-    /// Shares the queries out, so many a job at most and those of a token at least, each of which writes `(tokens, group, head_dim)`. Gives
-    /// `(batch, tokens, heads, head_dim)`.
+    /// Shares the queries out, so many a job at most and those of a token at least, each of which writes
+    /// `(tokens, group, head_dim)`. Gives `(batch, tokens, heads, head_dim)`.
     pub(super) fn by_jobs(
         &self,
         queries: usize,

@@ -1,6 +1,6 @@
 //! Attention of many tokens by squares, where activations may be rounded to brain floats: queries, keys, values
-//! and the weights of values are, sums are f32, as in the Flash Attention of `PyTorch` on processors (whose way is that of
-//! `attention_blocks`). Two tiles of sixteen queries meet 64 keys at a time; a row is a query.
+//! and the weights of values are, sums are f32, as in the Flash Attention of `PyTorch` on processors (whose way
+//! is that of `attention_blocks`). Two tiles of sixteen queries meet 64 keys at a time; a row is a query.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ const NOTHING: Products = [[[[0.0; PANEL]; PANEL]; 2]; 2];
 pub(crate) struct Softmax {
     /// Of the next keys, a bit each: those that a query sees.
     pub seen: [u64; PANEL],
-    /// The largest scaled score, times log₂ e.
+    /// The largest scaled score.
     pub largest: Lanes,
     /// Sums of exponentials of scores less the largest, a part in each lane.
     pub sums: [Lanes; PANEL],

@@ -30,6 +30,26 @@ fn tensor(values: &[f32], shape: (usize, usize, usize, usize)) -> Tensor {
 }
 
 impl Case {
+    fn attention(&self, rounds_to_brain: bool) -> CausalAttention {
+        CausalAttention {
+            scale: 3.0 / (self.sizes[5] as f32).sqrt(),
+            cap: self.cap,
+            window: self.window,
+            padding: Arc::from(self.padding.clone()),
+            rounds_to_brain,
+        }
+    }
+
+    /// Where a query's output lies: its row, its token and its head.
+    fn place(&self, index: usize) -> (usize, usize, usize) {
+        let [_, heads, _, tokens, ..] = self.sizes;
+        (
+            index / heads / tokens,
+            index / heads % tokens,
+            index % heads,
+        )
+    }
+
     fn check(&self, dtype: DType) {
         let [batch, heads, kv_heads, tokens, keys, dim] = self.sizes;
         let q = values(batch * heads * tokens * dim, 1);
@@ -41,13 +61,7 @@ impl Case {
             all.narrow(2, 0, keys).unwrap()
         };
         let (k, v) = (stored(2), stored(3));
-        let attention = CausalAttention {
-            scale: 3.0 / (dim as f32).sqrt(),
-            cap: self.cap,
-            window: self.window,
-            padding: Arc::from(self.padding.clone()),
-            rounds_to_brain: false,
-        };
+        let attention = self.attention(false);
         let got = tensor(&q, (batch, heads, tokens, dim))
             .apply_op3_no_bwd(&k, &v, &attention)
             .unwrap();
@@ -58,11 +72,7 @@ impl Case {
         };
         let (k, v) = (read(&k), read(&v));
         for (index, got) in got.chunks_exact(dim).enumerate() {
-            let place = (
-                index / heads / tokens,
-                index / heads % tokens,
-                index % heads,
-            );
+            let place = self.place(index);
             let expected = self.expected(&attention, (&q, &k, &v), place);
             for (got, expected) in got.iter().zip(expected) {
                 let error = (f64::from(*got) - expected).abs();
@@ -117,13 +127,7 @@ impl Case {
         let q = brain(batch * heads * tokens * dim, 1);
         let k = brain(batch * kv_heads * keys * dim, 2);
         let v = brain(batch * kv_heads * keys * dim, 3);
-        let attention = CausalAttention {
-            scale: 3.0 / (dim as f32).sqrt(),
-            cap: None,
-            window: self.window,
-            padding: Arc::from(self.padding.clone()),
-            rounds_to_brain: true,
-        };
+        let attention = self.attention(true);
         let query = tensor(&q, (batch, heads, tokens, dim));
         let stored = |values: &[f32]| {
             let values = tensor(values, (batch, kv_heads, keys, dim));
@@ -142,11 +146,7 @@ impl Case {
         let sizes: Vec<f32> = v.iter().map(|value| value.abs()).collect();
         for got in outputs {
             for (index, got) in got.chunks_exact(dim).enumerate() {
-                let place = (
-                    index / heads / tokens,
-                    index / heads % tokens,
-                    index % heads,
-                );
+                let place = self.place(index);
                 let expected = self.expected(&attention, (&q, &k, &v), place);
                 let sizes = self.expected(&attention, (&q, &k, &sizes), place);
                 for ((got, expected), size) in got.iter().zip(expected).zip(sizes) {

@@ -7,7 +7,6 @@ use wire::model::{Activations, DType, FourBitType};
 use super::{
     Book, Finish, Matrix, Nibbles, Rows,
     attention_squares::{KEYS, Softmax},
-    exponential::LOG_2_E,
     panels::{Lanes, PANEL},
     primitives,
     squares::{COLUMNS, Products, SQUARE, Square, Squares, Two},
@@ -94,19 +93,19 @@ fn weigh(
     for (row, factor) in factors.iter_mut().enumerate() {
         let score = |key: usize| {
             let panel = &scores[key / COLUMNS][tile][key % COLUMNS / PANEL];
-            panel[row][key % PANEL] * scale * LOG_2_E
+            panel[row][key % PANEL] * scale
         };
         let sees = |key: &usize| softmax.seen[row] >> key & 1 == 1;
         let before = softmax.largest[row];
         let found = (0..KEYS).filter(sees).map(score);
         let largest = found.fold(before, f32::max);
         let base = if largest.is_finite() { largest } else { 0.0 };
-        *factor = (before - base).exp2();
+        *factor = (before - base).exp();
         softmax.largest[row] = largest;
         softmax.sums[row] = softmax.sums[row].map(|sum| sum * *factor);
         for key in 0..KEYS {
             let weight = if sees(&key) {
-                (score(key) - base).exp2()
+                (score(key) - base).exp()
             } else {
                 0.0
             };
@@ -200,65 +199,58 @@ fn the_processor_weighs_alike() {
     let Some(squares) = primitives().squares else {
         return;
     };
-    let softmax = |seed: u64| Softmax {
+    for tile in [0, 1] {
+        let mut scores = [[[[[0.0; PANEL]; PANEL]; 2]; 2]; 2];
+        let places = scores.as_flattened_mut().as_flattened_mut();
+        let places = places.as_flattened_mut().as_flattened_mut();
+        for (place, value) in places.iter_mut().zip(floats(8 * SQUARE, 9)) {
+            *place = 20.0 * value;
+        }
+        scores[0][tile][1][5][2] = f32::NAN;
+        scores[1][tile][0][7][2] = f32::NEG_INFINITY;
+        let run = |squares: &Squares| {
+            let (mut softmax, mut out) = (half_way(), [[9.0; SQUARE]; 2]);
+            let factors = (squares.weigh)(&scores, 0.3, (tile, &mut softmax), &mut out);
+            (factors, softmax, out)
+        };
+        let (got, expected) = (run(&squares), run(&PLAIN));
+        assert_alike(&got.0, &expected.0, 1e-5);
+        assert_alike(&got.1.largest, &expected.1.largest, 1e-5);
+        let sums = [&got.1, &expected.1].map(|softmax| softmax.sums.as_flattened());
+        assert_alike(sums[0], sums[1], 1e-5);
+        let lost = got.1.sums[5].iter().all(|sum| !sum.is_nan());
+        assert!(!lost, "what is no number is seen");
+        for shift in [0, 16] {
+            let halves = |pairs: &[Square; 2]| -> Vec<f32> {
+                let pairs = pairs.as_flattened().iter();
+                let half = |both: &f32| bf16::from_bits((both.to_bits() >> shift) as u16);
+                pairs.map(|both| half(both).to_f32()).collect()
+            };
+            assert_alike(&halves(&got.2), &halves(&expected.2), 1.0 / 128.0);
+        }
+    }
+}
+
+/// Queries that have found something, or nothing yet, and see all keys that follow, some or none.
+fn half_way() -> Softmax {
+    Softmax {
         seen: std::array::from_fn(|row| match row {
             0 => 0,
             1 => u64::MAX,
             _ => u64::MAX.unbounded_shr(row as u32 * 4) & !(row as u64),
         }),
         largest: std::array::from_fn(|row| if row % 3 == 0 { f32::NEG_INFINITY } else { 0.5 }),
-        sums: std::array::from_fn(|row| {
-            std::array::from_fn(|lane| (row + lane) as f32 + seed as f32)
-        }),
-    };
-    for tile in [0, 1] {
-        let mut scores = [[[[[0.0; PANEL]; PANEL]; 2]; 2]; 2];
-        let values = floats(
-            scores.as_flattened().as_flattened().as_flattened().len() * PANEL,
-            9,
-        );
-        let places = scores
-            .as_flattened_mut()
-            .as_flattened_mut()
-            .as_flattened_mut();
-        for (place, value) in places.as_flattened_mut().iter_mut().zip(values) {
-            *place = 20.0 * value;
-        }
-        scores[0][tile][1][5][2] = f32::NAN;
-        scores[1][tile][0][7][2] = f32::NEG_INFINITY;
-        let run = |squares: &Squares| {
-            let (mut softmax, mut out) = (softmax(1), [[9.0; SQUARE]; 2]);
-            let factors = (squares.weigh)(&scores, 0.3, (tile, &mut softmax), &mut out);
-            (factors, softmax, out)
-        };
-        let (got, expected) = (run(&squares), run(&PLAIN));
-        let near = |got: &[f32], expected: &[f32]| {
-            for (got, expected) in got.iter().zip(expected) {
-                let is_near = (got - expected).abs() <= 1e-5 * expected.abs() + 1e-30;
-                assert!(
-                    is_near || got.is_nan() && expected.is_nan() || got.total_cmp(expected).is_eq(),
-                    "{got} {expected}"
-                );
-            }
-        };
-        near(&got.0, &expected.0);
-        near(&got.1.largest, &expected.1.largest);
-        near(got.1.sums.as_flattened(), expected.1.sums.as_flattened());
-        assert!(
-            got.1.sums[5].iter().any(|sum| sum.is_nan()),
-            "it is not lost"
-        );
-        for (got, expected) in got.2.as_flattened().iter().zip(expected.2.as_flattened()) {
-            for shift in [0, 16] {
-                let half = |both: f32| bf16::from_bits((both.to_bits() >> shift) as u16).to_f32();
-                let (got, expected) = (half(*got), half(*expected));
-                let is_near = (got - expected).abs() <= expected.abs() / 128.0;
-                assert!(
-                    is_near || got.is_nan() && expected.is_nan(),
-                    "{got} {expected}"
-                );
-            }
-        }
+        sums: std::array::from_fn(|row| std::array::from_fn(|lane| (row + lane) as f32)),
+    }
+}
+
+/// To a part of each value, or both no numbers, or the same infinity.
+fn assert_alike(got: &[f32], expected: &[f32], part: f32) {
+    assert_eq!(got.len(), expected.len());
+    for (got, expected) in got.iter().zip(expected) {
+        let is_near = (got - expected).abs() <= part * expected.abs() + 1e-30;
+        let is_same = got.total_cmp(expected).is_eq() || got.is_nan() && expected.is_nan();
+        assert!(is_near || is_same, "{got} {expected}");
     }
 }
 

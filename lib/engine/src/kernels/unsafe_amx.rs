@@ -92,8 +92,8 @@ unsafe fn multiply<const STAYS: bool>(tokens: Two, weights: Two, out: &mut Produ
         "two tiles have the same parts of as many squares as two panels have"
     );
     // SAFETY: `blocks` squares of 1,024 bytes are read of each panel and `blocks * parts` of each tile, which have
-    // been found to be there, and four are read and written, as many as `out` has. The shapes are those of all of them,
-    // and forgotten at the end.
+    // been found to be there, and four are read and written, as many as `out` has. The shapes are those of all of
+    // them, and forgotten at the end.
     unsafe {
         asm!(
             "ldtilecfg [{shapes}]",
