@@ -281,7 +281,7 @@ impl EncoderLayer {
                 Some(norm) => norm.forward_sum(x, &mixed)?,
                 None => x.apply_op2_no_bwd(&mixed, &Sum)?,
             };
-            let y = self.feed_forward.forward(&x)?;
+            let y = self.feed_forward.forward(&x, None)?;
             return self.norm.forward_sum(&x, &y);
         }
         let normed = match &self.attention_norm {
@@ -289,8 +289,7 @@ impl EncoderLayer {
             None => x.clone(),
         };
         let x = x.apply_op2_no_bwd(&self.mixed(&normed, attention)?, &Sum)?;
-        let y = self.feed_forward.forward(&self.norm.forward(&x)?)?;
-        x.apply_op2_no_bwd(&y, &Sum)
+        self.feed_forward.forward(&self.norm.forward(&x)?, Some(&x))
     }
 
     /// What attention adds.

@@ -225,17 +225,21 @@ impl DecoderLayer {
         steps: &[Step],
         caches: &mut [&mut LayerCache],
     ) -> Result<Tensor> {
-        let normed = self.input_norm.forward(x)?;
-        let mut y = self.attention.forward(&normed, steps, caches)?;
-        if let Some(norm) = &self.post_attention_norm {
-            y = norm.forward(&y)?;
+        let normed = self.input_norm.forward_as(x, self.attention.takes())?;
+        let x = match &self.post_attention_norm {
+            None => self.attention.forward(&normed, steps, caches, Some(x))?,
+            Some(norm) => {
+                let y = self.attention.forward(&normed, steps, caches, None)?;
+                sum(x, &norm.forward(&y)?)?
+            }
+        };
+        let feed_forward = &self.feed_forward;
+        let normed = self
+            .feed_forward_norm
+            .forward_as(&x, feed_forward.takes())?;
+        match &self.post_feed_forward_norm {
+            None => feed_forward.forward(&normed, Some(&x)),
+            Some(norm) => sum(&x, &norm.forward(&feed_forward.forward(&normed, None)?)?),
         }
-        let x = sum(x, &y)?;
-        let normed = self.feed_forward_norm.forward(&x)?;
-        let mut y = self.feed_forward.forward(&normed)?;
-        if let Some(norm) = &self.post_feed_forward_norm {
-            y = norm.forward(&y)?;
-        }
-        sum(&x, &y)
     }
 }

@@ -6,10 +6,14 @@ use std::{ops::Range, sync::Arc};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
+use wire::model::DType;
 
 use super::{
-    attention_blocks, attention_rows, attention_squares, primitives, rounded::is_exact,
-    unsafe_share::share_pieces,
+    attention_blocks, attention_rows, attention_squares,
+    given::{Given, given, widen},
+    primitives,
+    rounded::is_exact,
+    unsafe_share::{Blocks, new_blocks},
 };
 
 /// Keys and values that are looked at at once: with heads of a hundred values they stay in the
@@ -22,7 +26,7 @@ const BLOCKED_FROM: usize = 12;
 /// each query sees the keys up to its own position, within the window and past the padding.
 ///
 /// Takes f32 `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)` in
-/// f32, f16 or bf16, which are widened as they are read, or rounded to bf16 where that is allowed; gives f32
+/// f32, f16 or bf16, which are widened as they are read, or rounded to bf16 where that is allowed; gives
 /// `(batch, tokens, heads * head_dim)`.
 pub struct CausalAttention {
     /// Multiplies the scores: `1/√head_dim` in most families.
@@ -35,6 +39,8 @@ pub struct CausalAttention {
     pub padding: Arc<[usize]>,
     /// Queries, keys, values and their weights may be rounded to brain floats, where that is faster.
     pub rounds_to_brain: bool,
+    /// What it gives.
+    pub gives: DType,
 }
 
 /// Keys or values of a cache.
@@ -61,12 +67,7 @@ impl<'a> Rows<'a> {
         match self {
             Self::F32(values) => return &values[range],
             Self::F16(values) => values[range].convert_to_f32_slice(scratch),
-            // As `convert_to_f32_slice` without its look for what is no number, which keeps vectors out.
-            Self::BF16(values) => {
-                for (out, value) in scratch.iter_mut().zip(&values[range]) {
-                    *out = f32::from_bits(u32::from(value.to_bits()) << 16);
-                }
-            }
+            Self::BF16(values) => widen(&values[range], scratch),
         }
         scratch
     }
@@ -76,7 +77,7 @@ impl<'a> Rows<'a> {
         let scratch = &mut scratch[..range.len()];
         match self {
             Self::BF16(values) => return &values[range],
-            Self::F32(values) => scratch.convert_from_f32_slice(&values[range]),
+            Self::F32(values) => (primitives().narrow)(&values[range], scratch),
             Self::F16(values) => {
                 for (out, value) in scratch.iter_mut().zip(&values[range]) {
                     *out = bf16::from_f32(value.to_f32());
@@ -165,35 +166,39 @@ impl Call<'_> {
 
     /// Shares the queries out, so many a job at most and those of a token at least, each of which writes
     /// `(tokens, group, head_dim)`. Gives `(batch, tokens, heads, head_dim)`.
-    pub(super) fn by_jobs(
+    pub(super) fn by_jobs<T: Given>(
         &self,
         queries: usize,
         work: &(dyn Fn(Part, &mut [f32]) + Sync),
-    ) -> Vec<f32> {
+    ) -> Vec<T> {
         let (group, dim) = (self.group(), self.head_dim);
         let per_job = (queries / group).max(1).min(self.tokens);
         let jobs = self.tokens.div_ceil(per_job);
-        // (batch, kv_heads, tokens, group, head_dim), the tokens filled up to whole jobs
-        let mut found = vec![0.0; self.batch * self.kv_heads * jobs * per_job * group * dim];
-        share_pieces(&mut found, per_job * group * dim, &|index, out| {
-            let first = (index % jobs) * per_job;
-            let head = index / jobs;
+        let tokens_of = |job: usize| job * per_job..self.tokens.min((job + 1) * per_job);
+        let rows = (0..self.batch * jobs).map(|index| {
+            let (batch, tokens) = (index / jobs, tokens_of(index % jobs));
+            batch * self.tokens + tokens.start..batch * self.tokens + tokens.end
+        });
+        let blocks = Blocks {
+            row_length: self.heads * dim,
+            rows: &rows.collect::<Vec<_>>(),
+            columns: 0..self.heads * dim,
+            width: group * dim,
+        };
+        let rows = self.batch * self.tokens;
+        new_blocks(rows, &blocks, &|(index, kv_head), stripe| {
+            let tokens = tokens_of(index % jobs);
+            let mut found = vec![0.0; tokens.len() * group * dim];
             let part = Part {
-                batch: head / self.kv_heads,
-                kv_head: head % self.kv_heads,
-                tokens: first..self.tokens.min(first + per_job),
+                batch: index / jobs,
+                kv_head,
+                tokens,
             };
-            work(part, out);
-        });
-        let mut out = vec![0.0; self.batch * self.tokens * self.heads * dim];
-        share_pieces(&mut out, self.heads * dim, &|row, out| {
-            let (batch, token) = (row / self.tokens, row % self.tokens);
-            for (kv_head, out) in out.chunks_exact_mut(group * dim).enumerate() {
-                let at = (batch * self.kv_heads + kv_head) * jobs * per_job + token;
-                out.copy_from_slice(&found[at * group * dim..][..group * dim]);
+            work(part, &mut found);
+            for (token, found) in found.chunks_exact(group * dim).enumerate() {
+                T::put(found, stripe.row(token));
             }
-        });
-        out
+        })
     }
 }
 
@@ -242,23 +247,26 @@ impl CustomOp3 for CausalAttention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let call = Call::of(self, (q, q_layout), (k, k_layout), (v, v_layout))?;
-        let may_round =
-            self.rounds_to_brain && !is_exact() && attention_squares::serves(self, &call);
-        let squares = primitives().squares.filter(|_| may_round);
-        // (batch, tokens, heads, head_dim)
-        let out = if call.tokens * call.group() < BLOCKED_FROM {
-            attention_rows::attend(self, &call)
-        } else if let Some(squares) = squares {
-            attention_squares::attend(&squares, self, &call)
-        } else {
-            attention_blocks::attend(self, &call)
-        };
+        let out = given!(self.gives, T => self.of::<T>(&call));
         let shape = (call.batch, call.tokens, call.heads * call.head_dim);
-        Ok((CpuStorage::F32(out), Shape::from(shape)))
+        Ok((out, Shape::from(shape)))
     }
 }
 
 impl CausalAttention {
+    /// Gives `(batch, tokens, heads, head_dim)`.
+    fn of<T: Given>(&self, call: &Call) -> Vec<T> {
+        if call.tokens * call.group() < BLOCKED_FROM {
+            return T::from_wide(attention_rows::attend(self, call));
+        }
+        let may_round =
+            self.rounds_to_brain && !is_exact() && attention_squares::serves(self, call);
+        match primitives().squares.filter(|_| may_round) {
+            Some(squares) => attention_squares::attend(squares, self, call),
+            None => attention_blocks::attend(self, call),
+        }
+    }
+
     /// The keys that a token sees; none where it lies in the padding: its row is zero, and nobody reads
     /// it.
     pub(super) fn seen(&self, call: &Call, batch: usize, token: usize) -> Range<usize> {

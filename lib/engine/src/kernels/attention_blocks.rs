@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::{
     attention::{Call, CausalAttention, KEYS, Part, all_seen},
+    given::Given,
     panels::{Lanes, PANEL},
     primitives,
 };
@@ -14,7 +15,7 @@ use super::{
 const QUERIES_PER_JOB: usize = 128;
 
 /// Gives `(batch, tokens, heads, head_dim)`.
-pub(super) fn attend(attention: &CausalAttention, call: &Call) -> Vec<f32> {
+pub(super) fn attend<T: Given>(attention: &CausalAttention, call: &Call) -> Vec<T> {
     call.by_jobs(QUERIES_PER_JOB, &|part, out| {
         let job = Job {
             attention,

@@ -2,23 +2,24 @@
 //! and the weights of values are, sums are f32, as in the Flash Attention of `PyTorch` on processors (whose way
 //! is that of `attention_blocks`). Two tiles of sixteen queries meet 64 keys at a time; a row is a query.
 
-use std::ops::Range;
+use std::{f32::consts::LOG2_E, ops::Range};
 
 use half::bf16;
 use wire::model::DType;
 
 use super::{
     attention::{Call, CausalAttention, Part, all_seen},
+    given::{Given, both, copy_pairs},
     panels::{Lanes, PANEL},
     primitives,
-    squares::{COLUMNS, Products, SQUARE, Square, Squares, room},
+    squares::{COLUMNS, Entered, Products, SQUARE, Square, Squares, room},
 };
 use crate::bitsandbytes::round;
 
 /// Keys that are looked at at once.
 pub(super) const KEYS: usize = 64;
 /// Queries of one job: enough to pay for laying the keys out.
-const QUERIES_PER_JOB: usize = 256;
+const QUERIES_PER_JOB: usize = 384;
 
 /// Products with nothing.
 const NOTHING: Products = [[[[0.0; PANEL]; PANEL]; 2]; 2];
@@ -27,9 +28,9 @@ const NOTHING: Products = [[[[0.0; PANEL]; PANEL]; 2]; 2];
 pub(crate) struct Softmax {
     /// Of the next keys, a bit each: those that a query sees.
     pub seen: [u64; PANEL],
-    /// The largest scaled score.
+    /// The largest scaled score, as an exponent of two.
     pub largest: Lanes,
-    /// Sums of exponentials of scores less the largest, a part in each lane.
+    /// Sums of powers by scores less the largest, a part in each lane.
     pub sums: [Lanes; PANEL],
 }
 
@@ -39,7 +40,11 @@ pub(super) fn serves(attention: &CausalAttention, call: &Call) -> bool {
 }
 
 /// Gives `(batch, tokens, heads, head_dim)`.
-pub(super) fn attend(squares: &Squares, attention: &CausalAttention, call: &Call) -> Vec<f32> {
+pub(super) fn attend<T: Given>(
+    squares: &Squares,
+    attention: &CausalAttention,
+    call: &Call,
+) -> Vec<T> {
     call.by_jobs(QUERIES_PER_JOB, &|part, out| {
         let job = Job {
             squares,
@@ -66,7 +71,7 @@ struct Queries {
     /// The keys that each sees.
     seen: [[Range<usize>; PANEL]; 2],
     softmax: [Softmax; 2],
-    /// Values weighted by exponentials of scores less the largest: for each 32 columns, those of both tiles.
+    /// Values weighted by powers by scores less the largest: for each 32 columns, those of both tiles.
     mixed: Vec<Products>,
 }
 
@@ -102,11 +107,12 @@ impl Job<'_> {
             .collect();
         let seen = all_seen(all.iter().map(|(.., seen)| seen));
         let mut block = Block::of(dim);
+        let entered = self.squares.entered();
         for start in seen.clone().step_by(KEYS) {
             let keys = start..seen.end.min(start + KEYS);
             self.lay_out(keys.clone(), &mut block);
             for some in &mut queries {
-                self.look(some, &keys, &mut block);
+                self.look(&entered, some, &keys, &mut block);
             }
         }
         for (queries, out) in queries.iter().zip(out.chunks_mut(2 * PANEL * dim)) {
@@ -151,9 +157,7 @@ impl Job<'_> {
         let Part { batch, kv_head, .. } = self.part;
         let place = self.call.place(batch, kv_head, keys);
         let rows = self.call.k.as_brain(place.clone(), &mut block.rounded);
-        for (out, pair) in block.pairs.iter_mut().zip(rows.as_chunks().0) {
-            *out = both(*pair);
-        }
+        copy_pairs(rows, &mut block.pairs);
         let panels = room(&mut block.keys, KEYS / PANEL * (dim / COLUMNS));
         let sixteens = block.pairs[..count * dim / 2].chunks(PANEL * dim / 2);
         for (rows, panel) in sixteens.zip(panels.chunks_exact_mut(dim / COLUMNS)) {
@@ -161,27 +165,17 @@ impl Job<'_> {
         }
         let rows = self.call.v.as_brain(place, &mut block.rounded);
         let panels = room(&mut block.values, dim / PANEL * (KEYS / COLUMNS));
-        let none = vec![bf16::ZERO; dim];
-        for pair in 0..KEYS / 2 {
-            // Weights of keys that are not there are zero, and so must be what they meet.
-            let row = |at: usize| {
-                if at < count {
-                    &rows[at * dim..][..dim]
-                } else {
-                    &none
-                }
-            };
-            let [first, second] = [row(2 * pair), row(2 * pair + 1)].map(|row| row.as_chunks().0);
-            let panels = panels.chunks_exact_mut(KEYS / COLUMNS);
-            for ((first, second), panel) in first.iter().zip(second).zip(panels) {
-                let out = &mut panel.as_flattened_mut()[pair * PANEL..];
-                interleave(first, second, out);
-            }
-        }
+        (self.squares.lay_out_values)(rows, dim, panels);
     }
 
     /// Takes a block of keys in.
-    fn look(&self, queries: &mut Queries, keys: &Range<usize>, block: &mut Block) {
+    fn look(
+        &self,
+        entered: &Entered,
+        queries: &mut Queries,
+        keys: &Range<usize>,
+        block: &mut Block,
+    ) {
         let size = self.call.head_dim / COLUMNS;
         let Queries { seen, softmax, .. } = queries;
         for (softmax, seen) in softmax.iter_mut().zip(seen) {
@@ -196,10 +190,10 @@ impl Job<'_> {
         let panels = room(&mut block.keys, KEYS / PANEL * size);
         for (panels, scores) in panels.chunks_exact(2 * size).zip(&mut *scores) {
             let (low, high) = panels.split_at(size);
-            (self.squares.multiply)([first, second], [low, high], scores);
+            entered.multiply([first, second], [low, high], scores);
         }
         for (at, (softmax, weights)) in softmax.iter_mut().zip(&mut *weights).enumerate() {
-            let scale = self.attention.scale;
+            let scale = self.attention.scale * LOG2_E;
             let factors = (self.squares.weigh)(scores, scale, (at, softmax), weights);
             fade(&mut queries.mixed, at, &factors);
         }
@@ -210,7 +204,7 @@ impl Job<'_> {
             .zip(&mut queries.mixed)
         {
             let (low, high) = panels.split_at(KEYS / COLUMNS);
-            (self.squares.add_products)([first, second], [low, high], mixed);
+            entered.add_products([first, second], [low, high], mixed);
         }
     }
 }
@@ -222,11 +216,9 @@ impl Queries {
             return;
         }
         let sum: f32 = self.softmax[tile].sums[row].iter().sum();
-        for (out, mixed) in out.chunks_exact_mut(COLUMNS).zip(&self.mixed) {
-            let columns = mixed[tile].iter().flat_map(|panel| &panel[row]);
-            for (out, value) in out.iter_mut().zip(columns) {
-                *out = value / sum;
-            }
+        let panels = self.mixed.iter().flat_map(|mixed| &mixed[tile]);
+        for (out, panel) in out.as_chunks_mut().0.iter_mut().zip(panels) {
+            *out = panel[row].map(|value| value / sum);
         }
     }
 }
@@ -267,14 +259,29 @@ fn fade(mixed: &mut [Products], tile: usize, factors: &Lanes) {
     }
 }
 
-/// Two brain floats in the place of an f32.
-fn both([first, second]: [bf16; 2]) -> f32 {
-    f32::from_bits(u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16)
-}
-
-/// Sixteen columns of two keys, as pairs of keys.
-fn interleave(first: &[bf16; PANEL], second: &[bf16; PANEL], out: &mut [f32]) {
-    for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
-        *out = both([*first, *second]);
+/// [`Squares::lay_out_values`], for vectors of whatever length the caller is compiled for.
+#[expect(
+    clippy::inline_always,
+    reason = "as a function of its own it would be compiled for the least vectors"
+)]
+#[inline(always)]
+pub(super) fn lay_out_values(rows: &[bf16], dim: usize, out: &mut [Square]) {
+    let none = [bf16::ZERO; PANEL];
+    for (pair, rows) in rows.chunks(2 * dim).enumerate() {
+        let (first, second) = rows.split_at(dim);
+        let (first, second) = (first.as_chunks::<PANEL>().0, second.as_chunks().0);
+        for (at, first) in first.iter().enumerate() {
+            // Weights of keys that are not there are zero, and so must be what they meet.
+            let second = second.get(at).unwrap_or(&none);
+            let panel = out[at * (KEYS / COLUMNS)..][..KEYS / COLUMNS].as_flattened_mut();
+            let out = &mut panel[pair * PANEL..][..PANEL];
+            for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
+                *out = both([*first, *second]);
+            }
+        }
+    }
+    let laid = rows.len().div_ceil(2 * dim) * PANEL;
+    for panel in out.chunks_exact_mut(KEYS / COLUMNS) {
+        panel.as_flattened_mut()[laid..].fill(0.0);
     }
 }

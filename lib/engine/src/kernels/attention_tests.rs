@@ -37,6 +37,7 @@ impl Case {
             window: self.window,
             padding: Arc::from(self.padding.clone()),
             rounds_to_brain,
+            gives: wire::model::DType::F32,
         }
     }
 
@@ -142,7 +143,8 @@ impl Case {
         let call = Call::of(&attention, q_part, k_part, v_part).unwrap();
         assert!(attention_squares::serves(&attention, &call));
         let outputs = squares().into_iter();
-        let outputs = outputs.map(|squares| attention_squares::attend(&squares, &attention, &call));
+        let outputs = outputs
+            .map(|squares| -> Vec<f32> { attention_squares::attend(&squares, &attention, &call) });
         let sizes: Vec<f32> = v.iter().map(|value| value.abs()).collect();
         for got in outputs {
             for (index, got) in got.chunks_exact(dim).enumerate() {
@@ -235,6 +237,7 @@ fn attention_rounds_where_it_may() {
             window: None,
             padding: Arc::from([0]),
             rounds_to_brain,
+            gives: wire::model::DType::F32,
         };
         let out = q.apply_op3_no_bwd(&k, &v, &attention).unwrap();
         out.flatten_all().unwrap().to_vec1().unwrap()

@@ -103,25 +103,30 @@ impl CustomOp1 for Gate {
         }
         let both = &both.as_slice::<f32>()?[start..end];
         let mut out = vec![0.0; both.len() / 2];
-        let gate = |row: usize, out: &mut [f32]| {
-            let (gate, up) = both[row * width..][..width].split_at(width / 2);
-            out.copy_from_slice(gate);
-            if self.0 == Activation::Silu {
-                (primitives().silu_gate)(out, up);
-                return;
-            }
-            (primitives().activate)(self.0, out);
-            for (gate, up) in out.iter_mut().zip(up) {
-                *gate *= up;
-            }
+        let one = |row: usize, out: &mut [f32]| {
+            let (gates, ups) = both[row * width..][..width].split_at(width / 2);
+            out.copy_from_slice(gates);
+            gate(self.0, out, ups);
         };
         if out.len() <= VALUES_PER_JOB {
             let rows = out.chunks_exact_mut(width / 2).enumerate();
-            rows.for_each(|(row, out)| gate(row, out));
+            rows.for_each(|(row, out)| one(row, out));
         } else {
-            share_pieces(&mut out, width / 2, &gate);
+            share_pieces(&mut out, width / 2, &one);
         }
         shape.push(width / 2);
         Ok((CpuStorage::F32(out), Shape::from(shape)))
+    }
+}
+
+/// `activation(gate) * up` in the place of the gate.
+pub(super) fn gate(activation: Activation, gates: &mut [f32], ups: &[f32]) {
+    if activation == Activation::Silu {
+        (primitives().silu_gate)(gates, ups);
+        return;
+    }
+    (primitives().activate)(activation, gates);
+    for (gate, up) in gates.iter_mut().zip(ups) {
+        *gate *= up;
     }
 }

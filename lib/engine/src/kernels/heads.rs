@@ -2,9 +2,16 @@
 //! turned by their positions in one pass that the helpers share. Apart, each of these reads and writes all
 //! values once more, on one core.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use std::slice;
 
-use super::{norm::RootMeanSquare, unsafe_share::share_pieces};
+use candle_core::{CpuStorage, CustomOp1, InplaceOp2, Layout, Result, Shape, bail};
+use half::{bf16, f16};
+
+use super::{
+    given::Given,
+    norm::RootMeanSquare,
+    unsafe_share::{Blocks, new_pieces, share_blocks},
+};
 
 /// Values of one job, at least.
 const VALUES_PER_JOB: usize = 1 << 13;
@@ -38,12 +45,106 @@ pub struct Turn<'a> {
     pub shared: bool,
 }
 
+/// The same into a buffer `(batch, heads, positions, head_dim)` of f32, f16 or bf16, the first token at a position.
+pub struct PutHeads<'a> {
+    /// Which.
+    pub heads: Heads<'a>,
+    /// The first token's position.
+    pub position: usize,
+}
+
+/// What heads are taken from.
+struct Beside<'a> {
+    /// `(batch, tokens, width)`.
+    values: &'a [f32],
+    batch: usize,
+    tokens: usize,
+    width: usize,
+}
+
 impl CustomOp1 for Heads<'_> {
     fn name(&self) -> &'static str {
         "heads"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = self.beside(x, layout)?;
+        let (heads, dim) = (self.count, self.head_dim);
+        let per_job = (VALUES_PER_JOB / dim).max(1);
+        let whole = x.batch * heads * x.tokens * dim;
+        let out = new_pieces(whole, per_job * dim, &|job, out: &mut [f32]| {
+            for (at, out) in (job * per_job..).zip(out.chunks_exact_mut(dim)) {
+                self.take(&x, (at / x.tokens, at % x.tokens), out);
+            }
+        });
+        let shape = Shape::from((x.batch, heads, x.tokens, dim));
+        Ok((CpuStorage::F32(out), shape))
+    }
+}
+
+impl InplaceOp2 for PutHeads<'_> {
+    fn name(&self) -> &'static str {
+        "put-heads"
+    }
+
+    fn cpu_fwd(
+        &self,
+        buffer: &mut CpuStorage,
+        buffer_layout: &Layout,
+        x: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<()> {
+        let x = self.heads.beside(x, layout)?;
+        let (batch, heads, positions, dim) = buffer_layout.shape().dims4()?;
+        let fits = (batch, heads, dim) == (x.batch, self.heads.count, self.heads.head_dim)
+            && self.position + x.tokens <= positions
+            && buffer_layout.contiguous_offsets() == Some((0, batch * heads * positions * dim));
+        if !fits {
+            bail!(
+                "{} tokens of {:?} from position {} on are not in a buffer {:?}",
+                x.tokens,
+                (x.batch, self.heads.count, self.heads.head_dim),
+                self.position,
+                buffer_layout.shape()
+            );
+        }
+        match buffer {
+            CpuStorage::F16(_) => self.put::<f16>(buffer, positions, &x),
+            CpuStorage::BF16(_) => self.put::<bf16>(buffer, positions, &x),
+            _ => self.put::<f32>(buffer, positions, &x),
+        }
+    }
+}
+
+impl PutHeads<'_> {
+    fn put<T: Given>(&self, buffer: &mut CpuStorage, positions: usize, x: &Beside) -> Result<()> {
+        let dim = self.heads.head_dim;
+        let all = 0..x.batch * self.heads.count;
+        let per_job = (VALUES_PER_JOB / dim / all.len().max(1)).max(1);
+        let blocks = Blocks {
+            row_length: positions * dim,
+            rows: slice::from_ref(&all),
+            columns: self.position * dim..(self.position + x.tokens) * dim,
+            width: per_job * dim,
+        };
+        share_blocks(T::of(buffer)?, &blocks, &|(_, job), stripe| {
+            for head in all.clone() {
+                let row = stripe.row(head);
+                T::make(row, |values| {
+                    let heads = values.chunks_exact_mut(dim);
+                    for (token, out) in (job * per_job..).zip(heads) {
+                        self.heads.take(x, (head, token), out);
+                    }
+                });
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Heads<'_> {
+    /// Fails where these heads are not in what they are to be taken from.
+    fn beside<'x>(&self, x: &'x CpuStorage, layout: &Layout) -> Result<Beside<'x>> {
         let (batch, tokens, width) = layout.shape().dims3()?;
         let (heads, head_dim) = (self.count, self.head_dim);
         let Some((start, end)) = layout.contiguous_offsets() else {
@@ -64,30 +165,25 @@ impl CustomOp1 for Heads<'_> {
                 layout.shape()
             );
         }
-        let x = &x.as_slice::<f32>()?[start..end];
-        let mut out = vec![0.0; rows * heads * head_dim];
-        let per_job = (VALUES_PER_JOB / head_dim).max(1);
-        share_pieces(&mut out, per_job * head_dim, &|job, out| {
-            for (at, out) in (job * per_job..).zip(out.chunks_exact_mut(head_dim)) {
-                let (row, token) = (at / tokens / heads, at % tokens);
-                let from = (row * tokens + token) * width;
-                let head = self.first + at / tokens % heads * head_dim;
-                out.copy_from_slice(&x[from + head..][..head_dim]);
-                if let Some(norm) = &self.norm {
-                    norm.row(out);
-                }
-                if let Some(turn) = self.turn {
-                    let place = if turn.shared {
-                        token
-                    } else {
-                        row * tokens + token
-                    };
-                    turn.apply(out, place);
-                }
-            }
-        });
-        let shape = Shape::from((batch, heads, tokens, head_dim));
-        Ok((CpuStorage::F32(out), shape))
+        Ok(Beside {
+            values: &x.as_slice::<f32>()?[start..end],
+            batch,
+            tokens,
+            width,
+        })
+    }
+
+    /// Takes one head, of those of all rows, of a token.
+    fn take(&self, x: &Beside, (head, token): (usize, usize), out: &mut [f32]) {
+        let row = head / self.count * x.tokens + token;
+        let from = row * x.width + self.first + head % self.count * self.head_dim;
+        out.copy_from_slice(&x.values[from..][..self.head_dim]);
+        if let Some(norm) = &self.norm {
+            norm.row(out);
+        }
+        if let Some(turn) = self.turn {
+            turn.apply(out, if turn.shared { token } else { row });
+        }
     }
 }
 
@@ -153,6 +249,7 @@ mod tests {
                 norm: Some(RootMeanSquare {
                     weight: &weight,
                     epsilon: 1e-6,
+                    gives: wire::model::DType::F32,
                 }),
                 turn: Some(turn),
             };

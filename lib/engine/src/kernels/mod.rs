@@ -17,6 +17,7 @@ mod bytes;
 mod exponential;
 mod finish;
 mod gated;
+mod given;
 mod heads;
 mod matrix;
 mod nibbles;
@@ -82,20 +83,24 @@ mod unsafe_share;
 
 use std::sync::LazyLock;
 
+use half::bf16;
+
 pub use attention::CausalAttention;
 pub(crate) use bytes::byte_products;
 pub(crate) use finish::Finish;
 pub use gated::{Activate, Activation, Gate};
-pub use heads::{Heads, Turn};
+pub use heads::{Heads, PutHeads, Turn};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub use norm::{Normalize, RootMeanSquare, Sum};
 pub(crate) use pack::{BLOCK, Bounds, LEAST};
-pub(crate) use panels::Lanes;
+pub(crate) use panels::{Lanes, PANEL};
 pub use ragged::RaggedAttention;
 use rounded::RoundedBlock;
 pub(crate) use rounded::exactly;
-pub(crate) use rows::{FEW, Input, Rows, Stacked, multiply, multiply_then};
+pub(crate) use rows::{
+    FEW, Input, Rows, Stacked, input_dtype, multiply, multiply_adding, multiply_then,
+};
 
 use panels::COLUMNS;
 use squares::Squares;
@@ -142,7 +147,7 @@ pub(crate) struct Primitives {
     /// instructions for them.
     pub tile_pair_brain: Option<TilePair>,
     /// Products of many tokens by squares, where the processor has them.
-    pub squares: Option<Squares>,
+    pub squares: Option<&'static Squares>,
     /// Columns of inputs that registers hold the sums of; at most [`panels::WIDTH`].
     pub tile_tokens: usize,
     /// Turns up to sixteen rows of so many columns round: `out[column · stride + row]`.
@@ -161,6 +166,8 @@ pub(crate) struct Primitives {
     pub silu_gate: fn(&mut [f32], &[f32]),
     /// A non-linearity, in place.
     pub activate: fn(Activation, &mut [f32]),
+    /// Rounds activations to brain floats, to the nearest, of two as near to the even one.
+    pub narrow: fn(&[f32], &mut [bf16]),
     /// Rounds activations to 8 bits.
     pub round: fn(&[f32; COLUMNS]) -> RoundedBlock,
     /// Products of a panel's rows with a few tokens of such.
@@ -207,6 +214,9 @@ pub(crate) fn primitives() -> &'static Primitives {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod attention_tests;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod finish_tests;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod products_tests;

@@ -4,7 +4,12 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, bail};
 
-use super::unsafe_share::share_pieces;
+use wire::model::DType;
+
+use super::{
+    given::{Given, given},
+    unsafe_share::new_pieces,
+};
 
 /// Values of one job.
 const VALUES_PER_JOB: usize = 1 << 13;
@@ -19,6 +24,8 @@ pub struct Normalize<'a> {
     pub bias: &'a [f32],
     /// `ε`.
     pub epsilon: f32,
+    /// What it gives.
+    pub gives: DType,
 }
 
 /// `x / √(mean(x²) + ε) · w` over the last dimension.
@@ -28,6 +35,8 @@ pub struct RootMeanSquare<'a> {
     pub weight: &'a [f32],
     /// `ε`.
     pub epsilon: f32,
+    /// What it gives.
+    pub gives: DType,
 }
 
 /// `x + y` of two tensors of one shape.
@@ -41,7 +50,8 @@ impl CustomOp1 for Normalize<'_> {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         self.check(layout)?;
         let x = values(x, layout)?;
-        let out = pieces(x.len(), self.weight.len(), &|start, out| {
+        let pieces = (x.len(), self.weight.len(), self.gives);
+        let out = made(pieces, &|start, out| {
             out.copy_from_slice(&x[start..][..out.len()]);
             self.rows(out);
         });
@@ -63,7 +73,8 @@ impl CustomOp2 for Normalize<'_> {
     ) -> Result<(CpuStorage, Shape)> {
         self.check(x_layout)?;
         let (x, y) = both((x, x_layout), (y, y_layout))?;
-        let out = pieces(x.len(), self.weight.len(), &|start, out| {
+        let pieces = (x.len(), self.weight.len(), self.gives);
+        let out = made(pieces, &|start, out| {
             add(&x[start..], &y[start..], out);
             self.rows(out);
         });
@@ -82,7 +93,7 @@ impl CustomOp1 for RootMeanSquare<'_> {
             bail!("a norm of {width} values got {:?}", layout.shape());
         }
         let x = values(x, layout)?;
-        let out = pieces(x.len(), width, &|start, out| {
+        let out = made((x.len(), width, self.gives), &|start, out| {
             out.copy_from_slice(&x[start..][..out.len()]);
             out.chunks_exact_mut(width).for_each(|row| self.row(row));
         });
@@ -114,7 +125,7 @@ impl CustomOp2 for Sum {
         y_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, y) = both((x, x_layout), (y, y_layout))?;
-        let out = pieces(x.len(), 1, &|start, out| {
+        let out = made((x.len(), 1, DType::F32), &|start, out| {
             add(&x[start..], &y[start..], out);
         });
         Ok((out, x_layout.shape().clone()))
@@ -161,12 +172,23 @@ fn add(x: &[f32], y: &[f32], out: &mut [f32]) {
     }
 }
 
-/// An output of so many values, made by jobs of whole rows that get their first value's place.
-fn pieces(count: usize, row: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) -> CpuStorage {
-    let mut out = vec![0.0; count];
+/// An output of so many values, in rows of so many, of a type; made by jobs of whole rows that get their first
+/// value's place.
+fn made(
+    (count, row, gives): (usize, usize, DType),
+    work: &(dyn Fn(usize, &mut [f32]) + Sync),
+) -> CpuStorage {
+    given!(gives, T => pieces::<T>((count, row), work))
+}
+
+fn pieces<T: Given>(
+    (count, row): (usize, usize),
+    work: &(dyn Fn(usize, &mut [f32]) + Sync),
+) -> Vec<T> {
     let length = VALUES_PER_JOB.next_multiple_of(row);
-    share_pieces(&mut out, length, &|job, out| work(job * length, out));
-    CpuStorage::F32(out)
+    new_pieces(count, length, &|job, out| {
+        T::make(out, |values| work(job * length, values));
+    })
 }
 
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

@@ -4,7 +4,7 @@
 use super::{
     Book, Primitives, brain,
     bytes::by_pairs,
-    exponential,
+    exponential, given,
     pack::pack_block,
     panels::{self, Lanes},
     rounded::{self, RoundedBlock},
@@ -39,6 +39,7 @@ pub const PRIMITIVES: Primitives = Primitives {
     lane_exponentials: exponential::lane_exponentials,
     silu_gate: exponential::silu_gate,
     activate: exponential::activate,
+    narrow: given::narrow,
     round: RoundedBlock::of,
     rounded: rounded::rounded,
 };

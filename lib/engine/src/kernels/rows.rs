@@ -2,16 +2,20 @@
 //! unpacked as a whole: for one token each block goes through registers, for many tokens a few rows at
 //! a time go through scratch and serve all of them.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use std::{borrow::Cow, ops::Range};
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
 use wire::model::DType;
 
 use super::{
     Finish, TilePair,
+    given::{Given, both, given, widen},
     nibbles::spread,
     panels::{Lanes, PANEL, WIDTH, block_sums},
     primitives,
     rounded::{RoundedBlock, multiply_rounded},
-    unsafe_share::{Stripe, share_pieces, share_stripes},
+    unsafe_share::{Blocks, Stripe, new_blocks, share_pieces, share_stripes},
 };
 use crate::bitsandbytes::round;
 
@@ -113,15 +117,36 @@ pub(crate) fn multiply(matrix: &dyn Rows, x: &Tensor) -> Result<Tensor> {
 
 /// The same, and what follows on it.
 pub(crate) fn multiply_then(matrix: &dyn Rows, x: &Tensor, finish: Finish) -> Result<Tensor> {
+    check(matrix, &finish)?;
+    x.contiguous()?
+        .apply_op1_no_bwd(&Product::of(matrix, finish))
+}
+
+/// The same, and added to another tensor.
+pub(crate) fn multiply_adding(
+    matrix: &dyn Rows,
+    x: &Tensor,
+    finish: Finish,
+    sum: Option<&Tensor>,
+) -> Result<Tensor> {
+    let Some(sum) = sum else {
+        return multiply_then(matrix, x, finish);
+    };
+    check(matrix, &finish)?;
+    let sum = sum.contiguous()?;
+    x.contiguous()?
+        .apply_op2_no_bwd(&sum, &Product::of(matrix, finish))
+}
+
+fn check(matrix: &dyn Rows, finish: &Finish) -> Result<()> {
     let rows = matrix.shape().0;
     if finish.bias.is_some_and(|bias| bias.len() != rows) {
         bail!("a product of {rows} rows got a bias of another length");
     }
-    let finish = Finish {
-        rounding: matrix.rounding(),
-        ..finish
-    };
-    x.contiguous()?.apply_op1_no_bwd(&Product(matrix, finish))
+    if finish.gate.is_some() && !rows.is_multiple_of(2 * PANEL) {
+        bail!("{rows} rows are no gate of whole panels and what it is for");
+    }
+    Ok(())
 }
 
 /// Unpacks a panel's rows one after the other by `unpack`, and turns them round.
@@ -278,6 +303,14 @@ impl Tiles {
         }
     }
 
+    /// Whether panels lie as they are taken.
+    fn are_ready(self, matrix: &dyn Rows) -> bool {
+        match self {
+            Self::Floats => matrix.ready(0, 1).is_some(),
+            Self::Brain(_) => matrix.brain(0, 1).is_some(),
+        }
+    }
+
     /// Panels of a matrix from row `first` on, as they lie or in `scratch`.
     fn weights<'s>(
         self,
@@ -319,10 +352,14 @@ impl Tiles {
 
     /// Products of one or two panels `(columns, 16)` with a tile of tokens `(columns, tokens)`; those of a
     /// second that is not there are of no use.
-    fn products(self, weights: &[f32], inputs: &[f32], columns: usize) -> [[Lanes; WIDTH]; 2] {
+    fn products(
+        self,
+        [first, second]: [&[f32]; 2],
+        inputs: &[f32],
+        columns: usize,
+    ) -> [[Lanes; WIDTH]; 2] {
         let width = inputs.len() / columns;
         let mut products = [[[0.0; PANEL]; WIDTH]; 2];
-        let (first, second) = weights.split_at(columns * PANEL);
         if let (Self::Floats, true) = (self, second.is_empty()) {
             (primitives().tile)(first, inputs, width, &mut products[0][..width]);
             return products;
@@ -342,15 +379,6 @@ fn pair(first: f32, second: f32) -> f32 {
     f32::from_bits(first.to_bits() >> 16 | second.to_bits() & 0xffff_0000)
 }
 
-/// Neighbours as brain floats, which they have been rounded to.
-fn pair_neighbours(values: &mut Vec<f32>) {
-    let pairs = values.len() / 2;
-    for at in 0..pairs {
-        values[at] = pair(values[2 * at], values[2 * at + 1]);
-    }
-    values.truncate(pairs);
-}
-
 /// Neighbouring columns `(columns, 16)` likewise.
 pub(super) fn pair_columns(values: &[f32], out: &mut [f32]) {
     let (values, _) = values.as_chunks::<PANEL>();
@@ -362,7 +390,137 @@ pub(super) fn pair_columns(values: &[f32], out: &mut [f32]) {
     }
 }
 
-fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
+/// The activations of some tokens.
+#[derive(Clone, Copy)]
+pub(super) enum Inputs<'a> {
+    F32(&'a [f32]),
+    /// Rounded already.
+    Brain(&'a [bf16]),
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Brain(values) => values.len(),
+        }
+    }
+
+    /// Of one of the tiles of so many values, the last of which may be shorter.
+    pub(super) fn tile(self, tile: usize, length: usize) -> Self {
+        let values = tile * length..self.len().min((tile + 1) * length);
+        match self {
+            Self::F32(all) => Self::F32(&all[values]),
+            Self::Brain(all) => Self::Brain(&all[values]),
+        }
+    }
+
+    /// As f32, rounded to a type.
+    fn rounded(self, dtype: DType) -> Cow<'a, [f32]> {
+        match self {
+            Self::F32(values) if dtype == DType::F32 => Cow::Borrowed(values),
+            Self::F32(values) => {
+                let mut values = values.to_vec();
+                round(&mut values, dtype);
+                Cow::Owned(values)
+            }
+            Self::Brain(values) => {
+                let mut wide = vec![0.0; values.len()];
+                widen(values, &mut wide);
+                round(&mut wide, dtype);
+                Cow::Owned(wide)
+            }
+        }
+    }
+}
+
+/// How the panels of a matrix are shared out, and go in pairs: neighbours, or one of the gate with the one that
+/// it is for.
+pub(super) struct Jobs {
+    /// Columns of the output that a job makes.
+    pub width: usize,
+    /// Rows of the matrix, and how many of them make the output.
+    rows: usize,
+    left: usize,
+}
+
+/// Jobs that products are cut into at least, where nothing is done twice for it: the last ones of fewer would
+/// keep others waiting.
+const LEAST_JOBS: usize = 32;
+
+/// Where the products with a pair of panels go.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The first rows of both panels.
+    pub rows: [usize; 2],
+    /// The first row of the output, and its column in the job's part.
+    pub row: usize,
+    pub column: usize,
+    /// Panels that are left of the pair.
+    pub panels: usize,
+}
+
+impl Jobs {
+    pub(super) fn of(matrix: &dyn Rows, finish: &Finish) -> Self {
+        let rows = matrix.shape().0;
+        let left = finish.left(rows);
+        // A gate's job has as many panels in all.
+        let panels = PANELS_PER_JOB * left / rows.max(1);
+        Self {
+            width: panels * PANEL,
+            rows,
+            left,
+        }
+    }
+
+    /// The tokens of each block: multiples of a unit, several where panels need not be unpacked for each.
+    pub(super) fn tokens(&self, count: usize, unit: usize, is_ready: bool) -> Vec<Range<usize>> {
+        let beside = self.left.div_ceil(self.width).max(1);
+        let parts = if is_ready {
+            LEAST_JOBS.div_ceil(beside)
+        } else {
+            1
+        };
+        let each = count.div_ceil(parts).next_multiple_of(unit).max(unit);
+        let starts = (0..count).step_by(each);
+        starts.map(|start| start..count.min(start + each)).collect()
+    }
+
+    /// The blocks of some tokens each.
+    pub(super) fn blocks<'t>(&self, tokens: &'t [Range<usize>]) -> Blocks<'t> {
+        Blocks {
+            row_length: self.left,
+            rows: tokens,
+            columns: 0..self.left,
+            width: self.width,
+        }
+    }
+
+    /// A job's panels, by their first row and how many they are, and those that go with them.
+    pub(super) fn panels(&self, job: usize) -> ((usize, usize), Option<(usize, usize)>) {
+        let first = job * self.width;
+        let panels = (self.left - first).min(self.width).div_ceil(PANEL);
+        let others = (self.left < self.rows).then_some((self.left + first, panels));
+        ((first, panels), others)
+    }
+
+    /// Of one of a job's pairs.
+    pub(super) fn place(&self, job: usize, pair: usize) -> Place {
+        let has_gate = self.left < self.rows;
+        let panels = if has_gate { 1 } else { 2 };
+        let column = pair * panels * PANEL;
+        let row = job * self.width + column;
+        let other = if has_gate { self.left } else { PANEL };
+        Place {
+            rows: [row, row + other],
+            row,
+            column,
+            panels,
+        }
+    }
+}
+
+fn multiply_many<T: Given>(matrix: &dyn Rows, inputs: Inputs, finish: Finish) -> Vec<T> {
     let (rows, columns) = matrix.shape();
     let tokens = inputs.len() / columns;
     let tiles = Tiles::of(matrix);
@@ -371,51 +529,79 @@ fn multiply_many(matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> 
     let width = tokens.div_ceil(tokens.div_ceil(widest));
     let inputs = turned_tiles(inputs, columns, width, (tiles, input_dtype(matrix)));
     let columns = tiles.width(columns);
-    let mut out = vec![0.0; tokens * rows];
-    share_stripes(
-        &mut out,
-        rows,
-        PANELS_PER_JOB * PANEL,
-        &|job, stripe: &mut Stripe| {
-            let first = job * PANELS_PER_JOB * PANEL;
-            let panels = (rows - first).div_ceil(PANEL).min(PANELS_PER_JOB);
-            let mut scratch = Vec::new();
-            let weights = tiles.weights(matrix, (first, panels), &mut scratch);
-            for (tile, inputs) in inputs.chunks(width * columns).enumerate() {
-                let count = inputs.len() / columns;
-                for (pair, weights) in weights.chunks(2 * columns * PANEL).enumerate() {
-                    let mut products = tiles.products(weights, inputs, columns);
-                    let panels = weights.len() / (columns * PANEL);
-                    for (panel, products) in products.iter_mut().take(panels).enumerate() {
-                        let row = first + (2 * pair + panel) * PANEL;
+    let left = finish.left(rows);
+    let jobs = Jobs::of(matrix, &finish);
+    let parts = jobs.tokens(tokens, width, tiles.are_ready(matrix));
+    new_blocks(tokens, &jobs.blocks(&parts), &|(part, job), stripe| {
+        let mut scratch = [Vec::new(), Vec::new()];
+        let [first, second] = &mut scratch;
+        let (gates, ups) = jobs.panels(job);
+        let weights = tiles.weights(matrix, gates, first);
+        let others = ups.map(|ups| tiles.weights(matrix, ups, second));
+        let mut given = [[[T::default(); PANEL]; WIDTH]; 2];
+        let part = parts[part].clone();
+        let inputs = &inputs[part.start * columns..part.end * columns];
+        for (tile, inputs) in inputs.chunks(width * columns).enumerate() {
+            let count = inputs.len() / columns;
+            for (pair, panels) in panel_pairs(weights, others, columns * PANEL).enumerate() {
+                let place = jobs.place(job, pair);
+                let mut products = tiles.products(panels, inputs, columns);
+                for (row, products) in place.rows.into_iter().zip(&mut products) {
+                    if row < rows {
                         finish.lanes(row, &mut products[..count]);
                     }
-                    for token in 0..count {
-                        let row = &mut stripe.row(tile * width + token)[2 * pair * PANEL..];
-                        place(&products, token, row);
-                    }
+                }
+                let [one, other] = products.each_mut().map(|products| &mut products[..count]);
+                let first = part.start + tile * width;
+                finish.pair((first, place.row, left), [&mut *one, &mut *other]);
+                let [one_given, other_given] = &mut given;
+                let given = [T::lanes(one, one_given), T::lanes(other, other_given)];
+                for token in 0..count {
+                    let row = &mut stripe.row(tile * width + token)[place.column..];
+                    put(given, token, row, place.panels);
                 }
             }
-        },
-    );
-    out
+        }
+    })
 }
 
-/// Puts a token's products to the beginning of a row, as many as it has room for.
-pub(super) fn place(products: &[[Lanes; WIDTH]; 2], token: usize, row: &mut [f32]) {
+/// Panels of so many values in pairs: neighbours, the last without one, or each with one of others.
+fn panel_pairs<'w>(
+    panels: &'w [f32],
+    others: Option<&'w [f32]>,
+    length: usize,
+) -> impl Iterator<Item = [&'w [f32]; 2]> {
+    let at_once = if others.is_some() { 1 } else { 2 };
+    let pairs = panels.chunks(at_once * length).enumerate();
+    pairs.map(move |(index, pair)| {
+        let (first, second) = pair.split_at(length);
+        [
+            first,
+            others.map_or(second, |others| &others[index * length..][..length]),
+        ]
+    })
+}
+
+/// Puts a token's products with so many panels to the beginning of a row, as many as it has room for.
+pub(super) fn put<T: Given>(
+    products: [&[[T; PANEL]]; 2],
+    token: usize,
+    row: &mut [T],
+    panels: usize,
+) {
     // Copies of a known length: calls for so few bytes took a tenth of the time of all.
     let (whole, rest) = row.as_chunks_mut::<PANEL>();
-    for (row, lanes) in whole.iter_mut().zip(products) {
+    for (row, lanes) in whole.iter_mut().zip(&products[..panels]) {
         *row = lanes[token];
     }
-    if let Some(lanes) = products.get(whole.len()) {
+    if let Some(lanes) = products[..panels].get(whole.len()) {
         rest.copy_from_slice(&lanes[token][..rest.len()]);
     }
 }
 
 /// Tokens in tiles of so many, rounded to a type and each turned round to `(columns, tokens)`.
 fn turned_tiles(
-    inputs: &[f32],
+    inputs: Inputs,
     columns: usize,
     width: usize,
     (tiles, dtype): (Tiles, DType),
@@ -425,23 +611,26 @@ fn turned_tiles(
     let mut turned = vec![0.0; tokens * placed];
     share_pieces(&mut turned, width * placed, &|tile, out| {
         let count = out.len() / placed;
-        let inputs = &inputs[tile * width * columns..][..count * columns];
-        if dtype == DType::F32 {
-            (primitives().turn)(inputs, columns, count, out);
-            return;
-        }
-        let mut rounded = inputs.to_vec();
-        round(&mut rounded, dtype);
-        if let Tiles::Brain(_) = tiles {
-            pair_neighbours(&mut rounded);
-        }
-        (primitives().turn)(&rounded, placed, count, out);
+        let inputs = inputs.tile(tile, width * columns);
+        let values = match (tiles, inputs) {
+            (Tiles::Floats, _) => inputs.rounded(dtype),
+            (Tiles::Brain(_), Inputs::Brain(values)) => {
+                let pairs = values.as_chunks().0.iter();
+                Cow::Owned(pairs.map(|pair| both(*pair)).collect())
+            }
+            (Tiles::Brain(_), Inputs::F32(_)) => {
+                let rounded = inputs.rounded(dtype);
+                let pairs = rounded.as_chunks().0.iter();
+                Cow::Owned(pairs.map(|[first, second]| pair(*first, *second)).collect())
+            }
+        };
+        (primitives().turn)(&values, placed, count, out);
     });
     turned
 }
 
 /// The type that a matrix has its activations rounded to.
-pub(super) fn input_dtype(matrix: &dyn Rows) -> DType {
+pub(crate) fn input_dtype(matrix: &dyn Rows) -> DType {
     match matrix.rounding() {
         DType::F32 if matrix.rounds_to_brain() => DType::BF16,
         dtype => dtype,
@@ -456,6 +645,53 @@ impl CustomOp1 for Product<'_> {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (inputs, shape) = self.inputs(storage, layout)?;
+        let out = given!(self.1.gives, T => self.made::<T>(inputs));
+        Ok((out, shape))
+    }
+}
+
+/// Added to a second tensor.
+impl CustomOp2 for Product<'_> {
+    fn name(&self) -> &'static str {
+        "packed-matrix-product-sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        sum: &CpuStorage,
+        sum_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (inputs, shape) = self.inputs(storage, layout)?;
+        let sum = match sum_layout.contiguous_offsets() {
+            Some((start, end)) if *sum_layout.shape() == shape => {
+                &sum.as_slice::<f32>()?[start..end]
+            }
+            _ => bail!(
+                "a product {shape:?} and {:?} are no sum",
+                sum_layout.shape()
+            ),
+        };
+        let finish = Finish {
+            sum: Some(sum),
+            ..self.1
+        };
+        let product = Product(self.0, finish);
+        let out = given!(finish.gives, T => product.made::<T>(inputs));
+        Ok((out, shape))
+    }
+}
+
+impl<'a> Product<'a> {
+    fn of(matrix: &'a dyn Rows, finish: Finish<'a>) -> Self {
+        let rounding = matrix.rounding();
+        Self(matrix, Finish { rounding, ..finish })
+    }
+
+    /// The activations, and the shape of what comes of them.
+    fn inputs<'x>(&self, storage: &'x CpuStorage, layout: &Layout) -> Result<(Inputs<'x>, Shape)> {
         let (rows, columns) = self.0.shape();
         let mut shape = layout.dims().to_vec();
         if shape.pop() != Some(columns) {
@@ -468,28 +704,38 @@ impl CustomOp1 for Product<'_> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a packed matrix takes contiguous activations");
         };
-        let input = &storage.as_slice::<f32>()?[start..end];
-        let out = match input.len() / columns {
-            0 => Vec::new(),
-            _ if self.0.rounds() => {
-                let mut out = multiply_rounded(self.0, input);
-                out.chunks_exact_mut(rows).for_each(|row| self.1.row(row));
-                out
-            }
-            1..=FEW if self.0.ready(0, 1).is_none() => match input_dtype(self.0) {
-                DType::F32 => multiply_few(self.0, input, self.1),
-                dtype => {
-                    let mut rounded = input.to_vec();
-                    round(&mut rounded, dtype);
-                    multiply_few(self.0, &rounded, self.1)
-                }
-            },
-            _ => match &primitives().squares {
-                Some(squares) if self.0.is_brain() => squares.products(self.0, input, self.1),
-                _ => multiply_many(self.0, input, self.1),
-            },
+        let inputs = match storage {
+            CpuStorage::BF16(values) => Inputs::Brain(&values[start..end]),
+            _ => Inputs::F32(&storage.as_slice::<f32>()?[start..end]),
         };
-        shape.push(rows);
-        Ok((CpuStorage::F32(out), Shape::from(shape)))
+        shape.push(self.1.left(rows));
+        Ok((inputs, Shape::from(shape)))
+    }
+
+    fn made<T: Given>(&self, inputs: Inputs) -> Vec<T> {
+        let Self(matrix, finish) = *self;
+        let columns = matrix.shape().1;
+        match inputs.len() / columns {
+            0 => Vec::new(),
+            _ if matrix.rounds() => {
+                let mut out = multiply_rounded(matrix, &inputs.rounded(DType::F32));
+                let rows = out.chunks_exact_mut(matrix.shape().0);
+                rows.for_each(|row| finish.row(row));
+                self.rest(out)
+            }
+            1..=FEW if matrix.ready(0, 1).is_none() => {
+                let inputs = inputs.rounded(input_dtype(matrix));
+                self.rest(multiply_few(matrix, &inputs, finish))
+            }
+            _ => match primitives().squares {
+                Some(squares) if matrix.is_brain() => squares.products(matrix, inputs, finish),
+                _ => multiply_many(matrix, inputs, finish),
+            },
+        }
+    }
+
+    /// What follows from the gate on, of products that are finished up to it.
+    fn rest<T: Given>(&self, products: Vec<f32>) -> Vec<T> {
+        T::from_wide(self.1.whole(products, self.0.shape().0))
     }
 }

@@ -3,14 +3,18 @@
 //! the sum of three brain floats, and its product with a weight the sum of theirs. Weights of other types would
 //! have parts, too; six products instead of three were no faster than f32.
 
+use std::ops::Range;
+
+use half::bf16;
 use wire::model::DType;
 
 use super::{
     Finish,
     attention_squares::Softmax,
+    given::{Given, both, copy_pairs},
     panels::{Lanes, PANEL},
-    rows::{PANELS_PER_JOB, Rows, input_dtype, pair_columns, place},
-    unsafe_share::{Stripe, share_pieces, share_stripes},
+    rows::{Inputs, Jobs, Rows, input_dtype, pair_columns, put},
+    unsafe_share::{new_blocks, share_pieces},
 };
 use crate::bitsandbytes::round;
 
@@ -36,86 +40,159 @@ pub(crate) struct Squares {
     /// Takes up to sixteen rows of so many columns apart: for each 32 columns a square of each part, tokens by
     /// pairs of columns; what rows and columns lack is zero.
     pub take_apart: fn(&[f32], usize, &mut [Square]),
+    /// Makes this thread ready for products of squares, which takes as long as ten of them.
+    pub enter: fn(),
+    /// Ends that.
+    pub leave: fn(),
     /// Sums of products of two tiles of tokens, in as many parts as their squares make, with two panels, which
-    /// have a square for each 32 columns: pairs of columns by rows.
+    /// have a square for each 32 columns: pairs of columns by rows. Of a thread that is ready.
     pub multiply: fn(Two, Two, &mut Products),
     /// The same, added to what is there.
     pub add_products: fn(Two, Two, &mut Products),
     /// Takes scores of one of two tiles of queries (its number) with the next 64 keys into their softmax, where they
-    /// have been multiplied by a scale above zero. Gives what each query's sums so far are to be multiplied by,
-    /// and writes the weights of the values: queries by pairs of keys.
+    /// have been multiplied by a scale above zero, as exponents of two. Gives what each query's sums so far are
+    /// to be multiplied by, and writes the weights of the values: queries by pairs of keys.
     pub weigh: Weigh,
+    /// Puts the values of up to 64 keys, rows of so many columns, into panels: of each sixteen columns a square for
+    /// each 32 keys, pairs of keys by columns. Keys that are not there are zero.
+    pub lay_out_values: fn(&[bf16], usize, &mut [Square]),
 }
 
 /// [`Squares::weigh`].
 pub(super) type Weigh = fn(&[Products; 2], f32, (usize, &mut Softmax), &mut [Square; 2]) -> Lanes;
 
+/// Squares that this thread is ready to multiply.
+pub(super) struct Entered<'a>(&'a Squares);
+
+impl Entered<'_> {
+    /// [`Squares::multiply`].
+    pub(super) fn multiply(&self, tokens: Two, weights: Two, out: &mut Products) {
+        (self.0.multiply)(tokens, weights, out);
+    }
+
+    /// [`Squares::add_products`].
+    pub(super) fn add_products(&self, tokens: Two, weights: Two, out: &mut Products) {
+        (self.0.add_products)(tokens, weights, out);
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        (self.0.leave)();
+    }
+}
+
 impl Squares {
+    /// Makes this thread ready, until what this gives is dropped.
+    pub(super) fn entered(&self) -> Entered<'_> {
+        (self.enter)();
+        Entered(self)
+    }
+
     /// Products of a matrix whose weights are brain floats with tokens.
-    pub(super) fn products(&self, matrix: &dyn Rows, inputs: &[f32], finish: Finish) -> Vec<f32> {
+    pub(super) fn products<T: Given>(
+        &self,
+        matrix: &dyn Rows,
+        inputs: Inputs,
+        finish: Finish,
+    ) -> Vec<T> {
         let (rows, columns) = matrix.shape();
         let count = inputs.len() / columns;
         let mut buffer = Vec::new();
         let tokens = self.tokens(inputs, columns, input_dtype(matrix), &mut buffer);
-        let mut out = vec![0.0; count * rows];
-        let width = PANELS_PER_JOB * PANEL;
-        share_stripes(&mut out, rows, width, &|job, stripe: &mut Stripe| {
-            let first = job * width;
-            let panels = (rows - first).div_ceil(PANEL).min(PANELS_PER_JOB);
-            let mut scratch = Vec::new();
-            let weights = weights(matrix, (first, panels), &mut scratch);
+        let left = finish.left(rows);
+        let jobs = Jobs::of(matrix, &finish);
+        let is_ready = columns.is_multiple_of(COLUMNS) && matrix.brain(0, 1).is_some();
+        let parts = jobs.tokens(count, 2 * PANEL, is_ready);
+        new_blocks(count, &jobs.blocks(&parts), &|(part, job), stripe| {
+            let mut scratch = [Vec::new(), Vec::new()];
+            let [first, second] = &mut scratch;
+            let (gates, ups) = jobs.panels(job);
+            let weights = weights(matrix, gates, first);
+            let others = ups.map(|ups| self::weights(matrix, ups, second));
             let mut products = [[[[0.0; PANEL]; PANEL]; 2]; 2];
+            let mut given = [[[T::default(); PANEL]; PANEL]; 2];
+            let part = parts[part].clone();
+            let tokens = tokens.of(part.start / PANEL..part.end.div_ceil(PANEL));
+            let squares = self.entered();
             // Weights stay in the first-level cache while tokens pass.
-            for (pair, panels) in weights.pairs().enumerate() {
-                let row = first + 2 * pair * PANEL;
-                for (at, tiles) in tokens.pairs().enumerate() {
-                    (self.multiply)(tiles, panels, &mut products);
-                    for panel in (0..2).filter(|panel| row + panel * PANEL < rows) {
-                        for tile in &mut products {
-                            finish.lanes(row + panel * PANEL, &mut tile[panel]);
+            for (pair, panels) in weights.pairs(others.as_ref()).enumerate() {
+                let place = jobs.place(job, pair);
+                for (at, tiles) in tokens.pairs(None).enumerate() {
+                    squares.multiply(tiles, panels, &mut products);
+                    for (tile, products) in products.iter_mut().enumerate() {
+                        let first = part.start + (2 * at + tile) * PANEL;
+                        if first >= part.end {
+                            break;
                         }
-                    }
-                    let first = 2 * at * PANEL;
-                    for token in first..count.min(first + 2 * PANEL) {
-                        let at = token - first;
-                        let row = &mut stripe.row(token)[2 * pair * PANEL..];
-                        place(&products[at / PANEL], at % PANEL, row);
+                        for (panel, row) in place.rows.into_iter().enumerate() {
+                            if row < rows {
+                                finish.lanes(row, &mut products[panel]);
+                            }
+                        }
+                        let [one, other] = &mut *products;
+                        finish.pair((first, place.row, left), [&mut *one, &mut *other]);
+                        let [one_given, other_given] = &mut given;
+                        let given = [T::lanes(one, one_given), T::lanes(other, other_given)];
+                        for token in first..part.end.min(first + PANEL) {
+                            let row = &mut stripe.row(token - part.start)[place.column..];
+                            put(given, token - first, row, place.panels);
+                        }
                     }
                 }
             }
-        });
-        out
+        })
     }
 
     /// Tokens rounded to a type and taken apart.
     fn tokens<'a>(
         &self,
-        inputs: &[f32],
+        inputs: Inputs,
         columns: usize,
         dtype: DType,
         buffer: &'a mut Vec<f32>,
     ) -> Strips<'a> {
-        let parts = match dtype {
-            DType::F32 => 3,
-            DType::F16 => 2,
-            DType::BF16 => 1,
+        let parts = match (dtype, inputs) {
+            (DType::BF16, _) | (_, Inputs::Brain(_)) => 1,
+            (DType::F16, _) => 2,
+            (DType::F32, _) => 3,
         };
         let size = columns.div_ceil(COLUMNS) * parts;
         let tiles = (inputs.len() / columns).div_ceil(PANEL);
         let squares = room(buffer, tiles * size);
         share_pieces(squares.as_flattened_mut(), size * SQUARE, &|tile, out| {
-            let start = tile * PANEL * columns;
-            let inputs = &inputs[start..inputs.len().min(start + PANEL * columns)];
             let (out, _) = out.as_chunks_mut();
-            if dtype == DType::F32 {
-                (self.take_apart)(inputs, columns, out);
-                return;
+            match inputs.tile(tile, PANEL * columns) {
+                Inputs::Brain(values) => lay_out(values, columns, out),
+                Inputs::F32(values) if dtype == DType::F32 => {
+                    (self.take_apart)(values, columns, out);
+                }
+                Inputs::F32(values) => {
+                    let mut rounded = values.to_vec();
+                    round(&mut rounded, dtype);
+                    (self.take_apart)(&rounded, columns, out);
+                }
             }
-            let mut rounded = inputs.to_vec();
-            round(&mut rounded, dtype);
-            (self.take_apart)(&rounded, columns, out);
         });
         Strips { squares, size }
+    }
+}
+
+/// Up to sixteen rows of so many brain floats as squares, which are zero where there are none.
+fn lay_out(rows: &[bf16], columns: usize, out: &mut [Square]) {
+    for (lane, row) in rows.chunks_exact(columns).enumerate() {
+        let (whole, rest) = row.as_chunks::<COLUMNS>();
+        for (values, square) in whole.iter().zip(&mut *out) {
+            copy_pairs(values, &mut square[lane * PANEL..][..PANEL]);
+        }
+        if let Some(square) = out.get_mut(whole.len()) {
+            let place = &mut square[lane * PANEL..][..PANEL];
+            let (pairs, odd) = rest.split_at(rest.len() / 2 * 2);
+            copy_pairs(pairs, place);
+            if let [last] = odd {
+                place[pairs.len() / 2] = both([*last, bf16::ZERO]);
+            }
+        }
     }
 }
 
@@ -151,11 +228,26 @@ struct Strips<'a> {
 }
 
 impl Strips<'_> {
-    /// Two at a time; where there is no second, the first again.
-    fn pairs(&self) -> impl Iterator<Item = Two<'_>> {
-        self.squares.chunks(2 * self.size).map(|pair| {
+    /// Some of them.
+    fn of(&self, strips: Range<usize>) -> Self {
+        Self {
+            squares: &self.squares[strips.start * self.size..strips.end * self.size],
+            size: self.size,
+        }
+    }
+
+    /// Two at a time; where there is no second, the first again. Or each with one of others.
+    fn pairs<'s>(&'s self, others: Option<&'s Self>) -> impl Iterator<Item = Two<'s>> {
+        let at_once = if others.is_some() { 1 } else { 2 };
+        let pairs = self.squares.chunks(at_once * self.size);
+        pairs.enumerate().map(move |(index, pair)| {
             let (first, second) = pair.split_at(self.size);
-            [first, if second.is_empty() { first } else { second }]
+            let second = match others {
+                Some(others) => &others.squares[index * self.size..][..self.size],
+                None if second.is_empty() => first,
+                None => second,
+            };
+            [first, second]
         })
     }
 }

@@ -6,9 +6,10 @@ use wire::model::{Activations, DType, FourBitType};
 
 use super::{
     Book, Finish, Matrix, Nibbles, Rows,
-    attention_squares::{KEYS, Softmax},
+    attention_squares::{self, KEYS, Softmax},
     panels::{Lanes, PANEL},
     primitives,
+    rows::Inputs,
     squares::{COLUMNS, Products, SQUARE, Square, Squares, Two},
     tests::{floats, noise, packed},
 };
@@ -20,12 +21,15 @@ use crate::{
 /// What squares mean.
 pub(super) const PLAIN: Squares = Squares {
     take_apart,
+    enter: || {},
+    leave: || {},
     multiply: |tokens, weights, out| {
         *out = [[[[0.0; PANEL]; PANEL]; 2]; 2];
         add_products(tokens, weights, out);
     },
     add_products,
     weigh,
+    lay_out_values: attention_squares::lay_out_values,
 };
 
 /// The nearest brain float, and what is left.
@@ -100,12 +104,12 @@ fn weigh(
         let found = (0..KEYS).filter(sees).map(score);
         let largest = found.fold(before, f32::max);
         let base = if largest.is_finite() { largest } else { 0.0 };
-        *factor = (before - base).exp();
+        *factor = (before - base).exp2();
         softmax.largest[row] = largest;
         softmax.sums[row] = softmax.sums[row].map(|sum| sum * *factor);
         for key in 0..KEYS {
             let weight = if sees(&key) {
-                (score(key) - base).exp()
+                (score(key) - base).exp2()
             } else {
                 0.0
             };
@@ -121,7 +125,10 @@ fn weigh(
 
 /// The plain squares, and the processor's where it has some.
 pub(super) fn squares() -> Vec<Squares> {
-    [PLAIN].into_iter().chain(primitives().squares).collect()
+    [PLAIN]
+        .into_iter()
+        .chain(primitives().squares.copied())
+        .collect()
 }
 
 /// Values of all magnitudes, with every bit of an f32 in use.
@@ -213,7 +220,7 @@ fn the_processor_weighs_alike() {
             let factors = (squares.weigh)(&scores, 0.3, (tile, &mut softmax), &mut out);
             (factors, softmax, out)
         };
-        let (got, expected) = (run(&squares), run(&PLAIN));
+        let (got, expected) = (run(squares), run(&PLAIN));
         assert_alike(&got.0, &expected.0, 1e-5);
         assert_alike(&got.1.largest, &expected.1.largest, 1e-5);
         let sums = [&got.1, &expected.1].map(|softmax| softmax.sums.as_flattened());
@@ -284,7 +291,8 @@ fn products_by_squares_are_those_of_f32() {
             for tokens in [1, 7, 16, 17, 33, 70] {
                 let inputs = fine(tokens * columns, 7);
                 for squares in squares() {
-                    let got = squares.products(matrix, &inputs, Finish::default());
+                    let values = Inputs::F32(&inputs);
+                    let got: Vec<f32> = squares.products(matrix, values, Finish::default());
                     assert_near(matrix, &inputs, &got, &(number, rows, columns, tokens));
                 }
             }

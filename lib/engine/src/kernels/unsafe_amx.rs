@@ -13,8 +13,10 @@ use std::arch::{
     },
 };
 
+use half::bf16;
+
 use super::{
-    Primitives,
+    Primitives, attention_squares,
     panels::PANEL,
     squares::{COLUMNS, Products, Square, Squares, Two},
     unsafe_avx512_softmax::weigh,
@@ -30,17 +32,23 @@ pub(super) fn detect(others: Primitives) -> Primitives {
         return others;
     }
     Primitives {
-        // SAFETY (all): `detect` has just found the instructions that the functions are compiled for or
-        // made of, and the system has let this process use their registers; they have no other condition.
-        squares: Some(Squares {
-            take_apart: |rows, columns, out| unsafe { take_apart(rows, columns, out) },
-            multiply: |tokens, weights, out| unsafe { multiply::<false>(tokens, weights, out) },
-            add_products: |tokens, weights, out| unsafe { multiply::<true>(tokens, weights, out) },
-            weigh: |scores, scale, tile, out| unsafe { weigh(scores, scale, tile, out) },
-        }),
+        squares: Some(&SQUARES),
         ..others
     }
 }
+
+/// The squares, for [`detect`] alone to hand out.
+static SQUARES: Squares = Squares {
+    // SAFETY (all): `detect` has found the instructions that the functions are compiled for or made of, and the
+    // system has let this process use their registers; they have no other condition.
+    take_apart: |rows, columns, out| unsafe { take_apart(rows, columns, out) },
+    enter: || unsafe { enter() },
+    leave: || unsafe { leave() },
+    multiply: |tokens, weights, out| unsafe { multiply::<false>(tokens, weights, out) },
+    add_products: |tokens, weights, out| unsafe { multiply::<true>(tokens, weights, out) },
+    weigh: |scores, scale, tile, out| unsafe { weigh(scores, scale, tile, out) },
+    lay_out_values: |rows, dim, out| unsafe { lay_out_values(rows, dim, out) },
+};
 
 /// Asks the system for the registers of squares, which it gives to whoever asks.
 fn has_squares() -> bool {
@@ -81,7 +89,40 @@ static SHAPES: Shapes = Shapes {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// Adds to what is there where that is to stay. The processor must have squares, and the process their registers.
+/// Gives the registers their shapes. The processor must have squares, and the process their registers.
+unsafe fn enter() {
+    // SAFETY: 64 bytes are read, as many as there are.
+    unsafe {
+        asm!(
+            "ldtilecfg [{shapes}]",
+            shapes = in(reg) &raw const SHAPES,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+    }
+}
+
+/// Takes the shapes away, so that the system has nothing more of them to keep for this thread. As [`enter`].
+unsafe fn leave() {
+    // SAFETY: nobody else has anything in these registers.
+    unsafe {
+        asm!(
+            "tilerelease",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, nomem),
+        );
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn lay_out_values(rows: &[bf16], dim: usize, out: &mut [Square]) {
+    attention_squares::lay_out_values(rows, dim, out);
+}
+
+/// Adds to what is there where that is to stay. As [`enter`], and where that was called: registers without shapes
+/// end the process.
 unsafe fn multiply<const STAYS: bool>(tokens: Two, weights: Two, out: &mut Products) {
     let blocks = weights[0].len();
     let parts = tokens[0].len().checked_div(blocks).unwrap_or(0);
@@ -92,11 +133,10 @@ unsafe fn multiply<const STAYS: bool>(tokens: Two, weights: Two, out: &mut Produ
         "two tiles have the same parts of as many squares as two panels have"
     );
     // SAFETY: `blocks` squares of 1,024 bytes are read of each panel and `blocks * parts` of each tile, which have
-    // been found to be there, and four are read and written, as many as `out` has. The shapes are those of all of
-    // them, and forgotten at the end.
+    // been found to be there, and four are read and written, as many as `out` has: no register has a shape beyond
+    // that, as only `enter` gives them shapes.
     unsafe {
         asm!(
-            "ldtilecfg [{shapes}]",
             ".if {stays}",
             "tileloadd tmm0, [{out} + {stride}]",
             "tileloadd tmm1, [{out} + {stride} + 1024]",
@@ -115,8 +155,8 @@ unsafe fn multiply<const STAYS: bool>(tokens: Two, weights: Two, out: &mut Produ
             "add {weights_1}, 1024",
             "mov {left}, {parts}",
             "3:",
-            "tileloadd tmm4, [{tokens_0} + {stride}]",
-            "tileloadd tmm5, [{tokens_1} + {stride}]",
+            "tileloaddt1 tmm4, [{tokens_0} + {stride}]",
+            "tileloaddt1 tmm5, [{tokens_1} + {stride}]",
             "add {tokens_0}, 1024",
             "add {tokens_1}, 1024",
             "tdpbf16ps tmm0, tmm4, tmm6",
@@ -131,8 +171,6 @@ unsafe fn multiply<const STAYS: bool>(tokens: Two, weights: Two, out: &mut Produ
             "tilestored [{out} + {stride} + 1024], tmm1",
             "tilestored [{out} + {stride} + 2048], tmm2",
             "tilestored [{out} + {stride} + 3072], tmm3",
-            "tilerelease",
-            shapes = in(reg) &raw const SHAPES,
             blocks = inout(reg) blocks => _,
             parts = in(reg) parts,
             tokens_0 = inout(reg) tokens[0].as_ptr() => _,

@@ -11,10 +11,12 @@ use std::arch::x86_64::{
     _mm256_sub_ps,
 };
 
+use half::bf16;
+
 use super::{
     Primitives, avx2_blocks as blocks,
     bytes::by_pairs,
-    panels, unsafe_avx2_brain, unsafe_avx2_exponential,
+    given, panels, unsafe_avx2_brain, unsafe_avx2_exponential,
     unsafe_avx2_floats::{self, BF16, F16, F32},
     unsafe_avx2_nibbles, unsafe_avx2_pack, unsafe_avx2_panels, unsafe_avx2_rounded,
 };
@@ -82,11 +84,17 @@ pub fn detect() -> Option<Primitives> {
         activate: |activation, values| unsafe {
             unsafe_avx2_exponential::activate(activation, values);
         },
+        narrow: |values, out| unsafe { narrow(values, out) },
         round: |values| unsafe { unsafe_avx2_rounded::round(values) },
         rounded: |format, panel, inputs, out| unsafe {
             unsafe_avx2_rounded::rounded(format, panel, inputs, out);
         },
     })
+}
+
+#[target_feature(enable = "avx2")]
+fn narrow(values: &[f32], out: &mut [bf16]) {
+    given::narrow(values, out);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

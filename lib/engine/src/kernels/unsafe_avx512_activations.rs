@@ -1,5 +1,5 @@
-//! Non-linearities by AVX-512, sixteen values at a time, as `unsafe_avx2_exponential` has them for eight.
-//! Only [`detect`] hands the loop out, where the processor has what it needs.
+//! Non-linearities by AVX-512, and rounding to brain floats, sixteen values at a time, as `unsafe_avx2_exponential` has them for eight.
+//! Only [`detect`] hands the loops out, where the processor has what it needs.
 
 use std::arch::x86_64::{
     __m512, _CMP_LT_OQ, _mm512_abs_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_div_ps,
@@ -7,22 +7,26 @@ use std::arch::x86_64::{
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_sub_ps,
 };
 
+use half::bf16;
+
 use super::{
     Activation, Primitives,
     exponential::ERROR,
+    given,
     panels::PANEL,
     unsafe_avx512_floats::{exponential, load, mask, store},
 };
 
-/// Puts this loop in place of another, where the processor can run it.
+/// Puts these loops in place of others, where the processor can run it.
 pub(super) fn detect(others: Primitives) -> Primitives {
     if !is_x86_feature_detected!("avx512f") {
         return others;
     }
     Primitives {
-        // SAFETY: `detect` has just found the instructions that the function is compiled for; it has no
-        // other condition.
+        // SAFETY (both): `detect` has just found the instructions that the functions are compiled for; they
+        // have no other condition.
         activate: |activation, values| unsafe { activate(activation, values) },
+        narrow: |values, out| unsafe { narrow(values, out) },
         ..others
     }
 }
@@ -41,6 +45,11 @@ fn activate(activation: Activation, values: &mut [f32]) {
         };
         store(found, values, start, mask);
     }
+}
+
+#[target_feature(enable = "avx512f")]
+fn narrow(values: &[f32], out: &mut [bf16]) {
+    given::narrow(values, out);
 }
 
 /// `x·σ(y)`.

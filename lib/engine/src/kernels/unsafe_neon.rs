@@ -76,6 +76,7 @@ pub fn set() -> Primitives {
         },
         silu_gate: |gate, up| unsafe { exponential::silu_gate(gate, up) },
         activate: |activation, values| unsafe { exponential::activate(activation, values) },
+        narrow: super::given::narrow,
         rounded: if with_dots {
             |format, panel, inputs, out| unsafe {
                 rounded::rounded::<true>(format, panel, inputs, out);

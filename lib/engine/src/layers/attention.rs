@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
+use wire::model::DType;
 
 use super::{
-    LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, composed, join, split,
+    LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, composed, join,
+    linear::After, split,
 };
-use crate::kernels::{CausalAttention, Heads};
+use crate::kernels::{CausalAttention, Heads, PutHeads};
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +72,13 @@ pub struct Step<'a> {
 
 impl Attention {
     /// From `(batch, tokens, hidden)`, several parts joined, to the same shape; the keys and values of
-    /// each part go into a cache of its own.
+    /// each part go into a cache of its own. Added to another where there is one.
     pub fn forward(
         &self,
         x: &Tensor,
         steps: &[Step],
         caches: &mut [&mut LayerCache],
+        added_to: Option<&Tensor>,
     ) -> Result<Tensor> {
         let sizes: Vec<Size> = steps.iter().map(|step| step.size).collect();
         let parts = split(&self.projections.forward(x)?, &sizes)?;
@@ -84,20 +87,34 @@ impl Attention {
             .zip(steps.iter().zip(caches))
             .map(|(qkv, (step, cache))| self.mix(&qkv, step, cache))
             .collect::<Result<_>>()?;
-        self.output.forward(&join(mixed)?.0)
+        let after = After {
+            sum: added_to,
+            ..After::default()
+        };
+        self.output.forward_then(&join(mixed)?.0, after)
+    }
+
+    /// What it takes activations in, as [`Linear::takes`].
+    pub(crate) fn takes(&self) -> DType {
+        match &self.projections {
+            Projections::Separate([q, k, v]) => {
+                let is_one = q.takes() == k.takes() && k.takes() == v.takes();
+                if is_one { q.takes() } else { DType::F32 }
+            }
+            Projections::Fused(qkv) => qkv.takes(),
+        }
     }
 
     /// From queries, keys and values beside each other, `(batch, tokens, …)`, to
     /// `(batch, tokens, heads * head_dim)`.
     fn mix(&self, qkv: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
-        // (batch, heads, tokens, head_dim), and twice the same with kv_heads
-        let [q, k, v] = if composed::serves(qkv) {
-            self.composed_heads(qkv, step)?
+        // (batch, heads, tokens, head_dim), and twice (batch, kv_heads, keys, head_dim)
+        let (q, (keys, values)) = if composed::serves(qkv) {
+            let [q, k, v] = self.composed_heads(qkv, step)?;
+            (q, cache.append(&k, &v)?)
         } else {
-            self.heads(qkv, step)?
+            self.heads(qkv, step, cache)?
         };
-        // (batch, kv_heads, keys, head_dim)
-        let (keys, values) = cache.append(&k, &v)?;
         if let Some(bias) = &step.bias {
             let attention = RelativeAttention {
                 bias: Arc::clone(bias),
@@ -111,6 +128,7 @@ impl Attention {
             window: self.window,
             padding: Arc::clone(&step.padding),
             rounds_to_brain: self.rounds_to_brain,
+            gives: self.output.takes(),
         };
         if composed::serves(&q) {
             return composed::causal_attention(&q, (&keys, &values), &attention);
@@ -118,21 +136,34 @@ impl Attention {
         q.apply_op3_no_bwd(&keys, &values, &attention)
     }
 
-    fn heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
+    /// Queries, and all keys and values, after those of this step have gone into the cache.
+    fn heads(
+        &self,
+        qkv: &Tensor,
+        step: &Step,
+        cache: &mut LayerCache,
+    ) -> Result<(Tensor, (Tensor, Tensor))> {
         let rotary = self.rotary.map(|index| &step.rotaries[index]);
         let turn = rotary.map(|(rotary, positions)| rotary.turn(positions));
-        let take = |place: Place| {
-            let heads = Heads {
-                first: place.first,
-                count: place.count,
-                head_dim: self.shape.head_dim,
-                norm: None,
-                turn: turn.filter(|_| place.turns),
-            };
-            taken(qkv, &heads, place.norm)
+        let heads = |place: &Place| Heads {
+            first: place.first,
+            count: place.count,
+            head_dim: self.shape.head_dim,
+            norm: None,
+            turn: turn.filter(|_| place.turns),
         };
         let [q, k, v] = self.places();
-        Ok([take(q)?, take(k)?, take(v)?])
+        let queries = with_norm(heads(&q), q.norm, |heads| qkv.apply_op1_no_bwd(&heads))?;
+        let put = |place: &Place, buffer: &Tensor, position| {
+            with_norm(heads(place), place.norm, |heads| {
+                buffer.inplace_op2(qkv, &PutHeads { heads, position })
+            })
+        };
+        let all = cache.extend(step.size.1, qkv.device(), |(keys, values), position| {
+            put(&k, keys, position)?;
+            put(&v, values, position)
+        })?;
+        Ok((queries, all))
     }
 
     fn composed_heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
@@ -189,15 +220,19 @@ impl Projections {
     }
 }
 
-/// Heads out of `(batch, tokens, …)`, each normalised where there is a norm.
-fn taken(qkv: &Tensor, heads: &Heads, norm: Option<&RmsNorm>) -> Result<Tensor> {
+/// Heads, each normalised where there is a norm, for what takes them.
+fn with_norm<T>(
+    heads: Heads,
+    norm: Option<&RmsNorm>,
+    take: impl FnOnce(Heads) -> Result<T>,
+) -> Result<T> {
     let Some(norm) = norm else {
-        return qkv.apply_op1_no_bwd(heads);
+        return take(heads);
     };
     norm.with(|norm| {
-        qkv.apply_op1_no_bwd(&Heads {
+        take(Heads {
             norm: Some(norm),
-            ..*heads
+            ..heads
         })
     })
 }

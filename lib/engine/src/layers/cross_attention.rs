@@ -2,6 +2,7 @@
 //! and tokens of a source are one group of heads to the kernel, so that its keys are read once for them.
 
 use candle_core::{Result, Tensor};
+use wire::model::DType;
 
 use super::{Linear, Memory, Size, join, memory::Run, split};
 use crate::kernels::CausalAttention;
@@ -99,6 +100,7 @@ impl CrossAttention {
             window: None,
             padding: memory.padding(run.sources),
             rounds_to_brain: false,
+            gives: DType::F32,
         };
         let (keys, values) = (
             keys.narrow(0, first, sources)?,

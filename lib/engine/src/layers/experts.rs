@@ -42,7 +42,7 @@ impl Experts {
             let rows = Tensor::from_vec(rows, count, x.device())?;
             let weights = Tensor::from_vec(weights, (count, 1), x.device())?;
             // (rows, hidden)
-            let y = expert.forward(&x.index_select(&rows, 0)?)?;
+            let y = expert.forward(&x.index_select(&rows, 0)?, None)?;
             out = out.index_add(&rows, &y.broadcast_mul(&weights)?, 0)?;
         }
         out.reshape((batch, tokens, hidden))

@@ -1,8 +1,9 @@
 //! Feed-forward layers: gated (Shazeer, 2020), plain, and mixtures of gated experts.
 
 use candle_core::{Result, Tensor};
+use wire::model::DType;
 
-use super::{Experts, Linear, composed};
+use super::{Experts, Linear, composed, linear::After, norm::sum};
 use crate::kernels::{Activation, Gate};
 
 /// A feed-forward layer of any kind.
@@ -17,12 +18,24 @@ pub enum FeedForward {
 }
 
 impl FeedForward {
-    /// From `(batch, tokens, hidden)` to the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// From `(batch, tokens, hidden)` to the same shape, added to another where there is one.
+    pub fn forward(&self, x: &Tensor, added_to: Option<&Tensor>) -> Result<Tensor> {
         match self {
-            Self::Gated(layer) => layer.forward(x),
-            Self::Plain(layer) => layer.forward(x),
-            Self::Experts(layer) => layer.forward(x),
+            Self::Gated(layer) => layer.forward(x, added_to),
+            Self::Plain(layer) => layer.forward(x, added_to),
+            Self::Experts(layer) => match added_to {
+                Some(before) => sum(before, &layer.forward(x)?),
+                None => layer.forward(x),
+            },
+        }
+    }
+
+    /// What it takes activations in, as [`Linear::takes`].
+    pub(crate) fn takes(&self) -> DType {
+        match self {
+            Self::Gated(layer) => layer.inputs.takes(),
+            Self::Plain(layer) => layer.up.takes(),
+            Self::Experts(_) => DType::F32,
         }
     }
 }
@@ -47,21 +60,45 @@ pub enum GateAndUp {
     Fused(Linear),
 }
 
+impl GateAndUp {
+    fn takes(&self) -> DType {
+        match self {
+            Self::Separate([gate, up]) if gate.takes() == up.takes() => gate.takes(),
+            Self::Separate(_) => DType::F32,
+            Self::Fused(both) => both.takes(),
+        }
+    }
+}
+
 impl GatedMlp {
-    /// From `(…, hidden)` to the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// From `(…, hidden)` to the same shape, added to another where there is one.
+    pub fn forward(&self, x: &Tensor, added_to: Option<&Tensor>) -> Result<Tensor> {
+        let after = After {
+            sum: added_to,
+            ..After::default()
+        };
+        self.down.forward_then(&self.gated(x)?, after)
+    }
+
+    /// To `(…, intermediate)`.
+    fn gated(&self, x: &Tensor) -> Result<Tensor> {
+        let how = (self.activation, self.down.takes());
+        let whole = match &self.inputs {
+            GateAndUp::Separate([gate, up]) => Linear::gated([gate, up], x, how),
+            GateAndUp::Fused(both) => both.gated_by_itself(x, how),
+        };
+        if let Some(gated) = whole {
+            return gated;
+        }
         // (…, 2 * intermediate)
         let both = match &self.inputs {
             GateAndUp::Separate([gate, up]) => Linear::forward_all([gate, up], x)?,
             GateAndUp::Fused(both) => both.forward(x)?,
         };
-        // (…, intermediate)
-        let gated = if composed::serves(&both) {
-            composed::gate(&both, self.activation)?
-        } else {
-            both.apply_op1_no_bwd(&Gate(self.activation))?
-        };
-        self.down.forward(&gated)
+        if composed::serves(&both) {
+            return composed::gate(&both, self.activation);
+        }
+        both.apply_op1_no_bwd(&Gate(self.activation))
     }
 }
 
@@ -77,10 +114,19 @@ pub struct PlainMlp {
 }
 
 impl PlainMlp {
-    /// From `(…, hidden)` to the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// From `(…, hidden)` to the same shape, added to another where there is one.
+    pub fn forward(&self, x: &Tensor, added_to: Option<&Tensor>) -> Result<Tensor> {
+        let after = After {
+            activation: Some(self.activation),
+            gives: self.down.takes(),
+            ..After::default()
+        };
         // (…, intermediate)
-        let inner = self.up.forward_then(x, self.activation)?;
-        self.down.forward(&inner)
+        let inner = self.up.forward_then(x, after)?;
+        let after = After {
+            sum: added_to,
+            ..After::default()
+        };
+        self.down.forward_then(&inner, after)
     }
 }

@@ -216,11 +216,24 @@ impl LayerCache {
     /// Appends f32 keys and values `(batch, kv_heads, tokens, head_dim)`, contiguous, and gives all
     /// there are as views `(batch, kv_heads, length, head_dim)` of the type they are kept in.
     pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
-        let tokens = keys.dim(2)?;
+        let dtype = self.dtype;
+        self.extend(keys.dim(2)?, keys.device(), |(all_keys, all_values), at| {
+            all_keys.slice_set(&keys.to_dtype(dtype)?, 2, at)?;
+            all_values.slice_set(&values.to_dtype(dtype)?, 2, at)
+        })
+    }
+
+    /// The same of so many tokens whose keys and values `put` writes into the buffers, `(batch, kv_heads,
+    /// capacity, head_dim)`, from a position on.
+    pub(super) fn extend(
+        &mut self,
+        tokens: usize,
+        device: &Device,
+        put: impl FnOnce((&Tensor, &Tensor), usize) -> Result<()>,
+    ) -> Result<(Tensor, Tensor)> {
         let needed = self.length + tokens;
-        let (all_keys, all_values) = self.reserve(needed, keys.device())?;
-        all_keys.slice_set(&keys.to_dtype(self.dtype)?, 2, self.length)?;
-        all_values.slice_set(&values.to_dtype(self.dtype)?, 2, self.length)?;
+        let (all_keys, all_values) = self.reserve(needed, device)?;
+        put((&all_keys, &all_values), self.length)?;
         self.length = needed;
         let views = (
             all_keys.narrow(2, 0, needed)?,

@@ -3,11 +3,15 @@
 use std::{fmt::Debug, sync::Arc};
 
 use candle_core::{Result, Tensor};
+use wire::model::DType;
 
-use super::composed;
+use super::{composed, norm::sum};
 use crate::{
     bitsandbytes::round,
-    kernels::{Activate, Activation, Finish, Matrix, Rows, Stacked, multiply, multiply_then},
+    kernels::{
+        Activate, Activation, Finish, Matrix, PANEL, Rows, Stacked, input_dtype, multiply,
+        multiply_adding, multiply_then,
+    },
     weights::Format,
 };
 
@@ -48,6 +52,27 @@ impl Weight for Matrix {
     }
 }
 
+/// What follows on a layer.
+#[derive(Clone, Copy)]
+pub(crate) struct After<'a> {
+    /// What its output goes through.
+    pub activation: Option<Activation>,
+    /// Added to it; of its shape.
+    pub sum: Option<&'a Tensor>,
+    /// What it is given in, where products give anything but f32.
+    pub gives: DType,
+}
+
+impl Default for After<'_> {
+    fn default() -> Self {
+        Self {
+            activation: None,
+            sum: None,
+            gives: DType::F32,
+        }
+    }
+}
+
 /// `y = x·Wᵀ + b`, with activations in f32.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -63,15 +88,11 @@ impl Linear {
 
     /// From `(…, in_features)` to `(…, out_features)`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.finished(x, None)
+        self.forward_then(x, After::default())
     }
 
-    /// The same, through a non-linearity.
-    pub(crate) fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        self.finished(x, Some(activation))
-    }
-
-    fn finished(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    /// The same, and what follows on it.
+    pub(crate) fn forward_then(&self, x: &Tensor, after: After) -> Result<Tensor> {
         if let Some(rows) = self.weight.rows() {
             let mut bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?;
             if let Some(bias) = &mut bias {
@@ -79,20 +100,58 @@ impl Linear {
             }
             let finish = Finish {
                 bias: bias.as_deref(),
-                activation,
+                activation: after.activation,
+                gives: after.gives,
                 ..Finish::default()
             };
-            return multiply_then(rows, x, finish);
+            return multiply_adding(rows, x, finish, after.sum);
         }
         let mut y = self.weight.multiply(x)?;
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
         }
-        match activation {
-            Some(activation) if composed::serves(&y) => composed::activate(&y, activation),
-            Some(activation) => y.apply_op1_no_bwd(&Activate(activation)),
+        y = match after.activation {
+            Some(activation) if composed::serves(&y) => composed::activate(&y, activation)?,
+            Some(activation) => y.apply_op1_no_bwd(&Activate(activation))?,
+            None => y,
+        };
+        match after.sum {
+            Some(x) => sum(x, &y),
             None => Ok(y),
         }
+    }
+
+    /// What it takes activations in: bf16 where it would round them to that, f32 everywhere else.
+    pub(crate) fn takes(&self) -> DType {
+        match self.weight.rows().map(input_dtype) {
+            Some(DType::BF16) => DType::BF16,
+            _ => DType::F32,
+        }
+    }
+
+    /// What the second layer makes of an input times a non-linearity of what the first does, where one product
+    /// does both: from `(…, in_features)` to `(…, out_features)`.
+    pub(crate) fn gated(
+        layers: [&Self; 2],
+        x: &Tensor,
+        (activation, gives): (Activation, DType),
+    ) -> Option<Result<Tensor>> {
+        let rows: Option<Vec<_>> = layers.iter().map(|layer| layer.weight.rows()).collect();
+        let rows = rows.filter(|_| layers.iter().all(|layer| layer.bias.is_none()))?;
+        let is_even = rows[0].shape() == rows[1].shape();
+        let stacked = is_even.then(|| Stacked::of(rows)).flatten()?;
+        Some(gated(&stacked, x, (activation, gives)))
+    }
+
+    /// The same of one layer whose rows are those of both.
+    pub(crate) fn gated_by_itself(
+        &self,
+        x: &Tensor,
+        (activation, gives): (Activation, DType),
+    ) -> Option<Result<Tensor>> {
+        let rows = self.weight.rows().filter(|_| self.bias.is_none())?;
+        let is_even = rows.shape().0.is_multiple_of(2 * PANEL);
+        is_even.then(|| gated(rows, x, (activation, gives)))
     }
 
     /// What several layers make of one input, side by side: from `(…, in_features)` to `(…, the sum of
@@ -140,4 +199,13 @@ impl Linear {
     pub fn bytes(&self) -> usize {
         self.weight.bytes() + self.bias.as_ref().map_or(0, |bias| bias.elem_count() * 4)
     }
+}
+
+fn gated(rows: &dyn Rows, x: &Tensor, (activation, gives): (Activation, DType)) -> Result<Tensor> {
+    let finish = Finish {
+        gate: Some(activation),
+        gives,
+        ..Finish::default()
+    };
+    multiply_then(rows, x, finish)
 }

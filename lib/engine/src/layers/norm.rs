@@ -2,6 +2,7 @@
 //! mean and variance (Ba et al., 2016).
 
 use candle_core::{Result, Tensor};
+use wire::model::DType;
 
 use super::composed;
 use crate::kernels::{Normalize, RootMeanSquare, Sum};
@@ -18,9 +19,14 @@ pub enum Norm {
 impl Norm {
     /// From `(…, hidden)` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_as(x, DType::F32)
+    }
+
+    /// The same in another type, where whoever takes it would round to that.
+    pub fn forward_as(&self, x: &Tensor, gives: DType) -> Result<Tensor> {
         match self {
-            Self::Rms(norm) => norm.forward(x),
-            Self::Layer(norm) => norm.forward(x),
+            Self::Rms(norm) => norm.forward_as(x, gives),
+            Self::Layer(norm) => norm.forward_as(x, gives),
         }
     }
 
@@ -59,10 +65,14 @@ impl RmsNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_as(x, DType::F32)
+    }
+
+    fn forward_as(&self, x: &Tensor, gives: DType) -> Result<Tensor> {
         if composed::serves(x) {
             return composed::root_mean_square(x, &self.weight, self.epsilon);
         }
-        self.with(|norm| x.apply_op1_no_bwd(&norm))
+        self.with(|norm| x.apply_op1_no_bwd(&RootMeanSquare { gives, ..norm }))
     }
 
     /// Its weight `(hidden)`, and what is added under the root.
@@ -76,6 +86,7 @@ impl RmsNorm {
         run(RootMeanSquare {
             weight: &weight,
             epsilon: self.epsilon,
+            gives: DType::F32,
         })
     }
 }
@@ -100,10 +111,14 @@ impl LayerNorm {
 
     /// From `(…, hidden)`, contiguous, to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_as(x, DType::F32)
+    }
+
+    fn forward_as(&self, x: &Tensor, gives: DType) -> Result<Tensor> {
         if composed::serves(x) {
             return composed::layer_norm(x, (&self.weight, &self.bias), self.epsilon);
         }
-        self.with(|norm| x.apply_op1_no_bwd(norm))
+        self.with(gives, |norm| x.apply_op1_no_bwd(norm))
     }
 
     /// Of the sum of two.
@@ -111,15 +126,16 @@ impl LayerNorm {
         if composed::serves(x) {
             return self.forward(&sum(x, y)?);
         }
-        self.with(|norm| x.apply_op2_no_bwd(y, norm))
+        self.with(DType::F32, |norm| x.apply_op2_no_bwd(y, norm))
     }
 
-    fn with(&self, run: impl FnOnce(&Normalize) -> Result<Tensor>) -> Result<Tensor> {
+    fn with(&self, gives: DType, run: impl FnOnce(&Normalize) -> Result<Tensor>) -> Result<Tensor> {
         let (weight, bias) = (self.weight.to_vec1()?, self.bias.to_vec1()?);
         run(&Normalize {
             weight: &weight,
             bias: &bias,
             epsilon: self.epsilon,
+            gives,
         })
     }
 }

@@ -79,11 +79,11 @@ impl Encoder {
         if self.norms == NormPlace::Before {
             let mixed = attend(&layer.attention_norm.forward(x)?)?;
             let x = x.apply_op2_no_bwd(&mixed, &Sum)?;
-            let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
-            return x.apply_op2_no_bwd(&y, &Sum);
+            let normed = layer.norm.forward(&x)?;
+            return layer.feed_forward.forward(&normed, Some(&x));
         }
         let x = layer.attention_norm.forward_sum(x, &attend(x)?)?;
-        let y = layer.feed_forward.forward(&x)?;
+        let y = layer.feed_forward.forward(&x, None)?;
         layer.norm.forward_sum(&x, &y)
     }
 

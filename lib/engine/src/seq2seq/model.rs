@@ -166,24 +166,22 @@ impl Seq2Seq {
             let caches = parts.iter_mut();
             let mut caches: Vec<&mut LayerCache> =
                 caches.map(|part| &mut part.cache.layers[index]).collect();
-            let attend = |x: &Tensor, caches: &mut [&mut LayerCache]| {
-                layer.attention.forward(x, &steps, caches)
-            };
+            let mut attend =
+                |x: &Tensor, added_to| layer.attention.forward(x, &steps, &mut caches, added_to);
             let recall = |x: &Tensor| layer.cross.forward(x, &sizes, (&memories, index));
             x = if self.norms == NormPlace::Before {
-                let y = attend(&layer.attention_norm.forward(&x)?, &mut caches)?;
-                let x = x.apply_op2_no_bwd(&y, &Sum)?;
+                let x = attend(&layer.attention_norm.forward(&x)?, Some(&x))?;
                 let y = recall(&layer.cross_norm.forward(&x)?)?;
                 let x = x.apply_op2_no_bwd(&y, &Sum)?;
-                let y = layer.feed_forward.forward(&layer.norm.forward(&x)?)?;
-                x.apply_op2_no_bwd(&y, &Sum)?
+                let normed = layer.norm.forward(&x)?;
+                layer.feed_forward.forward(&normed, Some(&x))?
             } else {
-                let y = attend(&x, &mut caches)?;
+                let y = attend(&x, None)?;
                 let x = layer.attention_norm.forward_sum(&x, &y)?;
                 let x = layer.cross_norm.forward_sum(&x, &recall(&x)?)?;
                 layer
                     .norm
-                    .forward_sum(&x, &layer.feed_forward.forward(&x)?)?
+                    .forward_sum(&x, &layer.feed_forward.forward(&x, None)?)?
             };
         }
         match &self.norm {
