@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Times transformers on a checkpoint, dense or with bitsandbytes (nf4, double quantisation), for the record in
-README.md.
+"""Times transformers on a checkpoint, dense or with bitsandbytes (nf4 with double quantisation, LLM.int8()), for the
+record in README.md.
 
     pip install bitsandbytes==0.50.2 transformers==4.57.6 torch accelerate
     python dense_and_nf4.py make FOLDER          # a checkpoint of SmolLM2-135M's shape with random weights
     python dense_and_nf4.py make-8b FOLDER       # one of Llama-3.1-8B's shape, in shards, 16 GB
     python dense_and_nf4.py nf4 FOLDER [portable]
+    python dense_and_nf4.py int8 FOLDER
     python dense_and_nf4.py dense FOLDER
 
 `portable` leaves bitsandbytes' AVX512-BF16 product out. Ours: `cargo run --release -p warmcell-engine --example
-speed -- FOLDER nf4` (or `f32`, `bf16`), with any tokenizer.json in the folder.
+speed -- FOLDER nf4` (or `llm-int8`, `f32`, `bf16`), with any tokenizer.json in the folder.
 """
 
 import json
@@ -75,6 +76,11 @@ def load_nf4(folder, dtype, portable):
     return model
 
 
+def load_int8(folder, dtype):
+    config = BitsAndBytesConfig(load_in_8bit=True)
+    return AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, device_map="cpu", dtype=dtype)
+
+
 def load_dense(folder, dtype):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
@@ -111,5 +117,7 @@ if __name__ == "__main__":
         for dtype in (torch.float32, torch.bfloat16):
             if kind == "nf4":
                 measure(dtype, lambda: load_nf4(folder, dtype, "portable" in options), [64])
+            elif kind == "int8":
+                measure(dtype, lambda: load_int8(folder, dtype), [64, 512])
             else:
                 measure(dtype, lambda: load_dense(folder, dtype), [512, 64, 2048])

@@ -1,5 +1,5 @@
-//! How fast a model runs here (by name; `nf4` with products in f32 or `nf4-bf16`, `f32`, `bf16`, or `int8` and
-//! `bf16-all` to round activations; and a prompt's
+//! How fast a model runs here (by name; `nf4` with products in f32 or `nf4-bf16`, `llm-int8`, `f32`, `bf16`, or
+//! `int8` and `bf16-all` to round activations; and a prompt's
 //! length, for that alone, or `load` to do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
 //! the process took. For
 //! orientation while working on the engine; the figures that are published come from `tests/bench`.
@@ -16,7 +16,7 @@ use wire::{
     hub::HubVariables,
     model::{
         Activations, DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec,
-        Quantization, QuantizationMethod,
+        Quantization, QuantizationMethod, Threshold,
     },
 };
 
@@ -25,17 +25,18 @@ fn main() -> Result<(), Failure> {
         .nth(1)
         .unwrap_or_else(|| EMBEDDED_REPO.to_owned());
     let form = std::env::args().nth(2);
-    let nf4 = Quantization {
-        method: QuantizationMethod::FourBit {
-            kind: FourBitType::Nf4,
-            double_quant: true,
-            compute_dtype: if form.as_deref() == Some("nf4") {
-                DType::F32
-            } else {
-                DType::BF16
-            },
-        },
-        skip_modules: None,
+    let nf4 = |compute_dtype| QuantizationMethod::FourBit {
+        kind: FourBitType::Nf4,
+        double_quant: true,
+        compute_dtype,
+    };
+    let method = match form.as_deref() {
+        Some("nf4") => Some(nf4(DType::F32)),
+        Some("nf4-bf16") => Some(nf4(DType::BF16)),
+        Some("llm-int8") => Some(QuantizationMethod::EightBit {
+            threshold: Threshold(6.0),
+        }),
+        _ => None,
     };
     let model = ModelSpec {
         source: ModelSource::new(name),
@@ -46,7 +47,10 @@ fn main() -> Result<(), Failure> {
         },
         auto_dtype: false,
         device_map: Device::Auto.into(),
-        quantization: matches!(form.as_deref(), Some("nf4" | "nf4-bf16")).then_some(nf4),
+        quantization: method.map(|method| Quantization {
+            method,
+            skip_modules: None,
+        }),
         activations: match form.as_deref() {
             Some("int8") => Activations::Int8,
             Some("bf16-all") => Activations::BF16,
@@ -100,8 +104,8 @@ fn print_memory() {
     }
 }
 
-/// 64 tokens after a prompt of this length.
-fn after(model: &ModelSpec, length: usize) -> Request {
+/// So many tokens after a prompt of this length.
+fn after(model: &ModelSpec, length: usize, tokens: usize) -> Request {
     Request::Generate {
         model: model.clone(),
         prompts: vec![Prompt::Ids {
@@ -109,8 +113,8 @@ fn after(model: &ModelSpec, length: usize) -> Request {
             fingerprint: None,
         }],
         config: GenerationConfig {
-            max_new_tokens: Some(64),
-            min_new_tokens: Some(64),
+            max_new_tokens: Some(tokens),
+            min_new_tokens: Some(tokens),
             use_cache: Some(false),
             ..Default::default()
         },
@@ -121,7 +125,9 @@ fn after(model: &ModelSpec, length: usize) -> Request {
 }
 
 fn depth(service: &Service, model: &ModelSpec, length: usize) -> Result<(), Failure> {
-    if let Response::Generated(generated) = ask(service, after(model, length))? {
+    // What is first touched by a prompt of this length is not what is measured.
+    ask(service, after(model, length, 2))?;
+    if let Response::Generated(generated) = ask(service, after(model, length, 64))? {
         let timing = generated[0].timing;
         println!(
             "{length:4} tokens: prefill {:.1} tokens/s, decode {:.1} tokens/s",
@@ -136,7 +142,7 @@ fn depth(service: &Service, model: &ModelSpec, length: usize) -> Result<(), Fail
 fn together(service: &Service, model: &ModelSpec, requests: usize) -> Result<(), Failure> {
     let started = Instant::now();
     thread::scope(|scope| {
-        let work = || ask(service, after(model, 64)).map(drop);
+        let work = || ask(service, after(model, 64, 64)).map(drop);
         let threads: Vec<_> = (0..requests).map(|_| scope.spawn(work)).collect();
         let mut answers = threads.into_iter().map(thread::ScopedJoinHandle::join);
         answers.try_for_each(|answer| answer.expect("no panic"))

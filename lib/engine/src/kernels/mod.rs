@@ -3,7 +3,7 @@
 //! as ggml and candle's `QMatMul` do, changes what a small quantised model answers.
 //!
 //! The primitives exist several times: portable, for AVX2 with FMA, some of them for AVX-512 and AMX, and for
-//! NEON, where that is asked for. Which set runs is found out once, at run time, so that one binary is right
+//! NEON. Which set runs is found out once, at run time, so that one binary is right
 //! everywhere and fast where it can be.
 
 mod attention;
@@ -198,9 +198,8 @@ static PRIMITIVES: LazyLock<Primitives> = LazyLock::new(|| {
         let set = unsafe_amx::detect(set);
         return set;
     }
-    // They compile, and have never run: until their tests have passed on such a processor they are asked for.
     #[cfg(target_arch = "aarch64")]
-    if std::env::var_os("WARMCELL_NEON").is_some() {
+    if std::env::var_os("WARMCELL_NO_NEON").is_none() {
         return unsafe_neon::set();
     }
     portable::PRIMITIVES
