@@ -105,7 +105,7 @@ fn print_memory() {
 }
 
 /// So many tokens after a prompt of this length.
-fn after(model: &ModelSpec, length: usize, tokens: usize) -> Request {
+fn after(model: &ModelSpec, length: usize, tokens: u32) -> Request {
     Request::Generate {
         model: model.clone(),
         prompts: vec![Prompt::Ids {

@@ -1,18 +1,27 @@
 //! `LLM.int8()` (`int8_vectorwise_quant` and `MatMul8bitLt` of bitsandbytes): weights of 8 bits with one
 //! scale a row, activations quantised token by token, and columns with outliers apart.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use half::f16;
 use rayon::prelude::*;
 use wire::model::DType;
 
 use super::{Source, source::round};
-use crate::{kernels::byte_products, layers::Weight, weights::Format};
+use crate::{
+    kernels::{byte_products, new_pieces, share_pieces},
+    layers::Weight,
+    weights::Format,
+};
 
 /// 1/127² as bitsandbytes writes it.
 const SCALE: f32 = 6.200_124e-5;
 /// 1/127 as bitsandbytes writes it.
 const WEIGHT_SCALE: f32 = 7.874_016e-3;
+/// Magnitudes that are compared beside each other.
+const LANES: usize = 16;
+/// Activations that one job quantises, about.
+const ACTIVATIONS_PER_JOB: usize = 1 << 13;
 /// Values that one job quantises, about.
 const PART: usize = 1 << 16;
 
@@ -110,15 +119,39 @@ pub(crate) fn unpack_8bit(code: i8, scale: f32) -> f32 {
 
 /// Codes of a row, and its largest magnitude.
 fn quantize_row(values: &[f32], codes: &mut [i8]) -> f32 {
-    let largest = values
-        .iter()
-        .fold(0.0, |most: f32, value| most.max(value.abs()));
+    let largest = largest_of(values);
     // Two roundings: torch divides a number by a tensor so.
     let inverse = largest.recip() * 127.0;
     for (code, value) in codes.iter_mut().zip(values) {
-        *code = (value * inverse).round_ties_even() as i8;
+        *code = nearest(value * inverse);
     }
     largest
+}
+
+/// The largest magnitude; what is no number is passed over.
+fn largest_of(values: &[f32]) -> f32 {
+    let more = |most: f32, value: f32| if value > most { value } else { most };
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut largest = [0.0; LANES];
+    for chunk in chunks {
+        for (largest, value) in largest.iter_mut().zip(chunk) {
+            *largest = more(*largest, value.abs());
+        }
+    }
+    let rest = rest.iter().map(|value| value.abs());
+    largest.into_iter().chain(rest).fold(0.0, more)
+}
+
+/// `value.round_ties_even() as i8`, without calls and branches, so that vectors take it: a number that is so much
+/// larger has no room for fractions.
+fn nearest(value: f32) -> i8 {
+    const LARGE: f32 = 1.5 * (1 << 23) as f32;
+    let near = value.clamp(-128.0, 127.0) + LARGE;
+    if value.is_nan() {
+        0
+    } else {
+        near.to_bits() as i8
+    }
 }
 
 /// A matrix in 8 bits.
@@ -162,41 +195,66 @@ struct Activations {
 
 impl Activations {
     fn quantize(inputs: &[f32], columns: usize, threshold: f32) -> Self {
-        let mut rounded = inputs.to_vec();
-        for value in &mut rounded {
-            *value = f16::from_f32(*value).to_f32();
-        }
-        let mut is_outlier = vec![false; columns];
-        if threshold > 0.0 {
-            for row in rounded.chunks_exact_mut(columns) {
-                for (value, is_outlier) in row.iter_mut().zip(&mut is_outlier) {
-                    if value.abs() >= threshold {
-                        *value = 0.0;
-                        *is_outlier = true;
+        let rows = (ACTIVATIONS_PER_JOB / columns).max(1);
+        let part = rows * columns;
+        let rounded: Vec<f32> = new_pieces(inputs.len(), part, &|job, out: &mut [f32]| {
+            out.copy_from_slice(&inputs[job * part..][..out.len()]);
+            round(out, DType::F16);
+        });
+        let outliers = outliers(&rounded, (columns, part), threshold);
+        let mut scales = vec![0.0; inputs.len() / columns];
+        let mut codes = vec![0; inputs.len()];
+        // Each job has the scales of its rows, and their codes.
+        let scales_of = Mutex::new(&mut scales);
+        share_pieces(&mut codes, part, &|job, codes| {
+            let mut values = rounded[job * part..][..codes.len()].to_vec();
+            let mut found = Vec::with_capacity(rows);
+            for (values, codes) in values
+                .chunks_exact_mut(columns)
+                .zip(codes.chunks_exact_mut(columns))
+            {
+                for &column in &outliers {
+                    // Of a column with outliers what is none counts for the scale.
+                    if values[column].abs() >= threshold {
+                        values[column] = 0.0;
                     }
                 }
+                found.push(quantize_row(values, codes));
+                outliers.iter().for_each(|&column| codes[column] = 0);
             }
-        }
-        let outliers: Vec<usize> = (0..columns).filter(|&column| is_outlier[column]).collect();
-        let mut codes = vec![0; inputs.len()];
-        let rows = rounded
-            .chunks_exact(columns)
-            .zip(codes.chunks_exact_mut(columns));
-        let scales = rows
-            .map(|(row, codes)| {
-                let scale = quantize_row(row, codes);
-                for &column in &outliers {
-                    codes[column] = 0;
-                }
-                scale
-            })
-            .collect();
+            let mut scales = scales_of.lock().unwrap_or_else(PoisonError::into_inner);
+            scales[job * rows..][..found.len()].copy_from_slice(&found);
+        });
         Self {
             codes,
             scales,
             outliers,
         }
     }
+}
+
+/// Columns that hold a magnitude of the threshold or more, in parts of so many values; none of a threshold of 0.
+fn outliers(values: &[f32], (columns, part): (usize, usize), threshold: f32) -> Vec<usize> {
+    if threshold <= 0.0 {
+        return Vec::new();
+    }
+    let parts = values.len().div_ceil(part);
+    let found: Vec<u8> = new_pieces(parts * columns, columns, &|job, found: &mut [u8]| {
+        let values = &values[job * part..values.len().min((job + 1) * part)];
+        for row in values.chunks_exact(columns) {
+            for (found, value) in found.iter_mut().zip(row) {
+                *found |= u8::from(value.abs() >= threshold);
+            }
+        }
+    });
+    let is_outlier = |column: &usize| {
+        found
+            .iter()
+            .skip(*column)
+            .step_by(columns)
+            .any(|&one| one > 0)
+    };
+    (0..columns).filter(is_outlier).collect()
 }
 
 struct Product<'a>(&'a EightBit);
@@ -240,5 +298,39 @@ impl Weight for EightBit {
 
     fn class(&self) -> (&'static str, Option<Format>) {
         ("Linear8bitLt", None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{largest_of, nearest};
+
+    #[test]
+    fn codes_are_the_nearest() {
+        let steps = (-2600..2600).map(|step| step as f32 / 20.0);
+        let odd = [
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            -f32::NAN,
+            1e-40,
+            -0.0,
+        ];
+        for value in steps.chain(odd).chain([f32::from_bits(0x7fc0_0055)]) {
+            assert_eq!(nearest(value), value.round_ties_even() as i8, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_largest_is_found_wherever_it_is() {
+        for length in [1, 15, 16, 17, 40] {
+            for at in 0..length {
+                let mut values = vec![0.5; length];
+                values[at] = -2.0;
+                values[(at + 1) % length] = if length > 1 { f32::NAN } else { -2.0 };
+                assert_eq!(largest_of(&values).to_bits(), 2.0_f32.to_bits());
+            }
+        }
+        assert_eq!(largest_of(&[]).to_bits(), 0);
     }
 }

@@ -101,6 +101,7 @@ pub(crate) use rounded::exactly;
 pub(crate) use rows::{
     FEW, Input, Rows, Stacked, input_dtype, multiply, multiply_adding, multiply_then,
 };
+pub(crate) use unsafe_share::{new_pieces, share_pieces};
 
 use panels::COLUMNS;
 use squares::Squares;

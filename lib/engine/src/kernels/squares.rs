@@ -14,7 +14,7 @@ use super::{
     given::{Given, both, copy_pairs},
     panels::{Lanes, PANEL},
     rows::{Inputs, Jobs, Rows, input_dtype, pair_columns, put},
-    unsafe_share::{new_blocks, share_pieces},
+    unsafe_share::{Line, new_blocks, new_pieces},
 };
 use crate::bitsandbytes::round;
 
@@ -98,8 +98,11 @@ impl Squares {
     ) -> Vec<T> {
         let (rows, columns) = matrix.shape();
         let count = inputs.len() / columns;
-        let mut buffer = Vec::new();
-        let tokens = self.tokens(inputs, columns, input_dtype(matrix), &mut buffer);
+        let (tokens, size) = self.tokens(inputs, columns, input_dtype(matrix));
+        let tokens = Strips {
+            squares: bytemuck::cast_slice(&tokens),
+            size,
+        };
         let left = finish.left(rows);
         let jobs = Jobs::of(matrix, &finish);
         let is_ready = columns.is_multiple_of(COLUMNS) && matrix.brain(0, 1).is_some();
@@ -144,14 +147,8 @@ impl Squares {
         })
     }
 
-    /// Tokens rounded to a type and taken apart.
-    fn tokens<'a>(
-        &self,
-        inputs: Inputs,
-        columns: usize,
-        dtype: DType,
-        buffer: &'a mut Vec<f32>,
-    ) -> Strips<'a> {
+    /// Tokens rounded to a type and taken apart, as squares, and how many of them a tile has.
+    fn tokens(&self, inputs: Inputs, columns: usize, dtype: DType) -> (Vec<Line>, usize) {
         let parts = match (dtype, inputs) {
             (DType::BF16, _) | (_, Inputs::Brain(_)) => 1,
             (DType::F16, _) => 2,
@@ -159,9 +156,9 @@ impl Squares {
         };
         let size = columns.div_ceil(COLUMNS) * parts;
         let tiles = (inputs.len() / columns).div_ceil(PANEL);
-        let squares = room(buffer, tiles * size);
-        share_pieces(squares.as_flattened_mut(), size * SQUARE, &|tile, out| {
-            let (out, _) = out.as_chunks_mut();
+        let lines = size * PANEL;
+        let squares = new_pieces(tiles * lines, lines, &|tile, out: &mut [Line]| {
+            let out = bytemuck::cast_slice_mut(out);
             match inputs.tile(tile, PANEL * columns) {
                 Inputs::Brain(values) => lay_out(values, columns, out),
                 Inputs::F32(values) if dtype == DType::F32 => {
@@ -174,11 +171,11 @@ impl Squares {
                 }
             }
         });
-        Strips { squares, size }
+        (squares, size)
     }
 }
 
-/// Up to sixteen rows of so many brain floats as squares, which are zero where there are none.
+/// Up to sixteen rows of so many brain floats as squares, which are zero before.
 fn lay_out(rows: &[bf16], columns: usize, out: &mut [Square]) {
     for (lane, row) in rows.chunks_exact(columns).enumerate() {
         let (whole, rest) = row.as_chunks::<COLUMNS>();

@@ -405,6 +405,16 @@ unsafe fn share_raw<T: Send>(first: &Output<T>, blocks: &Blocks, work: BlockWork
     });
 }
 
+/// Sixteen values that begin where processors load from fastest.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Line([f32; 16]);
+
+// SAFETY: zero is a value of it.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: it has 64 bytes and begins at multiples of that, so that it is its values and nothing else.
+unsafe impl bytemuck::Pod for Line {}
+
 /// Hands each job a stripe of `width` columns (the last may be narrower) of an output whose rows have
 /// `row_length` values, and its number. Fails on an output that is no whole number of rows.
 pub(super) fn share_stripes<T: Send>(
@@ -433,7 +443,7 @@ fn stripes(rows: &[Range<usize>], row_length: usize, width: usize) -> Blocks<'_>
 }
 
 /// Hands each job a piece of `length` values (the last may be shorter) of an output, and its number.
-pub(super) fn share_pieces<T: Send>(
+pub(crate) fn share_pieces<T: Send>(
     out: &mut [T],
     length: usize,
     work: &(dyn Fn(usize, &mut [T]) + Sync),
@@ -443,7 +453,7 @@ pub(super) fn share_pieces<T: Send>(
 }
 
 /// A new output of which each job makes a piece, as [`new_blocks`].
-pub(super) fn new_pieces<T: Copy + Default + Send>(
+pub(crate) fn new_pieces<T: Copy + Default + Send>(
     whole: usize,
     length: usize,
     work: &(dyn Fn(usize, &mut [T]) + Sync),
