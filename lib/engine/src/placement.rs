@@ -168,7 +168,7 @@ impl Placement {
         Err(failures::unsupported(format!(
             "cannot load `{name}` on `{card}`: cards do not run {what} yet"
         ))
-        .hint("use the device `cpu` or `auto`; decoders with weights of f32, f16 or bf16 run on cards"))
+        .hint("use the device `cpu` or `auto`; decoders with weights of f32, f16, bf16 or 4 bits (nf4, fp4) run on cards"))
     }
 
     /// The device of a parameter.

@@ -374,10 +374,10 @@ impl Residency {
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = loaded::open(&files, spec, purpose)?;
         let mut placement = Placement::new(&spec.device_map, &weights)?;
-        if let Some(what) = loaded::off_cards(&weights, spec) {
+        let plan = Plan::of(spec, &weights)?;
+        if let Some(what) = loaded::off_cards(&weights, spec, plan.as_ref()) {
             placement = placement.off_cards(&spec.device_map, &files.name, what)?;
         }
-        let plan = Plan::of(spec, &weights)?;
         let need = Need::of(&files.name, &weights, plan.as_ref(), spec.kept_dtype());
         let promise = self.make_room(&need, sink)?;
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;

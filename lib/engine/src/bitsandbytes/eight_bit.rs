@@ -220,7 +220,9 @@ impl Activations {
                     }
                 }
                 found.push(quantize_row(values, codes));
-                outliers.iter().for_each(|&column| codes[column] = 0);
+                for &column in &outliers {
+                    codes[column] = 0;
+                }
             }
             let mut scales = scales_of.lock().unwrap_or_else(PoisonError::into_inner);
             scales[job * rows..][..found.len()].copy_from_slice(&found);

@@ -5,6 +5,8 @@
 mod unsafe_device;
 mod unsafe_driver;
 #[cfg(feature = "cuda")]
+mod unsafe_kernels;
+#[cfg(feature = "cuda")]
 mod unsafe_libraries;
 
 use std::{fmt, sync::OnceLock};
@@ -12,6 +14,9 @@ use std::{fmt, sync::OnceLock};
 use wire::{Failure, FailureKind, model::Device};
 
 use crate::failures;
+
+#[cfg(feature = "cuda")]
+pub(crate) use unsafe_kernels::{four_bit_product, four_bit_values};
 
 /// What the driver says of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,9 @@ mod rope_scaling;
 mod rotary;
 
 pub use attention::{Attention, AttentionShape, Projections, Step};
-pub(crate) use composed::{Plain, serves_on};
+#[cfg(feature = "cuda")]
+pub(crate) use composed::Scales;
+pub(crate) use composed::{FourBitOnDevice, Plain, serves_on};
 pub use cross_attention::CrossAttention;
 pub(crate) use dense::Dense;
 pub use embedding::Embedding;

@@ -7,6 +7,7 @@ use wire::{
 };
 
 use crate::{
+    bitsandbytes::Plan,
     encoders::{self, CausalReader, TextEncoder},
     failures,
     families::{self, ModelSizes},
@@ -102,7 +103,11 @@ fn reads(weights: &Weights) -> bool {
 }
 
 /// What of a model cards do not run yet, in the plural; `None` where they run all of it.
-pub(super) fn off_cards(weights: &Weights, spec: &ModelSpec) -> Option<&'static str> {
+pub(super) fn off_cards(
+    weights: &Weights,
+    spec: &ModelSpec,
+    plan: Option<&Plan>,
+) -> Option<&'static str> {
     if reads(weights) {
         return Some("encoders");
     }
@@ -112,10 +117,17 @@ pub(super) fn off_cards(weights: &Weights, spec: &ModelSpec) -> Option<&'static 
     if matches!(weights.description, Description::Gguf(_)) {
         return Some("GGUF files");
     }
-    let is_plain = |format| matches!(format, Format::F32 | Format::F16 | Format::BF16);
+    let method = plan.and_then(Plan::method);
+    let has_codes = matches!(method, Some(QuantizationMethod::FourBit { .. }));
+    let runs = |format| match format {
+        Format::F32 | Format::F16 | Format::BF16 => true,
+        // What bitsandbytes has written.
+        Format::Byte => has_codes,
+        _ => false,
+    };
     let mut formats = weights.tensors.values().map(|entry| entry.format);
-    if spec.quantization.is_some() || !formats.all(is_plain) {
-        return Some("quantised weights");
+    if method.is_some() && !has_codes || !formats.all(runs) {
+        return Some("weights of 8 bits and blocks of ggml");
     }
     (spec.activations != Activations::F32).then_some("rounded activations")
 }
@@ -266,6 +278,72 @@ impl Loaded {
         match self {
             Self::Causal { steps, .. } => steps.model().modules().cloned(),
             Self::Encoder(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod tests {
+    use std::path::Path;
+
+    use wire::model::{
+        Activations, DType, Device, FourBitType, GgmlType, ModelSource, ModelSpec, Quantization,
+        QuantizationMethod, Threshold,
+    };
+
+    use super::off_cards;
+    use crate::{bitsandbytes::Plan, hub::Layout, weights::Weights};
+
+    #[test]
+    fn cards_run_decoders_of_plain_floats_and_of_four_bits() {
+        let four = |kind| QuantizationMethod::FourBit {
+            kind,
+            double_quant: true,
+            compute_dtype: DType::BF16,
+        };
+        let eight = QuantizationMethod::EightBit {
+            threshold: Threshold(6.0),
+        };
+        let others = Some("weights of 8 bits and blocks of ggml");
+        for (folder, method, expected) in [
+            ("families/llama_bare", None, None),
+            ("families/llama_bare", Some(four(FourBitType::Nf4)), None),
+            ("families/llama_bare", Some(eight), others),
+            (
+                "families/llama_bare",
+                Some(QuantizationMethod::Ggml(GgmlType::Q4K)),
+                others,
+            ),
+            ("bitsandbytes/saved/nf4_double", None, None),
+            ("bitsandbytes/saved/fp4", None, None),
+            ("bitsandbytes/saved/int8", None, others),
+            ("bitsandbytes/saved/t5", None, Some("encoder-decoders")),
+            ("encoders/albert_masked", None, Some("encoders")),
+        ] {
+            let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+            let weights = Weights::open(&Layout::Folder(fixtures.join(folder))).unwrap();
+            let spec = ModelSpec {
+                source: ModelSource::new(folder),
+                dtype: None,
+                auto_dtype: false,
+                device_map: Device::Auto.into(),
+                quantization: method.map(|method| Quantization {
+                    method,
+                    skip_modules: None,
+                }),
+                activations: Activations::F32,
+                cache_dtype: None,
+            };
+            let plan = Plan::of(&spec, &weights).unwrap();
+            let found = off_cards(&weights, &spec, plan.as_ref());
+            assert_eq!(found, expected, "{folder} {:?}", spec.quantization);
+            let rounded = ModelSpec {
+                activations: Activations::BF16,
+                ..spec
+            };
+            let found = off_cards(&weights, &rounded, plan.as_ref());
+            assert_eq!(found, expected.or(Some("rounded activations")), "{folder}");
         }
     }
 }

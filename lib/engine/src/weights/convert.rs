@@ -13,11 +13,11 @@ use wire::{
 use super::{Format, Loader, Weights, blocks, reader::each_part};
 use crate::{
     bitsandbytes::{
-        EightBitParts, FourBit, FourBitParts, Module, Plan, Source, load_4bit, load_8bit,
+        EightBit, EightBitParts, FourBit, FourBitParts, Module, Source, load_4bit, load_8bit,
     },
     failures,
     kernels::Matrix,
-    layers::{Plain, Weight, serves_on},
+    layers::{FourBitOnDevice, Plain, Weight, serves_on},
 };
 
 /// Values of a part that is rounded or packed: a whole number of any format's blocks.
@@ -60,89 +60,98 @@ impl Loader<'_> {
     ) -> Result<Arc<dyn Weight>, Failure> {
         let tensor = format!("{name}.weight");
         let device = self.placement().device_of(&tensor)?;
-        if serves_on(&device) {
-            let wanted = Wanted {
-                name: &tensor,
-                shape,
-                turned,
+        let wanted = Wanted {
+            name: &tensor,
+            shape,
+            turned,
+        };
+        if let Some(four_bit) = self.four_bit(name, wanted)? {
+            let weight: Arc<dyn Weight> = if serves_on(&device) {
+                let placed = FourBitOnDevice::new(&four_bit.nibbles, &device);
+                Arc::new(placed.map_err(failures::internal)?)
+            } else {
+                Arc::new(four_bit)
             };
+            self.kept += weight.bytes() as u64;
+            return Ok(weight);
+        }
+        if serves_on(&device) {
             return Ok(Arc::new(self.plain(wanted, &device)?));
         }
+        if self.plan.is_none()
+            && let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?)
+        {
+            return Ok(Arc::new(dense.in_panels()));
+        }
+        if let Some(eight_bit) = self.eight_bit(name, wanted)? {
+            self.kept += eight_bit.bytes() as u64;
+            return Ok(Arc::new(eight_bit));
+        }
+        Ok(Arc::new(self.matrix(&tensor, shape, turned)?))
+    }
+
+    /// The weight of a linear layer that the file holds in 4 bits, or that is quantised to them now.
+    fn four_bit(&mut self, name: &str, wanted: Wanted) -> Result<Option<FourBit>, Failure> {
         let Some(plan) = self.plan.clone() else {
-            if let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?) {
-                return Ok(Arc::new(dense.in_panels()));
-            }
-            return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
+            return Ok(None);
         };
-        let method = plan.method();
-        let weight: Arc<dyn Weight> = match Module::find(self, name) {
-            Some(Module::FourBit(state)) => {
+        match (Module::find(self, name), plan.method()) {
+            (Some(Module::FourBit(state)), method) => {
                 let compute = match method {
                     Some(QuantizationMethod::FourBit { compute_dtype, .. }) => *compute_dtype,
                     _ => DType::F32,
                 };
-                Arc::new(load_4bit(self, (name, &state), shape, compute)?)
+                load_4bit(self, (name, &state), wanted.shape, compute).map(Some)
             }
-            Some(Module::EightBit) => {
-                let threshold = match method {
-                    Some(QuantizationMethod::EightBit { threshold }) => threshold.0,
-                    _ => 0.0,
-                };
-                Arc::new(load_8bit(self, name, shape, threshold)?)
-            }
-            None if plan.stored || !plan.converts(name) => {
-                return Ok(Arc::new(self.matrix(&tensor, shape, turned)?));
-            }
-            None => {
-                let name = &tensor;
-                let wanted = Wanted {
-                    name,
-                    shape,
-                    turned,
-                };
-                match self.quantized(wanted, &plan)? {
-                    Some(weight) => weight,
-                    None => return Ok(Arc::new(self.matrix(&tensor, shape, turned)?)),
-                }
-            }
-        };
-        self.kept += weight.bytes() as u64;
-        Ok(weight)
-    }
-
-    /// A weight as bitsandbytes quantises it; `None` where the plan is another.
-    fn quantized(
-        &mut self,
-        wanted: Wanted,
-        plan: &Plan,
-    ) -> Result<Option<Arc<dyn Weight>>, Failure> {
-        let shape = wanted.shape;
-        Ok(Some(match plan.method() {
-            None | Some(QuantizationMethod::Ggml(_)) => return Ok(None),
-            Some(&QuantizationMethod::FourBit {
-                kind,
-                double_quant,
-                compute_dtype,
-            }) => {
-                let mut whole = FourBitParts::new(shape.0 * shape.1, kind);
+            (
+                None,
+                Some(&QuantizationMethod::FourBit {
+                    kind,
+                    double_quant,
+                    compute_dtype,
+                }),
+            ) if !plan.stored && plan.converts(name) => {
+                let (rows, columns) = wanted.shape;
+                let mut whole = FourBitParts::new(rows * columns, kind);
                 let mut parts = whole.parts();
                 let size = FourBitParts::PART;
                 self.each_source(wanted, (plan.dtype, size), &mut parts, |part, source| {
                     part.fill(source);
                 })?;
                 let values = whole.finish(double_quant);
-                Arc::new(FourBit::quantized(shape, values, kind, compute_dtype))
+                let shape = wanted.shape;
+                Ok(Some(FourBit::quantized(shape, values, kind, compute_dtype)))
             }
-            Some(QuantizationMethod::EightBit { threshold }) => {
-                let mut whole = EightBitParts::new(shape);
+            _ => Ok(None),
+        }
+    }
+
+    /// The same in 8 bits.
+    fn eight_bit(&mut self, name: &str, wanted: Wanted) -> Result<Option<EightBit>, Failure> {
+        let Some(plan) = self.plan.clone() else {
+            return Ok(None);
+        };
+        match (Module::find(self, name), plan.method()) {
+            (Some(Module::EightBit), method) => {
+                let threshold = match method {
+                    Some(QuantizationMethod::EightBit { threshold }) => threshold.0,
+                    _ => 0.0,
+                };
+                load_8bit(self, name, wanted.shape, threshold).map(Some)
+            }
+            (None, Some(QuantizationMethod::EightBit { threshold }))
+                if !plan.stored && plan.converts(name) =>
+            {
+                let mut whole = EightBitParts::new(wanted.shape);
                 let size = whole.part();
                 let mut parts = whole.parts();
                 self.each_source(wanted, (plan.dtype, size), &mut parts, |part, source| {
                     part.fill(source);
                 })?;
-                Arc::new(whole.finish(threshold.0))
+                Ok(Some(whole.finish(threshold.0)))
             }
-        }))
+            _ => Ok(None),
+        }
     }
 
     /// A matrix of `shape` `(out_features, in_features)`, in the format it is stored in, or in the

@@ -4,6 +4,7 @@
 
 mod activation;
 mod attention;
+mod four_bit;
 mod heads;
 mod norm;
 mod weight;
@@ -12,6 +13,9 @@ use candle_core::{Device, Tensor};
 
 pub(super) use activation::{activate, gate};
 pub(super) use attention::causal_attention;
+pub(crate) use four_bit::FourBit as FourBitOnDevice;
+#[cfg(feature = "cuda")]
+pub(crate) use four_bit::Scales;
 pub(super) use heads::{Angles, heads};
 pub(super) use norm::{layer_norm, root_mean_square};
 pub(crate) use weight::Plain;

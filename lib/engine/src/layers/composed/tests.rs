@@ -4,10 +4,12 @@ use std::{fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{super::Weight, FORCED, Plain};
+use wire::model::{FourBitType, Quantization, QuantizationMethod};
+
+use super::{super::Weight, FORCED, FourBitOnDevice, Plain};
 use crate::{
     Cancel,
-    bitsandbytes::Plan,
+    bitsandbytes::{Absmax, FourBit, Plan, Source, code_book, quantize_4bit},
     families::{self, CausalLm},
     hub::Layout,
     layers::KvCache,
@@ -18,6 +20,9 @@ use crate::{
 const TOLERANCE: f32 = 1e-4;
 /// And activations are rounded at each product, where weights are bf16.
 const BF16_TOLERANCE: f32 = 2e-2;
+
+/// How a checkpoint is quantised, and the type of what is not.
+type Form = (Option<Quantization>, wire::model::DType);
 
 /// Runs it with layers that compute as on a card.
 fn composed<T>(run: impl FnOnce() -> T) -> T {
@@ -38,8 +43,9 @@ fn last_logits(model: &dyn CausalLm, ids: &[u32], cache: &mut KvCache) -> Vec<f3
 
 /// Logits after a prompt, after single tokens behind it, after several, of two rows of which one is padded, and
 /// once these have changed places.
-fn numbers(weights: &Weights, dtype: wire::model::DType, ids: &[u32]) -> Vec<Vec<f32>> {
-    let plan = Plan::new(None, Some(dtype), weights).unwrap();
+fn numbers(weights: &Weights, form: Form, ids: &[u32]) -> Vec<Vec<f32>> {
+    let (quantization, dtype) = form;
+    let plan = Plan::new(quantization.as_ref(), Some(dtype), weights).unwrap();
     let (cancel, mut sink) = (Cancel::new(), |_| {});
     let loader = Loader::new(weights, "tiny", &cancel, &mut sink).with_plan(plan.as_ref());
     let model = families::build(weights, "tiny", loader).unwrap();
@@ -59,13 +65,13 @@ fn numbers(weights: &Weights, dtype: wire::model::DType, ids: &[u32]) -> Vec<Vec
 }
 
 /// The largest difference of a logit by candle's operations from the same by `kernels`, with weights of a type.
-fn difference(folder: &Path, dtype: wire::model::DType) -> f32 {
+fn difference(folder: &Path, form: Form) -> f32 {
     let expected = fs::read(folder.join("expected.json")).unwrap();
     let expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
     let ids: Vec<u32> = serde_json::from_value(expected["prompt"].clone()).unwrap();
     let weights = Weights::open(&Layout::Folder(folder.to_owned())).unwrap();
-    let by_kernels = numbers(&weights, dtype, &ids);
-    let by_candle = composed(|| numbers(&weights, dtype, &ids));
+    let by_kernels = numbers(&weights, form.clone(), &ids);
+    let by_candle = composed(|| numbers(&weights, form, &ids));
     let both = by_kernels.iter().flatten().zip(by_candle.iter().flatten());
     assert_eq!(by_kernels.concat().len(), by_candle.concat().len());
     // What is no number would be passed over by a maximum.
@@ -88,7 +94,7 @@ fn every_family_computes_the_same_either_way() {
         if !folder.join("model.safetensors").exists() {
             continue;
         }
-        let largest = difference(&folder, wire::model::DType::F32);
+        let largest = difference(&folder, (None, wire::model::DType::F32));
         assert!(largest < TOLERANCE, "{}: {largest}", folder.display());
         count += 1;
     }
@@ -98,9 +104,97 @@ fn every_family_computes_the_same_either_way() {
 #[test]
 fn brain_floats_are_near() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/llama_bare");
-    let largest = difference(&folder, wire::model::DType::BF16);
+    let largest = difference(&folder, (None, wire::model::DType::BF16));
     // Rounding leaves a trace, by which the products are known to be those of the type.
     assert!(largest < BF16_TOLERANCE && largest > TOLERANCE, "{largest}");
+}
+
+fn four_bits(
+    kind: FourBitType,
+    double_quant: bool,
+    compute_dtype: wire::model::DType,
+) -> Quantization {
+    Quantization {
+        method: QuantizationMethod::FourBit {
+            kind,
+            double_quant,
+            compute_dtype,
+        },
+        skip_modules: None,
+    }
+}
+
+#[test]
+fn four_bits_compute_the_same_either_way() {
+    use wire::model::DType::{BF16, F16, F32};
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
+    for name in ["llama_bare", "llama_linear", "gpt2", "qwen2"] {
+        let folder = families.join(name);
+        for (kind, double_quant, compute) in [
+            (FourBitType::Nf4, true, F32),
+            (FourBitType::Fp4, false, F32),
+            (FourBitType::Nf4, true, BF16),
+            (FourBitType::Nf4, false, F16),
+        ] {
+            let form = four_bits(kind, double_quant, compute);
+            let largest = difference(&folder, (Some(form), compute));
+            let tolerance = if compute == F32 {
+                TOLERANCE
+            } else {
+                BF16_TOLERANCE
+            };
+            assert!(
+                largest < tolerance,
+                "{name} {kind:?} {compute:?}: {largest}"
+            );
+        }
+    }
+}
+
+/// Shapes whose blocks go over the ends of rows, and whose last block is short; what a file may hold, too.
+#[test]
+fn values_of_four_bits_are_the_same_to_the_bit() {
+    for (rows, columns, block) in [
+        (3_usize, 33_usize, 64_usize),
+        (16, 128, 64),
+        (5, 48, 32),
+        (2, 700, 128),
+    ] {
+        let source: Vec<f32> = (0..rows * columns)
+            .map(|at| ((at * 37) % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        for (double, compute) in [
+            (true, wire::model::DType::F32),
+            (false, wire::model::DType::BF16),
+        ] {
+            let bytes: Vec<u8> = source
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            let source = Source {
+                format: Format::F32,
+                bytes: &bytes,
+                dtype: wire::model::DType::F32,
+            };
+            let mut values = quantize_4bit(source, FourBitType::Nf4, double);
+            if block != 64 {
+                let blocks = (rows * columns).div_ceil(block);
+                values.absmax =
+                    Absmax::Plain((0..blocks).map(|at| 0.1 + at as f32 / 7.0).collect());
+            }
+            let book = code_book(FourBitType::Nf4);
+            let matrix = FourBit::new((rows, columns), values, book, block, compute);
+            let placed = FourBitOnDevice::new(&matrix.nibbles, &Device::Cpu).unwrap();
+            assert_eq!(placed.bytes(), matrix.bytes());
+            // Each column by itself: a product with one is its value.
+            let ones = Tensor::eye(columns, DType::F32, &Device::Cpu).unwrap();
+            let [expected, got] = [matrix.multiply(&ones), placed.multiply(&ones)].map(|y| {
+                let y: Vec<f32> = y.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                y.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+            });
+            assert_eq!(got, expected, "{rows} {columns} {block} {double}");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! With the feature `cuda`, has NVIDIA's compiler make the text of our kernels, for the capability that candle's are
+//! made for. Drivers compile it for the card that is there.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The capability where none is asked for, without its dot.
+const CAPABILITY: &str = "80";
+const FOLDER: &str = "src/cuda/kernels";
+
+fn main() -> Result<(), String> {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return Ok(());
+    }
+    println!("cargo::rerun-if-changed={FOLDER}");
+    for name in ["NVCC", "CUDA_HOME", "CUDA_COMPUTE_CAP"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| CAPABILITY.to_owned());
+    let out = env::var_os("OUT_DIR").ok_or("cargo says where outputs go by OUT_DIR")?;
+    let compiler = compiler();
+    let status = Command::new(&compiler)
+        // They ask for machine code, of which text has none.
+        .env_remove("NVCC_APPEND_FLAGS")
+        .args(["--ptx", "-O3", "-std=c++17", "-o"])
+        .arg(Path::new(&out).join("four_bit.ptx"))
+        .arg(format!("-arch=compute_{capability}"))
+        .arg(Path::new(FOLDER).join("four_bit.cu"))
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{} ended with {status}", compiler.display())),
+        Err(error) => Err(format!(
+            "cannot run NVIDIA's compiler `{}`: {error}; `kernel/cuda/build.sh` brings one",
+            compiler.display()
+        )),
+    }
+}
+
+fn compiler() -> PathBuf {
+    if let Some(compiler) = env::var_os("NVCC") {
+        return compiler.into();
+    }
+    let installed = env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
+    installed
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| "nvcc".into())
+}

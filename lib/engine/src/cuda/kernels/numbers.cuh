@@ -1,0 +1,57 @@
+// Types of numbers that kernels take and give, and sums over a warp.
+
+#pragma once
+
+// As `Kind` of `unsafe_kernels.rs` has them.
+constexpr int F32 = 0, F16 = 1, BF16 = 2;
+
+#ifdef EMULATED
+#include "emulated.hpp"
+#else
+__device__ inline unsigned short half_of(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+
+__device__ inline float float_of_half(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+#endif
+
+// The nearest brain float, of two as near the even one; what is no number stays none.
+__device__ inline unsigned short brain_of(float value) {
+    const unsigned bits = __float_as_uint(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        return (unsigned short)(bits >> 16 | 0x40u);
+    }
+    return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+__device__ inline float rounded(float value, int kind) {
+    if (kind == F16) {
+        return float_of_half(half_of(value));
+    }
+    if (kind == BF16) {
+        return __uint_as_float((unsigned)brain_of(value) << 16);
+    }
+    return value;
+}
+
+__device__ inline void store(float value, int kind, void *out, unsigned long long at) {
+    if (kind == F32) {
+        static_cast<float *>(out)[at] = value;
+    } else {
+        static_cast<unsigned short *>(out)[at] = kind == F16 ? half_of(value) : brain_of(value);
+    }
+}
+
+// The sum of what all lanes of a warp have; all of them must take part.
+__device__ inline float sum_of_warp(float value) {
+    for (int distance = 16; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(0xffffffffu, value, distance);
+    }
+    return value;
+}

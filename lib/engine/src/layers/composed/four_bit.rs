@@ -1,0 +1,165 @@
+//! A matrix in 4 bits on a device: codes and scales stay as they are, and values are made of them for each product.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::super::Weight;
+use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
+
+/// Scales of a block of the second quantisation.
+const NESTED_BLOCK: usize = 256;
+
+/// Weights `(out_features, in_features)` in blocks of codes. Activations are rounded to the type that values are
+/// computed in, as are products.
+#[derive(Debug)]
+pub(crate) struct FourBit {
+    pub(crate) shape: (usize, usize),
+    /// Codes of a block.
+    pub(crate) block: usize,
+    /// Two codes a byte, the first in the high half.
+    pub(crate) packed: Tensor,
+    /// What the 16 codes stand for.
+    #[cfg(feature = "cuda")]
+    pub(crate) book: Tensor,
+    /// `(256, 2)`: what both codes of a byte stand for.
+    pairs: Tensor,
+    pub(crate) scales: Scales,
+    /// What values are computed in.
+    pub(crate) dtype: DType,
+    bytes: usize,
+}
+
+/// Scales of blocks.
+#[derive(Debug)]
+pub(crate) enum Scales {
+    /// `(blocks)`.
+    Plain(Tensor),
+    /// In 8 bits: `map[code] · outer + offset`.
+    Nested {
+        /// `(blocks)`.
+        codes: Tensor,
+        /// One for every 256 codes.
+        outer: Tensor,
+        /// `(256)`.
+        map: Tensor,
+        offset: f32,
+    },
+}
+
+impl FourBit {
+    /// A matrix, put on a device.
+    pub(crate) fn new(nibbles: &Nibbles, device: &Device) -> Result<Self> {
+        let floats = |values: &[f32]| Tensor::from_slice(values, values.len(), device);
+        let bytes = |values: &[u8]| Tensor::from_slice(values, values.len(), device);
+        let book = nibbles.book.values;
+        let pairs: Vec<f32> = (0..256)
+            .flat_map(|byte| [book[byte >> 4], book[byte & 15]])
+            .collect();
+        Ok(Self {
+            shape: (nibbles.rows, nibbles.columns),
+            block: nibbles.block,
+            packed: bytes(&nibbles.packed)?,
+            #[cfg(feature = "cuda")]
+            book: floats(&book)?,
+            pairs: Tensor::from_vec(pairs, (256, 2), device)?,
+            scales: match &nibbles.absmax {
+                Absmax::Plain(absmax) => Scales::Plain(floats(absmax)?),
+                Absmax::Nested {
+                    codes,
+                    absmax,
+                    map,
+                    offset,
+                } => Scales::Nested {
+                    codes: bytes(codes)?,
+                    outer: floats(absmax)?,
+                    map: floats(map)?,
+                    offset: *offset,
+                },
+            },
+            dtype: match nibbles.book.rounding {
+                wire::model::DType::F32 => DType::F32,
+                wire::model::DType::F16 => DType::F16,
+                wire::model::DType::BF16 => DType::BF16,
+            },
+            bytes: nibbles.packed.len() + nibbles.absmax.bytes(),
+        })
+    }
+
+    /// All values, `(out_features, in_features)`.
+    fn values(&self) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if self.packed.device().is_cuda() {
+            return crate::cuda::four_bit_values(self);
+        }
+        let (rows, columns) = self.shape;
+        // (bytes, 2)
+        let values = looked_up(&self.pairs, &self.packed)?.flatten_all()?;
+        let values = by_blocks(&values, self.block)?;
+        let values = values.broadcast_mul(&self.scales()?.unsqueeze(1)?)?;
+        let values = values.flatten_all()?.narrow(0, 0, rows * columns)?;
+        values.reshape((rows, columns))?.to_dtype(self.dtype)
+    }
+
+    /// `(blocks)`.
+    fn scales(&self) -> Result<Tensor> {
+        match &self.scales {
+            Scales::Plain(scales) => Ok(scales.clone()),
+            Scales::Nested {
+                codes,
+                outer,
+                map,
+                offset,
+            } => {
+                let values = by_blocks(&looked_up(map, codes)?, NESTED_BLOCK)?;
+                let values = values.broadcast_mul(&outer.unsqueeze(1)?)?.flatten_all()?;
+                values.narrow(0, 0, codes.elem_count())? + f64::from(*offset)
+            }
+        }
+    }
+
+    /// From f32 `(tokens, in_features)` to f32 `(tokens, out_features)`.
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda()
+            && let Some(product) = crate::cuda::four_bit_product(self, x)?
+        {
+            return Ok(product);
+        }
+        let x = x.to_dtype(self.dtype)?;
+        x.matmul(&self.values()?.t()?)?.to_dtype(DType::F32)
+    }
+}
+
+/// Rows of a table by bytes.
+fn looked_up(table: &Tensor, bytes: &Tensor) -> Result<Tensor> {
+    // The largest number of a type stands for no row at all to candle, and 255 is a code.
+    table.index_select(&bytes.to_dtype(DType::U32)?, 0)
+}
+
+/// Values as `(blocks, block)`, the last block filled up with zeros.
+fn by_blocks(values: &Tensor, block: usize) -> Result<Tensor> {
+    let count = values.elem_count();
+    let missing = count.next_multiple_of(block) - count;
+    let values = values.pad_with_zeros(0, 0, missing)?;
+    values.reshape(((), block))
+}
+
+impl Weight for FourBit {
+    fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, columns) = self.shape;
+        let mut shape = x.dims().to_vec();
+        let last = shape.last_mut().filter(|width| **width == columns);
+        let Some(last) = last else {
+            candle_core::bail!("a ({rows}, {columns}) matrix got {:?}", x.shape());
+        };
+        *last = rows;
+        self.product(&x.reshape(((), columns))?)?.reshape(shape)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn class(&self) -> (&'static str, Option<Format>) {
+        ("Linear4bit", None)
+    }
+}

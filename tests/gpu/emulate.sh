@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs our kernels for cards on the processor, where threads of a block take turns (`kernels/emulated.hpp`), and
+# compares what they compute with sums in doubles: fresh numbers each time, or those of a seed.
+#
+#   tests/gpu/emulate.sh [SEED]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+command -v c++ >/dev/null || {
+    echo "error: kernels for cards are compiled by a C++ compiler, and there is no c++" >&2
+    echo "hint: apt install g++" >&2
+    exit 1
+}
+mkdir -p target/card-kernels
+for source in tests/gpu/kernels/*.cpp; do
+    program=target/card-kernels/$(basename "${source%.cpp}")
+    c++ -std=c++17 -O1 -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-pragmas -Itests/gpu/kernels \
+        "$source" -o "$program"
+    echo "$(basename "$program"):"
+    "$program" "$@"
+done

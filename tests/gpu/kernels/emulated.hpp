@@ -1,0 +1,196 @@
+// Runs kernels of cards on the processor, so that what they compute can be tested where there is no card: the
+// threads of a block are fibers that take turns, and give way where threads of a card would wait for each other.
+// One block after the other; nothing is said of speed, nor of what a card does without a barrier between.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include <ucontext.h>
+
+#define __global__
+#define __device__
+#define __shared__ static
+#define __launch_bounds__(threads)
+
+using std::min;
+
+struct uint4 {
+    unsigned x, y, z, w;
+};
+
+struct Index {
+    unsigned x;
+};
+
+inline Index threadIdx, blockIdx, blockDim;
+
+namespace emulated {
+
+constexpr unsigned WARP = 32;
+constexpr size_t STACK = 128 * 1024;
+
+// Those that have to arrive before any goes on.
+struct Barrier {
+    unsigned members = 0, arrived = 0, passed = 0;
+};
+
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    bool is_done = false;
+};
+
+inline std::vector<Fiber> fibers;
+inline std::vector<Barrier> warps;
+inline Barrier block;
+inline ucontext_t scheduler;
+inline std::function<void()> kernel;
+inline std::vector<float> exchanged;
+
+inline void give_way() {
+    const unsigned thread = threadIdx.x;
+    swapcontext(&fibers[thread].context, &scheduler);
+    threadIdx.x = thread;
+}
+
+inline void arrive(Barrier &barrier) {
+    const unsigned before = barrier.passed;
+    barrier.arrived++;
+    while (barrier.passed == before) {
+        if (barrier.arrived == barrier.members) {
+            barrier.arrived = 0;
+            barrier.passed++;
+        } else {
+            give_way();
+        }
+    }
+}
+
+inline void run_fiber() {
+    kernel();
+    // Who has ended is waited for no longer.
+    block.members--;
+    warps[threadIdx.x / WARP].members--;
+    fibers[threadIdx.x].is_done = true;
+    swapcontext(&fibers[threadIdx.x].context, &scheduler);
+}
+
+// Calls `body` as so many blocks of so many threads would. A kernel that waits for ever ends the program.
+inline void launch(unsigned blocks, unsigned threads, std::function<void()> body) {
+    kernel = std::move(body);
+    blockDim.x = threads;
+    fibers = std::vector<Fiber>(threads);
+    exchanged.resize(threads);
+    for (unsigned number = 0; number < blocks; number++) {
+        blockIdx.x = number;
+        block = Barrier{threads};
+        warps.assign((threads + WARP - 1) / WARP, Barrier{});
+        for (unsigned thread = 0; thread < threads; thread++) {
+            warps[thread / WARP].members++;
+            Fiber &fiber = fibers[thread];
+            fiber.is_done = false;
+            getcontext(&fiber.context);
+            fiber.context.uc_stack.ss_sp = fiber.stack.get();
+            fiber.context.uc_stack.ss_size = STACK;
+            fiber.context.uc_link = nullptr;
+            makecontext(&fiber.context, run_fiber, 0);
+        }
+        for (unsigned rounds = 0;; rounds++) {
+            bool is_done = true;
+            for (unsigned thread = 0; thread < threads; thread++) {
+                if (!fibers[thread].is_done) {
+                    is_done = false;
+                    threadIdx.x = thread;
+                    swapcontext(&scheduler, &fibers[thread].context);
+                }
+            }
+            if (is_done) {
+                break;
+            }
+            if (rounds > 1000000) {
+                std::fprintf(stderr, "a kernel waits for threads that do not come\n");
+                std::abort();
+            }
+        }
+    }
+}
+
+} // namespace emulated
+
+inline void __syncthreads() {
+    emulated::arrive(emulated::block);
+}
+
+inline float __shfl_xor_sync(unsigned, float value, int distance) {
+    using namespace emulated;
+    Barrier &warp = warps[threadIdx.x / WARP];
+    exchanged[threadIdx.x] = value;
+    arrive(warp);
+    const float other = exchanged[threadIdx.x ^ (unsigned)distance];
+    arrive(warp);
+    return other;
+}
+
+inline unsigned __float_as_uint(float value) {
+    unsigned bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline float __fmul_rn(float a, float b) {
+    return a * b;
+}
+
+inline float __fadd_rn(float a, float b) {
+    return a + b;
+}
+
+inline float float_of_half(unsigned short bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float value;
+    if (exponent == 31) {
+        value = fraction ? NAN : INFINITY;
+    } else if (exponent == 0) {
+        value = std::ldexp((float)fraction, -24);
+    } else {
+        value = std::ldexp((float)(fraction | 1024), exponent - 25);
+    }
+    return bits >> 15 ? -value : value;
+}
+
+// The nearest, of two as near the even one.
+inline unsigned short half_of(float value) {
+    const unsigned short sign = std::signbit(value) ? 0x8000 : 0;
+    const float size = std::fabs(value);
+    if (std::isnan(value)) {
+        return sign | 0x7e00;
+    }
+    if (size >= 65520.0f) {
+        return sign | 0x7c00;
+    }
+    int exponent;
+    std::frexp(size, &exponent);
+    // Eleven bits of those that are normal, fewer below.
+    const int last = std::max(exponent - 11, -24);
+    const float steps = std::nearbyint(std::ldexp(size, -last));
+    if (last == -24 && steps < 1024) {
+        return sign | (unsigned short)steps;
+    }
+    return sign | (unsigned short)((last + 24) * 1024 + (int)steps);
+}

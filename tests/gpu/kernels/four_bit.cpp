@@ -1,0 +1,162 @@
+// The kernels of `four_bit.cu`, run on the processor, against sums in doubles: fresh numbers each time, outputs that
+// are no numbers before, and shapes that fill no warp, no segment and no block.
+
+#include <cinttypes>
+#include <ctime>
+#include <random>
+
+#define EMULATED
+#include "../../../lib/engine/src/cuda/kernels/four_bit.cu"
+
+static std::mt19937 numbers;
+
+static float uniform(float low, float high) {
+    return std::uniform_real_distribution<float>(low, high)(numbers);
+}
+
+struct Matrix {
+    unsigned rows, columns, block;
+    bool is_nested;
+    std::vector<unsigned char> packed, codes;
+    std::vector<float> book, plain, outer, map;
+    float offset;
+
+    Matrix(unsigned rows, unsigned columns, unsigned block, bool is_nested)
+        : rows(rows), columns(columns), block(block), is_nested(is_nested) {
+        const size_t count = (size_t)rows * columns, blocks = (count + block - 1) / block;
+        for (size_t at = 0; at < (count + 1) / 2; at++) {
+            packed.push_back(numbers() & 255);
+        }
+        for (int code = 0; code < 16; code++) {
+            book.push_back(uniform(-1, 1));
+        }
+        for (size_t at = 0; at < blocks; at++) {
+            plain.push_back(uniform(0.001f, 0.1f));
+            codes.push_back(numbers() & 255);
+        }
+        for (size_t at = 0; at < (blocks + 255) / 256; at++) {
+            outer.push_back(uniform(0.001f, 0.1f));
+        }
+        for (int code = 0; code < 256; code++) {
+            map.push_back(uniform(-1, 1));
+        }
+        offset = uniform(0, 0.1f);
+    }
+
+    float scale(size_t at) const {
+        const size_t number = at / block;
+        return is_nested ? map[codes[number]] * outer[number / 256] + offset : plain[number];
+    }
+
+    float value(size_t at) const {
+        const unsigned char both = packed[at / 2];
+        return book[at % 2 ? both & 15 : both >> 4] * scale(at);
+    }
+};
+
+static int failures = 0;
+
+static void fail(const char *what, const Matrix &matrix, int kind, unsigned tokens, size_t at, double got,
+                 double expected) {
+    if (failures++ < 10) {
+        std::printf("%s of (%u, %u) in blocks of %u, nested %d, kind %d, %u tokens: at %zu %g instead of %g\n", what,
+                    matrix.rows, matrix.columns, matrix.block, matrix.is_nested, kind, tokens, at, got, expected);
+    }
+}
+
+static void check_products(const Matrix &matrix, int kind, unsigned tokens) {
+    const unsigned guard = 8;
+    std::vector<float> x, y(tokens * matrix.rows + guard, NAN);
+    for (size_t at = 0; at < (size_t)tokens * matrix.columns; at++) {
+        x.push_back(uniform(-1, 1));
+    }
+    const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
+    auto *kernel = tokens == 1   ? multiply_four_bit_1
+                   : tokens == 2 ? multiply_four_bit_2
+                   : tokens == 4 ? multiply_four_bit_4
+                                 : multiply_four_bit_8;
+    const unsigned per_block = WARPS * ROWS;
+    emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * WARPS, [&] {
+        kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
+               matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns, kind, x.data(), y.data());
+    });
+    for (unsigned token = 0; token < tokens; token++) {
+        for (unsigned row = 0; row < matrix.rows; row++) {
+            double sum = 0, size = 0;
+            for (unsigned column = 0; column < matrix.columns; column++) {
+                const float input = rounded(x[(size_t)token * matrix.columns + column], kind);
+                const double product = (double)input * matrix.value((size_t)row * matrix.columns + column);
+                sum += product;
+                size += std::fabs(product);
+            }
+            const double half_a_step = kind == F32 ? 0 : std::fabs(sum) / (kind == F16 ? 2048 : 256);
+            const float got = y[(size_t)token * matrix.rows + row];
+            // Written so that what is no number is none of the near ones.
+            if (!(std::fabs(got - sum) <= 2e-6 * size + half_a_step + 1e-7)) {
+                fail("product", matrix, kind, tokens, (size_t)token * matrix.rows + row, got, sum);
+            }
+        }
+    }
+    for (unsigned at = 0; at < guard; at++) {
+        if (!std::isnan(y[tokens * matrix.rows + at])) {
+            fail("what lies behind the product", matrix, kind, tokens, at, y[tokens * matrix.rows + at], NAN);
+        }
+    }
+}
+
+static void check_values(const Matrix &matrix, int kind) {
+    const size_t count = (size_t)matrix.rows * matrix.columns, guard = 4;
+    std::vector<float> wide(count + guard, NAN);
+    std::vector<unsigned short> narrow(count + guard, 0xffff);
+    void *out = kind == F32 ? (void *)wide.data() : narrow.data();
+    const unsigned threads = 256;
+    const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
+    emulated::launch((unsigned)((count + 2 * threads - 1) / (2 * threads)), threads, [&] {
+        values_of_four_bit(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
+                           matrix.map.data(), matrix.offset, matrix.block, count, kind, out);
+    });
+    for (size_t at = 0; at < count + guard; at++) {
+        const float value = at < count ? matrix.value(at) : NAN;
+        bool is_same;
+        double got = wide[at];
+        if (kind == F32) {
+            is_same = at < count ? wide[at] == value : std::isnan(wide[at]);
+        } else {
+            const unsigned short expected = at >= count ? 0xffff : kind == F16 ? half_of(value) : brain_of(value);
+            is_same = narrow[at] == expected;
+            got = narrow[at];
+        }
+        if (!is_same) {
+            fail("value", matrix, kind, 0, at, got, value);
+        }
+    }
+}
+
+int main(int count, char **arguments) {
+    const uint64_t seed = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : (uint64_t)std::time(nullptr);
+    std::printf("seed %" PRIu64 "\n", seed);
+    numbers.seed(seed);
+    const unsigned shapes[][3] = {{1, 32, 64}, {3, 64, 64}, {33, 96, 32}, {70, 1056, 64}, {5, 2080, 128}, {40, 1024, 4096}};
+    for (const auto &[rows, columns, block] : shapes) {
+        for (const bool is_nested : {false, true}) {
+            const Matrix matrix(rows, columns, block, is_nested);
+            for (const int kind : {F32, F16, BF16}) {
+                for (const unsigned tokens : {1, 2, 4, 8}) {
+                    check_products(matrix, kind, tokens);
+                }
+                check_values(matrix, kind);
+            }
+        }
+    }
+    // An odd number of values.
+    const Matrix odd(3, 33, 64, true);
+    for (const int kind : {F32, F16, BF16}) {
+        check_values(odd, kind);
+    }
+    if (failures > 0) {
+        std::printf("%d values are wrong\n", failures);
+        return 1;
+    }
+    std::printf("all as expected\n");
+    return 0;
+}
