@@ -71,10 +71,15 @@ static void check_products(const Matrix &matrix, int kind, unsigned tokens) {
         x.push_back(uniform(-1, 1));
     }
     const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
-    auto *kernel = tokens == 1   ? multiply_four_bit_1
-                   : tokens == 2 ? multiply_four_bit_2
-                   : tokens == 4 ? multiply_four_bit_4
-                                 : multiply_four_bit_8;
+    auto *plain = tokens == 1   ? multiply_four_bit_1
+                  : tokens == 2 ? multiply_four_bit_2
+                  : tokens == 4 ? multiply_four_bit_4
+                                : multiply_four_bit_8;
+    auto *rounding = tokens == 1   ? multiply_rounded_four_bit_1
+                     : tokens == 2 ? multiply_rounded_four_bit_2
+                     : tokens == 4 ? multiply_rounded_four_bit_4
+                                   : multiply_rounded_four_bit_8;
+    auto *kernel = kind == F32 ? plain : rounding;
     const unsigned per_block = WARPS * ROWS;
     emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * WARPS, [&] {
         kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
@@ -85,7 +90,8 @@ static void check_products(const Matrix &matrix, int kind, unsigned tokens) {
             double sum = 0, size = 0;
             for (unsigned column = 0; column < matrix.columns; column++) {
                 const float input = rounded(x[(size_t)token * matrix.columns + column], kind);
-                const double product = (double)input * matrix.value((size_t)row * matrix.columns + column);
+                const float value = rounded(matrix.value((size_t)row * matrix.columns + column), kind);
+                const double product = (double)input * value;
                 sum += product;
                 size += std::fabs(product);
             }

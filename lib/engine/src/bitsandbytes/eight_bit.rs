@@ -305,7 +305,39 @@ impl Weight for EightBit {
 
 #[cfg(test)]
 mod tests {
-    use super::{largest_of, nearest};
+    use wire::model::DType;
+
+    use super::{Activations, largest_of, nearest, quantize_row, round};
+
+    /// Against the same row by row, with outliers in some parts only.
+    #[test]
+    fn activations_are_quantised_in_any_number_of_parts() {
+        let (rows, columns) = (300, 64);
+        let value = |at: usize| ((at * 7919) % 1009) as f32 / 200.0 - 2.5;
+        let mut inputs: Vec<f32> = (0..rows * columns).map(value).collect();
+        for at in [3 * columns + 5, 290 * columns + 60, 299 * columns + 5] {
+            inputs[at] = -7.0;
+        }
+        for (threshold, expected) in [(6.0, vec![5, 60]), (0.0, vec![])] {
+            let got = Activations::quantize(&inputs, columns, threshold);
+            assert_eq!(got.outliers, expected);
+            for row in 0..rows {
+                let mut values = inputs[row * columns..][..columns].to_vec();
+                round(&mut values, DType::F16);
+                let is_outlier = |value: f32| threshold > 0.0 && value.abs() >= threshold;
+                for value in &mut values {
+                    *value = if is_outlier(*value) { 0.0 } else { *value };
+                }
+                let mut codes = vec![0; columns];
+                let scale = quantize_row(&values, &mut codes);
+                for column in &expected {
+                    codes[*column] = 0;
+                }
+                assert_eq!(got.scales[row].to_bits(), scale.to_bits(), "{row}");
+                assert_eq!(got.codes[row * columns..][..columns], codes, "{row}");
+            }
+        }
+    }
 
     #[test]
     fn codes_are_the_nearest() {

@@ -1,6 +1,6 @@
 //! NVIDIA's cards: which there are, and whether this program can compute on one. The driver is asked by every
 //! program, also by one without the feature `cuda`, which then can say what it does not use. What computes on
-//! cards is candle's matter, and where a model lives `placement`'s.
+//! cards is candle's matter but for the kernels in `kernels`, and where a model lives `placement`'s.
 
 mod unsafe_device;
 mod unsafe_driver;

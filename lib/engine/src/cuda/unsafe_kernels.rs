@@ -77,11 +77,11 @@ impl CustomOp1 for Product<'_> {
         // SAFETY: the kernel writes all of it before anyone reads.
         let y = unsafe { device.alloc::<f32>(together * rows)? };
         let parts = parts(self.0);
-        let function = device.get_or_load_custom_func(
-            &format!("multiply_four_bit_{together}"),
-            "four_bit",
-            FOUR_BIT,
-        )?;
+        let name = match self.0.dtype {
+            DType::F32 => format!("multiply_four_bit_{together}"),
+            _ => format!("multiply_rounded_four_bit_{together}"),
+        };
+        let function = device.get_or_load_custom_func(&name, "four_bit", FOUR_BIT)?;
         let (rows_arg, columns_arg, kind) = (rows as u32, columns as u32, kind(self.0.dtype)?);
         let mut arguments = function.builder();
         parts.put(&mut arguments)?;

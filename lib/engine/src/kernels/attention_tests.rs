@@ -253,3 +253,47 @@ fn attention_rounds_where_it_may() {
         );
     }
 }
+
+#[test]
+fn attention_is_given_in_the_type_that_is_asked_for() {
+    let [q, k, v] = [1, 2, 3].map(|seed| tensor(&values(160 * 64, seed), (1, 4, 40, 64)));
+    for tokens in [1, 40] {
+        let q = q
+            .narrow(2, 40 - tokens, tokens)
+            .unwrap()
+            .contiguous()
+            .unwrap();
+        for rounds_to_brain in [false, true] {
+            let attend = |gives| {
+                let attention = CausalAttention {
+                    scale: 0.2,
+                    cap: None,
+                    window: None,
+                    padding: Arc::from([0]),
+                    rounds_to_brain,
+                    gives,
+                };
+                q.apply_op3_no_bwd(&k, &v, &attention).unwrap()
+            };
+            let bits = |x: Tensor| -> Vec<u32> {
+                let x: Vec<f32> = x
+                    .to_dtype(DType::F32)
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap();
+                x.iter().map(|value| value.to_bits()).collect()
+            };
+            let narrow = attend(wire::model::DType::BF16);
+            assert_eq!(
+                (narrow.dims(), narrow.dtype()),
+                (&[1, tokens, 256][..], DType::BF16)
+            );
+            let wide = attend(wire::model::DType::F32)
+                .to_dtype(DType::BF16)
+                .unwrap();
+            assert_eq!(bits(narrow), bits(wide));
+        }
+    }
+}

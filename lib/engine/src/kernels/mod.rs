@@ -19,6 +19,7 @@ mod finish;
 mod gated;
 mod given;
 mod heads;
+mod jobs;
 mod matrix;
 mod nibbles;
 mod norm;

@@ -2,7 +2,7 @@
 //! unpacked as a whole: for one token each block goes through registers, for many tokens a few rows at
 //! a time go through scratch and serve all of them.
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use half::bf16;
@@ -11,11 +11,12 @@ use wire::model::DType;
 use super::{
     Finish, TilePair,
     given::{Given, both, given, widen},
+    jobs::Jobs,
     nibbles::spread,
     panels::{Lanes, PANEL, WIDTH, block_sums},
     primitives,
     rounded::{RoundedBlock, multiply_rounded},
-    unsafe_share::{Blocks, Stripe, new_blocks, share_pieces, share_stripes},
+    unsafe_share::{Stripe, new_blocks, share_pieces, share_stripes},
 };
 use crate::bitsandbytes::round;
 
@@ -23,8 +24,6 @@ use crate::bitsandbytes::round;
 const WEIGHTS_PER_JOB: usize = 1 << 15;
 /// Jobs of one product at most: more would only queue for their numbers.
 const MOST_JOBS: usize = 64;
-/// Panels that a job unpacks for many tokens: while a few tokens' values are near, they serve all of them.
-pub(super) const PANELS_PER_JOB: usize = 4;
 
 /// Tokens up to which each takes the packed rows for itself: unpacking them costs as much as that many
 /// products.
@@ -430,92 +429,6 @@ impl<'a> Inputs<'a> {
                 round(&mut wide, dtype);
                 Cow::Owned(wide)
             }
-        }
-    }
-}
-
-/// How the panels of a matrix are shared out, and go in pairs: neighbours, or one of the gate with the one that
-/// it is for.
-pub(super) struct Jobs {
-    /// Columns of the output that a job makes.
-    pub width: usize,
-    /// Rows of the matrix, and how many of them make the output.
-    rows: usize,
-    left: usize,
-}
-
-/// Jobs that products are cut into at least, where nothing is done twice for it: the last ones of fewer would
-/// keep others waiting.
-const LEAST_JOBS: usize = 32;
-
-/// Where the products with a pair of panels go.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// The first rows of both panels.
-    pub rows: [usize; 2],
-    /// The first row of the output, and its column in the job's part.
-    pub row: usize,
-    pub column: usize,
-    /// Panels that are left of the pair.
-    pub panels: usize,
-}
-
-impl Jobs {
-    pub(super) fn of(matrix: &dyn Rows, finish: &Finish) -> Self {
-        let rows = matrix.shape().0;
-        let left = finish.left(rows);
-        // A gate's job has as many panels in all.
-        let panels = PANELS_PER_JOB * left / rows.max(1);
-        Self {
-            width: panels * PANEL,
-            rows,
-            left,
-        }
-    }
-
-    /// The tokens of each block: multiples of a unit, several where panels need not be unpacked for each.
-    pub(super) fn tokens(&self, count: usize, unit: usize, is_ready: bool) -> Vec<Range<usize>> {
-        let beside = self.left.div_ceil(self.width).max(1);
-        let parts = if is_ready {
-            LEAST_JOBS.div_ceil(beside)
-        } else {
-            1
-        };
-        let each = count.div_ceil(parts).next_multiple_of(unit).max(unit);
-        let starts = (0..count).step_by(each);
-        starts.map(|start| start..count.min(start + each)).collect()
-    }
-
-    /// The blocks of some tokens each.
-    pub(super) fn blocks<'t>(&self, tokens: &'t [Range<usize>]) -> Blocks<'t> {
-        Blocks {
-            row_length: self.left,
-            rows: tokens,
-            columns: 0..self.left,
-            width: self.width,
-        }
-    }
-
-    /// A job's panels, by their first row and how many they are, and those that go with them.
-    pub(super) fn panels(&self, job: usize) -> ((usize, usize), Option<(usize, usize)>) {
-        let first = job * self.width;
-        let panels = (self.left - first).min(self.width).div_ceil(PANEL);
-        let others = (self.left < self.rows).then_some((self.left + first, panels));
-        ((first, panels), others)
-    }
-
-    /// Of one of a job's pairs.
-    pub(super) fn place(&self, job: usize, pair: usize) -> Place {
-        let has_gate = self.left < self.rows;
-        let panels = if has_gate { 1 } else { 2 };
-        let column = pair * panels * PANEL;
-        let row = job * self.width + column;
-        let other = if has_gate { self.left } else { PANEL };
-        Place {
-            rows: [row, row + other],
-            row,
-            column,
-            panels,
         }
     }
 }

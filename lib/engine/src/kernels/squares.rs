@@ -3,7 +3,7 @@
 //! the sum of three brain floats, and its product with a weight the sum of theirs. Weights of other types would
 //! have parts, too; six products instead of three were no faster than f32.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use half::bf16;
 use wire::model::DType;
@@ -12,8 +12,9 @@ use super::{
     Finish,
     attention_squares::Softmax,
     given::{Given, both, copy_pairs},
+    jobs::Jobs,
     panels::{Lanes, PANEL},
-    rows::{Inputs, Jobs, Rows, input_dtype, pair_columns, put},
+    rows::{Inputs, Rows, input_dtype, pair_columns, put},
     unsafe_share::{Line, new_blocks, new_pieces},
 };
 use crate::bitsandbytes::round;
@@ -61,8 +62,8 @@ pub(crate) struct Squares {
 /// [`Squares::weigh`].
 pub(super) type Weigh = fn(&[Products; 2], f32, (usize, &mut Softmax), &mut [Square; 2]) -> Lanes;
 
-/// Squares that this thread is ready to multiply.
-pub(super) struct Entered<'a>(&'a Squares);
+/// Squares that this thread, and no other, is ready to multiply.
+pub(super) struct Entered<'a>(&'a Squares, PhantomData<*const ()>);
 
 impl Entered<'_> {
     /// [`Squares::multiply`].
@@ -86,7 +87,7 @@ impl Squares {
     /// Makes this thread ready, until what this gives is dropped.
     pub(super) fn entered(&self) -> Entered<'_> {
         (self.enter)();
-        Entered(self)
+        Entered(self, PhantomData)
     }
 
     /// Products of a matrix whose weights are brain floats with tokens.

@@ -5,7 +5,7 @@ use half::bf16;
 use wire::model::{Activations, DType, FourBitType};
 
 use super::{
-    Book, Finish, Matrix, Nibbles, Rows,
+    Activation, Book, Finish, Matrix, Nibbles, Rows,
     attention_squares::{self, KEYS, Softmax},
     panels::{Lanes, PANEL},
     primitives,
@@ -295,6 +295,61 @@ fn products_by_squares_are_those_of_f32() {
                     let got: Vec<f32> = squares.products(matrix, values, Finish::default());
                     assert_near(matrix, &inputs, &got, &(number, rows, columns, tokens));
                 }
+            }
+        }
+    }
+}
+
+/// Gates, sums, types and brain floats to the bit as in passes of their own, where columns fill no square.
+#[test]
+fn what_follows_on_squares_is_the_same_apart() {
+    for (rows, columns) in [(32, 33), (64, 46), (96, 64)] {
+        let bytes = packed(Format::BF16, rows * columns, 3);
+        let matrix = Matrix::new(Format::BF16, rows, columns, bytes).unwrap();
+        for tokens in [7, 33, 70] {
+            let mut values = fine(tokens * columns, 7);
+            round(&mut values, DType::BF16);
+            let narrow: Vec<bf16> = values.iter().map(|value| bf16::from_f32(*value)).collect();
+            let before = floats(tokens * rows, 5);
+            for squares in squares() {
+                let made =
+                    |inputs, finish| -> Vec<f32> { squares.products(&matrix, inputs, finish) };
+                let plain = made(Inputs::F32(&values), Finish::default());
+                let what = (rows, columns, tokens);
+                assert_eq!(
+                    made(Inputs::Brain(&narrow), Finish::default()),
+                    plain,
+                    "{what:?}"
+                );
+                let gate = Finish {
+                    gate: Some(Activation::Relu),
+                    ..Finish::default()
+                };
+                let gated = made(Inputs::Brain(&narrow), gate);
+                let expected: Vec<f32> = plain
+                    .chunks_exact(rows)
+                    .flat_map(|row| {
+                        let halves = row.split_at(rows / 2);
+                        halves
+                            .0
+                            .iter()
+                            .zip(halves.1)
+                            .map(|(first, second)| first.max(0.0) * second)
+                    })
+                    .collect();
+                assert_eq!(gated, expected, "{what:?}");
+                let sum = Finish {
+                    sum: Some(&before),
+                    ..Finish::default()
+                };
+                let added = made(Inputs::F32(&values), sum);
+                let expected: Vec<f32> = plain.iter().zip(&before).map(|(a, b)| a + b).collect();
+                assert_eq!(added, expected, "{what:?}");
+                let given: Vec<bf16> =
+                    squares.products(&matrix, Inputs::F32(&values), Finish::default());
+                let expected: Vec<bf16> =
+                    plain.iter().map(|value| bf16::from_f32(*value)).collect();
+                assert_eq!(given, expected, "{what:?}");
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Non-linearities by AVX-512, and rounding to brain floats, sixteen values at a time, as `unsafe_avx2_exponential` has them for eight.
-//! Only [`detect`] hands the loops out, where the processor has what it needs.
+//! Non-linearities by AVX-512, and rounding to brain floats, sixteen values at a time, as
+//! `unsafe_avx2_exponential` has them for eight. Only [`detect`] hands the loops out, where the processor has what it
+//! needs.
 
 use std::arch::x86_64::{
     __m512, _CMP_LT_OQ, _mm512_abs_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_div_ps,

@@ -302,8 +302,7 @@ struct Output<T>(*mut T);
 // SAFETY: `share_raw` makes stripes of it that do not overlap, each for one job.
 unsafe impl<T: Send> Sync for Output<T> {}
 
-/// Where jobs write in an output whose rows have so many values.
-#[derive(Clone)]
+/// Where jobs write in an output whose rows have so many values. A block of no rows is passed over.
 pub(super) struct Blocks<'a> {
     pub row_length: usize,
     /// Rows of each block, one behind the other.
@@ -392,9 +391,12 @@ unsafe fn share_raw<T: Send>(first: &Output<T>, blocks: &Blocks, work: BlockWork
     share(rows.len() * beside, &|job| {
         let (index, column) = (job / beside, job % beside);
         let rows = &rows[index];
+        if rows.is_empty() {
+            return;
+        }
         let start = columns.start + column * width;
         let mut stripe = Stripe {
-            // SAFETY: a row begins there and `start < columns.end <= row_length`; of no rows it is not read.
+            // SAFETY: a row begins there, and `start < columns.end <= row_length`.
             first: unsafe { first.0.add(rows.start * row_length + start) },
             rows: rows.len(),
             row_length: *row_length,
@@ -596,7 +598,7 @@ mod tests {
 
     #[test]
     fn a_new_output_is_made_and_zero_elsewhere() {
-        let rows = [0..2, 2..2, 2..5];
+        let rows = [0..2, 2..2, 2..5, 5..5];
         let blocks = |columns| Blocks {
             row_length: 10,
             rows: &rows,
@@ -604,9 +606,7 @@ mod tests {
             width: 4,
         };
         let made: Vec<u32> = new_blocks(5, &blocks(0..10), &|(rows, columns), stripe| {
-            if rows != 1 {
-                stripe.row(0)[0] = (10 * (rows + 1) + columns) as u32;
-            }
+            stripe.row(0)[0] = (10 * (rows + 1) + columns) as u32;
         });
         for (at, value) in made.iter().enumerate() {
             let expected = match (at / 10, at % 10) {

@@ -29,8 +29,9 @@ __device__ float scale_of(unsigned long long block, const float *plain, const un
 }
 
 // y (tokens, rows) = x (tokens, columns) · wᵀ. Columns are a multiple of 32, as blocks are. Tokens are rounded to
-// `kind` as they are loaded and products as they are written; sums are f32, and values are not rounded between.
-template <int TOKENS>
+// `kind` as they are loaded and products as they are written; sums are f32. Where it `ROUNDS`, values are rounded to it
+// too, as those that are made for more tokens; of f32, a block's scale multiplies the sum of its values.
+template <int TOKENS, bool ROUNDS>
 __device__ void multiply(const unsigned char *packed, const float *book, const float *plain,
                          const unsigned char *codes, const float *outer, const float *map, float offset,
                          unsigned block, unsigned rows, unsigned columns, int kind, const float *x, float *y) {
@@ -62,7 +63,12 @@ __device__ void multiply(const unsigned char *packed, const float *book, const f
             const size_t at = (size_t)min(first + row, rows - 1) * columns + column;
             bytes[row] = *reinterpret_cast<const uint4 *>(packed + at / 2);
         }
-        float parts[ROWS][TOKENS] = {};
+        float scales[ROWS], parts[ROWS][TOKENS] = {};
+#pragma unroll
+        for (int row = 0; row < ROWS; row++) {
+            const unsigned long long at = (unsigned long long)min(first + row, rows - 1) * columns + column;
+            scales[row] = scale_of(at / block, plain, codes, outer, map, offset);
+        }
 #pragma unroll
         for (int word = 0; word < 4; word++) {
             float tokens[TOKENS][8];
@@ -82,7 +88,11 @@ __device__ void multiply(const unsigned char *packed, const float *book, const f
 #pragma unroll
                 for (int byte = 0; byte < 4; byte++) {
                     const unsigned both = four >> (8 * byte);
-                    const float high = values[both >> 4 & 15], low = values[both & 15];
+                    float high = values[both >> 4 & 15], low = values[both & 15];
+                    if (ROUNDS) {
+                        high = rounded(__fmul_rn(high, scales[row]), kind);
+                        low = rounded(__fmul_rn(low, scales[row]), kind);
+                    }
 #pragma unroll
                     for (int token = 0; token < TOKENS; token++) {
                         parts[row][token] += high * tokens[token][2 * byte];
@@ -93,11 +103,9 @@ __device__ void multiply(const unsigned char *packed, const float *book, const f
         }
 #pragma unroll
         for (int row = 0; row < ROWS; row++) {
-            const unsigned long long at = (unsigned long long)min(first + row, rows - 1) * columns + column;
-            const float scale = scale_of(at / block, plain, codes, outer, map, offset);
 #pragma unroll
             for (int token = 0; token < TOKENS; token++) {
-                sums[row][token] += scale * parts[row][token];
+                sums[row][token] += ROUNDS ? parts[row][token] : scales[row] * parts[row][token];
             }
         }
     }
@@ -115,18 +123,22 @@ __device__ void multiply(const unsigned char *packed, const float *book, const f
 
 } // namespace
 
-#define MULTIPLY(TOKENS)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS) multiply_four_bit_##TOKENS(                             \
+#define MULTIPLY(NAME, TOKENS, ROUNDS)                                                                               \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS) NAME##_##TOKENS(                                        \
         const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
         const float *outer, const float *map, float offset, unsigned block, unsigned rows, unsigned columns,         \
         int kind, const float *x, float *y) {                                                                        \
-        multiply<TOKENS>(packed, book, plain, codes, outer, map, offset, block, rows, columns, kind, x, y);          \
+        multiply<TOKENS, ROUNDS>(packed, book, plain, codes, outer, map, offset, block, rows, columns, kind, x, y);          \
     }
 
-MULTIPLY(1)
-MULTIPLY(2)
-MULTIPLY(4)
-MULTIPLY(8)
+MULTIPLY(multiply_four_bit, 1, false)
+MULTIPLY(multiply_four_bit, 2, false)
+MULTIPLY(multiply_four_bit, 4, false)
+MULTIPLY(multiply_four_bit, 8, false)
+MULTIPLY(multiply_rounded_four_bit, 1, true)
+MULTIPLY(multiply_rounded_four_bit, 2, true)
+MULTIPLY(multiply_rounded_four_bit, 4, true)
+MULTIPLY(multiply_rounded_four_bit, 8, true)
 
 // The values of a matrix as `kind`: each a code's value times its block's scale, rounded once. A thread takes a byte.
 extern "C" __global__ void values_of_four_bit(const unsigned char *packed, const float *book, const float *plain,

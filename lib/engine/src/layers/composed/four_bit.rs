@@ -1,4 +1,5 @@
-//! A matrix in 4 bits on a device: codes and scales stay as they are, and values are made of them for each product.
+//! A matrix in 4 bits on a device: codes and scales stay as they are. A card multiplies a few tokens with them as they
+//! lie; for more, and elsewhere, values are made of them for each product.
 
 use candle_core::{DType, Device, Result, Tensor};
 
