@@ -6,20 +6,23 @@
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
+mod service;
+
 use std::process::ExitCode;
 
-use engine::{Cancel, Service};
+use engine::Service;
 use wire::{
     Failure, FailureKind,
     array::Array,
     generate::{GenerationConfig, Prompt, Timing},
-    host::{Event, Request, Response, UnloadTarget},
-    hub::HubVariables,
+    host::{Request, Response, UnloadTarget},
     model::{
         Activations, DType, Device, FourBitType, ModelSource, ModelSpec, Quantization,
         QuantizationMethod,
     },
 };
+
+use service::ask;
 
 /// Tokens that are generated.
 const TOKENS: u32 = 64;
@@ -68,6 +71,31 @@ const fn form(
         four_bit,
         tolerance,
         is_exact: matches!(dtype, DType::F32),
+    }
+}
+
+impl Form {
+    /// A checkpoint in it, on a device.
+    fn of(&self, folder: &str, device: Device) -> ModelSpec {
+        let method = self
+            .four_bit
+            .map(|(kind, double_quant)| QuantizationMethod::FourBit {
+                kind,
+                double_quant,
+                compute_dtype: self.dtype,
+            });
+        ModelSpec {
+            source: ModelSource::new(folder),
+            dtype: Some(self.dtype),
+            auto_dtype: false,
+            device_map: device.into(),
+            quantization: method.map(|method| Quantization {
+                method,
+                skip_modules: None,
+            }),
+            activations: Activations::F32,
+            cache_dtype: None,
+        }
     }
 }
 
@@ -158,25 +186,7 @@ fn compare(folder: &str, form: &Form, device: Device) -> Result<bool, Failure> {
 }
 
 fn run(folder: &str, form: &Form, device: Device) -> Result<Found, Failure> {
-    let method = form
-        .four_bit
-        .map(|(kind, double_quant)| QuantizationMethod::FourBit {
-            kind,
-            double_quant,
-            compute_dtype: form.dtype,
-        });
-    let model = ModelSpec {
-        source: ModelSource::new(folder),
-        dtype: Some(form.dtype),
-        auto_dtype: false,
-        device_map: device.into(),
-        quantization: method.map(|method| Quantization {
-            method,
-            skip_modules: None,
-        }),
-        activations: Activations::F32,
-        cache_dtype: None,
-    };
+    let model = form.of(folder, device);
     let service = Service::new();
     let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? else {
         return Err(unexpected());
@@ -229,15 +239,4 @@ fn unexpected() -> Failure {
         FailureKind::Internal,
         "another answer than was asked for".to_owned(),
     )
-}
-
-fn ask(service: &Service, request: Request) -> Result<Response, Failure> {
-    let mut answer = None;
-    let hub = HubVariables::collect(|name| std::env::var(name).ok());
-    service.handle(request, &hub, &Cancel::new(), &mut |event| match event {
-        Event::Done(response) => answer = Some(Ok(response)),
-        Event::Failed(failure) => answer = Some(Err(failure)),
-        _ => {}
-    });
-    answer.expect("a request ends in an answer or a failure")
 }

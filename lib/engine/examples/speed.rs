@@ -1,4 +1,4 @@
-//! How fast a model runs here (by name; `nf4` with products in f32 or `nf4-bf16`, `llm-int8`, `f32`, `bf16`, or
+//! How fast a model runs here (by name; `plain`, `nf4` with products in f32 or `nf4-bf16`, `llm-int8`, `f32`, `bf16`, or
 //! `int8` and `bf16-all` to round activations; and a prompt's
 //! length, for that alone, or `load` to do no more): load, prefill and decode, a chat's next turn, several requests at once, and the most memory
 //! the process took. For
@@ -6,58 +6,28 @@
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
+mod service;
+
 use std::{thread, time::Instant};
 
-use engine::{Cancel, Service};
+use engine::Service;
 use wire::{
-    Failure,
+    Failure, FailureKind,
     generate::{GenerationConfig, Prompt},
-    host::{Event, Request, Response, UnloadTarget},
-    hub::HubVariables,
+    host::{Request, Response, UnloadTarget},
     model::{
         Activations, DType, Device, EMBEDDED_REPO, FourBitType, ModelSource, ModelSpec,
         Quantization, QuantizationMethod, Threshold,
     },
 };
 
+use service::ask;
+
 fn main() -> Result<(), Failure> {
-    let name = std::env::args()
-        .nth(1)
-        .unwrap_or_else(|| EMBEDDED_REPO.to_owned());
-    let form = std::env::args().nth(2);
-    let nf4 = |compute_dtype| QuantizationMethod::FourBit {
-        kind: FourBitType::Nf4,
-        double_quant: true,
-        compute_dtype,
-    };
-    let method = match form.as_deref() {
-        Some("nf4") => Some(nf4(DType::F32)),
-        Some("nf4-bf16") => Some(nf4(DType::BF16)),
-        Some("llm-int8") => Some(QuantizationMethod::EightBit {
-            threshold: Threshold(6.0),
-        }),
-        _ => None,
-    };
-    let model = ModelSpec {
-        source: ModelSource::new(name),
-        dtype: match form.as_deref() {
-            Some("f32") => Some(DType::F32),
-            Some("bf16" | "bf16-all") => Some(DType::BF16),
-            _ => None,
-        },
-        auto_dtype: false,
-        device_map: Device::Auto.into(),
-        quantization: method.map(|method| Quantization {
-            method,
-            skip_modules: None,
-        }),
-        activations: match form.as_deref() {
-            Some("int8") => Activations::Int8,
-            Some("bf16-all") => Activations::BF16,
-            _ => Activations::F32,
-        },
-        cache_dtype: None,
-    };
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next();
+    let name = name.unwrap_or_else(|| EMBEDDED_REPO.to_owned());
+    let model = spec(name, arguments.next().as_deref().unwrap_or("plain"))?;
     let service = Service::new();
     print_memory();
     if let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? {
@@ -74,7 +44,7 @@ fn main() -> Result<(), Failure> {
             );
         }
     }
-    match std::env::args().nth(3).map(|length| length.parse()) {
+    match arguments.next().map(|length| length.parse()) {
         Some(Ok(length)) => depth(&service, &model, length)?,
         Some(Err(_)) => {}
         None => {
@@ -92,6 +62,45 @@ fn main() -> Result<(), Failure> {
     println!("after it was freed:");
     print_memory();
     Ok(())
+}
+
+/// A model in one of the forms that have names here.
+fn spec(name: String, form: &str) -> Result<ModelSpec, Failure> {
+    let nf4 = |compute_dtype| QuantizationMethod::FourBit {
+        kind: FourBitType::Nf4,
+        double_quant: true,
+        compute_dtype,
+    };
+    let int8 = QuantizationMethod::EightBit {
+        threshold: Threshold(6.0),
+    };
+    let (method, dtype, activations) = match form {
+        "plain" => (None, None, Activations::F32),
+        "nf4" => (Some(nf4(DType::F32)), None, Activations::F32),
+        "nf4-bf16" => (Some(nf4(DType::BF16)), None, Activations::F32),
+        "llm-int8" => (Some(int8), None, Activations::F32),
+        "f32" => (None, Some(DType::F32), Activations::F32),
+        "bf16" => (None, Some(DType::BF16), Activations::F32),
+        "bf16-all" => (None, Some(DType::BF16), Activations::BF16),
+        "int8" => (None, None, Activations::Int8),
+        other => {
+            let message = format!("`{other}` is no form of a model");
+            return Err(Failure::new(FailureKind::InvalidArgument, message)
+                .hint("plain, nf4, nf4-bf16, llm-int8, f32, bf16, bf16-all or int8"));
+        }
+    };
+    Ok(ModelSpec {
+        source: ModelSource::new(name),
+        dtype,
+        auto_dtype: false,
+        device_map: Device::Auto.into(),
+        quantization: method.map(|method| Quantization {
+            method,
+            skip_modules: None,
+        }),
+        activations,
+        cache_dtype: None,
+    })
 }
 
 fn print_memory() {
@@ -196,15 +205,4 @@ fn two_turns(service: &Service, model: &ModelSpec) -> Result<(), Failure> {
         );
     }
     Ok(())
-}
-
-fn ask(service: &Service, request: Request) -> Result<Response, Failure> {
-    let mut answer = None;
-    let hub = HubVariables::collect(|name| std::env::var(name).ok());
-    service.handle(request, &hub, &Cancel::new(), &mut |event| match event {
-        Event::Done(response) => answer = Some(Ok(response)),
-        Event::Failed(failure) => answer = Some(Err(failure)),
-        _ => {}
-    });
-    answer.expect("a request ends in an answer or a failure")
 }

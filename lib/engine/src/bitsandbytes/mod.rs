@@ -21,5 +21,5 @@ pub use source::Source;
 
 pub(crate) use eight_bit::{EightBit, EightBitParts, unpack_8bit};
 pub(crate) use four_bit::{FourBit, FourBitParts};
-pub(crate) use source::round;
+pub(crate) use source::{brain_bits, round};
 pub(crate) use stored::{Module, load_4bit, load_8bit, read_config, shape_4bit};

@@ -104,16 +104,21 @@ pub(crate) fn round(values: &mut [f32], dtype: DType) {
     }
 }
 
-/// `bf16::from_f32` and back without its branches, which would keep vectors out.
+/// `bf16::from_f32` and back.
 fn round_brain(value: f32) -> f32 {
+    f32::from_bits(brain_bits(value) & 0xffff_0000)
+}
+
+/// The bits of `bf16::from_f32` in the upper half, without its branches, which would keep vectors out.
+#[inline]
+pub(crate) fn brain_bits(value: f32) -> u32 {
     let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    let bits = if value.is_nan() {
+    let near = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    if value.is_nan() {
         bits | 0x40_0000
     } else {
-        rounded
-    };
-    f32::from_bits(bits & 0xffff_0000)
+        near
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
     given::{Given, given, widen},
     primitives,
     rounded::is_exact,
-    unsafe_share::{Blocks, new_blocks},
+    unsafe_blocks::{Blocks, new_blocks},
 };
 
 /// Keys and values that are looked at at once: with heads of a hundred values they stay in the

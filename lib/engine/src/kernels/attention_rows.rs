@@ -4,7 +4,7 @@
 use super::{
     attention::{Call, CausalAttention, KEYS},
     primitives,
-    unsafe_share::share_pieces,
+    unsafe_blocks::share_pieces,
 };
 
 /// Keys of one job.

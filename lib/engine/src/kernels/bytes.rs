@@ -3,7 +3,7 @@
 
 use super::{
     primitives,
-    unsafe_share::{Stripe, share_stripes},
+    unsafe_blocks::{Stripe, share_stripes},
 };
 
 /// Bytes of weights that one job multiplies at least, and rows of it at most.

@@ -3,7 +3,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail, cpu::erf::erf_f32};
 
-use super::{primitives, unsafe_share::share_pieces};
+use super::{primitives, unsafe_blocks::share_pieces};
 
 /// Values of one job.
 const VALUES_PER_JOB: usize = 1 << 13;

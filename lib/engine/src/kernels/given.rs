@@ -8,6 +8,7 @@ use super::{
     panels::{Lanes, PANEL},
     primitives,
 };
+use crate::bitsandbytes::brain_bits;
 
 /// One of them.
 pub(super) trait Given: Copy + Default + Send + Sync + 'static {
@@ -135,14 +136,7 @@ pub(super) use given;
 #[inline(always)]
 pub(super) fn narrow(values: &[f32], out: &mut [bf16]) {
     for (value, out) in values.iter().zip(out) {
-        let bits = value.to_bits();
-        let near = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-        let bits = if value.is_nan() {
-            bits | 0x40_0000
-        } else {
-            near
-        };
-        *out = bf16::from_bits((bits >> 16) as u16);
+        *out = bf16::from_bits((brain_bits(*value) >> 16) as u16);
     }
 }
 

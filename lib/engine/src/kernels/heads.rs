@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use super::{
     given::Given,
     norm::RootMeanSquare,
-    unsafe_share::{Blocks, new_pieces, share_blocks},
+    unsafe_blocks::{Blocks, new_pieces, share_blocks},
 };
 
 /// Values of one job, at least.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Finish, Rows, panels::PANEL, unsafe_share::Blocks};
+use super::{Finish, Rows, panels::PANEL, unsafe_blocks::Blocks};
 
 /// Panels that a job unpacks for many tokens: while a few tokens' values are near, they serve all of them.
 const PANELS_PER_JOB: usize = 4;

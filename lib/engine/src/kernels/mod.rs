@@ -68,6 +68,7 @@ mod unsafe_avx512_rows;
 mod unsafe_avx512_softmax;
 #[cfg(target_arch = "x86_64")]
 mod unsafe_avx512_tiles;
+mod unsafe_blocks;
 #[cfg(target_arch = "aarch64")]
 mod unsafe_neon;
 #[cfg(target_arch = "aarch64")]
@@ -102,7 +103,7 @@ pub(crate) use rounded::exactly;
 pub(crate) use rows::{
     FEW, Input, Rows, Stacked, input_dtype, multiply, multiply_adding, multiply_then,
 };
-pub(crate) use unsafe_share::{new_pieces, share_pieces};
+pub(crate) use unsafe_blocks::{new_pieces, share_pieces};
 
 use panels::COLUMNS;
 use squares::Squares;

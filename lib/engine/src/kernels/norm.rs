@@ -8,7 +8,7 @@ use wire::model::DType;
 
 use super::{
     given::{Given, given},
-    unsafe_share::new_pieces,
+    unsafe_blocks::new_pieces,
 };
 
 /// Values of one job.

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use super::{
     panels::{Lanes, PANEL},
     primitives,
-    unsafe_share::{Stripe, share_stripes},
+    unsafe_blocks::{Stripe, share_stripes},
 };
 
 /// Softmax(q·kᵀ·scale + bias)·v within each row. Takes f32 `q`, `k` and `v` `(1, tokens, heads *

@@ -9,7 +9,7 @@ use super::{
     Rows,
     panels::{COLUMNS, Lanes, PANEL, row},
     primitives,
-    unsafe_share::{Stripe, share_stripes},
+    unsafe_blocks::{Stripe, share_stripes},
 };
 use crate::weights::Format;
 

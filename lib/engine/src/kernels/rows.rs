@@ -16,7 +16,7 @@ use super::{
     panels::{Lanes, PANEL, WIDTH, block_sums},
     primitives,
     rounded::{RoundedBlock, multiply_rounded},
-    unsafe_share::{Stripe, new_blocks, share_pieces, share_stripes},
+    unsafe_blocks::{Stripe, new_blocks, share_pieces, share_stripes},
 };
 use crate::bitsandbytes::round;
 

@@ -76,7 +76,8 @@ pub(super) fn weigh(
     factors
 }
 
-/// Of exponents that are none too large, to some 2⁻²² of the power.
+/// Of exponents that are none too large, to some 2⁻²² of the power. In place of `exponential` with its other base and
+/// bounds: softmax was 12 % of a prompt by that, and is 7 % by this.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn power_of_two(x: __m512) -> __m512 {

@@ -73,7 +73,7 @@ impl Default for After<'_> {
     }
 }
 
-/// `y = x·Wᵀ + b`, with activations in f32.
+/// `y = x·Wᵀ + b`, with activations in f32, or in what [`Linear::takes`] says.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Arc<dyn Weight>,
