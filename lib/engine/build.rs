@@ -8,6 +8,7 @@ use std::{
 };
 
 const FOLDER: &str = "src/cuda/kernels";
+const KERNELS: [&str; 2] = ["blocks", "four_bit"];
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -24,22 +25,31 @@ fn main() -> Result<(), String> {
     })?;
     let out = env::var_os("OUT_DIR").ok_or("cargo says where outputs go by OUT_DIR")?;
     let compiler = compiler();
-    let status = Command::new(&compiler)
-        // They ask for machine code, of which text has none.
-        .env_remove("NVCC_APPEND_FLAGS")
-        .args(["--ptx", "-O3", "-std=c++17", "-o"])
-        .arg(Path::new(&out).join("four_bit.ptx"))
-        .arg(format!("-arch=compute_{capability}"))
-        .arg(Path::new(FOLDER).join("four_bit.cu"))
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{} ended with {status}", compiler.display())),
-        Err(error) => Err(format!(
-            "cannot run NVIDIA's compiler `{}`: {error}; `kernel/cuda/build.sh` brings one",
-            compiler.display()
-        )),
+    for kernels in KERNELS {
+        let source = Path::new(FOLDER).join(format!("{kernels}.cu"));
+        let status = Command::new(&compiler)
+            // They ask for machine code, of which text has none.
+            .env_remove("NVCC_APPEND_FLAGS")
+            .args(["--ptx", "-O3", "-std=c++17", "-o"])
+            .arg(Path::new(&out).join(format!("{kernels}.ptx")))
+            .arg(format!("-arch=compute_{capability}"))
+            .arg(source)
+            .status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => {
+                let compiler = compiler.display();
+                return Err(format!("{compiler} ended with {status} at {kernels}.cu"));
+            }
+            Err(error) => {
+                return Err(format!(
+                    "cannot run NVIDIA's compiler `{}`: {error}; `kernel/cuda/build.sh` brings one",
+                    compiler.display()
+                ));
+            }
+        }
     }
+    Ok(())
 }
 
 fn compiler() -> PathBuf {

@@ -18,10 +18,11 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>
 tokenizer='{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
 "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
 "model":{"type":"WordLevel","vocab":{"a":0,"b":1},"unk_token":"a"}}'
-for checkpoint in lib/engine/tests/fixtures/families/*/; do
+for checkpoint in lib/engine/tests/fixtures/{families,encoders,seq2seq}/*/; do
     [ -f "$checkpoint/model.safetensors" ] || continue
     copy=$folder/$(basename "$checkpoint")
     cp -r "$checkpoint" "$copy"
+    rm -f "$copy"/{vocab.*,*.spm,spiece.model,sentencepiece*}
     echo "$tokenizer" >"$copy/tokenizer.json"
 done
-"$program" "$device" "$folder"/*
+"$program" "$device" "$folder"/* "$PWD"/lib/engine/tests/fixtures/families/gguf/*.gguf

@@ -1,16 +1,18 @@
 //! What a device computes of checkpoints, beside what the processor does of the same: logits, greedy tokens and
-//! footprints, in each type and in 4 bits, and how fast both are. A line is an error where they differ by more than
-//! the type explains; then the program fails.
+//! footprints of decoders, in each type and in 4 bits, or as a GGUF file has them; states of encoders; tokens of
+//! encoder-decoders; and how fast both are. A line is an error where they differ by more than the type explains; then
+//! the program fails.
 //!
-//! `on_device DEVICE FOLDER…`, the device `cuda:0`, or `cpu` to try the program itself. `tests/gpu/run.sh` calls it.
+//! `on_device DEVICE PATH…`, the device `cuda:0`, or `cpu` to try the program itself; paths of folders and of GGUF
+//! files. `tests/gpu/run.sh` calls it.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
 mod service;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use engine::Service;
+use engine::{Service, encoders, hub::Layout, seq2seq, weights::Weights};
 use wire::{
     Failure, FailureKind,
     array::Array,
@@ -19,6 +21,9 @@ use wire::{
     model::{
         Activations, DType, Device, FourBitType, ModelSource, ModelSpec, Quantization,
         QuantizationMethod,
+    },
+    pipeline::{
+        EncoderTask, FeatureOptions, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask,
     },
 };
 
@@ -32,13 +37,26 @@ const PROMPT: u32 = 20;
 /// A way to load a checkpoint.
 struct Form {
     name: &'static str,
-    dtype: DType,
+    /// `None` leaves it to the device.
+    dtype: Option<DType>,
     four_bit: Option<(FourBitType, bool)>,
     /// The largest difference of a logit, of the largest logit, that the type explains.
     tolerance: f32,
     /// Whether the same tokens must come of it.
     is_exact: bool,
 }
+
+/// Of GGUF files: everything in f32, and products of many tokens in what cards have for them.
+const GGUF_FORMS: [Form; 2] = [
+    form("f32", DType::F32, None, 1e-3),
+    Form {
+        name: "as it is",
+        dtype: None,
+        four_bit: None,
+        tolerance: 2e-2,
+        is_exact: false,
+    },
+];
 
 const FORMS: [Form; 6] = [
     form("f32", DType::F32, None, 1e-3),
@@ -67,7 +85,7 @@ const fn form(
 ) -> Form {
     Form {
         name,
-        dtype,
+        dtype: Some(dtype),
         four_bit,
         tolerance,
         is_exact: matches!(dtype, DType::F32),
@@ -82,11 +100,11 @@ impl Form {
             .map(|(kind, double_quant)| QuantizationMethod::FourBit {
                 kind,
                 double_quant,
-                compute_dtype: self.dtype,
+                compute_dtype: self.dtype.unwrap_or(DType::F32),
             });
         ModelSpec {
             source: ModelSource::new(folder),
-            dtype: Some(self.dtype),
+            dtype: self.dtype,
             auto_dtype: false,
             device_map: device.into(),
             quantization: method.map(|method| Quantization {
@@ -101,11 +119,49 @@ impl Form {
 
 /// What came of a checkpoint on one device.
 struct Found {
-    logits: Array,
+    /// Logits, or states; of what only writes nothing.
+    numbers: Option<Array>,
+    /// Of what writes.
     ids: Vec<u32>,
     timing: Timing,
     footprint: u64,
     load: f64,
+}
+
+/// What a checkpoint is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Decoder,
+    Gguf,
+    Encoder,
+    Writer,
+}
+
+impl Kind {
+    fn of(path: &str) -> Result<Self, Failure> {
+        if Path::new(path)
+            .extension()
+            .is_some_and(|kind| kind == "gguf")
+        {
+            return Ok(Self::Gguf);
+        }
+        let weights = Weights::open(&Layout::Folder(path.into()))?;
+        Ok(match seq2seq::kind(&weights) {
+            Some(seq2seq::Kind::Writer) => Self::Writer,
+            Some(_) => Self::Encoder,
+            None if encoders::knows(&weights) => Self::Encoder,
+            None => Self::Decoder,
+        })
+    }
+
+    fn forms(self) -> &'static [Form] {
+        match self {
+            Self::Decoder => &FORMS,
+            Self::Gguf => &GGUF_FORMS,
+            // As pipelines load them, and in bf16.
+            Self::Encoder | Self::Writer => &FORMS[..2],
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -117,14 +173,22 @@ fn main() -> ExitCode {
             Device::Cuda(number.parse().unwrap_or_default())
         }
         _ => {
-            println!("error: the device is `{device}`\nhint: on_device cuda:0 FOLDER…");
+            println!("error: the device is `{device}`\nhint: on_device cuda:0 PATH…");
             return ExitCode::FAILURE;
         }
     };
     let mut failed = 0;
     for folder in arguments {
-        for form in &FORMS {
-            match compare(&folder, form, device) {
+        let kind = match Kind::of(&folder) {
+            Ok(kind) => kind,
+            Err(failure) => {
+                println!("error: {folder}: {failure}");
+                failed += 1;
+                continue;
+            }
+        };
+        for form in kind.forms() {
+            match compare((&folder, kind), form, device) {
                 Ok(true) => {}
                 Ok(false) => failed += 1,
                 Err(failure) => {
@@ -143,33 +207,33 @@ fn main() -> ExitCode {
 }
 
 /// Whether both devices compute the same.
-fn compare(folder: &str, form: &Form, device: Device) -> Result<bool, Failure> {
-    let expected = run(folder, form, Device::Cpu)?;
-    let found = run(folder, form, device)?;
+fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<bool, Failure> {
+    let expected = run((folder, kind), form, Device::Cpu)?;
+    let found = run((folder, kind), form, device)?;
     let largest = |values: &[f32]| {
         values
             .iter()
             .fold(0.0, |most: f32, value| most.max(value.abs()))
     };
-    let differences: Vec<f32> = expected
-        .logits
-        .values()
-        .iter()
-        .zip(found.logits.values())
-        .map(|(one, other)| (one - other).abs())
-        .collect();
-    let difference = largest(&differences) / largest(expected.logits.values()).max(1.0);
+    let values = |found: &Found| {
+        let numbers = found.numbers.as_ref();
+        numbers.map_or_else(Vec::new, |numbers| numbers.values().to_vec())
+    };
+    let (ours, theirs) = (values(&expected), values(&found));
+    let pairs = ours.iter().zip(&theirs);
+    let differences: Vec<f32> = pairs.map(|(one, other)| (one - other).abs()).collect();
+    let difference = largest(&differences) / largest(&ours).max(1.0);
     // A maximum passes over what is no number.
     let are_numbers = differences.iter().all(|difference| !difference.is_nan());
     let same = expected.ids.iter().zip(&found.ids);
     let same = same.take_while(|(one, other)| one == other).count();
     let is_right = are_numbers
-        && expected.logits.shape() == found.logits.shape()
+        && expected.numbers.as_ref().map(Array::shape) == found.numbers.as_ref().map(Array::shape)
         && difference <= form.tolerance
         && (!form.is_exact || same == expected.ids.len())
         && expected.footprint == found.footprint;
     println!(
-        "{} {folder}, {}: logits within {difference:.1e}, the same {same} of {} tokens, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
+        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
         if is_right { "ok" } else { "error:" },
         form.name,
         expected.ids.len(),
@@ -185,12 +249,29 @@ fn compare(folder: &str, form: &Form, device: Device) -> Result<bool, Failure> {
     Ok(is_right)
 }
 
-fn run(folder: &str, form: &Form, device: Device) -> Result<Found, Failure> {
+fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Found, Failure> {
     let model = form.of(folder, device);
     let service = Service::new();
-    let Response::Model(info) = ask(&service, Request::LoadModel(model.clone()))? else {
+    let load = match kind {
+        Kind::Encoder => Request::LoadPipeline {
+            task: PipelineTask::Encoder(EncoderTask::FeatureExtraction),
+            model: model.clone(),
+        },
+        _ => Request::LoadModel(model.clone()),
+    };
+    let Response::Model(info) = ask(&service, load)? else {
         return Err(unexpected());
     };
+    if kind == Kind::Encoder {
+        let numbers = Some(states(&service, model)?);
+        return Ok(Found {
+            numbers,
+            ids: Vec::new(),
+            timing: Timing::default(),
+            footprint: info.memory_footprint,
+            load: info.load_seconds,
+        });
+    }
     let ids = (0..PROMPT)
         .map(|at| (3 + at * 7) % info.vocab_size)
         .collect();
@@ -198,13 +279,18 @@ fn run(folder: &str, form: &Form, device: Device) -> Result<Found, Failure> {
         ids,
         fingerprint: None,
     }];
-    let forward = Request::Forward {
-        model: model.clone(),
-        prompts: prompts.clone(),
-        output_hidden_states: false,
-    };
-    let Response::Forward(forward) = ask(&service, forward)? else {
-        return Err(unexpected());
+    let numbers = if kind == Kind::Writer {
+        None
+    } else {
+        let forward = Request::Forward {
+            model: model.clone(),
+            prompts: prompts.clone(),
+            output_hidden_states: false,
+        };
+        let Response::Forward(forward) = ask(&service, forward)? else {
+            return Err(unexpected());
+        };
+        Some(forward.logits)
     };
     let generate = Request::Generate {
         model,
@@ -226,12 +312,39 @@ fn run(folder: &str, form: &Form, device: Device) -> Result<Found, Failure> {
     ask(&service, Request::Unload(UnloadTarget::All))?;
     let one = generated.pop().ok_or_else(unexpected)?;
     Ok(Found {
-        logits: forward.logits,
+        numbers,
         ids: one.ids,
         timing: one.timing,
         footprint: info.memory_footprint,
         load: info.load_seconds,
     })
+}
+
+/// The states of texts of several lengths, all in one.
+fn states(service: &Service, model: ModelSpec) -> Result<Array, Failure> {
+    let inputs = ["a b", "a b a b b a", "b"].map(str::to_owned).to_vec();
+    let run = Request::RunPipeline(PipelineRun {
+        model,
+        tokenizer: None,
+        call: PipelineCall::FeatureExtraction {
+            inputs,
+            options: FeatureOptions::default(),
+        },
+        batch_size: Some(3),
+        stream: None,
+        assistant: None,
+    });
+    match ask(service, run)? {
+        Response::Pipeline(PipelineAnswer::Features(arrays)) => {
+            let values: Vec<f32> = arrays
+                .iter()
+                .flat_map(|array| array.values().iter().copied())
+                .collect();
+            let count = values.len();
+            Array::new(vec![count], values).ok_or_else(unexpected)
+        }
+        _ => Err(unexpected()),
+    }
 }
 
 fn unexpected() -> Failure {

@@ -168,14 +168,27 @@ impl Placement {
         Err(failures::unsupported(format!(
             "cannot load `{name}` on `{card}`: cards do not run {what} yet"
         ))
-        .hint("use the device `cpu` or `auto`; decoders with weights of f32, f16, bf16 or 4 bits (nf4, fp4) run on cards"))
+        .hint("use the device `cpu` or `auto`; weights of f32, f16, bf16, in 4 bits (nf4, fp4) and of GGUF files run on cards"))
     }
 
-    /// The device of a parameter.
+    /// Fails where a model that runs on one device alone, as all of its kind (plural), is to be on several.
+    pub fn check_undivided(&self, name: &str, kind: &str) -> Result<(), Failure> {
+        let others = self.layers.values().chain([&self.norm, &self.head]);
+        match others.copied().find(|device| *device != self.tokens) {
+            None => Ok(()),
+            Some(other) => Err(failures::unsupported(format!(
+                "cannot load `{name}` on `{}` and `{other}`: {kind} are on one device as a whole",
+                self.tokens
+            ))
+            .hint("name one device for all: `device_map(\"cuda:0\")`")),
+        }
+    }
+
+    /// The device of a parameter. Of tables it is of no interest: a token's vector is looked up in main memory, since a
+    /// row at a time is wanted.
     pub fn device_of(&self, parameter: &str) -> Result<candle_core::Device, Failure> {
         candle(match Part::of(parameter) {
-            // A token's vector is looked up in main memory: a row of the table at a time is wanted.
-            Part::Tokens => Device::Cpu,
+            Part::Tokens => self.tokens,
             Part::Layer(index) => self.layer(index),
             Part::Norm => self.norm,
             Part::Head => self.head,
@@ -251,13 +264,18 @@ impl Part {
     fn of(parameter: &str) -> Self {
         let segments: Vec<&str> = parameter.split('.').collect();
         let layer = segments.windows(2).find_map(|pair| match pair {
-            ["layers" | "layer" | "h" | "block", number] => number.parse().ok(),
+            ["layers" | "layer" | "h" | "block" | "blk", number] => number.parse().ok(),
             _ => None,
         });
         match layer {
             Some(index) => Self::Layer(index),
-            None if segments[0] == "lm_head" => Self::Head,
-            None if segments.iter().any(|name| matches!(*name, "norm" | "ln_f")) => Self::Norm,
+            None if matches!(segments[0], "lm_head" | "output") => Self::Head,
+            None if segments
+                .iter()
+                .any(|name| matches!(*name, "norm" | "ln_f" | "output_norm")) =>
+            {
+                Self::Norm
+            }
             None => Self::Tokens,
         }
     }

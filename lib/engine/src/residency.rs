@@ -375,8 +375,11 @@ impl Residency {
         let weights = loaded::open(&files, spec, purpose)?;
         let mut placement = Placement::new(&spec.device_map, &weights)?;
         let plan = Plan::of(spec, &weights)?;
-        if let Some(what) = loaded::off_cards(&weights, spec, plan.as_ref()) {
+        if let Some(what) = loaded::off_cards(spec, plan.as_ref()) {
             placement = placement.off_cards(&spec.device_map, &files.name, what)?;
+        }
+        if let Some(what) = loaded::undivided(&weights) {
+            placement.check_undivided(&files.name, what)?;
         }
         let need = Need::of(&files.name, &weights, plan.as_ref(), spec.kept_dtype());
         let promise = self.make_room(&need, sink)?;
@@ -403,6 +406,7 @@ impl Residency {
             .with_plan(plan.as_ref())
             .with_placement(&placement)
             .with_activations(spec.activations)
+            .with_asked_dtype(spec.dtype)
             .with_cache_dtype(spec.kept_dtype());
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
         let model = Loaded::build(&weights, &files.name, (loader, joins))?;

@@ -1,18 +1,9 @@
 // The kernels of `four_bit.cu`, run on the processor, against sums in doubles: fresh numbers each time, outputs that
 // are no numbers before, and shapes that fill no warp, no segment and no block.
 
-#include <cinttypes>
-#include <ctime>
-#include <random>
+#include "numbers.hpp"
 
-#define EMULATED
 #include "../../../lib/engine/src/cuda/kernels/four_bit.cu"
-
-static std::mt19937 numbers;
-
-static float uniform(float low, float high) {
-    return std::uniform_real_distribution<float>(low, high)(numbers);
-}
 
 struct Matrix {
     unsigned rows, columns, block;
@@ -73,17 +64,18 @@ static void check_products(const Matrix &matrix, int kind, unsigned tokens) {
     const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
     auto *plain = tokens == 1   ? multiply_four_bit_1
                   : tokens == 2 ? multiply_four_bit_2
-                  : tokens == 4 ? multiply_four_bit_4
+                  : tokens <= 4 ? multiply_four_bit_4
                                 : multiply_four_bit_8;
     auto *rounding = tokens == 1   ? multiply_rounded_four_bit_1
                      : tokens == 2 ? multiply_rounded_four_bit_2
-                     : tokens == 4 ? multiply_rounded_four_bit_4
+                     : tokens <= 4 ? multiply_rounded_four_bit_4
                                    : multiply_rounded_four_bit_8;
     auto *kernel = kind == F32 ? plain : rounding;
-    const unsigned per_block = WARPS * ROWS;
-    emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * WARPS, [&] {
+    const unsigned per_block = product::WARPS * product::ROWS;
+    emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * product::WARPS, [&] {
         kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
-               matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns, kind, x.data(), y.data());
+               matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns,
+               (int)tokens, kind, x.data(), y.data());
     });
     for (unsigned token = 0; token < tokens; token++) {
         for (unsigned row = 0; row < matrix.rows; row++) {
@@ -139,15 +131,13 @@ static void check_values(const Matrix &matrix, int kind) {
 }
 
 int main(int count, char **arguments) {
-    const uint64_t seed = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : (uint64_t)std::time(nullptr);
-    std::printf("seed %" PRIu64 "\n", seed);
-    numbers.seed(seed);
+    seed(count, arguments);
     const unsigned shapes[][3] = {{1, 32, 64}, {3, 64, 64}, {33, 96, 32}, {70, 1056, 64}, {5, 2080, 128}, {40, 1024, 4096}};
     for (const auto &[rows, columns, block] : shapes) {
         for (const bool is_nested : {false, true}) {
             const Matrix matrix(rows, columns, block, is_nested);
             for (const int kind : {F32, F16, BF16}) {
-                for (const unsigned tokens : {1, 2, 4, 8}) {
+                for (const unsigned tokens : {1, 2, 3, 4, 7, 8}) {
                     check_products(matrix, kind, tokens);
                 }
                 check_values(matrix, kind);

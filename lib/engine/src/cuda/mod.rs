@@ -2,10 +2,10 @@
 //! program, also by one without the feature `cuda`, which then can say what it does not use. What computes on
 //! cards is candle's matter but for the kernels in `kernels`, and where a model lives `placement`'s.
 
+#[cfg(feature = "cuda")]
+mod kernels;
 mod unsafe_device;
 mod unsafe_driver;
-#[cfg(feature = "cuda")]
-mod unsafe_kernels;
 #[cfg(feature = "cuda")]
 mod unsafe_libraries;
 
@@ -16,7 +16,7 @@ use wire::{Failure, FailureKind, model::Device};
 use crate::failures;
 
 #[cfg(feature = "cuda")]
-pub(crate) use unsafe_kernels::{four_bit_product, four_bit_values};
+pub(crate) use kernels::{block_product, block_values, four_bit_product, four_bit_values};
 
 /// What the driver says of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,14 @@ pub fn usable(number: u32) -> Result<(), Failure> {
 pub(crate) fn device(number: u32) -> Result<candle_core::Device, Failure> {
     usable(number)?;
     unsafe_device::open(number).map_err(failures::internal)
+}
+
+/// The type of 16 bits in which this program's kernels compute products: cards before 8.0 have no brain floats.
+pub(crate) fn short_dtype() -> candle_core::DType {
+    match build() {
+        Some(build) if build.capability < Version(8, 0) => candle_core::DType::F16,
+        _ => candle_core::DType::BF16,
+    }
 }
 
 /// The device that `auto` takes, and a line that says so where a card could have been expected.

@@ -1,5 +1,7 @@
 //! From a plan and the names of weights to an encoder: reads each weight, in the order data flows.
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
 use wire::Failure;
 
@@ -60,6 +62,7 @@ pub fn assemble(
     Ok(Encoder {
         bytes: loader.bytes(),
         mixes_tokens: loader.mixes_tokens(),
+        device: loader.device()?,
         plan,
         inputs,
         layers,
@@ -157,7 +160,11 @@ impl Parts<'_, '_> {
             Mixing::Disentangled(plan) if plan.relative => {
                 let name = self.of_base("encoder.rel_embeddings.weight");
                 let table = self.loader.tensor(&name, &[2 * plan.span, hidden])?;
-                let table = table.unsqueeze(0).map_err(failures::internal)?;
+                let device = self.loader.device()?;
+                let table = table
+                    .unsqueeze(0)
+                    .and_then(|table| table.to_device(&device))
+                    .map_err(failures::internal)?;
                 let table = if plan.normed {
                     let norm = self.norm(&self.of_base("encoder.LayerNorm"), hidden)?;
                     norm.forward(&table).map_err(failures::internal)?
@@ -253,6 +260,7 @@ impl Parts<'_, '_> {
             keys: project(plan.content_to_position, 1, "pos_key_proj")?,
             queries: project(plan.position_to_content, 0, "pos_query_proj")?,
             plan,
+            placed: OnceLock::new(),
         })
     }
 
@@ -285,8 +293,10 @@ impl Parts<'_, '_> {
         let hidden = self.plan.hidden;
         let name = |part: &str| format!("{}encoder.conv.{part}", self.base);
         let shape = [hidden, hidden / plan.groups, plan.width];
+        let kernel = self.loader.tensor(&name("conv.weight"), &shape)?;
+        let device = self.loader.device()?;
         Ok(ConvolutionLayer {
-            kernel: self.loader.tensor(&name("conv.weight"), &shape)?,
+            kernel: kernel.to_device(&device).map_err(failures::internal)?,
             bias: self.loader.vector(&name("conv.bias"), hidden)?,
             groups: plan.groups,
             activation: plan.activation,
@@ -338,7 +348,9 @@ impl Parts<'_, '_> {
         let output: Linear = if own {
             self.loader.linear(names.output, (vocab_size, embedding))?
         } else {
-            words.tied_head()
+            let table = self.of_base(self.names.words);
+            let shape = (vocab_size, embedding);
+            self.loader.tied_head(words, (&table, shape))?
         };
         let bias = if !output.has_bias() && self.loader.has(names.bias) {
             Some(self.loader.vector(names.bias, vocab_size)?)

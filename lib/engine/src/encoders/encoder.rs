@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 use super::{
     convolution::ConvolutionLayer,
@@ -16,13 +16,16 @@ use super::{
 };
 use crate::{
     families::ModelSizes,
-    kernels::{RaggedAttention, Sum},
-    layers::{Embedding, FeedForward, LayerNorm, Linear},
+    layers::{Embedding, FeedForward, LayerNorm, Linear, RaggedHeads, serves_on, sum},
 };
 
 /// Tokens that go through the layers together, where rows are not longer: so many that weights are worth
 /// their reading, and so few that what lies between two products stays in the caches.
 const TOKENS_OF_A_PASS: usize = 384;
+
+/// The same on a card, which pads rows to the longest: so many that it is busy, and scores of a layer take no more than
+/// some hundred megabytes.
+const TOKENS_OF_A_CARD: usize = 8192;
 
 /// One sequence.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,8 @@ pub struct Encoder {
     pub(super) other_head: Option<Head>,
     pub(super) labels: Labels,
     pub(super) bytes: u64,
+    /// Where it computes.
+    pub(super) device: Device,
     /// Whether what becomes of a token depends on which others are in its pass.
     pub(super) mixes_tokens: bool,
 }
@@ -125,8 +130,13 @@ impl Encoder {
     pub fn hidden_states(&self, rows: &[Row]) -> Result<Tensor> {
         let mut passes = Vec::new();
         let mut rest = rows;
+        let most = if serves_on(&self.device) {
+            TOKENS_OF_A_CARD
+        } else {
+            TOKENS_OF_A_PASS
+        };
         while !rest.is_empty() {
-            let (pass, others) = rest.split_at(rows_of_a_pass(rest));
+            let (pass, others) = rest.split_at(rows_of_a_pass(rest, most));
             passes.push(self.pass(pass)?);
             rest = others;
         }
@@ -215,15 +225,16 @@ impl Encoder {
                 .flat_map(|row| row.token_types)
                 .copied()
                 .collect();
-            x = x.apply_op2_no_bwd(&table.forward(&types)?, &Sum)?;
+            x = sum(&x, &table.forward(&types)?)?;
         }
         if let Some(table) = &inputs.positions {
             let positions: Vec<u32> = rows
                 .iter()
                 .flat_map(|row| self.plan.counting.positions(row.ids))
                 .collect();
-            x = x.apply_op2_no_bwd(&table.forward(&positions)?, &Sum)?;
+            x = sum(&x, &table.forward(&positions)?)?;
         }
+        let x = x.to_device(&self.device)?;
         match &inputs.projection {
             Some(projection) if self.plan.projects_first => {
                 inputs.norm.forward(&projection.forward(&x)?)
@@ -234,12 +245,19 @@ impl Encoder {
     }
 }
 
-/// How many of the first rows go through the layers together: at least one.
-fn rows_of_a_pass(rows: &[Row]) -> usize {
-    let mut tokens = 0;
-    let fitting = rows.iter().take_while(|row| {
+/// How many of the first rows go through the layers together: at least one, and where it is a card's pass so many that
+/// padding is counted.
+fn rows_of_a_pass(rows: &[Row], most: usize) -> usize {
+    let (mut tokens, mut longest) = (0, 0);
+    let fitting = rows.iter().zip(1..).take_while(|(row, count)| {
         tokens += row.ids.len();
-        tokens <= TOKENS_OF_A_PASS
+        longest = row.ids.len().max(longest);
+        let taken = if most == TOKENS_OF_A_CARD {
+            count * longest
+        } else {
+            tokens
+        };
+        taken <= most
     });
     fitting.count().max(1)
 }
@@ -279,7 +297,7 @@ impl EncoderLayer {
             let mixed = self.mixed(x, attention)?;
             let x = match &self.attention_norm {
                 Some(norm) => norm.forward_sum(x, &mixed)?,
-                None => x.apply_op2_no_bwd(&mixed, &Sum)?,
+                None => sum(x, &mixed)?,
             };
             let y = self.feed_forward.forward(&x, None)?;
             return self.norm.forward_sum(&x, &y);
@@ -288,7 +306,7 @@ impl EncoderLayer {
             Some(norm) => norm.forward(x)?,
             None => x.clone(),
         };
-        let x = x.apply_op2_no_bwd(&self.mixed(&normed, attention)?, &Sum)?;
+        let x = sum(x, &self.mixed(&normed, attention)?)?;
         self.feed_forward.forward(&self.norm.forward(&x)?, Some(&x))
     }
 
@@ -304,13 +322,13 @@ impl EncoderLayer {
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let mixed = match self.relation.prepared(longest, heads, head_dim) {
             Prepared::Plain => {
-                let attention = RaggedAttention {
-                    lengths: Arc::clone(lengths),
+                let attention = RaggedHeads {
+                    lengths,
                     heads,
                     scale,
-                    biases: Vec::new(),
+                    biases: &[],
                 };
-                query.apply_op3_no_bwd(&key, &value, &attention)?
+                attention.forward(&[query, key, value])?
             }
             relation => {
                 let relation = &relation;
@@ -321,7 +339,7 @@ impl EncoderLayer {
                     relation,
                 };
                 let [query, key, value] = [query, key, value].map(|part| part.contiguous());
-                attention.forward(&query?, &key?, &value?)?
+                attention.forward([&query?, &key?, &value?])?
             }
         };
         self.output.forward(&mixed)

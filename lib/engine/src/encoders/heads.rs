@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor};
 
 use super::plan::HeadActivation;
 use crate::{
-    kernels::{Activate, Activation},
-    layers::{LayerNorm, Linear},
+    kernels::Activation,
+    layers::{self, LayerNorm, Linear},
 };
 
 /// Kinds of head.
@@ -96,7 +96,7 @@ impl Transform {
 pub fn activate(activation: HeadActivation, own: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
         HeadActivation::Tanh => x.tanh(),
-        HeadActivation::Own => x.apply_op1_no_bwd(&Activate(own)),
-        HeadActivation::Other(other) => x.apply_op1_no_bwd(&Activate(other)),
+        HeadActivation::Own => layers::activate(x, own),
+        HeadActivation::Other(other) => layers::activate(x, other),
     }
 }

@@ -25,7 +25,7 @@ impl Pooling {
 /// The mean of each row's states: from `(1, tokens, hidden)` to `(1, rows, hidden)`. As
 /// sentence-transformers' `Pooling` with `pooling_mode_mean_tokens`, without padding.
 pub fn mean(states: &Tensor, lengths: &[usize]) -> Result<Tensor> {
-    let width = states.dim(2)?;
+    let (width, device) = (states.dim(2)?, states.device());
     let states = states.flatten_all()?.to_vec1::<f32>()?;
     let mut means = vec![0.0; lengths.len() * width];
     let mut rest = states.as_slice();
@@ -41,5 +41,5 @@ pub fn mean(states: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         }
         rest = after;
     }
-    Tensor::from_vec(means, (1, lengths.len(), width), &candle_core::Device::Cpu)
+    Tensor::from_vec(means, (1, lengths.len(), width), device)
 }

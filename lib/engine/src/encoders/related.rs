@@ -3,11 +3,14 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::relation::{Prepared, flat};
-use crate::kernels::primitives;
+use crate::{
+    kernels::primitives,
+    layers::{Angles, Meeting, PaddedRows, Places, serves},
+};
 
 /// Softmax(q·kᵀ·scale + what the places add)·v within each row.
 pub struct RelatedAttention<'a> {
@@ -41,8 +44,12 @@ struct Met<'a> {
 
 impl RelatedAttention<'_> {
     /// Of `q`, `k` and `v` `(1, tokens, heads * head_dim)`; to the same shape.
-    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, [q, k, v]: [&Tensor; 3]) -> Result<Tensor> {
         let (_, tokens, width) = q.dims3()?;
+        if serves(q) {
+            let rows = PaddedRows::new(self.lengths, (self.heads, self.scale));
+            return rows.attend([q, k, v], &self.places(q.device())?);
+        }
         if !width.is_multiple_of(self.heads) || self.lengths.iter().sum::<usize>() != tokens {
             bail!("attention got q {:?}", q.shape());
         }
@@ -77,6 +84,39 @@ impl RelatedAttention<'_> {
             }
         }
         Tensor::from_vec(out, (1, tokens, width), &candle_core::Device::Cpu)
+    }
+
+    /// The relation, for products of all rows at once.
+    fn places(&self, device: &Device) -> Result<Places<'_>> {
+        Ok(match self.relation {
+            Prepared::Plain => Places::Unknown,
+            Prepared::Bias(values, _) => Places::Bias(values),
+            Prepared::Rows(distances, rows, _) => {
+                let [keys, queries] = distances.on(device)?;
+                Places::Met(Meeting {
+                    keys: keys.as_ref(),
+                    queries: queries.as_ref(),
+                    rows,
+                })
+            }
+            Prepared::Turned(angles, reach) => {
+                let longest = self.lengths.iter().copied().max().unwrap_or(0);
+                let table = |of: fn(&(f32, f32)) -> f32| {
+                    let values: Vec<f32> = angles.iter().map(of).collect();
+                    Tensor::from_vec(
+                        values,
+                        (1, 1, longest, angles.len() / longest.max(1)),
+                        device,
+                    )
+                };
+                let angles = Angles {
+                    cos: table(|angle| angle.0)?,
+                    sin: table(|angle| angle.1)?,
+                    interleaved: false,
+                };
+                Places::Turned(angles, *reach)
+            }
+        })
     }
 
     /// What one head makes of one row, `(tokens, head_dim)`; so are `q`, `k` and `v`.

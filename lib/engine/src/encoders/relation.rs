@@ -1,7 +1,9 @@
 //! What attention makes of the places of two tokens, prepared for the rows of one step: values by
 //! distance, vectors of distances, or angles and a window. `related` attends by it.
 
-use candle_core::{Result, Tensor};
+use std::sync::OnceLock;
+
+use candle_core::{Device, Result, Tensor};
 
 use super::plan::Disentangling;
 
@@ -25,6 +27,27 @@ pub struct Distances {
     pub queries: Option<Vec<f32>>,
     /// How distances become rows.
     pub plan: Disentangling,
+    /// Keys and queries as tensors, on the device that asked first.
+    pub placed: OnceLock<[Option<Tensor>; 2]>,
+}
+
+impl Distances {
+    /// Keys and queries as tensors of a device, `(2 * span, heads * head_dim)` each.
+    pub fn on(&self, device: &Device) -> Result<&[Option<Tensor>; 2]> {
+        if let Some(placed) = self.placed.get() {
+            return Ok(placed);
+        }
+        let rows = 2 * self.plan.span;
+        let place = |vectors: &Option<Vec<f32>>| {
+            let vectors = vectors.as_ref();
+            let place = |vectors: &Vec<f32>| {
+                Tensor::from_slice(vectors, (rows, vectors.len() / rows), device)
+            };
+            vectors.map(place).transpose()
+        };
+        let placed = [place(&self.keys)?, place(&self.queries)?];
+        Ok(self.placed.get_or_init(|| placed))
+    }
 }
 
 /// The relation for sequences up to a length.

@@ -116,6 +116,9 @@ impl Attention {
             self.heads(qkv, step, cache)?
         };
         if let Some(bias) = &step.bias {
+            if composed::serves(&q) {
+                return composed::relative_attention(&q, (&keys, &values), bias);
+            }
             let attention = RelativeAttention {
                 bias: Arc::clone(bias),
                 bidirectional: false,

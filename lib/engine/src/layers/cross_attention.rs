@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 use wire::model::DType;
 
-use super::{Linear, Memory, Size, join, memory::Run, split};
+use super::{Linear, Memory, Size, composed, join, memory::Run, split};
 use crate::kernels::CausalAttention;
 
 /// One cross-attention layer.
@@ -107,7 +107,11 @@ impl CrossAttention {
             values.narrow(0, first, sources)?,
         );
         // (sources, 1, heads * rows * tokens * head_dim)
-        let mixed = q.apply_op3_no_bwd(&keys, &values, &attention)?;
+        let mixed = if composed::serves(&q) {
+            composed::causal_attention(&q, (&keys, &values), &attention)?
+        } else {
+            q.apply_op3_no_bwd(&keys, &values, &attention)?
+        };
         let mixed = mixed
             .reshape((sources, heads, each, head_dim))?
             .transpose(1, 2)?;

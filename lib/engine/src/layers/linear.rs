@@ -110,11 +110,9 @@ impl Linear {
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
         }
-        y = match after.activation {
-            Some(activation) if composed::serves(&y) => composed::activate(&y, activation)?,
-            Some(activation) => y.apply_op1_no_bwd(&Activate(activation))?,
-            None => y,
-        };
+        if let Some(activation) = after.activation {
+            y = activate(&y, activation)?;
+        }
         match after.sum {
             Some(x) => sum(x, &y),
             None => Ok(y),
@@ -199,6 +197,14 @@ impl Linear {
     pub fn bytes(&self) -> usize {
         self.weight.bytes() + self.bias.as_ref().map_or(0, |bias| bias.elem_count() * 4)
     }
+}
+
+/// `activation(x)`, elementwise.
+pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    if composed::serves(x) {
+        return composed::activate(x, activation);
+    }
+    x.apply_op1_no_bwd(&Activate(activation))
 }
 
 fn gated(rows: &dyn Rows, x: &Tensor, (activation, gives): (Activation, DType)) -> Result<Tensor> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// Keys and values of sources, and which source each row of a batch is about. Rows of one source lie side
 /// by side.
@@ -91,8 +91,8 @@ impl Memory {
         live.dedup();
         if live.len() < self.padding.len() && live.is_sorted() {
             let index: Vec<u32> = live.iter().map(|&source| source as u32).collect();
-            let index = Tensor::from_vec(index, live.len(), &Device::Cpu)?;
             let layers = self.layers.iter().map(|(keys, values)| {
+                let index = Tensor::from_slice(&index, live.len(), keys.device())?;
                 Ok((
                     keys.index_select(&index, 0)?,
                     values.index_select(&index, 0)?,

@@ -13,6 +13,7 @@ mod kv_cache;
 mod linear;
 mod memory;
 mod norm;
+mod ragged;
 mod relative;
 mod rope_scaling;
 mod rotary;
@@ -20,7 +21,10 @@ mod rotary;
 pub use attention::{Attention, AttentionShape, Projections, Step};
 #[cfg(feature = "cuda")]
 pub(crate) use composed::Scales;
-pub(crate) use composed::{FourBitOnDevice, Plain, serves_on};
+pub(crate) use composed::{
+    Angles, BlocksOnDevice, FourBitOnDevice, Meeting, Places, Plain, Rows as PaddedRows, serves,
+    serves_on,
+};
 pub use cross_attention::CrossAttention;
 pub(crate) use dense::Dense;
 pub use embedding::Embedding;
@@ -29,9 +33,10 @@ pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
 pub use joined::{Size, join, split};
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
-pub(crate) use linear::Weight;
+pub(crate) use linear::{Weight, activate};
 pub use memory::Memory;
 pub use norm::{LayerNorm, Norm, RmsNorm, sum};
+pub(crate) use ragged::RaggedHeads;
 pub use relative::{RelativeAttention, RelativeBias};
 pub use rope_scaling::{DynamicScaling, Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};
 pub use rotary::{Positions, RopeConfig, Rotary, RotaryLayout, Span};

@@ -14,7 +14,7 @@ use crate::{
     generate::Steps,
     hub::ModelFiles,
     seq2seq::{self, Kind},
-    weights::{Description, Format, Loader, Weights},
+    weights::{Description, Loader, Weights},
 };
 
 /// What a model is wanted for.
@@ -93,6 +93,15 @@ pub(super) fn open(
     Ok(weights)
 }
 
+/// What a model that is not split over devices is called, in the plural; `None` of decoders, whose layers may be.
+pub(super) fn undivided(weights: &Weights) -> Option<&'static str> {
+    match (reads(weights), seq2seq::knows(weights)) {
+        (_, true) => Some("encoder-decoders"),
+        (true, false) => Some("encoders"),
+        (false, false) => None,
+    }
+}
+
 /// Whether it is an encoder, or is used as one.
 fn reads(weights: &Weights) -> bool {
     encoders::knows(weights)
@@ -103,31 +112,9 @@ fn reads(weights: &Weights) -> bool {
 }
 
 /// What of a model cards do not run yet, in the plural; `None` where they run all of it.
-pub(super) fn off_cards(
-    weights: &Weights,
-    spec: &ModelSpec,
-    plan: Option<&Plan>,
-) -> Option<&'static str> {
-    if reads(weights) {
-        return Some("encoders");
-    }
-    if seq2seq::knows(weights) {
-        return Some("encoder-decoders");
-    }
-    if matches!(weights.description, Description::Gguf(_)) {
-        return Some("GGUF files");
-    }
-    let method = plan.and_then(Plan::method);
-    let has_codes = matches!(method, Some(QuantizationMethod::FourBit { .. }));
-    let runs = |format| match format {
-        Format::F32 | Format::F16 | Format::BF16 => true,
-        // What bitsandbytes has written.
-        Format::Byte => has_codes,
-        _ => false,
-    };
-    let mut formats = weights.tensors.values().map(|entry| entry.format);
-    if method.is_some() && !has_codes || !formats.all(runs) {
-        return Some("weights of 8 bits and blocks of ggml");
+pub(super) fn off_cards(spec: &ModelSpec, plan: Option<&Plan>) -> Option<&'static str> {
+    if let Some(QuantizationMethod::EightBit { .. }) = plan.and_then(Plan::method) {
+        return Some("weights of 8 bits");
     }
     (spec.activations != Activations::F32).then_some("rounded activations")
 }
@@ -296,7 +283,7 @@ mod tests {
     use crate::{bitsandbytes::Plan, hub::Layout, weights::Weights};
 
     #[test]
-    fn cards_run_decoders_of_plain_floats_and_of_four_bits() {
+    fn cards_run_all_but_eight_bits() {
         let four = |kind| QuantizationMethod::FourBit {
             kind,
             double_quant: true,
@@ -305,7 +292,7 @@ mod tests {
         let eight = QuantizationMethod::EightBit {
             threshold: Threshold(6.0),
         };
-        let others = Some("weights of 8 bits and blocks of ggml");
+        let others = Some("weights of 8 bits");
         for (folder, method, expected) in [
             ("families/llama_bare", None, None),
             ("families/llama_bare", Some(four(FourBitType::Nf4)), None),
@@ -313,13 +300,13 @@ mod tests {
             (
                 "families/llama_bare",
                 Some(QuantizationMethod::Ggml(GgmlType::Q4K)),
-                others,
+                None,
             ),
             ("bitsandbytes/saved/nf4_double", None, None),
             ("bitsandbytes/saved/fp4", None, None),
             ("bitsandbytes/saved/int8", None, others),
-            ("bitsandbytes/saved/t5", None, Some("encoder-decoders")),
-            ("encoders/albert_masked", None, Some("encoders")),
+            ("bitsandbytes/saved/t5", None, None),
+            ("encoders/albert_masked", None, None),
         ] {
             let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
             let weights = Weights::open(&Layout::Folder(fixtures.join(folder))).unwrap();
@@ -336,13 +323,13 @@ mod tests {
                 cache_dtype: None,
             };
             let plan = Plan::of(&spec, &weights).unwrap();
-            let found = off_cards(&weights, &spec, plan.as_ref());
+            let found = off_cards(&spec, plan.as_ref());
             assert_eq!(found, expected, "{folder} {:?}", spec.quantization);
             let rounded = ModelSpec {
                 activations: Activations::BF16,
                 ..spec
             };
-            let found = off_cards(&weights, &rounded, plan.as_ref());
+            let found = off_cards(&rounded, plan.as_ref());
             assert_eq!(found, expected.or(Some("rounded activations")), "{folder}");
         }
     }

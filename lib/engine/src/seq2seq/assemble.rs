@@ -34,7 +34,7 @@ pub fn assemble(
     let layers = (0..plan.decoder.layers).map(|index| parts.decoder_layer(index));
     let layers = layers.collect::<Result<_, _>>()?;
     let norm = parts.last_norm("decoder")?;
-    let (lm_head, logits_bias) = head(plan, &target_words, loader)?;
+    let (lm_head, logits_bias) = head((plan, names), &target_words, loader)?;
     Ok(Seq2Seq {
         architecture: plan.architecture,
         sizes: ModelSizes {
@@ -98,17 +98,31 @@ pub fn tables((plan, names): (&Plan, &Names), base: &str) -> Vec<String> {
 
 /// What makes logits of states: the token table or a layer of its own, and what is added.
 fn head(
-    plan: &Plan,
+    (plan, names): (&Plan, &Names),
     words: &Embedding,
     loader: &mut Loader,
 ) -> Result<(Linear, Option<Tensor>), Failure> {
     let vocabulary = plan.decoder.vocab_size;
     let head = match plan.tied {
-        Some(_) => words.tied_head(),
+        Some(_) => {
+            let base = base(names, loader.weights());
+            let tables = if plan.shares_words {
+                tables((plan, names), base)
+            } else {
+                vec![format!("{base}decoder.embed_tokens")]
+            };
+            let found = tables
+                .iter()
+                .find(|name| loader.has(&format!("{name}.weight")));
+            let name = found.unwrap_or(&tables[0]);
+            loader.tied_head(words, (name, (vocabulary, plan.hidden)))?
+        }
         None => loader.linear("lm_head", (vocabulary, plan.hidden))?,
     };
     let bias = if loader.has("final_logits_bias") {
-        Some(loader.row("final_logits_bias", vocabulary)?)
+        let bias = loader.row("final_logits_bias", vocabulary)?;
+        let device = loader.placement().head_device()?;
+        Some(bias.to_device(&device).map_err(failures::internal)?)
     } else {
         None
     };
@@ -188,6 +202,7 @@ impl<'a, 'b> Parts<'a, 'b> {
             positions,
             norm,
             hidden,
+            device: self.loader.device()?,
         })
     }
 

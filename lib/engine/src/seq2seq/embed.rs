@@ -13,6 +13,8 @@ pub struct Embed {
     pub positions: Positions,
     pub norm: Option<LayerNorm>,
     pub hidden: usize,
+    /// Where the layers are.
+    pub device: Device,
 }
 
 /// Vectors of positions.
@@ -64,6 +66,7 @@ impl Embed {
         if let Some(positions) = positions {
             x = (x + positions)?;
         }
+        let x = x.to_device(&self.device)?;
         match &self.norm {
             Some(norm) => norm.forward(&x),
             None => Ok(x),

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::{embed::Embed, plan::NormPlace};
-use crate::{
-    kernels::{RaggedAttention, Sum},
-    layers::{FeedForward, Linear, Norm, RelativeBias},
-};
+use crate::layers::{FeedForward, Linear, Norm, RaggedHeads, RelativeBias, sum};
 
 /// The encoder.
 #[derive(Debug)]
@@ -78,7 +75,7 @@ impl Encoder {
         };
         if self.norms == NormPlace::Before {
             let mixed = attend(&layer.attention_norm.forward(x)?)?;
-            let x = x.apply_op2_no_bwd(&mixed, &Sum)?;
+            let x = sum(x, &mixed)?;
             let normed = layer.norm.forward(&x)?;
             return layer.feed_forward.forward(&normed, Some(&x));
         }
@@ -88,13 +85,13 @@ impl Encoder {
     }
 
     /// From queries, keys and values, each `(1, tokens, heads * head_dim)`, to the same shape.
-    fn mix(&self, [q, k, v]: &[Tensor; 3], sources: &Sources) -> Result<Tensor> {
-        let attention = RaggedAttention {
-            lengths: Arc::clone(&sources.lengths),
+    fn mix(&self, qkv: &[Tensor; 3], sources: &Sources) -> Result<Tensor> {
+        let attention = RaggedHeads {
+            lengths: &sources.lengths,
             heads: self.heads,
             scale: self.scale,
-            biases: sources.biases.clone(),
+            biases: &sources.biases,
         };
-        q.apply_op3_no_bwd(k, v, &attention)
+        attention.forward(qkv)
     }
 }

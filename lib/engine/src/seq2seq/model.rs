@@ -9,10 +9,9 @@ use wire::model::ModuleInfo;
 use super::{embed::Embed, encoder::Encoder, plan::NormPlace};
 use crate::{
     families::{CausalLm, ModelSizes, Part, SourceReader},
-    kernels::Sum,
     layers::{
         Attention, AttentionShape, CrossAttention, FeedForward, KvCache, LayerCache, Linear,
-        Memory, Norm, RelativeBias, Size, Step, join, split,
+        Memory, Norm, RelativeBias, Size, Step, join, split, sum,
     },
 };
 
@@ -172,7 +171,7 @@ impl Seq2Seq {
             x = if self.norms == NormPlace::Before {
                 let x = attend(&layer.attention_norm.forward(&x)?, Some(&x))?;
                 let y = recall(&layer.cross_norm.forward(&x)?)?;
-                let x = x.apply_op2_no_bwd(&y, &Sum)?;
+                let x = sum(&x, &y)?;
                 let normed = layer.norm.forward(&x)?;
                 layer.feed_forward.forward(&normed, Some(&x))?
             } else {

@@ -13,11 +13,11 @@ use wire::{
 use super::{Format, Loader, Weights, blocks, reader::each_part};
 use crate::{
     bitsandbytes::{
-        EightBit, EightBitParts, FourBit, FourBitParts, Module, Source, load_4bit, load_8bit,
+        EightBit, EightBitParts, FourBit, FourBitParts, Module, Plan, Source, load_4bit, load_8bit,
     },
     failures,
     kernels::Matrix,
-    layers::{FourBitOnDevice, Plain, Weight, serves_on},
+    layers::{BlocksOnDevice, FourBitOnDevice, Plain, Weight, serves_on},
 };
 
 /// Values of a part that is rounded or packed: a whole number of any format's blocks.
@@ -76,7 +76,7 @@ impl Loader<'_> {
             return Ok(weight);
         }
         if serves_on(&device) {
-            return Ok(Arc::new(self.plain(wanted, &device)?));
+            return self.placed(wanted, &device);
         }
         if self.plan.is_none()
             && let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?)
@@ -172,34 +172,50 @@ impl Loader<'_> {
         Ok(matrix.taking(self.activations))
     }
 
-    /// The same of plain floats on a device that computes with them by candle's operations; in f32 where no other
-    /// type is asked for, since products there are in the type of the weights. Fails on blocks.
-    pub(super) fn plain(&mut self, wanted: Wanted, device: &Device) -> Result<Plain, Failure> {
+    /// The same on a device that computes by what is composed.
+    pub(super) fn placed(
+        &mut self,
+        wanted: Wanted,
+        device: &Device,
+    ) -> Result<Arc<dyn Weight>, Failure> {
         let (format, bytes) = self.stored(wanted)?;
+        let weight = self.put((format, &bytes), wanted.shape, device);
+        weight.map_err(failures::internal)
+    }
+
+    /// Values in the format of a file, or in the type of the plan where there is one, put on such a device.
+    pub(super) fn put(
+        &mut self,
+        (format, bytes): (Format, &[u8]),
+        shape: (usize, usize),
+        device: &Device,
+    ) -> candle_core::Result<Arc<dyn Weight>> {
         let dtype = match format {
             Format::F32 => candle_core::DType::F32,
             Format::F16 => candle_core::DType::F16,
             Format::BF16 => candle_core::DType::BF16,
             _ => {
-                return Err(failures::unsupported(format!(
-                    "cannot load `{}`: tensor `{}` is {}, which cards do not run yet",
-                    self.reader.subject,
-                    wanted.name,
-                    format.name()
-                ))
-                .hint("use the device `cpu`"));
+                let blocks =
+                    BlocksOnDevice::new((format, bytes), shape, (device, self.block_dtype));
+                return Ok(Arc::new(blocks?));
             }
         };
-        let computed = if self.plan.is_some() {
-            dtype
-        } else {
-            let values = (wanted.shape.0 * wanted.shape.1) as u64;
-            self.widened += 4 * values - bytes.len() as u64;
-            candle_core::DType::F32
-        };
-        Tensor::from_raw_buffer(&bytes, dtype, &[wanted.shape.0, wanted.shape.1], device)
-            .and_then(|weight| Plain::new(weight.to_dtype(computed)?))
-            .map_err(failures::internal)
+        // What blocks of ggml are not made of stays as the file has it.
+        let method = self.plan.as_ref().map(Plan::method);
+        if method.is_some_and(|method| !matches!(method, Some(QuantizationMethod::Ggml(_)))) {
+            let weight = Tensor::from_raw_buffer(bytes, dtype, &[shape.0, shape.1], device)?;
+            return Ok(Arc::new(Plain::new(weight)?));
+        }
+        // Products are in f32 where no other type was asked for.
+        if BlocksOnDevice::takes(format, shape.1) {
+            let exact = (device, candle_core::DType::F32);
+            let blocks = BlocksOnDevice::new((format, bytes), shape, exact);
+            return Ok(Arc::new(blocks?));
+        }
+        self.widened += 4 * (shape.0 * shape.1) as u64 - bytes.len() as u64;
+        let weight = Tensor::from_raw_buffer(bytes, dtype, &[shape.0, shape.1], device)?;
+        let weight = weight.to_dtype(candle_core::DType::F32)?;
+        Ok(Arc::new(Plain::new(weight)?))
     }
 
     /// The format that a matrix has in memory, and its values in that.

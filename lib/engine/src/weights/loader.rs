@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Cancel,
     bitsandbytes::Plan,
-    failures,
+    cuda, failures,
     kernels::Matrix,
     layers::{Dense, Embedding, LayerNorm, Linear, RmsNorm, serves_on},
     placement::Placement,
@@ -51,6 +51,8 @@ pub struct Loader<'a> {
     pub(super) widened: u64,
     pub(super) plan: Option<Plan>,
     pub(super) activations: Activations,
+    /// What cards compute products of many tokens in, of weights in blocks.
+    pub(super) block_dtype: DType,
     cache_dtype: DType,
     placement: Placement,
     /// Hand f32 out as [`Dense`].
@@ -80,6 +82,7 @@ impl<'a> Loader<'a> {
             widened: 0,
             plan: None,
             activations: Activations::F32,
+            block_dtype: DType::F32,
             cache_dtype: DType::F32,
             placement: Placement::whole(wire::model::Device::Cpu),
             dense: false,
@@ -104,6 +107,14 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// The same loader, for a model whose products with blocks of ggml cards compute in the type that was asked for,
+    /// where there are many tokens; in 16 bits where none was, as tensor cores do it.
+    #[must_use]
+    pub fn with_asked_dtype(mut self, dtype: Option<wire::model::DType>) -> Self {
+        self.block_dtype = dtype.map_or_else(cuda::short_dtype, candle_dtype);
+        self
+    }
+
     /// Whether activations may be rounded to brain floats.
     pub fn rounds_to_brain(&self) -> bool {
         self.activations == Activations::BF16
@@ -112,11 +123,7 @@ impl<'a> Loader<'a> {
     /// The same loader, for a model whose caches keep keys and values as this type.
     #[must_use]
     pub fn with_cache_dtype(mut self, dtype: wire::model::DType) -> Self {
-        self.cache_dtype = match dtype {
-            wire::model::DType::F32 => DType::F32,
-            wire::model::DType::F16 => DType::F16,
-            wire::model::DType::BF16 => DType::BF16,
-        };
+        self.cache_dtype = candle_dtype(dtype);
         self
     }
 
@@ -130,6 +137,11 @@ impl<'a> Loader<'a> {
     /// Where the model's parts are to live.
     pub fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    /// Where what is not in layers lives, and all of a model that is not split.
+    pub(crate) fn device(&self) -> Result<Device, Failure> {
+        self.placement.device_of("")
     }
 
     /// Type of the keys and values that the model's caches keep.
@@ -284,7 +296,9 @@ impl<'a> Loader<'a> {
         count: usize,
         shape: (usize, usize),
     ) -> Result<Vec<Linear>, Failure> {
-        let whole = self.entry(&format!("{name}.weight"), &[count, shape.0, shape.1])?;
+        let tensor = format!("{name}.weight");
+        let whole = self.entry(&tensor, &[count, shape.0, shape.1])?;
+        let device = self.placement.device_of(&tensor)?;
         let bytes = whole.bytes / count.max(1) as u64;
         (0..count as u64)
             .map(|index| {
@@ -295,6 +309,10 @@ impl<'a> Loader<'a> {
                     ..whole.clone()
                 };
                 let bytes = self.reader.read(&part)?;
+                if serves_on(&device) {
+                    let weight = self.put((part.format, &bytes), shape, &device);
+                    return Ok(Linear::new(weight.map_err(failures::internal)?, None));
+                }
                 let matrix = Matrix::new(part.format, shape.0, shape.1, bytes);
                 let matrix = matrix.map_err(failures::internal)?;
                 Ok(Linear::new(Arc::new(matrix.taking(self.activations)), None))
@@ -344,12 +362,12 @@ impl<'a> Loader<'a> {
             shape,
             turned: false,
         };
-        let head = self.plain(wanted, &device)?;
+        let head = self.placed(wanted, &device)?;
         if self.plan.is_none() {
             // The table stays where it is beside it.
             self.widened += table.bytes() as u64;
         }
-        Ok(Linear::new(Arc::new(head), None))
+        Ok(Linear::new(head, None))
     }
 
     /// An RMS norm from `{name}.weight`.
@@ -462,5 +480,13 @@ impl<'a> Loader<'a> {
         );
         Failure::new(FailureKind::Corrupt, message)
             .hint("the file is incomplete, or its weights are of another architecture")
+    }
+}
+
+fn candle_dtype(dtype: wire::model::DType) -> DType {
+    match dtype {
+        wire::model::DType::F32 => DType::F32,
+        wire::model::DType::F16 => DType::F16,
+        wire::model::DType::BF16 => DType::BF16,
     }
 }

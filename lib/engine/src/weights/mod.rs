@@ -6,7 +6,7 @@
 //! other resident model; reading costs one copy out of the page cache and gives honest progress.
 
 mod archive;
-mod blocks;
+pub(crate) mod blocks;
 mod convert;
 mod folder;
 mod format;

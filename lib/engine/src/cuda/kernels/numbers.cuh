@@ -48,6 +48,10 @@ __device__ inline void store(float value, int kind, void *out, unsigned long lon
     }
 }
 
+__device__ inline unsigned word_of(const uint4 &words, int index) {
+    return index == 0 ? words.x : index == 1 ? words.y : index == 2 ? words.z : words.w;
+}
+
 // The sum of what all lanes of a warp have; all of them must take part.
 __device__ inline float sum_of_warp(float value) {
     for (int distance = 16; distance > 0; distance /= 2) {

@@ -19,6 +19,7 @@ pub fn causal_attention(
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let (_, kv_heads, keys, _) = k.dims4()?;
     let group = heads / kv_heads;
+    let shape = (batch, kv_heads, group, tokens, keys);
     let (k, v) = (k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?);
     // The heads of a group lie beside each other: their queries are rows of one product.
     let q = q.reshape((batch, kv_heads, group * tokens, head_dim))?;
@@ -28,18 +29,55 @@ pub fn causal_attention(
         let cap = f64::from(cap);
         scores = ((scores / cap)?.tanh()? * cap)?;
     }
-    let shape = (batch, kv_heads, group, tokens, keys);
-    let mut scores = scores.reshape(shape)?;
+    let scores = scores.reshape(shape)?;
+    mix(scores, &v, attention)
+}
+
+/// Softmax(q·kᵀ + bias)·v of heads that have keys of their own, with what is added by distance, `(heads, keys)`, the
+/// farthest first: from f32 `(batch, heads, tokens, head_dim)` and keys and values of as many heads to f32 `(batch,
+/// tokens, heads * head_dim)`.
+pub fn relative_attention(q: &Tensor, (k, v): (&Tensor, &Tensor), bias: &[f32]) -> Result<Tensor> {
+    let (batch, heads, tokens, _) = q.dims4()?;
+    let keys = k.dim(2)?;
+    let (k, v) = (k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?);
+    // Of what comes after a query nothing is seen: any distance will do.
+    let places = (keys - tokens..keys).flat_map(|query| {
+        let distance = move |key: usize| (keys - 1 - query + key).min(keys - 1) as u32;
+        (0..keys).map(distance)
+    });
+    let places = Tensor::new(places.collect::<Vec<u32>>(), q.device())?;
+    let bias = Tensor::from_slice(bias, (heads, keys), q.device())?;
+    let bias = bias.index_select(&places, 1)?;
+    let scores = q
+        .matmul(&k.t()?)?
+        .broadcast_add(&bias.reshape((1, heads, tokens, keys))?)?;
+    let attention = CausalAttention {
+        scale: 1.0,
+        cap: None,
+        window: None,
+        padding: vec![0; batch].into(),
+        rounds_to_brain: false,
+        gives: wire::model::DType::F32,
+    };
+    mix(scores.unsqueeze(2)?, &v, &attention)
+}
+
+/// From scores `(batch, kv_heads, group, tokens, keys)` and values `(batch, kv_heads, keys, head_dim)` to `(batch,
+/// tokens, heads * head_dim)`.
+fn mix(mut scores: Tensor, v: &Tensor, attention: &CausalAttention) -> Result<Tensor> {
+    let (batch, kv_heads, group, tokens, keys) = scores.dims5()?;
+    let shape = scores.shape().clone();
+    let (heads, head_dim) = (kv_heads * group, v.dim(3)?);
     if let Some(seen) = seen(&scores, attention)? {
-        let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1, 1), q.device())?;
+        let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1, 1), v.device())?;
         scores = seen
-            .broadcast_as(shape)?
-            .where_cond(&scores, &hidden.broadcast_as(shape)?)?;
+            .broadcast_as(&shape)?
+            .where_cond(&scores, &hidden.broadcast_as(&shape)?)?;
     }
     let weights = softmax(&scores)?.reshape((batch, kv_heads, group * tokens, keys))?;
     // (batch, heads, tokens, head_dim), then heads beside each other
     let mixed = weights
-        .matmul(&v)?
+        .matmul(v)?
         .reshape((batch, heads, tokens, head_dim))?;
     mixed
         .transpose(1, 2)?
@@ -47,7 +85,7 @@ pub fn causal_attention(
 }
 
 /// Over the last dimension.
-fn softmax(scores: &Tensor) -> Result<Tensor> {
+pub(super) fn softmax(scores: &Tensor) -> Result<Tensor> {
     let exponentials = scores
         .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
         .exp()?;

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::super::Weight;
+use super::{super::Weight, flat_product};
 use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
 
 /// Scales of a block of the second quantisation.
@@ -146,14 +146,7 @@ fn by_blocks(values: &Tensor, block: usize) -> Result<Tensor> {
 
 impl Weight for FourBit {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        let (rows, columns) = self.shape;
-        let mut shape = x.dims().to_vec();
-        let last = shape.last_mut().filter(|width| **width == columns);
-        let Some(last) = last else {
-            candle_core::bail!("a ({rows}, {columns}) matrix got {:?}", x.shape());
-        };
-        *last = rows;
-        self.product(&x.reshape(((), columns))?)?.reshape(shape)
+        flat_product(x, self.shape, |x| self.product(x))
     }
 
     fn bytes(&self) -> usize {

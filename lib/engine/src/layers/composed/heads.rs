@@ -37,7 +37,7 @@ pub fn heads(
     }
 }
 
-fn turned(heads: &Tensor, angles: &Angles) -> Result<Tensor> {
+pub(super) fn turned(heads: &Tensor, angles: &Angles) -> Result<Tensor> {
     let (batch, count, tokens, head_dim) = heads.dims4()?;
     let pairs = angles.cos.dim(D::Minus1)?;
     let turning = heads.narrow(D::Minus1, 0, 2 * pairs)?;

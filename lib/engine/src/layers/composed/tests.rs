@@ -4,16 +4,18 @@ use std::{fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 
-use wire::model::{FourBitType, Quantization, QuantizationMethod};
+use half::{bf16, f16};
+use wire::model::{FourBitType, GgmlType, Quantization, QuantizationMethod};
 
-use super::{super::Weight, FORCED, FourBitOnDevice, Plain};
+use super::{super::Weight, BlocksOnDevice, FourBitOnDevice, Plain, composed};
 use crate::{
     Cancel,
     bitsandbytes::{Absmax, FourBit, Plan, Source, code_book, quantize_4bit},
     families::{self, CausalLm},
     hub::Layout,
+    kernels::Matrix,
     layers::KvCache,
-    weights::{Format, Loader, Weights},
+    weights::{Format, Loader, Weights, blocks},
 };
 
 /// Sums are added up in another order.
@@ -23,14 +25,6 @@ const BF16_TOLERANCE: f32 = 2e-2;
 
 /// How a checkpoint is quantised, and the type of what is not.
 type Form = (Option<Quantization>, wire::model::DType);
-
-/// Runs it with layers that compute as on a card.
-fn composed<T>(run: impl FnOnce() -> T) -> T {
-    FORCED.set(true);
-    let result = run();
-    FORCED.set(false);
-    result
-}
 
 /// The logits of each row's last token.
 fn last_logits(model: &dyn CausalLm, ids: &[u32], cache: &mut KvCache) -> Vec<f32> {
@@ -66,10 +60,15 @@ fn numbers(weights: &Weights, form: Form, ids: &[u32]) -> Vec<Vec<f32>> {
 
 /// The largest difference of a logit by candle's operations from the same by `kernels`, with weights of a type.
 fn difference(folder: &Path, form: Form) -> f32 {
-    let expected = fs::read(folder.join("expected.json")).unwrap();
-    let expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
+    let layout = Layout::Folder(folder.to_owned());
+    difference_of(&layout, &folder.join("expected.json"), form)
+}
+
+/// The same of any layout, with the prompt of a file.
+fn difference_of(layout: &Layout, expected: &Path, form: Form) -> f32 {
+    let expected: serde_json::Value = serde_json::from_slice(&fs::read(expected).unwrap()).unwrap();
     let ids: Vec<u32> = serde_json::from_value(expected["prompt"].clone()).unwrap();
-    let weights = Weights::open(&Layout::Folder(folder.to_owned())).unwrap();
+    let weights = Weights::open(layout).unwrap();
     let by_kernels = numbers(&weights, form.clone(), &ids);
     let by_candle = composed(|| numbers(&weights, form, &ids));
     let both = by_kernels.iter().flatten().zip(by_candle.iter().flatten());
@@ -197,6 +196,118 @@ fn values_of_four_bits_are_the_same_to_the_bit() {
     }
 }
 
+/// A matrix of values that repeat at no block's length, in a format.
+fn packed(format: Format, (rows, columns): (usize, usize)) -> Vec<u8> {
+    let values: Vec<f32> = (0..rows * columns)
+        .map(|at| ((at * 37) % 1013) as f32 / 500.0 - 1.0)
+        .collect();
+    match format {
+        Format::F16 => bytemuck::cast_slice(
+            &values
+                .iter()
+                .map(|&value| f16::from_f32(value))
+                .collect::<Vec<_>>(),
+        )
+        .to_vec(),
+        Format::BF16 => bytemuck::cast_slice(
+            &values
+                .iter()
+                .map(|&value| bf16::from_f32(value))
+                .collect::<Vec<_>>(),
+        )
+        .to_vec(),
+        format => {
+            let mut bytes = vec![0; format.bytes_of(values.len() as u64).unwrap() as usize];
+            blocks::quantize(format, values, &mut bytes).unwrap();
+            bytes
+        }
+    }
+}
+
+#[test]
+fn blocks_are_multiplied_as_they_are_by_few_tokens_and_in_a_type_by_more() {
+    let shape = (40, 768);
+    for format in Format::ALL {
+        if format == Format::F32 {
+            continue;
+        }
+        let bytes = packed(format, shape);
+        let of =
+            |dtype| BlocksOnDevice::new((format, &bytes), shape, (&Device::Cpu, dtype)).unwrap();
+        let (exact, short) = (of(DType::F32), of(DType::BF16));
+        let matrix = Matrix::new(format, shape.0, shape.1, bytes.clone()).unwrap();
+        assert_eq!(
+            (exact.bytes(), exact.class()),
+            (matrix.bytes(), ("Linear", Some(format)))
+        );
+        for tokens in [1, 8, 9] {
+            let x = Tensor::rand(-1.0_f32, 1.0, (1, tokens, shape.1), &Device::Cpu).unwrap();
+            let product = |weight: &dyn Weight| -> Vec<f32> {
+                let y = weight.multiply(&x).unwrap();
+                assert_eq!(y.dims(), [1, tokens, shape.0]);
+                y.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let expected = product(&matrix);
+            let off = |found: Vec<f32>| {
+                let pairs = found.iter().zip(&expected);
+                pairs
+                    .map(|(one, other)| (one - other).abs())
+                    .fold(0.0, f32::max)
+            };
+            assert!(off(product(&exact)) < 1e-4, "{format:?} {tokens}");
+            let rounded = off(product(&short));
+            // Of few tokens nothing is rounded, of more a trace is seen.
+            assert_eq!(
+                rounded > 1e-3,
+                tokens == 9,
+                "{format:?} {tokens}: {rounded}"
+            );
+            assert!(rounded < 0.3, "{format:?} {tokens}: {rounded}");
+        }
+    }
+    let few = BlocksOnDevice::new(
+        (Format::Q4K, &[0; 144]),
+        (1, 512),
+        (&Device::Cpu, DType::F32),
+    );
+    assert!(few.is_err());
+    assert!(!BlocksOnDevice::takes(Format::BF16, 48) && !BlocksOnDevice::takes(Format::F32, 64));
+}
+
+#[test]
+fn gguf_files_compute_the_same_either_way() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/gguf");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let expected = file.with_extension("json");
+        if file.extension().is_some_and(|kind| kind == "gguf") && expected.exists() {
+            let form = (None, wire::model::DType::F32);
+            let largest = difference_of(&Layout::Gguf(file.clone()), &expected, form);
+            assert!(largest < TOLERANCE, "{}: {largest}", file.display());
+            count += 1;
+        }
+    }
+    assert!(count > 12, "{count} files");
+}
+
+#[test]
+fn checkpoints_in_blocks_compute_the_same_either_way() {
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
+    for kind in [GgmlType::Q4_0, GgmlType::Q5_1, GgmlType::Q8_0] {
+        for name in ["llama_bare", "llama_linear", "mixtral", "qwen3_moe"] {
+            // Routers stay as the file has them, and are computed with as exactly.
+            let quantization = Quantization {
+                method: QuantizationMethod::Ggml(kind),
+                skip_modules: None,
+            };
+            let form = (Some(quantization), wire::model::DType::F32);
+            let largest = difference(&families.join(name), form);
+            assert!(largest < TOLERANCE, "{name} {kind:?}: {largest}");
+        }
+    }
+}
+
 #[test]
 fn activations_take_the_type_of_the_weights() {
     let weight = Tensor::new(&[[1.0_f32, 0.5], [-2.0, 3.0], [0.25, 1.0]], &Device::Cpu).unwrap();
@@ -225,7 +336,7 @@ fn activations_take_the_type_of_the_weights() {
 }
 
 #[test]
-fn what_is_widened_counts() {
+fn what_is_copied_counts() {
     for (name, is_tied) in [("llama_bare", false), ("llama_linear", true)] {
         let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
         let weights = Weights::open(&Layout::Folder(families.join(name))).unwrap();
@@ -235,18 +346,11 @@ fn what_is_widened_counts() {
             families::build(&weights, "tiny", loader).unwrap().bytes()
         };
         assert_eq!(bytes(), weights.bytes());
-        // Vectors of tokens stay as they are, in main memory, and a head that is tied to them is a copy; norms are
-        // f32 either way.
-        let more = weights.tensors.iter().map(|(name, tensor)| {
-            let values = tensor.shape.iter().product::<usize>() as u64;
-            match (tensor.shape.len(), name.contains("embed_tokens")) {
-                (2, false) => 2 * values,
-                (2, true) if is_tied => 4 * values,
-                _ => 0,
-            }
-        });
-        let more: u64 = more.sum();
-        assert!(more > 0);
+        // Vectors of tokens stay in main memory, and a head that is tied to them is a copy; the rest is as it was.
+        let tables = weights.tensors.iter();
+        let tables = tables.filter(|(name, _)| is_tied && name.contains("embed_tokens"));
+        let more: u64 = tables.map(|(_, table)| table.bytes).sum();
+        assert_eq!(more > 0, is_tied);
         assert_eq!(composed(bytes), weights.bytes() + more, "{name}");
     }
 }

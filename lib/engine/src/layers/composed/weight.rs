@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::super::Weight;
+use super::{super::Weight, flat_product};
 use crate::weights::Format;
 
 /// Weights `(out_features, in_features)` as f32, f16 or bf16. Activations are rounded to their type at each
@@ -23,17 +23,10 @@ impl Plain {
 
 impl Weight for Plain {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        let (rows, columns) = self.0.dims2()?;
-        let mut shape = x.dims().to_vec();
-        let last = shape.last_mut().filter(|width| **width == columns);
-        let Some(last) = last else {
-            candle_core::bail!("a ({rows}, {columns}) matrix got {:?}", x.shape());
-        };
-        *last = rows;
-        // (all before, in_features)
-        let x = x.reshape(((), columns))?.to_dtype(self.0.dtype())?;
-        let y = x.matmul(&self.0.t()?)?.to_dtype(DType::F32)?;
-        y.reshape(shape)
+        flat_product(x, self.0.dims2()?, |x| {
+            let x = x.to_dtype(self.0.dtype())?;
+            x.matmul(&self.0.t()?)?.to_dtype(DType::F32)
+        })
     }
 
     fn bytes(&self) -> usize {

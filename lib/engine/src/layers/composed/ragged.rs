@@ -1,0 +1,192 @@
+//! Attention of rows of different lengths that lie one behind the other: they are padded to the longest for products
+//! of all at once, and lie as before behind them. What places of tokens add is here, too.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::{Angles, attention::softmax, heads::turned};
+
+/// A score that no softmax sees.
+const HIDDEN: f32 = -1e30;
+
+/// What places of query and key mean to attention.
+pub(crate) enum Places<'a> {
+    /// Nothing.
+    Unknown,
+    /// Added to scaled scores: `(heads, 2 * longest - 1)`, by the key's place less the query's, the smallest first.
+    Bias(&'a [f32]),
+    /// Added to scores before they are scaled, as in `DeBERTa`.
+    Met(Meeting<'a>),
+    /// Turns queries and keys; each sees so many tokens to either side, or all.
+    Turned(Angles, Option<usize>),
+}
+
+/// Vectors of distances that queries and keys meet.
+pub(crate) struct Meeting<'a> {
+    /// `(distances, heads * head_dim)`, which queries are multiplied with.
+    pub keys: Option<&'a Tensor>,
+    /// The same, which keys are multiplied with.
+    pub queries: Option<&'a Tensor>,
+    /// Rows of both, `2 * longest - 1`, by the query's place less the key's, the smallest first.
+    pub rows: &'a [usize],
+}
+
+/// Rows that are read together.
+pub(crate) struct Rows<'a> {
+    lengths: &'a [usize],
+    longest: usize,
+    heads: usize,
+    scale: f32,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of so many tokens each, whose heads scale their scores.
+    pub fn new(lengths: &'a [usize], (heads, scale): (usize, f32)) -> Self {
+        Self {
+            lengths,
+            longest: lengths.iter().copied().max().unwrap_or(0),
+            heads,
+            scale,
+        }
+    }
+
+    /// Softmax(q·kᵀ·scale and what places add)·v within each row: of `q`, `k` and `v` `(1, tokens, heads * head_dim)`,
+    /// to the same shape.
+    pub fn attend(&self, qkv: [&Tensor; 3], places: &Places) -> Result<Tensor> {
+        let (_, tokens, width) = qkv[0].dims3()?;
+        if !width.is_multiple_of(self.heads) || self.lengths.iter().sum::<usize>() != tokens {
+            bail!("attention got q {:?}", qkv[0].shape());
+        }
+        // (rows, heads, longest, head_dim)
+        let [mut q, mut k, v] = qkv.map(|x| self.padded(x));
+        if let Places::Turned(angles, _) = places {
+            q = q.and_then(|q| turned(&q, angles));
+            k = k.and_then(|k| turned(&k, angles));
+        }
+        let (q, k, v) = (q?, k?, v?);
+        // (rows, heads, longest, longest)
+        let mut scores = q.matmul(&k.t()?)?;
+        if let Places::Met(met) = places {
+            scores = self.met(&scores, (&q, &k), met)?;
+        }
+        scores = (scores * f64::from(self.scale))?;
+        if let Places::Bias(bias) = places {
+            scores = scores.broadcast_add(&self.by_distance(bias, &q)?)?;
+        }
+        let reach = match places {
+            Places::Turned(_, reach) => *reach,
+            _ => None,
+        };
+        if let Some(seen) = self.seen(reach, &q)? {
+            let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1), q.device())?;
+            let hidden = hidden.broadcast_as(scores.shape())?;
+            scores = seen
+                .broadcast_as(scores.shape())?
+                .where_cond(&scores, &hidden)?;
+        }
+        let mixed = softmax(&scores)?.matmul(&v)?;
+        // (1, rows * longest, heads * head_dim)
+        let mixed = mixed.transpose(1, 2)?.reshape((1, (), width))?;
+        if self.is_even() {
+            return Ok(mixed);
+        }
+        let places = self.lengths.iter().enumerate();
+        let places = places.flat_map(|(row, &length)| {
+            let start = row * self.longest;
+            start as u32..(start + length) as u32
+        });
+        let places: Vec<u32> = places.collect();
+        mixed.index_select(&Tensor::new(places, mixed.device())?, 1)
+    }
+
+    fn is_even(&self) -> bool {
+        self.lengths.iter().all(|&length| length == self.longest)
+    }
+
+    /// From `(1, tokens, width)` to `(rows, heads, longest, head_dim)`: the last token of a row stands for its padding.
+    fn padded(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let x = if self.is_even() {
+            x
+        } else {
+            let mut start = 0;
+            let mut places = Vec::with_capacity(self.lengths.len() * self.longest);
+            for &length in self.lengths {
+                places.extend((0..self.longest).map(|at| (start + at.min(length - 1)) as u32));
+                start += length;
+            }
+            x.index_select(&Tensor::new(places, x.device())?, 1)?
+        };
+        let shape = (self.lengths.len(), self.longest, self.heads, ());
+        x.reshape(shape)?.transpose(1, 2)?.contiguous()
+    }
+
+    /// Adds what distances give: each query with the vector of its distance to each key, and the other way round.
+    fn met(&self, scores: &Tensor, (q, k): (&Tensor, &Tensor), met: &Meeting) -> Result<Tensor> {
+        // (longest, longest): the row of the vectors, by query and key.
+        let rows = self.pairs(|query, key| met.rows[self.longest - 1 + query - key] as u32);
+        let rows = Tensor::from_vec(rows, (self.longest, self.longest), q.device())?;
+        // (rows, heads, longest, distances) of queries or keys, then of each the value of the other's distance.
+        let given = |x: &Tensor, vectors: &Tensor, rows: &Tensor| {
+            let (distances, _) = vectors.dims2()?;
+            let vectors = vectors
+                .reshape((1, distances, self.heads, ()))?
+                .permute((0, 2, 3, 1))?;
+            let given = x.broadcast_matmul(&vectors.contiguous()?)?;
+            given.gather(&rows.broadcast_as(scores.shape())?.contiguous()?, D::Minus1)
+        };
+        let mut sum = scores.clone();
+        if let Some(vectors) = met.keys {
+            sum = (sum + given(q, vectors, &rows)?)?;
+        }
+        if let Some(vectors) = met.queries {
+            // By key and query, turned round.
+            let turned = rows.t()?.contiguous()?;
+            sum = (sum + given(k, vectors, &turned)?.transpose(2, 3)?)?;
+        }
+        Ok(sum)
+    }
+
+    /// `(1, heads, longest, longest)` of what distances add.
+    fn by_distance(&self, bias: &[f32], like: &Tensor) -> Result<Tensor> {
+        let distances = 2 * self.longest - 1;
+        if bias.len() != self.heads * distances {
+            bail!("{} values are no bias of {} heads", bias.len(), self.heads);
+        }
+        let bias = Tensor::from_slice(bias, (self.heads, distances), like.device())?;
+        let places = self.pairs(|query, key| (self.longest - 1 + key - query) as u32);
+        let places = Tensor::new(places, like.device())?;
+        let shape = (1, self.heads, self.longest, self.longest);
+        bias.index_select(&places, 1)?.reshape(shape)
+    }
+
+    /// Which keys a query sees, 1 or 0, `(rows or 1, 1, longest or 1, longest)`; `None` where each sees all.
+    fn seen(&self, reach: Option<usize>, like: &Tensor) -> Result<Option<Tensor>> {
+        let mut seen = None;
+        if !self.is_even() {
+            let of = |&length: &usize| (0..self.longest).map(move |key| u8::from(key < length));
+            let keys: Vec<u8> = self.lengths.iter().flat_map(of).collect();
+            let shape = (self.lengths.len(), 1, 1, self.longest);
+            seen = Some(Tensor::from_vec(keys, shape, like.device())?);
+        }
+        let reach = reach.filter(|reach| reach + 1 < self.longest);
+        let Some(reach) = reach else {
+            return Ok(seen);
+        };
+        let near = self.pairs(|query, key| u8::from(query.abs_diff(key) <= reach));
+        let shape = (1, 1, self.longest, self.longest);
+        let near = Tensor::from_vec(near, shape, like.device())?;
+        match seen {
+            Some(seen) => seen.broadcast_mul(&near).map(Some),
+            None => Ok(Some(near)),
+        }
+    }
+
+    /// Of each query and key.
+    fn pairs<T>(&self, of: impl Fn(usize, usize) -> T) -> Vec<T> {
+        let queries = 0..self.longest;
+        let of = &of;
+        queries
+            .flat_map(|query| (0..self.longest).map(move |key| of(query, key)))
+            .collect()
+    }
+}
