@@ -33,6 +33,13 @@ impl Serve for Engine {
         sink: &mut dyn FnMut(Event),
     ) {
         self.0.handle(request, hub, cancel, sink);
+        // Each further call would fail in this process, and the card's libraries may not even let it end. The next
+        // request starts another host, with the same variables in every notebook.
+        if engine::cuda::is_lost() {
+            tracing::error!("a card is lost to this process, which ends");
+            let own = rustix::process::getpid();
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+        }
     }
 
     fn residents(&self) -> Vec<Resident> {

@@ -372,6 +372,7 @@ fn info(name: &str, load_seconds: f64) -> ModelInfo {
         quantization: "F32".to_owned(),
         device: "cpu".to_owned(),
         device_map: Vec::new(),
+        device_bytes: Vec::new(),
         parameters: 0,
         bytes: 20_000,
         memory_footprint: 20_000,

@@ -46,7 +46,7 @@ pub use pipelines::PipelineResults;
 pub use progress::{LoadProgress, Loaded, Pace, activity};
 pub use quantization::weight_histogram;
 pub use show::Show;
-pub use status::{resident_line, summary as host_summary};
+pub use status::{model_bytes, resident_line, summary as host_summary};
 pub use table::Table;
 pub use text_generation::generated_text;
 

@@ -1,6 +1,10 @@
 //! What the model host holds, as a table.
 
-use wire::{host::HostStatus, mime::Bundle, model::Resident};
+use wire::{
+    host::HostStatus,
+    mime::Bundle,
+    model::{Device, ModelInfo, Resident},
+};
 
 use crate::{RichDisplay, Table, html, rendered, units};
 
@@ -16,7 +20,7 @@ pub fn resident_line(resident: &Resident) -> String {
         info.name,
         info.quantization,
         info.device,
-        units::bytes(info.bytes)
+        model_bytes(info)
     );
     if resident.users > 0 {
         line.push_str(" · ");
@@ -26,6 +30,17 @@ pub fn resident_line(resident: &Resident) -> String {
         line.push_str(" · pinned");
     }
     line
+}
+
+/// Bytes of a model: in all, or of each device where they are not all in main memory.
+pub fn model_bytes(info: &ModelInfo) -> String {
+    let is_on_card = |(device, _): &(Device, u64)| *device != Device::Cpu;
+    if !info.device_bytes.iter().any(is_on_card) {
+        return units::bytes(info.bytes);
+    }
+    let parts = info.device_bytes.iter().filter(|(_, bytes)| *bytes > 0);
+    let parts = parts.map(|(device, bytes)| format!("{} on {device}", units::bytes(*bytes)));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 impl RichDisplay for HostStatus {
@@ -68,7 +83,7 @@ fn row(resident: &Resident) -> Vec<String> {
         info.name.clone(),
         info.quantization.clone(),
         info.device.clone(),
-        units::bytes(info.bytes),
+        model_bytes(info),
         units::bytes(resident.cache_bytes),
         units::seconds(resident.age_seconds),
         units::seconds(resident.idle_seconds),

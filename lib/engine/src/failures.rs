@@ -3,7 +3,9 @@
 
 use std::{any::Any, path::Path};
 
-use wire::{Failure, FailureKind};
+use wire::{Failure, FailureKind, model::Device};
+
+use crate::{cuda, memory::Shortage};
 
 /// A file that could not be read.
 pub fn io(path: &Path, error: &std::io::Error) -> Failure {
@@ -43,16 +45,58 @@ pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// A tensor operation that failed on shapes this program chose.
+/// A tensor operation that failed: for want of memory, because its card did, or on shapes this program chose.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the shape that `map_err` takes"
 )]
 pub fn internal(error: candle_core::Error) -> Failure {
+    if let Some(shortage) = shortage(&error) {
+        return Failure::new(FailureKind::OutOfMemory, shortage.to_string()).hint(
+            "shorten the text, unload a model that is not needed (`%unload`), or keep the cache in 16 bits \
+             (`cache_dtype`)",
+        );
+    }
+    let text = error.to_string();
+    if cuda::is_out_of_memory(&text) {
+        return Failure::new(
+            FailureKind::OutOfMemory,
+            format!("the card has no memory left for what is computed: {text}"),
+        )
+        .hint("shorten the text or the batch, or unload a model that is not needed (`%unload`)");
+    }
+    if cuda::is_loss(&text) {
+        cuda::lose();
+        return Failure::new(
+            FailureKind::Device,
+            format!("the card failed, and no more can be computed on it by this process: {text}"),
+        )
+        .hint("the model host ends and the next request starts another; `nvidia-smi` and the kernel's log (`dmesg`) say what became of the card");
+    }
     Failure::new(
         FailureKind::Internal,
-        format!("tensor operation failed: {error}"),
+        format!("tensor operation failed: {text}"),
     )
+}
+
+/// The device that lacks memory, where that is known, and the bytes, at least one; `None` of other errors.
+pub(crate) fn missing(error: &candle_core::Error) -> Option<(Option<Device>, u64)> {
+    if let Some(shortage) = shortage(error) {
+        let bytes = shortage.wanted.saturating_sub(shortage.available);
+        return Some((Some(shortage.device), bytes));
+    }
+    cuda::is_out_of_memory(&error.to_string()).then_some((None, 1))
+}
+
+/// The shortage that an error is of; `None` of others.
+fn shortage(error: &candle_core::Error) -> Option<&Shortage> {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. }
+        | candle_core::Error::WithPath { inner, .. }
+        | candle_core::Error::Context { inner, .. } => shortage(inner),
+        candle_core::Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// An argument that cannot be right.
@@ -63,4 +107,35 @@ pub fn invalid(message: impl Into<String>) -> Failure {
 /// Something that this program does not do.
 pub fn unsupported(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Unsupported, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_out_of_memory_and_a_broken_card_is_lost() {
+        let shortage = Shortage {
+            what: "it".to_owned(),
+            device: Device::Cuda(0),
+            wanted: 9_000_000,
+            available: 4_000_000,
+        };
+        let error = candle_core::Error::from(shortage.clone()).context("in a layer");
+        let failure = internal(error);
+        assert_eq!(
+            (failure.kind, failure.message),
+            (FailureKind::OutOfMemory, shortage.to_string())
+        );
+        let driver = |what: &str| candle_core::Error::msg(format!("DriverError({what}, \"…\")"));
+        let failure = internal(driver("CUDA_ERROR_OUT_OF_MEMORY"));
+        assert_eq!(failure.kind, FailureKind::OutOfMemory);
+        assert!(!cuda::is_lost());
+        let failure = internal(driver("CUDA_ERROR_INVALID_VALUE"));
+        assert_eq!(failure.kind, FailureKind::Internal);
+        assert!(!cuda::is_lost());
+        let failure = internal(driver("CUDA_ERROR_ECC_UNCORRECTABLE"));
+        assert_eq!(failure.kind, FailureKind::Device);
+        assert!(cuda::is_lost());
+    }
 }

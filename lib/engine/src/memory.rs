@@ -1,10 +1,93 @@
-//! How much main memory is left to this process and how much it takes: the machine's, its control
-//! groups' and its own address space's, whichever ends first. Linux's files are the source.
+//! How much memory is left to this process on a device. Of main memory: the machine's, its control groups' and its
+//! own address space's, whichever ends first, by Linux's files; of a card's its driver says it.
 
 use std::{
-    fs,
+    error::Error,
+    fmt, fs,
     path::{Path, PathBuf},
 };
+
+use wire::model::Device;
+
+use crate::cuda;
+
+/// What must stay free on a device when a conversation grows, for what is computed of it.
+pub(crate) const SLACK: u64 = 64 << 20;
+
+/// Memory that a device does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// What it was for.
+    pub what: String,
+    pub device: Device,
+    /// Bytes that are wanted.
+    pub wanted: u64,
+    /// Bytes that there are.
+    pub available: u64,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self.wanted.saturating_sub(self.available);
+        let [wanted, available, missing] = [self.wanted, self.available, missing].map(megabytes);
+        write!(
+            f,
+            "{} takes {wanted} more on `{}`, and {available} are free there: {missing} are missing",
+            self.what, self.device
+        )
+    }
+}
+
+impl Error for Shortage {}
+
+impl From<Shortage> for candle_core::Error {
+    fn from(shortage: Shortage) -> Self {
+        // Of candle's errors the one that keeps another whole.
+        Self::WrappedContext {
+            context: shortage.to_string(),
+            wrapped: Box::new(shortage),
+        }
+    }
+}
+
+/// For a sentence.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
+
+/// Bytes that this process can still take on a device; `None` where nothing says.
+pub fn available_on(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(number) => cuda::free_bytes(number),
+        Device::Cpu | Device::Auto => available_bytes(),
+    }
+}
+
+/// Fails where a device has not so much left, and some to work with.
+pub(crate) fn check(
+    device: Device,
+    wanted: u64,
+    what: impl FnOnce() -> String,
+) -> Result<(), Shortage> {
+    let wanted = wanted.saturating_add(SLACK);
+    match available(device) {
+        Some(available) if available < wanted => Err(Shortage {
+            what: what(),
+            device,
+            wanted,
+            available,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn available(device: Device) -> Option<u64> {
+    #[cfg(test)]
+    if let Some(told) = tests::TOLD.with_borrow_mut(Vec::pop) {
+        return Some(told);
+    }
+    available_on(device)
+}
 
 /// Bytes that this process can still take without swapping; `None` where nothing says.
 pub fn available_bytes() -> Option<u64> {
@@ -108,8 +191,27 @@ fn kilobytes(file: &Path, field: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    thread_local! {
+        /// What [`check`] is told is available on this thread, the next one last; then what there is.
+        pub(crate) static TOLD: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+
+    #[test]
+    fn a_shortage_says_what_is_missing() {
+        TOLD.set(vec![200 << 20]);
+        let shortage = check(Device::Cuda(1), 300 << 20, || {
+            "a cache of 9 tokens".to_owned()
+        });
+        assert_eq!(
+            shortage.expect_err("is too much").to_string(),
+            "a cache of 9 tokens takes 382 MB more on `cuda:1`, and 210 MB are free there: 172 MB are missing"
+        );
+        TOLD.set(vec![364 << 20]);
+        assert_eq!(check(Device::Cpu, 300 << 20, String::new), Ok(()));
+    }
 
     fn available(files: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().expect("a folder");

@@ -1,6 +1,8 @@
 //! Where the parts of a model live: transformers' `device_map`, resolved against the names of a model's
 //! parameters to a device for each layer. Which cards there are, `cuda` says.
 
+mod spread;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{
@@ -9,6 +11,8 @@ use wire::{
 };
 
 use crate::{cuda, failures, families, weights::Weights};
+
+pub(crate) use spread::Parts;
 
 /// Modules that maps name and that have no parameters of their own.
 const WITHOUT_PARAMETERS: [&str; 8] = [
@@ -80,6 +84,14 @@ impl Placement {
             layers: BTreeMap::new(),
             norm: device,
             head: device,
+        }
+    }
+
+    /// The same, with a line that says why `auto` took it.
+    pub(crate) fn chosen(self, choice: String) -> Self {
+        Self {
+            choice: Some(choice),
+            ..self
         }
     }
 
@@ -195,7 +207,42 @@ impl Placement {
         })
     }
 
-    fn layer(&self, index: usize) -> Device {
+    /// Whether all of it is in main memory.
+    pub fn is_on_cpu(&self) -> bool {
+        let mut devices = self
+            .layers
+            .values()
+            .chain([&self.tokens, &self.norm, &self.head]);
+        devices.all(|device| *device == Device::Cpu)
+    }
+
+    /// The cards that it takes memory of.
+    pub fn cards(&self) -> Vec<Device> {
+        let devices = self
+            .layers
+            .values()
+            .chain([&self.tokens, &self.norm, &self.head]);
+        let mut cards: Vec<Device> = devices
+            .copied()
+            .filter(|device| *device != Device::Cpu)
+            .collect();
+        cards.sort_unstable_by_key(Device::to_string);
+        cards.dedup();
+        cards
+    }
+
+    /// Where the last norm lives.
+    pub(crate) fn norm(&self) -> Device {
+        self.norm
+    }
+
+    /// Where the head lives.
+    pub(crate) fn head(&self) -> Device {
+        self.head
+    }
+
+    /// Where a layer lives.
+    pub(crate) fn layer(&self, index: usize) -> Device {
         self.layers.get(&index).copied().unwrap_or(self.tokens)
     }
 
@@ -253,15 +300,20 @@ impl Placement {
 
 /// What a decoder's parameters belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+pub enum Part {
+    /// Vectors of tokens and positions, and whatever is none of the others.
     Tokens,
+    /// A layer.
     Layer(usize),
+    /// The last norm.
     Norm,
+    /// The head.
     Head,
 }
 
 impl Part {
-    fn of(parameter: &str) -> Self {
+    /// The part of a parameter, by its name in whatever files.
+    pub fn of(parameter: &str) -> Self {
         let segments: Vec<&str> = parameter.split('.').collect();
         let layer = segments.windows(2).find_map(|pair| match pair {
             ["layers" | "layer" | "h" | "block" | "blk", number] => number.parse().ok(),

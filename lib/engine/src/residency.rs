@@ -3,7 +3,11 @@
 //! it fit `evict`'s.
 
 mod agreement;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
+mod cards_tests;
 mod evict;
+mod fit;
 mod key;
 mod license;
 mod loaded;
@@ -20,7 +24,9 @@ use wire::{
     Failure, FailureKind,
     host::{Event, Progress, Stage, UnloadTarget},
     hub::HubVariables,
-    model::{Activations, Agreement, ModelInfo, ModelSource, ModelSpec, Resident},
+    model::{
+        Activations, Agreement, Device, DeviceMap, ModelInfo, ModelSource, ModelSpec, Resident,
+    },
     tokenize::TokenizerSpec,
 };
 
@@ -28,7 +34,7 @@ use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
     encoders::{CausalReader, TextEncoder},
-    generate::{Defaults, Generator, PrefixCaches, Seat, Steps},
+    generate::{Defaults, Generator, PrefixCaches, Reclaim, Seat, Steps},
     hub::{self, HubConfig, Layout, ModelFiles, Wanted},
     pipelines::TaskParams,
     placement::Placement,
@@ -37,7 +43,8 @@ use crate::{
     unsafe_memory::{ReturnMemory, return_memory},
     weights::{Loader, Weights},
 };
-use key::{key, source_key};
+use fit::Free;
+use key::{key, others, source_key};
 use license::license;
 pub use loaded::Purpose;
 use loaded::{Loaded, no_decoder};
@@ -162,10 +169,16 @@ impl Drop for Place<'_> {
     }
 }
 
+/// The models that are in memory, or on their way.
+#[derive(Default)]
+struct Table {
+    slots: Mutex<HashMap<ModelSpec, Slot>>,
+}
+
 /// The table of models, and the tokenizers that were loaded.
 #[derive(Default)]
 pub struct Residency {
-    models: Mutex<HashMap<ModelSpec, Slot>>,
+    table: Arc<Table>,
     tokenizers: Shelf,
     room: Room,
 }
@@ -267,7 +280,7 @@ impl Residency {
     /// What is resident, the longest loaded first.
     pub fn residents(&self) -> Vec<Resident> {
         let mut residents: Vec<Resident> =
-            self.ready().iter().map(|model| model.resident()).collect();
+            self.table.ready().iter().map(|m| m.resident()).collect();
         residents.sort_by(|a, b| b.age_seconds.total_cmp(&a.age_seconds));
         residents
     }
@@ -279,7 +292,7 @@ impl Residency {
             UnloadTarget::Name(_) | UnloadTarget::All => None,
         };
         let mut removed = Vec::new();
-        lock(&self.models).retain(|key, slot| {
+        lock(&self.table.slots).retain(|key, slot| {
             let Slot::Ready(model) = slot else {
                 return true;
             };
@@ -300,7 +313,7 @@ impl Residency {
 
     /// Lets the tokenizers go that were asked for, except those of models that stay.
     fn release_tokenizers(&self, target: &UnloadTarget, key: Option<&ModelSpec>) {
-        let staying: Vec<ModelSource> = lock(&self.models)
+        let staying: Vec<ModelSource> = lock(&self.table.slots)
             .keys()
             .map(|key| key.source.clone())
             .collect();
@@ -315,7 +328,10 @@ impl Residency {
     }
 
     fn find(&self, key: &ModelSpec, terms: &Terms) -> Found {
-        let mut models = lock(&self.models);
+        let mut models = lock(&self.table.slots);
+        if let Some(model) = elsewhere(&models, key) {
+            return Found::Ready(model);
+        }
         match models.get(key) {
             Some(Slot::Ready(model)) => Found::Ready(Arc::clone(model)),
             Some(Slot::Loading(load)) => Found::Theirs(Arc::clone(load)),
@@ -352,7 +368,7 @@ impl Residency {
             Err(Failure::new(FailureKind::Internal, message))
         });
         {
-            let mut models = lock(&self.models);
+            let mut models = lock(&self.table.slots);
             match &outcome {
                 Ok(model) => models.insert(key.clone(), Slot::Ready(Arc::clone(model))),
                 Err(_) => models.remove(key),
@@ -382,7 +398,12 @@ impl Residency {
             placement.check_undivided(&files.name, what)?;
         }
         let need = Need::of(&files.name, &weights, plan.as_ref(), spec.kept_dtype());
-        let promise = self.make_room(&need, sink)?;
+        if spec.device_map == DeviceMap::Whole(Device::Auto) && !placement.is_on_cpu() {
+            placement = self.fit(&need, &weights)?;
+        }
+        let shares = need.on(&placement);
+        let promise = self.make_room((&need, &shares), sink)?;
+        let free = Free::on(&placement);
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
         let overruled = plan.as_ref().and_then(|plan| plan.overruled.clone());
@@ -409,13 +430,21 @@ impl Residency {
             .with_asked_dtype(spec.dtype)
             .with_cache_dtype(spec.kept_dtype());
         let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
-        let model = Loaded::build(&weights, &files.name, (loader, joins))?;
+        let table = Arc::downgrade(&self.table);
+        let reclaim = move |device, missing| {
+            let table = table.upgrade();
+            table.is_some_and(|table: Arc<Table>| table.reclaim(device, missing))
+        };
+        let reclaim: Reclaim = Box::new(reclaim);
+        let model = Loaded::build((&weights, &files.name), loader, (joins, reclaim))?;
+        let device_bytes = free.taken((&shares, &promise), model.bytes());
         let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;
         let info = ModelInfo {
             load_seconds: started.elapsed().as_secs_f64(),
-            agreement,
+            agreement: agreement.map(Box::new),
             device: placement.name(),
             device_map: placement.map().to_vec(),
+            device_bytes,
             ..describe(&files, &weights, plan.as_ref(), &model)
         };
         let sentences = sentences_of(&files, client.cancel)?;
@@ -438,15 +467,33 @@ impl Residency {
             _memory: ReturnMemory,
         }))
     }
+}
 
+impl Table {
     fn ready(&self) -> Vec<Arc<ResidentModel>> {
-        let models = lock(&self.models);
+        let models = lock(&self.slots);
         let ready = models.values().filter_map(|slot| match slot {
             Slot::Ready(model) => Some(Arc::clone(model)),
             Slot::Loading(_) => None,
         });
         ready.collect()
     }
+}
+
+/// The model of another key that is where this key's would be.
+fn elsewhere(slots: &HashMap<ModelSpec, Slot>, key: &ModelSpec) -> Option<Arc<ResidentModel>> {
+    others(key).iter().find_map(|other| {
+        let Slot::Ready(model) = slots.get(other)? else {
+            return None;
+        };
+        let is_there = match (&key.device_map, &other.device_map) {
+            (DeviceMap::Whole(device), DeviceMap::Whole(Device::Auto)) => {
+                model.info.device == device.to_string()
+            }
+            _ => true,
+        };
+        is_there.then(|| Arc::clone(model))
+    })
 }
 
 /// What rounded activations change, where a decoder was asked for them; it is told.
@@ -552,6 +599,7 @@ fn describe(
         quantization: plan.map_or_else(|| weights.main_format().name().to_owned(), Plan::name),
         device: String::new(),
         device_map: Vec::new(),
+        device_bytes: Vec::new(),
         parameters: plan.map_or_else(
             || weights.parameters(),
             |plan| bitsandbytes::parameters(weights, plan),

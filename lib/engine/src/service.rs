@@ -47,6 +47,14 @@ impl Service {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(residency: Residency) -> Self {
+        Self {
+            residency,
+            started: Instant::now(),
+        }
+    }
+
     /// Runs a request on this thread, for a client with these variables. News go to `sink` as they come;
     /// the last is always one `Event::Done` or `Event::Failed`, also when the engine itself is at fault.
     pub fn handle(

@@ -310,7 +310,7 @@ impl Model {
     /// How far it is from itself with activations as they are, on sample texts: positions with the same
     /// most likely token, and the divergence. `None` where nothing is rounded.
     pub fn agreement(&self) -> Option<Agreement> {
-        self.info.agreement
+        self.info.agreement.as_deref().copied()
     }
 
     /// Bytes of parameters and buffers by transformers' definition, which leaves the scales of

@@ -338,6 +338,10 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Bytes that the weights take.
     pub bytes: u64,
+    /// The same on each device: of a card as its driver counts them, where nothing else was going on there while the
+    /// model was loaded.
+    #[serde(default)]
+    pub device_bytes: Vec<(Device, u64)>,
     /// What transformers' `get_memory_footprint()` gives: parameters and buffers, without the scales
     /// of quantised blocks.
     pub memory_footprint: u64,
@@ -364,7 +368,18 @@ pub struct ModelInfo {
     pub modules: Option<Box<ModuleInfo>>,
     /// What rounding the activations changes; `None` where they are as they are.
     #[serde(default)]
-    pub agreement: Option<Agreement>,
+    pub agreement: Option<Box<Agreement>>,
+}
+
+impl ModelInfo {
+    /// Bytes that the weights take on a device.
+    pub fn bytes_on(&self, device: Device) -> u64 {
+        let own = self
+            .device_bytes
+            .iter()
+            .filter(|(known, _)| *known == device);
+        own.map(|(_, bytes)| bytes).sum()
+    }
 }
 
 /// What is known of a loaded tokenizer.

@@ -15,6 +15,7 @@ pub use codes::{code_book, dynamic_map};
 pub use eight_bit::quantize_8bit;
 pub use four_bit::{Absmax, Quantized4, quantize_4bit};
 pub use mean::mean;
+pub(crate) use modules::tensor_bytes;
 pub use modules::{Plan, footprint, memory, parameters};
 pub use save::save;
 pub use source::Source;

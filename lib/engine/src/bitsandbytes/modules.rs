@@ -398,6 +398,14 @@ pub fn footprint(weights: &Weights, plan: Option<&Plan>) -> u64 {
     parameters + class.bytes_beside(format.block_bytes())
 }
 
+/// Bytes that a tensor of a plan takes in memory, with the scales that belong to it; none where the model has no such.
+pub(crate) fn tensor_bytes(plan: &Plan, name: &str, entry: &TensorEntry) -> u64 {
+    if !plan.class.has(name) {
+        return 0;
+    }
+    plan.bytes_of(name, entry) + plan.scale_bytes(name, entry)
+}
+
 /// Bytes that the weights of a plan will take in memory, and beside them for a while.
 pub fn memory(weights: &Weights, plan: &Plan) -> u64 {
     let tensors = weights.tensors.iter();

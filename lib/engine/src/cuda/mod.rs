@@ -9,7 +9,13 @@ mod unsafe_driver;
 #[cfg(feature = "cuda")]
 mod unsafe_libraries;
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use wire::{Failure, FailureKind, model::Device};
 
@@ -76,6 +82,10 @@ pub fn driver() -> Result<&'static Driver, Failure> {
 
 /// Whether this program can compute on the card of this number. Fails with what is in the way.
 pub fn usable(number: u32) -> Result<(), Failure> {
+    #[cfg(test)]
+    if number < tests::CARDS.get() {
+        return Ok(());
+    }
     check(number, build(), driver())?;
     #[cfg(feature = "cuda")]
     unsafe_libraries::open()?;
@@ -85,7 +95,81 @@ pub fn usable(number: u32) -> Result<(), Failure> {
 /// Candle's device of a card, the same at each call. Fails as [`usable`] does.
 pub(crate) fn device(number: u32) -> Result<candle_core::Device, Failure> {
     usable(number)?;
+    #[cfg(test)]
+    if number < tests::CARDS.get() {
+        return Ok(candle_core::Device::Cpu);
+    }
     unsafe_device::open(number).map_err(failures::internal)
+}
+
+/// The cards that this program can compute on, in order.
+pub(crate) fn cards() -> Vec<Device> {
+    let numbers = 0..=u32::from(u8::MAX);
+    // What is in the way of the first is, as a rule, in the way of all.
+    numbers
+        .take_while(|&number| usable(number).is_ok())
+        .map(Device::Cuda)
+        .collect()
+}
+
+/// Bytes that are free on a card once all that was given to it is done; `None` where it does not say.
+pub fn free_bytes(number: u32) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    {
+        let device = device(number).ok()?;
+        let stream = device.as_cuda_device().ok()?.cuda_stream();
+        // What was freed comes back from the stream's pool when the stream has been waited for.
+        stream.synchronize().ok()?;
+        let (free, _) = stream.context().mem_get_info().ok()?;
+        Some(free as u64)
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = number;
+        None
+    }
+}
+
+/// Whether the text of an error says that a card has no memory left.
+pub(crate) fn is_out_of_memory(text: &str) -> bool {
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
+        .iter()
+        .any(|status| text.contains(status))
+}
+
+/// Errors after which every further call fails: the context is broken, or its card is gone (`cuda.h`).
+const LOSSES: [&str; 14] = [
+    "CUDA_ERROR_DEINITIALIZED",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_NVLINK_UNCORRECTABLE",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_UNKNOWN",
+];
+
+/// Whether the text of an error says that nothing more can be computed on a card by this process.
+pub(crate) fn is_loss(text: &str) -> bool {
+    LOSSES.iter().any(|status| text.contains(status))
+}
+
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Remembers that a card is lost to this process.
+pub(crate) fn lose() {
+    LOST.store(true, Ordering::Release);
+}
+
+/// Whether a card was lost to this process: then only another process can compute on it.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Acquire)
 }
 
 /// The type of 16 bits in which this program's kernels compute products: cards before 8.0 have no brain floats.
@@ -205,4 +289,4 @@ impl fmt::Display for Build {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

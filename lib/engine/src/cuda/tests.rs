@@ -7,6 +7,11 @@ use super::{
     *,
 };
 
+thread_local! {
+    /// Cards that this thread takes for usable, and that compute on the processor.
+    pub(crate) static CARDS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 const BUILD: Build = Build {
     cuda: Version(13, 0),
     capability: Version(8, 0),

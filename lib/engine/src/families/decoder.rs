@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Result, Tensor};
 use wire::model::ModuleInfo;
 
 use super::{CausalLm, ModelSizes, Part};
@@ -12,6 +12,7 @@ use crate::{
         Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
         Rotary, Size, Span, Step, join, split, sum,
     },
+    memory,
     placement::Devices,
 };
 
@@ -126,7 +127,7 @@ impl Decoder {
             cache.is_long = long;
             self.read_again(cache)?;
         }
-        Ok(())
+        check_room(cache, tokens, &self.devices.layers)
     }
 
     /// Reads parts and shows what goes into each layer; a failure leaves the caches as they were.
@@ -215,6 +216,31 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// Fails where a device has no room for what a cache takes more when so many tokens come: before any of it is taken.
+pub(crate) fn check_room(cache: &KvCache, tokens: usize, devices: &[Device]) -> Result<()> {
+    let mut wanted: Vec<(DeviceLocation, usize, usize)> = Vec::new();
+    for ([more, old], device) in cache.growth(tokens).zip(devices) {
+        let place = device.location();
+        match wanted.iter_mut().find(|(known, ..)| *known == place) {
+            Some((_, sum, beside)) => (*sum, *beside) = (*sum + more, old.max(*beside)),
+            None => wanted.push((place, more, old)),
+        }
+    }
+    for (place, more, beside) in wanted {
+        if more == 0 {
+            continue;
+        }
+        let device = match place {
+            DeviceLocation::Cuda { gpu_id } => wire::model::Device::Cuda(gpu_id as u32),
+            _ => wire::model::Device::Cpu,
+        };
+        let tokens = cache.len() + tokens;
+        let what = || format!("the cache of a conversation of {tokens} tokens");
+        memory::check(device, (more + beside) as u64, what)?;
+    }
+    Ok(())
 }
 
 impl DecoderLayer {

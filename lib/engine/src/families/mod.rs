@@ -25,6 +25,7 @@ mod smollm3;
 mod starcoder2;
 
 use candle_core::{Result, Tensor};
+pub(crate) use decoder::check_room;
 use gguf::Gguf;
 use json::Json;
 pub(crate) use modules::{HEAD, class_name, parameter_names};

@@ -29,7 +29,7 @@ use output::{Outcome, Sequence};
 pub use prefixes::PrefixCaches;
 pub use settings::Settings;
 use settings::Situation;
-pub use steps::{Seat, Steps};
+pub use steps::{Reclaim, Seat, Steps};
 pub use stopping::StopStrings;
 pub use tokens::Tokens;
 use wire::{

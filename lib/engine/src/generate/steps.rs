@@ -11,6 +11,7 @@ use std::{
 };
 
 use candle_core::{Error, Result, Tensor};
+use wire::model::Device;
 
 use crate::{
     failures,
@@ -30,7 +31,11 @@ pub struct Steps {
     joins: bool,
     state: Mutex<State>,
     changed: Condvar,
+    reclaim: Option<Reclaim>,
 }
+
+/// Frees what others hold on a device, or on any card, for so many bytes that are missing; says whether it did.
+pub type Reclaim = Box<dyn Fn(Option<Device>, u64) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -78,6 +83,16 @@ impl Steps {
             joins,
             state: Mutex::default(),
             changed: Condvar::new(),
+            reclaim: None,
+        }
+    }
+
+    /// The same, which runs a step again that lacked memory once some was freed.
+    #[must_use]
+    pub fn reclaiming(self, reclaim: Reclaim) -> Self {
+        Self {
+            reclaim: Some(reclaim),
+            ..self
         }
     }
 
@@ -161,12 +176,23 @@ impl Steps {
             job.cache.truncate(before);
         }
         match <[Job; 1]>::try_from(jobs) {
+            // What it took of the pass that failed is free again.
+            Ok([job]) if self.reclaims(&failure) => self.run(vec![job]),
             Ok([job]) => vec![job.done(Err(failure))],
             Err(jobs) => {
                 let alone = jobs.into_iter().map(|job| self.run(vec![job]));
                 alone.flatten().collect()
             }
         }
+    }
+
+    /// Whether memory was freed that a step lacked.
+    fn reclaims(&self, failure: &Error) -> bool {
+        let (Some(reclaim), Some((device, bytes))) = (&self.reclaim, failures::missing(failure))
+        else {
+            return false;
+        };
+        reclaim(device, bytes)
     }
 
     /// The logits that each step wants, `(batch, positions, vocabulary)`.

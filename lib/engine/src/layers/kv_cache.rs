@@ -131,6 +131,11 @@ impl KvCache {
         }
     }
 
+    /// Bytes that each layer's buffers take more when so many tokens come, and for a while beside them.
+    pub(crate) fn growth(&self, tokens: usize) -> impl Iterator<Item = [usize; 2]> {
+        self.layers.iter().map(move |layer| layer.growth(tokens))
+    }
+
     pub(crate) fn planned(&self) -> usize {
         self.planned
     }
@@ -249,17 +254,11 @@ impl LayerCache {
     fn reserve(&mut self, needed: usize, device: &Device) -> Result<(Tensor, Tensor)> {
         // They stay where they are until others are whole.
         let old = self.buffers.clone();
-        let capacity = match &old {
-            Some((keys, _)) => keys.dim(2)?,
-            None => 0,
-        };
+        let capacity = self.capacity();
         if let (Some(buffers), true) = (&old, needed <= capacity) {
             return Ok(buffers.clone());
         }
-        let capacity = needed
-            .max(capacity + capacity / 2)
-            .max(self.planned + BLOCK)
-            .next_multiple_of(BLOCK);
+        let capacity = self.grown(needed);
         let shape = (self.batch, self.kv_heads, capacity, self.head_dim);
         let keys = Tensor::zeros(shape, self.dtype, device)?;
         let values = Tensor::zeros(shape, self.dtype, device)?;
@@ -268,6 +267,35 @@ impl LayerCache {
             values.slice_set(&old_values, 2, 0)?;
         }
         Ok((keys, values))
+    }
+
+    /// Positions that there is room for.
+    fn capacity(&self) -> usize {
+        let buffers = self.buffers.as_ref();
+        buffers.map_or(0, |(keys, _)| keys.dims()[2])
+    }
+
+    /// Positions that buffers have room for which are to hold more than there is room for.
+    fn grown(&self, needed: usize) -> usize {
+        let capacity = self.capacity();
+        needed
+            .max(capacity + capacity / 2)
+            .max(self.planned + BLOCK)
+            .next_multiple_of(BLOCK)
+    }
+
+    /// Bytes that the buffers take more when so many tokens come, and those of the old ones, which stay until the new
+    /// are whole.
+    fn growth(&self, tokens: usize) -> [usize; 2] {
+        let (needed, capacity) = (self.length + tokens, self.capacity());
+        if needed <= capacity {
+            return [0, 0];
+        }
+        let position = 2 * self.batch * self.kv_heads * self.head_dim * self.dtype.size_in_bytes();
+        [
+            (self.grown(needed) - capacity) * position,
+            capacity * position,
+        ]
     }
 
     fn prefix(&self, length: usize) -> Result<Self> {

@@ -1,32 +1,34 @@
-//! Making room for a load: models that nobody uses go, the longest unused first, and the user is told;
-//! or, where that would not suffice, none goes and the load is refused.
+//! Making room: for a load on the devices where it lacks memory, and for a conversation that grows. Models that nobody
+//! uses go, the longest unused first, and the user is told; or, where that would not suffice, none goes and the load is
+//! refused.
 
 use std::sync::Arc;
 
-use wire::{Failure, host::Event};
+use wire::{Failure, host::Event, model::Device};
 
 use super::{
-    Residency, ResidentModel, Slot, lock,
-    room::{Need, Promise, megabytes},
+    Residency, ResidentModel, Slot, Table, lock,
+    room::{Need, Promise, Share},
 };
+use crate::memory::megabytes;
 
 impl Residency {
     /// Promises a load its memory, for which others may have to go.
     pub(super) fn make_room(
         &self,
-        need: &Need,
+        (need, shares): (&Need, &[Share]),
         sink: &mut dyn FnMut(Event),
     ) -> Result<Promise<'_>, Failure> {
         loop {
-            let refused = match self.room.promise(need.clone(), || self.residents()) {
+            let refused = match self.room.promise((need, shares), || self.residents()) {
                 Ok(promise) => return Ok(promise),
                 Err(refused) => refused,
             };
             // What is kept for a conversation's next turn goes before any model does.
-            if self.forget_prefixes() {
+            if self.table.forget_prefixes() {
                 continue;
             }
-            let Some(freed) = self.evict(refused.missing) else {
+            let Some(freed) = self.table.evict(Some(refused.device), refused.missing) else {
                 return Err(refused.failure);
             };
             let resident = freed.resident();
@@ -41,6 +43,23 @@ impl Residency {
             drop(freed);
         }
     }
+}
+
+impl Table {
+    /// Whether something was freed for a conversation that lacks memory on a device, or on any card.
+    pub(super) fn reclaim(&self, device: Option<Device>, missing: u64) -> bool {
+        self.forget_prefixes() || self.evict(device, missing).is_some()
+    }
+
+    /// Bytes on a device of the models that may go.
+    pub(super) fn idle_bytes(&self, device: Device) -> u64 {
+        let slots = lock(&self.slots);
+        let idle = slots.values().filter_map(|slot| match slot {
+            Slot::Ready(model) if is_idle(model) => Some(model.info.bytes_on(device)),
+            _ => None,
+        });
+        idle.sum()
+    }
 
     /// Whether any had been kept.
     fn forget_prefixes(&self) -> bool {
@@ -53,23 +72,33 @@ impl Residency {
     }
 
     /// Takes the model that was unused for longest out of the table, if all that may go have as many
-    /// bytes as are missing.
-    fn evict(&self, missing: u64) -> Option<Arc<ResidentModel>> {
-        let mut models = lock(&self.models);
-        let mut idle: Vec<_> = models
+    /// bytes as are missing on a device, or on any card.
+    fn evict(&self, device: Option<Device>, missing: u64) -> Option<Arc<ResidentModel>> {
+        let bytes = |model: &ResidentModel| -> u64 {
+            let parts = model.info.device_bytes.iter();
+            let parts = parts.filter(|(known, _)| match device {
+                Some(device) => *known == device,
+                None => matches!(known, Device::Cuda(_)),
+            });
+            parts.map(|(_, bytes)| bytes).sum()
+        };
+        let mut slots = lock(&self.slots);
+        let mut idle: Vec<_> = slots
             .iter()
             .filter_map(|(key, slot)| match slot {
-                Slot::Ready(model) if is_idle(model) => Some((key.clone(), Arc::clone(model))),
+                Slot::Ready(model) if is_idle(model) && bytes(model) > 0 => {
+                    Some((key.clone(), Arc::clone(model)))
+                }
                 _ => None,
             })
             .collect();
-        let bytes: u64 = idle.iter().map(|(_, model)| model.info.bytes).sum();
-        if bytes < missing {
+        let freed: u64 = idle.iter().map(|(_, model)| bytes(model)).sum();
+        if freed < missing {
             return None;
         }
         idle.sort_by_key(|(_, model)| lock(&model.usage).last_used);
         let (key, model) = idle.into_iter().next()?;
-        models.remove(&key);
+        slots.remove(&key);
         Some(model)
     }
 }
@@ -81,7 +110,7 @@ fn is_idle(model: &Arc<ResidentModel>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         fs,
         path::{Path, PathBuf},
@@ -106,7 +135,7 @@ mod tests {
     };
 
     /// Copies of the tests' tiny model, each a model of its own.
-    fn copies(root: &Path, count: usize) -> Vec<PathBuf> {
+    pub(in super::super) fn copies(root: &Path, count: usize) -> Vec<PathBuf> {
         let origin =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/llama_long_prompt");
         let tokenizer = r#"{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
@@ -122,7 +151,7 @@ mod tests {
         (0..count).map(copy).collect()
     }
 
-    fn spec(folder: &Path) -> ModelSpec {
+    pub(in super::super) fn spec(folder: &Path) -> ModelSpec {
         ModelSpec {
             source: ModelSource::new(folder.display().to_string()),
             dtype: None,
@@ -138,6 +167,13 @@ mod tests {
         residency: &Residency,
         folder: &Path,
     ) -> (Result<Arc<ResidentModel>, Failure>, Vec<String>) {
+        load_spec(residency, &spec(folder))
+    }
+
+    pub(in super::super) fn load_spec(
+        residency: &Residency,
+        spec: &ModelSpec,
+    ) -> (Result<Arc<ResidentModel>, Failure>, Vec<String>) {
         let (hub, cancel) = (HubVariables::default(), Cancel::new());
         let client = Client {
             hub: &hub,
@@ -149,7 +185,7 @@ mod tests {
                 notices.push(line);
             }
         };
-        let model = residency.model((&spec(folder), Purpose::Any), &client, &mut sink);
+        let model = residency.model((spec, Purpose::Any), &client, &mut sink);
         (model.map(|(model, _)| model), notices)
     }
 
@@ -157,12 +193,12 @@ mod tests {
     fn table(figures: Vec<u64>) -> Residency {
         let figures = Mutex::new(figures.into_iter());
         Residency {
-            room: Room::with_memory(move || Some(lock(&figures).next().unwrap_or(u64::MAX))),
+            room: Room::with_memory(move |_| Some(lock(&figures).next().unwrap_or(u64::MAX))),
             ..Residency::default()
         }
     }
 
-    fn names(residency: &Residency) -> Vec<String> {
+    pub(in super::super) fn names(residency: &Residency) -> Vec<String> {
         let names = residency
             .residents()
             .into_iter()
@@ -179,7 +215,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let folders = copies(root.path(), 4);
         let weights = Weights::open(&Layout::Folder(folders[0].clone())).expect("opens");
-        let need = Need::of("m", &weights, None, DType::F32).bytes();
+        let need = Need::of("m", &weights, None, DType::F32);
+        let need = need.weights + need.cache;
         let short = HEADROOM + need - 1;
         // Three loads find room; the fourth is short by one byte, and again after the first has gone.
         let residency = table(vec![u64::MAX, u64::MAX, u64::MAX, short, short]);

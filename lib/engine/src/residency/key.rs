@@ -11,7 +11,7 @@ use wire::{
     },
 };
 
-use crate::placement::resolve;
+use crate::{cuda, placement::resolve};
 
 /// The table's key: one for all spellings of the same weights. Fails on a device that the engine does not
 /// have.
@@ -43,10 +43,26 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
     })
 }
 
-/// The same for the devices: `auto` is the one that it chooses, and a map of the whole model no map. One by
+/// Keys under which the same weights may be where this one's would be: a card's model is where `auto` may put it, and
+/// what `auto` put whole on a device is that device's.
+pub(super) fn others(key: &ModelSpec) -> Vec<ModelSpec> {
+    let on = |device: Device| ModelSpec {
+        device_map: device.into(),
+        ..key.clone()
+    };
+    match key.device_map {
+        DeviceMap::Whole(Device::Auto) => cuda::cards().into_iter().map(on).collect(),
+        DeviceMap::Whole(Device::Cpu | Device::Cuda(_)) => vec![on(Device::Auto)],
+        DeviceMap::Modules(_) => Vec::new(),
+    }
+}
+
+/// The same for the devices: `auto` is the processor where there is no card, and a map of the whole model no map. One by
 /// modules stays as it is: what its names mean, and whether there are such, only the files say.
 fn map_key(map: &DeviceMap) -> Result<DeviceMap, Failure> {
     Ok(match map {
+        // Whether a card has room, only the load finds out.
+        DeviceMap::Whole(Device::Auto) if resolve(Device::Auto)? != Device::Cpu => map.clone(),
         DeviceMap::Whole(device) => resolve(*device)?.into(),
         DeviceMap::Modules(modules) => {
             let modules: BTreeMap<String, Device> = modules

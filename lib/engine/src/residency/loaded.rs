@@ -11,7 +11,7 @@ use crate::{
     encoders::{self, CausalReader, TextEncoder},
     failures,
     families::{self, ModelSizes},
-    generate::Steps,
+    generate::{Reclaim, Steps},
     hub::ModelFiles,
     seq2seq::{self, Kind},
     weights::{Description, Loader, Weights},
@@ -159,12 +159,13 @@ pub(super) fn no_decoder(name: &str) -> Failure {
 }
 
 impl Loaded {
-    /// A decoder `joins` the steps of several requests or does not.
+    /// A decoder `joins` the steps of several requests or does not; `reclaim` frees memory that a step lacks.
     pub fn build(
-        weights: &Weights,
-        name: &str,
-        (mut loader, joins): (Loader, bool),
+        (weights, name): (&Weights, &str),
+        mut loader: Loader,
+        (joins, reclaim): (bool, Reclaim),
     ) -> Result<Self, Failure> {
+        let steps = |model| Steps::new(model, joins).reclaiming(reclaim);
         if encoders::knows(weights) {
             return Ok(Self::Encoder(Box::new(encoders::build(
                 weights,
@@ -183,12 +184,12 @@ impl Loaded {
             Some(Kind::Writer) => {
                 let model = seq2seq::build(weights, &mut loader)?;
                 Ok(Self::Causal {
-                    steps: Steps::new(Box::new(model), joins),
+                    steps: steps(Box::new(model)),
                     start: seq2seq::Start::read(weights),
                 })
             }
             None => Ok(Self::Causal {
-                steps: Steps::new(families::build(weights, name, loader)?, joins),
+                steps: steps(families::build(weights, name, loader)?),
                 start: None,
             }),
         }

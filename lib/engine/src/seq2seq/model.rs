@@ -8,7 +8,7 @@ use wire::model::ModuleInfo;
 
 use super::{embed::Embed, encoder::Encoder, plan::NormPlace};
 use crate::{
-    families::{CausalLm, ModelSizes, Part, SourceReader},
+    families::{CausalLm, ModelSizes, Part, SourceReader, check_room},
     layers::{
         Attention, AttentionShape, CrossAttention, FeedForward, KvCache, LayerCache, Linear,
         Memory, Norm, RelativeBias, Size, Step, join, split, sum,
@@ -148,6 +148,11 @@ impl Seq2Seq {
     }
 
     fn try_pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+        let devices = vec![self.embed.device.clone(); self.layers.len()];
+        for part in &*parts {
+            let tokens = part.ids.len() / part.cache.batch().max(1);
+            check_room(part.cache, tokens, &devices)?;
+        }
         let vectors = parts.iter().map(|part| self.vectors(part));
         let (mut x, sizes) = join(vectors.collect::<Result<_>>()?)?;
         let steps: Vec<Step> = parts

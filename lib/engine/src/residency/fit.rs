@@ -1,0 +1,91 @@
+//! Where `device_map="auto"` puts a model whose size is known, and what a model has taken of cards once it is there.
+
+use wire::{Failure, model::Device};
+
+use super::{
+    Residency, loaded,
+    room::{Need, Promise, Share},
+};
+use crate::{
+    cuda, families,
+    memory::megabytes,
+    placement::{Part, Parts, Placement},
+    weights::Weights,
+};
+
+impl Residency {
+    /// The first card that has room for all of it, where others may go for it; else all cards by layers, and the
+    /// processor for what is left.
+    pub(super) fn fit(&self, need: &Need, weights: &Weights) -> Result<Placement, Failure> {
+        let room = |card: Device| {
+            let free = self.room.unpromised(card)?;
+            Some(free.saturating_add(self.table.idle_bytes(card)))
+        };
+        let cards: Vec<(Device, u64)> = cuda::cards()
+            .into_iter()
+            .map(|card| (card, room(card).unwrap_or(u64::MAX)))
+            .collect();
+        for &(card, room) in &cards {
+            let placement = Placement::whole(card);
+            let shares = need.on(&placement);
+            if shares
+                .iter()
+                .all(|share| share.device != card || share.bytes() <= room)
+            {
+                return Ok(placement);
+            }
+        }
+        if let Some(what) = loaded::undivided(weights) {
+            let most = cards.iter().map(|(_, room)| *room).max().unwrap_or(0);
+            return Ok(Placement::whole(Device::Cpu).chosen(format!(
+                "`auto` takes the CPU for `{}`: it takes {}, no card has more than {} for it, and {what} are not split",
+                need.name,
+                megabytes(need.weights + need.cache),
+                megabytes(most)
+            )));
+        }
+        let parts = Parts {
+            bytes: &|part| match part {
+                Part::Layer(_) => need.part(part) + need.layer_cache(),
+                Part::Head => need.head(),
+                Part::Norm | Part::Tokens => need.part(part),
+            },
+            cards: &cards,
+        };
+        Placement::spread(&need.name, &families::parameter_names(weights), &parts)
+    }
+}
+
+/// What is free on the cards that a model is to be put on.
+pub(super) struct Free(Vec<(Device, Option<u64>)>);
+
+impl Free {
+    pub fn on(placement: &Placement) -> Self {
+        let cards = placement.cards().into_iter();
+        Self(cards.map(|card| (card, free(card))).collect())
+    }
+
+    /// Bytes that a model of so many in all took on each device: of a card as its driver counts them, where no other
+    /// load was under way there; else what was reckoned.
+    pub fn taken(&self, (shares, promise): (&[Share], &Promise), bytes: u64) -> Vec<(Device, u64)> {
+        if self.0.is_empty() {
+            return vec![(Device::Cpu, bytes)];
+        }
+        let taken = |share: &Share| {
+            let known = self.0.iter().find(|(card, _)| *card == share.device);
+            let counted = known.and_then(|(card, before)| {
+                let after = free(*card).filter(|_| promise.is_alone_on(*card))?;
+                before.and_then(|before| before.checked_sub(after))
+            });
+            (share.device, counted.unwrap_or(share.weights))
+        };
+        shares.iter().map(taken).collect()
+    }
+}
+
+fn free(card: Device) -> Option<u64> {
+    match card {
+        Device::Cuda(number) => cuda::free_bytes(number),
+        Device::Cpu | Device::Auto => None,
+    }
+}
