@@ -8,7 +8,7 @@ use std::{
 };
 
 const FOLDER: &str = "src/cuda/kernels";
-const KERNELS: [&str; 2] = ["blocks", "four_bit"];
+const KERNELS: [&str; 6] = ["attention", "blocks", "four_bit", "gate", "heads", "norm"];
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");

@@ -162,7 +162,7 @@ struct Kernels {
     // Where the block has floats of two bytes.
     std::vector<unsigned> halves;
     void (*unpack)(Bytes, float *);
-    void (*multiply[4])(Bytes, unsigned, unsigned, int, int, const float *, float *);
+    void (*multiply[4])(Bytes, unsigned, unsigned, int, int, const float *, const float *, const float *, float *, unsigned);
     void (*make)(Bytes, unsigned long long, int, void *);
 };
 
@@ -236,30 +236,41 @@ static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
     for (const unsigned tokens : {1, 2, 3, 4, 5, 8}) {
         const int power = tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3;
         const unsigned per_block = product::WARPS * product::ROWS;
-        std::vector<float> x, y(tokens * rows + guard, NAN);
+        // Beside other columns, with what is added, or alone.
+        const unsigned stride = tokens % 2 ? rows : rows + 5;
+        const bool has_bias = tokens % 3 == 1, is_added = tokens % 4 != 0;
+        std::vector<float> x, bias, added, y(tokens * stride + guard, NAN);
+        for (unsigned row = 0; row < rows; row++) {
+            bias.push_back(uniform(-1, 1));
+        }
+        for (size_t at = 0; at < (size_t)tokens * rows; at++) {
+            added.push_back(uniform(-1, 1));
+        }
         for (size_t at = 0; at < (size_t)tokens * columns; at++) {
             x.push_back(uniform(-1, 1));
         }
         emulated::launch((rows + per_block - 1) / per_block, 32 * product::WARPS,
                          [&] {
-            kernels.multiply[power](packed, rows, columns, (int)tokens, F32, x.data(), y.data());
+            kernels.multiply[power](packed, rows, columns, (int)tokens, F32, x.data(), has_bias ? bias.data() : nullptr,
+                                    is_added ? added.data() : nullptr, y.data(), stride);
         });
         for (size_t at = 0; at < y.size(); at++) {
-            if (at >= tokens * rows) {
+            if (at >= tokens * stride || at % stride >= rows) {
                 if (!std::isnan(y[at])) {
                     fail("what lies behind the product", kernels, rows, columns, tokens, at, y[at], NAN);
                 }
                 continue;
             }
-            const size_t token = at / rows, row = at % rows;
-            double sum = 0, size = 0;
+            const size_t token = at / stride, row = at % stride;
+            double sum = has_bias ? bias[row] : 0, size = 2;
+            sum += is_added ? added[token * rows + row] : 0;
             for (unsigned column = 0; column < columns; column++) {
                 const double product = (double)x[token * columns + column] * values[row * columns + column];
                 sum += product;
                 size += std::fabs(product);
             }
             // Written so that what is no number is none of the near ones.
-            if (!(std::fabs(y[at] - sum) <= 2e-6 * size)) {
+            if (!(std::fabs(y[at] - sum) <= 1e-6 * size)) {
                 fail("product", kernels, rows, columns, tokens, at, y[at], sum);
             }
         }

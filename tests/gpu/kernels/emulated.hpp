@@ -28,8 +28,16 @@ struct uint4 {
     unsigned x, y, z, w;
 };
 
+struct uint2 {
+    unsigned x, y;
+};
+
+struct float4 {
+    float x, y, z, w;
+};
+
 struct Index {
-    unsigned x;
+    unsigned x, y, z;
 };
 
 inline Index threadIdx, blockIdx, blockDim;
@@ -85,14 +93,15 @@ inline void run_fiber() {
     swapcontext(&fibers[threadIdx.x].context, &scheduler);
 }
 
-// Calls `body` as so many blocks of so many threads would. A kernel that waits for ever ends the program.
-inline void launch(unsigned blocks, unsigned threads, std::function<void()> body) {
+// Calls `body` as blocks of so many threads would, so many in each direction. A kernel that waits for ever ends the
+// program.
+inline void launch(Index blocks, unsigned threads, std::function<void()> body) {
     kernel = std::move(body);
     blockDim.x = threads;
     fibers = std::vector<Fiber>(threads);
     exchanged.resize(threads);
-    for (unsigned number = 0; number < blocks; number++) {
-        blockIdx.x = number;
+    for (unsigned number = 0; number < blocks.x * blocks.y * blocks.z; number++) {
+        blockIdx = {number % blocks.x, number / blocks.x % blocks.y, number / blocks.x / blocks.y};
         block = Barrier{threads};
         warps.assign((threads + WARP - 1) / WARP, Barrier{});
         for (unsigned thread = 0; thread < threads; thread++) {
@@ -125,10 +134,18 @@ inline void launch(unsigned blocks, unsigned threads, std::function<void()> body
     }
 }
 
+inline void launch(unsigned blocks, unsigned threads, std::function<void()> body) {
+    launch(Index{blocks, 1, 1}, threads, std::move(body));
+}
+
 } // namespace emulated
 
 inline void __syncthreads() {
     emulated::arrive(emulated::block);
+}
+
+inline void __syncwarp() {
+    emulated::arrive(emulated::warps[threadIdx.x / emulated::WARP]);
 }
 
 inline float __shfl_xor_sync(unsigned, float value, int distance) {

@@ -75,7 +75,7 @@ static void check_products(const Matrix &matrix, int kind, unsigned tokens) {
     emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * product::WARPS, [&] {
         kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
                matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns,
-               (int)tokens, kind, x.data(), y.data());
+               (int)tokens, kind, x.data(), nullptr, nullptr, y.data(), matrix.rows);
     });
     for (unsigned token = 0; token < tokens; token++) {
         for (unsigned row = 0; row < matrix.rows; row++) {

@@ -22,7 +22,10 @@ use wire::{Failure, FailureKind, model::Device};
 use crate::failures;
 
 #[cfg(feature = "cuda")]
-pub(crate) use kernels::{block_product, block_values, four_bit_product, four_bit_values};
+pub(crate) use kernels::{
+    HeadsInto, attention, block_values, four_bit_values, gate, layer_norm, put_all, put_block,
+    put_four_bit, put_heads, root_mean_square,
+};
 
 /// What the driver says of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

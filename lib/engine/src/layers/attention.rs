@@ -110,8 +110,7 @@ impl Attention {
     fn mix(&self, qkv: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
         // (batch, heads, tokens, head_dim), and twice (batch, kv_heads, keys, head_dim)
         let (q, (keys, values)) = if composed::serves(qkv) {
-            let [q, k, v] = self.composed_heads(qkv, step)?;
-            (q, cache.append(&k, &v)?)
+            self.composed_heads(qkv, step, cache)?
         } else {
             self.heads(qkv, step, cache)?
         };
@@ -169,17 +168,51 @@ impl Attention {
         Ok((queries, all))
     }
 
-    fn composed_heads(&self, qkv: &Tensor, step: &Step) -> Result<[Tensor; 3]> {
+    /// The same on a device that computes by what is composed.
+    fn composed_heads(
+        &self,
+        qkv: &Tensor,
+        step: &Step,
+        cache: &mut LayerCache,
+    ) -> Result<(Tensor, (Tensor, Tensor))> {
         let rotary = self.rotary.map(|index| &step.rotaries[index]);
         let angles = rotary.map(|(rotary, positions)| rotary.angles(positions, qkv.device()));
         let angles = angles.transpose()?;
+        #[cfg(feature = "cuda")]
+        if qkv.device().is_cuda() {
+            return self.put_heads(qkv, angles.as_ref(), (step.size.1, cache));
+        }
         let take = |place: Place| {
             let part = (place.first, place.count, self.shape.head_dim);
             let angles = angles.as_ref().filter(|_| place.turns);
             composed::heads(qkv, part, place.norm.map(RmsNorm::parts), angles)
         };
         let [q, k, v] = self.places();
-        Ok([take(q)?, take(k)?, take(v)?])
+        Ok((take(q)?, cache.append(&take(k)?, &take(v)?)?))
+    }
+
+    /// The same by a card's kernel, which writes into the cache as `heads` does.
+    #[cfg(feature = "cuda")]
+    fn put_heads(
+        &self,
+        qkv: &Tensor,
+        angles: Option<&composed::Angles>,
+        (tokens, cache): (usize, &mut LayerCache),
+    ) -> Result<(Tensor, (Tensor, Tensor))> {
+        let mut queries = None;
+        let all = cache.extend(tokens, qkv.device(), |buffers, position| {
+            let into = crate::cuda::HeadsInto {
+                shape: self.shape,
+                norms: [&self.q_norm, &self.k_norm].map(|norm| norm.as_ref().map(RmsNorm::parts)),
+                angles,
+                buffers,
+                position,
+            };
+            queries = Some(crate::cuda::put_heads(qkv, &into)?);
+            Ok(())
+        })?;
+        let queries = queries.ok_or_else(|| candle_core::Error::msg("no heads were made"))?;
+        Ok((queries, all))
     }
 
     /// Queries, keys and values, where they lie beside each other.

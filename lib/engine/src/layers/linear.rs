@@ -26,12 +26,39 @@ pub(crate) trait Weight: Debug + Send + Sync {
         None
     }
 
+    /// Puts the product with f32 `(tokens, in_features)` where it is to go, where a card has a kernel for it and so few
+    /// tokens; says whether it did.
+    #[cfg(feature = "cuda")]
+    fn put(&self, _x: &Tensor, _put: &Put) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Its shape `(out_features, in_features)` where [`Self::put`] may serve.
+    #[cfg(feature = "cuda")]
+    fn puts(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Bytes that the values take.
     fn bytes(&self) -> usize;
 
     /// The class that transformers has for a layer of it, and the format of values that are not
     /// bitsandbytes'.
     fn class(&self) -> (&'static str, Option<Format>);
+}
+
+/// Where a product with a few tokens goes, and what is added to it on the way.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put<'a> {
+    /// f32 `(tokens, width)`, of which `out_features` columns are written.
+    pub out: &'a Tensor,
+    /// The first of them.
+    pub first: usize,
+    /// `(out_features)`.
+    pub bias: Option<&'a Tensor>,
+    /// `(tokens, out_features)`.
+    pub added: Option<&'a Tensor>,
 }
 
 impl Weight for Matrix {
@@ -106,6 +133,12 @@ impl Linear {
             };
             return multiply_adding(rows, x, finish, after.sum);
         }
+        #[cfg(feature = "cuda")]
+        if after.activation.is_none()
+            && let Some(y) = put_all(&[self], x, after.sum)?
+        {
+            return Ok(y);
+        }
         let mut y = self.weight.multiply(x)?;
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
@@ -160,6 +193,10 @@ impl Linear {
     ) -> Result<Tensor> {
         let rows: Option<Vec<_>> = layers.iter().map(|layer| layer.weight.rows()).collect();
         let Some(stacked) = rows.and_then(Stacked::of) else {
+            #[cfg(feature = "cuda")]
+            if let Some(all) = put_all(&layers, x, None)? {
+                return Ok(all);
+            }
             let parts = layers.map(|layer| layer.forward(x));
             let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
             return Tensor::cat(&parts, x.rank() - 1);
@@ -197,6 +234,28 @@ impl Linear {
     pub fn bytes(&self) -> usize {
         self.weight.bytes() + self.bias.as_ref().map_or(0, |bias| bias.elem_count() * 4)
     }
+}
+
+/// What layers make of one input, side by side, `(…, the sum of their out_features)`, added to another of that shape,
+/// where a card puts it there straight away; `None` elsewhere.
+#[cfg(feature = "cuda")]
+fn put_all(layers: &[&Linear], x: &Tensor, added: Option<&Tensor>) -> Result<Option<Tensor>> {
+    let parts = layers.iter();
+    let parts: Vec<_> = parts
+        .map(|layer| (layer.weight.as_ref(), layer.bias.as_ref()))
+        .collect();
+    let mut shape = x.dims().to_vec();
+    let Some(last) = shape.last_mut().filter(|_| x.device().is_cuda()) else {
+        return Ok(None);
+    };
+    let x = x.reshape(((), *last))?;
+    let added = added.map(|added| added.reshape((x.dim(0)?, ())));
+    let all = crate::cuda::put_all(&parts, &x, added.transpose()?.as_ref())?;
+    let Some(all) = all else {
+        return Ok(None);
+    };
+    *last = all.dim(1)?;
+    all.reshape(shape).map(Some)
 }
 
 /// `activation(x)`, elementwise.

@@ -33,6 +33,8 @@ pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
 pub use joined::{Size, join, split};
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
+#[cfg(feature = "cuda")]
+pub(crate) use linear::Put;
 pub(crate) use linear::{Weight, activate};
 pub use memory::Memory;
 pub use norm::{LayerNorm, Norm, RmsNorm, sum};

@@ -378,8 +378,9 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
 #define MULTIPLY(FORMAT, TOKENS)                                                                                     \
     extern "C" __global__ void __launch_bounds__(32 * product::WARPS) multiply_##FORMAT##_##TOKENS(                  \
         const unsigned char *packed, unsigned rows, unsigned columns, int tokens, int kind, const float *x,          \
-        float *y) {                                                                                                  \
-        product::multiply<TOKENS>(Blocks<FORMAT>{packed, columns}, rows, columns, tokens, kind, x, y);               \
+        const float *bias, const float *added, float *y, unsigned stride) {                                          \
+        const Blocks<FORMAT> source = {packed, columns};                                                             \
+        product::multiply<TOKENS>(source, rows, columns, tokens, kind, x, {bias, added, y, stride});                 \
     }
 
 #define FORMAT(FORMAT)                                                                                               \

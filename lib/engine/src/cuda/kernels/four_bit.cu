@@ -67,13 +67,13 @@ template <bool ROUNDS> struct FourBit {
     extern "C" __global__ void __launch_bounds__(32 * product::WARPS) NAME##_##TOKENS(                               \
         const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
         const float *outer, const float *map, float offset, unsigned block, unsigned rows, unsigned columns,         \
-        int tokens, int kind, const float *x, float *y) {                                                            \
+        int tokens, int kind, const float *x, const float *bias, const float *added, float *y, unsigned stride) {    \
         __shared__ float values[16];                                                                                 \
         if (threadIdx.x < 16) {                                                                                      \
             values[threadIdx.x] = book[threadIdx.x];                                                                 \
         }                                                                                                            \
         const FourBit<ROUNDS> source = {packed, values, plain, codes, outer, map, offset, block, columns, kind};     \
-        product::multiply<TOKENS>(source, rows, columns, tokens, kind, x, y);                                        \
+        product::multiply<TOKENS>(source, rows, columns, tokens, kind, x, {bias, added, y, stride});                 \
     }
 
 MULTIPLY(multiply_four_bit, 1, false)

@@ -1,19 +1,24 @@
 //! Kernels of our own, whose text `build.rs` has NVIDIA's compiler make of the files beside this one. A card's driver
-//! compiles it when one is first used. What is launched is a matter of the files that are named for it.
+//! compiles it when one is first used. What is launched is a matter of the files that are named for it; tensors are
+//! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too.
 
-mod unsafe_blocks;
-mod unsafe_four_bit;
+mod unsafe_attention;
+mod unsafe_gate;
+mod unsafe_heads;
+mod unsafe_launch;
+mod unsafe_norm;
 mod unsafe_product;
 
-use std::ops::Deref;
-
 use candle_core::{
-    DType, Result, Storage, Tensor, bail,
-    cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig},
+    CudaDevice, CudaStorage, DType, Result, Storage, Tensor, bail,
+    cuda_backend::{CudaStorageSlice, cudarc::driver::DevicePtr},
 };
 
-pub(crate) use unsafe_blocks::{block_product, block_values};
-pub(crate) use unsafe_four_bit::{four_bit_product, four_bit_values};
+pub(crate) use unsafe_attention::attention;
+pub(crate) use unsafe_gate::gate;
+pub(crate) use unsafe_heads::{HeadsInto, put_heads};
+pub(crate) use unsafe_norm::{layer_norm, root_mean_square};
+pub(crate) use unsafe_product::{block_values, four_bit_values, put_all, put_block, put_four_bit};
 
 /// Kernels of one file; candle has each compiled once a device.
 struct Text {
@@ -21,14 +26,16 @@ struct Text {
     ptx: &'static str,
 }
 
-/// So many threads, in blocks of so many.
-fn grid(threads: usize, block: usize) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: (threads.div_ceil(block) as u32, 1, 1),
-        block_dim: (block as u32, 1, 1),
-        shared_mem_bytes: 0,
-    }
+/// The text of a file of kernels.
+macro_rules! text {
+    ($name:literal) => {
+        $crate::cuda::kernels::Text {
+            name: $name,
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
+        }
+    };
 }
+use text;
 
 /// The number by which kernels know a type.
 fn kind(dtype: DType) -> Result<i32> {
@@ -40,21 +47,38 @@ fn kind(dtype: DType) -> Result<i32> {
     })
 }
 
-/// The storage of a tensor, as candle hands it out.
-fn storage(tensor: &Tensor) -> impl Deref<Target = Storage> {
-    tensor.storage_and_layout().0
+/// The card of a tensor.
+fn card(tensor: &Tensor) -> Result<&CudaDevice> {
+    tensor.device().as_cuda_device()
 }
 
-fn bytes(storage: &Storage) -> Result<&CudaSlice<u8>> {
-    match storage {
-        Storage::Cuda(storage) => storage.as_cuda_slice(),
-        _ => bail!("a kernel takes what is on its card"),
-    }
+/// Where the first value of a tensor lies on its card; its others follow as its strides say.
+fn start(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(CudaStorage { slice, device }) = &*storage else {
+        bail!("a kernel takes what is on its card");
+    };
+    let stream = device.cuda_stream();
+    let first = match slice {
+        CudaStorageSlice::U8(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::U32(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::F16(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::BF16(slice) => slice.device_ptr(&stream).0,
+        CudaStorageSlice::F32(slice) => slice.device_ptr(&stream).0,
+        _ => bail!("no kernel takes {:?}", tensor.dtype()),
+    };
+    Ok(first + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
 }
 
-fn floats(storage: &Storage) -> Result<&CudaSlice<f32>> {
-    match storage {
-        Storage::Cuda(storage) => storage.as_cuda_slice(),
-        _ => bail!("a kernel takes what is on its card"),
+/// Where a tensor of a type lies on its card, its values one after the other. Fails of another type.
+fn address(tensor: &Tensor, dtype: DType) -> Result<u64> {
+    if tensor.dtype() != dtype || !tensor.is_contiguous() {
+        bail!("a kernel takes contiguous {dtype:?}, not {tensor:?}");
     }
+    start(tensor)
+}
+
+/// The same of f32, or nowhere.
+fn address_of(tensor: Option<&Tensor>) -> Result<u64> {
+    tensor.map_or(Ok(0), |tensor| address(tensor, DType::F32))
 }

@@ -59,3 +59,19 @@ __device__ inline float sum_of_warp(float value) {
     }
     return value;
 }
+
+// The sum of what all threads of a block have, which all of them get; `room` is shared, a float a warp.
+template <int THREADS> __device__ inline float sum_of_block(float value, float *room) {
+    value = sum_of_warp(value);
+    // Whoever is still at the last sum reads from it.
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+        room[threadIdx.x / 32] = value;
+    }
+    __syncthreads();
+    float sum = 0.0f;
+    for (int warp = 0; warp < THREADS / 32; warp++) {
+        sum += room[warp];
+    }
+    return sum;
+}

@@ -6,6 +6,15 @@
 
 namespace product {
 
+// Where a product goes and what is added to it.
+struct Put {
+    // (rows) and (tokens, rows), or none.
+    const float *bias, *added;
+    // (tokens, `stride`), of which the first `rows` columns are written.
+    float *y;
+    unsigned stride;
+};
+
 // Values that a lane takes at once.
 constexpr int VALUES = 32;
 // Values that a warp takes at once.
@@ -23,7 +32,7 @@ constexpr int ROWS = 4;
 //   factor(piece)              what multiplies the sum of their products.
 template <int TOKENS, typename Source>
 __device__ void multiply(const Source &source, unsigned rows, unsigned columns, int tokens, int kind, const float *x,
-                         float *y) {
+                         const Put &put) {
     // By places of a lane's values, then by lanes: neighbours in neighbouring banks.
     __shared__ float inputs[TOKENS][VALUES / 4][32][4];
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
@@ -87,7 +96,15 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
         for (int token = 0; token < TOKENS; token++) {
             const float sum = sum_of_warp(sums[row][token]);
             if (lane == 0 && first + row < rows && token < tokens) {
-                y[(size_t)token * rows + first + row] = rounded(sum, kind);
+                const unsigned at = first + row;
+                float value = rounded(sum, kind);
+                if (put.bias != nullptr) {
+                    value += put.bias[at];
+                }
+                if (put.added != nullptr) {
+                    value += put.added[(size_t)token * rows + at];
+                }
+                put.y[(size_t)token * put.stride + at] = value;
             }
         }
     }

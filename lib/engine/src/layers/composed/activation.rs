@@ -16,6 +16,10 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
 
 /// From `(…, 2 * intermediate)` with the gate first to `activation(gate) * up` `(…, intermediate)`.
 pub fn gate(both: &Tensor, activation: Activation) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if both.device().is_cuda() {
+        return crate::cuda::gate(both, activation);
+    }
     let width = both.dim(D::Minus1)? / 2;
     let gate = both.narrow(D::Minus1, 0, width)?;
     let up = both.narrow(D::Minus1, width, width)?;

@@ -1,5 +1,5 @@
 //! The attention of `kernels::attention`: products, a mask and a softmax over all scores, which are in memory at
-//! once. Bounded by that memory for long prompts; they are read in parts.
+//! once. Bounded by that memory for long prompts; they are read in parts. A card has a kernel for a few tokens.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -16,6 +16,12 @@ pub fn causal_attention(
     (k, v): (&Tensor, &Tensor),
     attention: &CausalAttention,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda()
+        && let Some(mixed) = crate::cuda::attention(q, (k, v), attention)?
+    {
+        return Ok(mixed);
+    }
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let (_, kv_heads, keys, _) = k.dims4()?;
     let group = heads / kv_heads;

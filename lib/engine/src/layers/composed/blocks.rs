@@ -3,6 +3,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::super::Put;
 use super::{super::Weight, flat_product};
 use crate::weights::Format;
 
@@ -67,10 +69,6 @@ impl Blocks {
     /// From f32 `(tokens, in_features)` to f32 `(tokens, out_features)`.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
         let is_few = x.dim(0)? <= FEW;
-        #[cfg(feature = "cuda")]
-        if x.device().is_cuda() && is_few {
-            return crate::cuda::block_product(self, x);
-        }
         let dtype = if is_few { DType::F32 } else { self.dtype };
         let values = self.values(dtype)?;
         x.to_dtype(dtype)?
@@ -82,6 +80,16 @@ impl Blocks {
 impl Weight for Blocks {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
         flat_product(x, self.shape, |x| self.product(x))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn put(&self, x: &Tensor, put: &Put) -> Result<bool> {
+        crate::cuda::put_block(self, x, put)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn puts(&self) -> Option<(usize, usize)> {
+        Some(self.shape)
     }
 
     fn bytes(&self) -> usize {

@@ -3,6 +3,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::super::Put;
 use super::{super::Weight, flat_product};
 use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
 
@@ -119,12 +121,6 @@ impl FourBit {
 
     /// From f32 `(tokens, in_features)` to f32 `(tokens, out_features)`.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        #[cfg(feature = "cuda")]
-        if x.device().is_cuda()
-            && let Some(product) = crate::cuda::four_bit_product(self, x)?
-        {
-            return Ok(product);
-        }
         let x = x.to_dtype(self.dtype)?;
         x.matmul(&self.values()?.t()?)?.to_dtype(DType::F32)
     }
@@ -147,6 +143,16 @@ fn by_blocks(values: &Tensor, block: usize) -> Result<Tensor> {
 impl Weight for FourBit {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
         flat_product(x, self.shape, |x| self.product(x))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn put(&self, x: &Tensor, put: &Put) -> Result<bool> {
+        crate::cuda::put_four_bit(self, x, put)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn puts(&self) -> Option<(usize, usize)> {
+        Some(self.shape)
     }
 
     fn bytes(&self) -> usize {

@@ -1,0 +1,160 @@
+//! Launches of `attention.cu`. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
+
+use candle_core::{DType, Result, Tensor, cuda_backend::cudarc::driver::DeviceRepr};
+
+use super::{
+    Text, address, card, start, text,
+    unsafe_launch::{empty, grid, launch_with},
+};
+use crate::kernels::CausalAttention;
+
+const TEXT: Text = text!("attention");
+/// Warps of a block; each takes 32 keys at a time.
+const WARPS: usize = 4;
+/// Tokens up to which it pays to read keys by the lane; of more, scores are made by products.
+const MOST_TOKENS: usize = 8;
+/// The widest head.
+const MOST_DIMS: usize = 256;
+/// Keys of a split at least: a tile of each warp.
+const SPLIT_KEYS: usize = 128;
+/// Blocks that keep a card busy.
+const BLOCKS: usize = 512;
+
+/// `Attention` of the kernel.
+#[repr(C)]
+struct Attention {
+    queries: u64,
+    keys: u64,
+    values: u64,
+    padding: u64,
+    out: u64,
+    parts: u64,
+    scales: u64,
+    scale: f32,
+    cap: f32,
+    batch: u32,
+    heads: u32,
+    kv_heads: u32,
+    tokens: u32,
+    head_dim: u32,
+    capacity: u32,
+    count: u32,
+    window: u32,
+    splits: u32,
+    split_keys: u32,
+}
+
+const _: () = assert!(size_of::<Attention>() == 104, "as in attention.cu");
+
+// SAFETY: the kernel's struct has the same fields in the same order, by C's rules.
+unsafe impl DeviceRepr for Attention {}
+
+/// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and values
+/// `(batch, kv_heads, keys, head_dim)`, the first keys of a cache, to f32 `(batch, tokens, heads * head_dim)`. `None` of
+/// more tokens, or other shapes, than the kernels take.
+pub(crate) fn attention(
+    q: &Tensor,
+    (k, v): (&Tensor, &Tensor),
+    attention: &CausalAttention,
+) -> Result<Option<Tensor>> {
+    let (batch, heads, tokens, head_dim) = q.dims4()?;
+    let (rows, kv_heads, keys, dim) = k.dims4()?;
+    let strides = k.stride();
+    let capacity = strides[1] / head_dim.max(1);
+    let name = match k.dtype() {
+        DType::F32 => "f32",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        _ => return Ok(None),
+    };
+    let fits = (1..=MOST_TOKENS).contains(&tokens)
+        && head_dim <= MOST_DIMS
+        && head_dim.is_multiple_of(4)
+        && [rows, dim] == [batch, head_dim]
+        && kv_heads > 0
+        && heads.is_multiple_of(kv_heads)
+        && keys >= tokens
+        && capacity >= keys
+        && strides
+            == [
+                kv_heads * capacity * head_dim,
+                capacity * head_dim,
+                head_dim,
+                1,
+            ]
+        && (v.dims(), v.stride(), v.dtype()) == (k.dims(), strides, k.dtype())
+        && attention.padding.len() == batch;
+    if !fits {
+        return Ok(None);
+    }
+    let queries = heads / kv_heads * tokens;
+    let together = match queries {
+        1 => 1,
+        2..=4 => 4,
+        _ => 8,
+    };
+    let groups = queries.div_ceil(together);
+    let most_splits = (BLOCKS / (batch * kv_heads * groups)).max(1);
+    let split_keys = keys.div_ceil(most_splits).next_multiple_of(SPLIT_KEYS);
+    let splits = keys.div_ceil(split_keys);
+    let count = batch * heads * tokens;
+    let (q, device) = (q.contiguous()?, q.device());
+    // SAFETY: the kernels write all of these before they read them.
+    let (out, parts, scales) = unsafe {
+        // Of one split nothing, which a card does not give.
+        let room = if splits == 1 { 1 } else { count * splits };
+        (
+            empty((batch, tokens, heads * head_dim), DType::F32, device)?,
+            empty(room * head_dim, DType::F32, device)?,
+            empty(2 * room, DType::F32, device)?,
+        )
+    };
+    let padding = placed(&attention.padding, &q)?;
+    let argument = Attention {
+        queries: address(&q, DType::F32)?,
+        keys: start(k)?,
+        values: start(v)?,
+        padding: padding.as_ref().map_or(Ok(0), start)?,
+        out: start(&out)?,
+        parts: start(&parts)?,
+        scales: start(&scales)?,
+        scale: attention.scale,
+        cap: attention.cap.unwrap_or(0.0),
+        batch: batch as u32,
+        heads: heads as u32,
+        kv_heads: kv_heads as u32,
+        tokens: tokens as u32,
+        head_dim: head_dim as u32,
+        capacity: capacity as u32,
+        count: keys as u32,
+        window: attention.window.map_or(u32::MAX, |window| window as u32),
+        splits: splits as u32,
+        split_keys: split_keys as u32,
+    };
+    // Of dimensions in whole warps, of which there are kernels for one to four, and for eight.
+    let dims = match head_dim.div_ceil(32) {
+        dims @ 1..=4 => dims,
+        _ => 8,
+    };
+    let kernel = format!("attend_{name}_{dims}_{together}");
+    let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
+    let card = card(&q)?;
+    // SAFETY: what the kernels read of queries, keys and values was seen to be there, and what they write is as large
+    // as they take it; none of it is changed before they are done.
+    unsafe {
+        launch_with(card, (&TEXT, &kernel), blocks, &argument)?;
+        if splits > 1 {
+            launch_with(card, (&TEXT, "merge"), grid((count, 1, 1), 64), &argument)?;
+        }
+    }
+    Ok(Some(out))
+}
+
+/// Padding on the card of queries; `None` where there is none.
+fn placed(padding: &[usize], q: &Tensor) -> Result<Option<Tensor>> {
+    if padding.iter().all(|&count| count == 0) {
+        return Ok(None);
+    }
+    let padding: Vec<u32> = padding.iter().map(|&count| count as u32).collect();
+    Tensor::new(padding, q.device()).map(Some)
+}

@@ -1,0 +1,91 @@
+//! What all launches share. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
+
+use candle_core::{
+    CudaDevice, DType, Device, Result, Shape, Tensor,
+    cuda_backend::{
+        WrapErr,
+        cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg},
+    },
+};
+
+use super::Text;
+
+/// What a kernel takes.
+pub(super) enum Argument {
+    /// Where a tensor lies on the card; 0 for none.
+    Address(u64),
+    /// An `unsigned`.
+    Count(u32),
+    /// An `unsigned long long`.
+    Long(u64),
+    /// An `int`.
+    Kind(i32),
+    /// A `float`.
+    Value(f32),
+}
+
+/// So many blocks in each direction, of so many threads.
+pub(super) fn grid(blocks: (usize, usize, usize), threads: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (blocks.0 as u32, blocks.1 as u32, blocks.2 as u32),
+        block_dim: (threads as u32, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// A tensor that a kernel is to write all of.
+///
+/// # Safety
+/// Nobody reads it before.
+pub(super) unsafe fn empty(
+    shape: impl Into<Shape>,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    // SAFETY: as the caller says.
+    unsafe { Tensor::empty(shape, dtype, device) }
+}
+
+/// Launches a kernel.
+///
+/// # Safety
+/// The arguments are those of the kernel, in order; what it reads and writes at their addresses is there, and nobody
+/// else's who is not behind it on the stream.
+pub(super) unsafe fn launch(
+    device: &CudaDevice,
+    (text, kernel): (&Text, &str),
+    grid: LaunchConfig,
+    arguments: &[Argument],
+) -> Result<()> {
+    let function = device.get_or_load_custom_func(kernel, text.name, text.ptx)?;
+    let mut builder = function.builder();
+    for argument in arguments {
+        match argument {
+            Argument::Address(value) | Argument::Long(value) => builder.arg(value),
+            Argument::Count(value) => builder.arg(value),
+            Argument::Kind(value) => builder.arg(value),
+            Argument::Value(value) => builder.arg(value),
+        };
+    }
+    // SAFETY: as the caller says.
+    unsafe { builder.launch(grid) }.w()?;
+    Ok(())
+}
+
+/// The same of a kernel that takes one struct.
+///
+/// # Safety
+/// As of [`launch`], of what the struct says.
+pub(super) unsafe fn launch_with<T: DeviceRepr>(
+    device: &CudaDevice,
+    (text, kernel): (&Text, &str),
+    grid: LaunchConfig,
+    argument: &T,
+) -> Result<()> {
+    let function = device.get_or_load_custom_func(kernel, text.name, text.ptx)?;
+    let mut builder = function.builder();
+    builder.arg(argument);
+    // SAFETY: as the caller says.
+    unsafe { builder.launch(grid) }.w()?;
+    Ok(())
+}
