@@ -8,7 +8,15 @@ use std::{
 };
 
 const FOLDER: &str = "src/cuda/kernels";
-const KERNELS: [&str; 6] = ["attention", "blocks", "four_bit", "gate", "heads", "norm"];
+const KERNELS: [&str; 7] = [
+    "attention",
+    "blocks",
+    "eight_bit",
+    "four_bit",
+    "gate",
+    "heads",
+    "norm",
+];
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");

@@ -180,7 +180,7 @@ impl Placement {
         Err(failures::unsupported(format!(
             "cannot load `{name}` on `{card}`: cards do not run {what} yet"
         ))
-        .hint("use the device `cpu` or `auto`; weights of f32, f16, bf16, in 4 bits (nf4, fp4) and of GGUF files run on cards"))
+        .hint("use the device `cpu` or `auto`"))
     }
 
     /// Fails where a model that runs on one device alone, as all of its kind (plural), is to be on several.

@@ -391,7 +391,7 @@ impl Residency {
         let weights = loaded::open(&files, spec, purpose)?;
         let mut placement = Placement::new(&spec.device_map, &weights)?;
         let plan = Plan::of(spec, &weights)?;
-        if let Some(what) = loaded::off_cards(spec, plan.as_ref()) {
+        if let Some(what) = loaded::off_cards(spec) {
             placement = placement.off_cards(&spec.device_map, &files.name, what)?;
         }
         if let Some(what) = loaded::undivided(&weights) {

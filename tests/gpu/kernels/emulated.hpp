@@ -148,14 +148,34 @@ inline void __syncwarp() {
     emulated::arrive(emulated::warps[threadIdx.x / emulated::WARP]);
 }
 
-inline float __shfl_xor_sync(unsigned, float value, int distance) {
+template <typename T> T __shfl_xor_sync(unsigned, T value, int distance) {
+    static_assert(sizeof(T) == sizeof(float), "a register");
     using namespace emulated;
     Barrier &warp = warps[threadIdx.x / WARP];
-    exchanged[threadIdx.x] = value;
+    std::memcpy(&exchanged[threadIdx.x], &value, sizeof value);
     arrive(warp);
-    const float other = exchanged[threadIdx.x ^ (unsigned)distance];
+    T other;
+    std::memcpy(&other, &exchanged[threadIdx.x ^ (unsigned)distance], sizeof other);
     arrive(warp);
     return other;
+}
+
+// Threads take turns only where they wait.
+inline unsigned atomicAdd(unsigned *place, unsigned value) {
+    const unsigned before = *place;
+    *place += value;
+    return before;
+}
+
+inline int __dp4a(int a, int b, int sum) {
+    for (int shift = 0; shift < 32; shift += 8) {
+        sum += (signed char)(a >> shift) * (signed char)(b >> shift);
+    }
+    return sum;
+}
+
+inline float __fdiv_rn(float a, float b) {
+    return a / b;
 }
 
 inline unsigned __float_as_uint(float value) {

@@ -22,8 +22,8 @@ pub use attention::{Attention, AttentionShape, Projections, Step};
 #[cfg(feature = "cuda")]
 pub(crate) use composed::Scales;
 pub(crate) use composed::{
-    Angles, BlocksOnDevice, FourBitOnDevice, Meeting, Places, Plain, Rows as PaddedRows, serves,
-    serves_on,
+    Angles, BlocksOnDevice, FourBitOnDevice, Int8OnDevice, Meeting, Places, Plain,
+    Rows as PaddedRows, serves, serves_on,
 };
 pub use cross_attention::CrossAttention;
 pub(crate) use dense::Dense;

@@ -7,7 +7,6 @@ use wire::{
 };
 
 use crate::{
-    bitsandbytes::Plan,
     encoders::{self, CausalReader, TextEncoder},
     failures,
     families::{self, ModelSizes},
@@ -111,11 +110,8 @@ fn reads(weights: &Weights) -> bool {
         )
 }
 
-/// What of a model cards do not run yet, in the plural; `None` where they run all of it.
-pub(super) fn off_cards(spec: &ModelSpec, plan: Option<&Plan>) -> Option<&'static str> {
-    if let Some(QuantizationMethod::EightBit { .. }) = plan.and_then(Plan::method) {
-        return Some("weights of 8 bits");
-    }
+/// What is asked of a model that cards do not run yet, in the plural; `None` where they run all of it.
+pub(super) fn off_cards(spec: &ModelSpec) -> Option<&'static str> {
     (spec.activations != Activations::F32).then_some("rounded activations")
 }
 
@@ -266,72 +262,6 @@ impl Loaded {
         match self {
             Self::Causal { steps, .. } => steps.model().modules().cloned(),
             Self::Encoder(_) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that fails says where")]
-mod tests {
-    use std::path::Path;
-
-    use wire::model::{
-        Activations, DType, Device, FourBitType, GgmlType, ModelSource, ModelSpec, Quantization,
-        QuantizationMethod, Threshold,
-    };
-
-    use super::off_cards;
-    use crate::{bitsandbytes::Plan, hub::Layout, weights::Weights};
-
-    #[test]
-    fn cards_run_all_but_eight_bits() {
-        let four = |kind| QuantizationMethod::FourBit {
-            kind,
-            double_quant: true,
-            compute_dtype: DType::BF16,
-        };
-        let eight = QuantizationMethod::EightBit {
-            threshold: Threshold(6.0),
-        };
-        let others = Some("weights of 8 bits");
-        for (folder, method, expected) in [
-            ("families/llama_bare", None, None),
-            ("families/llama_bare", Some(four(FourBitType::Nf4)), None),
-            ("families/llama_bare", Some(eight), others),
-            (
-                "families/llama_bare",
-                Some(QuantizationMethod::Ggml(GgmlType::Q4K)),
-                None,
-            ),
-            ("bitsandbytes/saved/nf4_double", None, None),
-            ("bitsandbytes/saved/fp4", None, None),
-            ("bitsandbytes/saved/int8", None, others),
-            ("bitsandbytes/saved/t5", None, None),
-            ("encoders/albert_masked", None, None),
-        ] {
-            let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-            let weights = Weights::open(&Layout::Folder(fixtures.join(folder))).unwrap();
-            let spec = ModelSpec {
-                source: ModelSource::new(folder),
-                dtype: None,
-                auto_dtype: false,
-                device_map: Device::Auto.into(),
-                quantization: method.map(|method| Quantization {
-                    method,
-                    skip_modules: None,
-                }),
-                activations: Activations::F32,
-                cache_dtype: None,
-            };
-            let plan = Plan::of(&spec, &weights).unwrap();
-            let found = off_cards(&spec, plan.as_ref());
-            assert_eq!(found, expected, "{folder} {:?}", spec.quantization);
-            let rounded = ModelSpec {
-                activations: Activations::BF16,
-                ..spec
-            };
-            let found = off_cards(&rounded, plan.as_ref());
-            assert_eq!(found, expected.or(Some("rounded activations")), "{folder}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     failures,
     kernels::Matrix,
-    layers::{BlocksOnDevice, FourBitOnDevice, Plain, Weight, serves_on},
+    layers::{BlocksOnDevice, FourBitOnDevice, Int8OnDevice, Plain, Weight, serves_on},
 };
 
 /// Values of a part that is rounded or packed: a whole number of any format's blocks.
@@ -75,6 +75,16 @@ impl Loader<'_> {
             self.kept += weight.bytes() as u64;
             return Ok(weight);
         }
+        if let Some(eight_bit) = self.eight_bit(name, wanted)? {
+            let weight: Arc<dyn Weight> = if serves_on(&device) {
+                let placed = Int8OnDevice::new(&eight_bit, &device);
+                Arc::new(placed.map_err(failures::internal)?)
+            } else {
+                Arc::new(eight_bit)
+            };
+            self.kept += weight.bytes() as u64;
+            return Ok(weight);
+        }
         if serves_on(&device) {
             return self.placed(wanted, &device);
         }
@@ -82,10 +92,6 @@ impl Loader<'_> {
             && let (false, Some(dense)) = (turned, self.dense(&tensor, shape)?)
         {
             return Ok(Arc::new(dense.in_panels()));
-        }
-        if let Some(eight_bit) = self.eight_bit(name, wanted)? {
-            self.kept += eight_bit.bytes() as u64;
-            return Ok(Arc::new(eight_bit));
         }
         Ok(Arc::new(self.matrix(&tensor, shape, turned)?))
     }

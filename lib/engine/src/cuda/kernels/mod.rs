@@ -5,6 +5,7 @@
 mod unsafe_attention;
 mod unsafe_gate;
 mod unsafe_heads;
+mod unsafe_int8;
 mod unsafe_launch;
 mod unsafe_norm;
 mod unsafe_product;
@@ -17,6 +18,7 @@ use candle_core::{
 pub(crate) use unsafe_attention::attention;
 pub(crate) use unsafe_gate::gate;
 pub(crate) use unsafe_heads::{HeadsInto, put_heads};
+pub(crate) use unsafe_int8::int8_product;
 pub(crate) use unsafe_norm::{layer_norm, root_mean_square};
 pub(crate) use unsafe_product::{block_values, four_bit_values, put_all, put_block, put_four_bit};
 

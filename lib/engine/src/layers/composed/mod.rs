@@ -5,6 +5,7 @@
 mod activation;
 mod attention;
 mod blocks;
+mod eight_bit;
 mod four_bit;
 mod heads;
 mod norm;
@@ -16,6 +17,7 @@ use candle_core::{Device, Result, Tensor, bail};
 pub(super) use activation::{activate, gate};
 pub(super) use attention::{causal_attention, relative_attention};
 pub(crate) use blocks::Blocks as BlocksOnDevice;
+pub(crate) use eight_bit::Int8 as Int8OnDevice;
 pub(crate) use four_bit::FourBit as FourBitOnDevice;
 #[cfg(feature = "cuda")]
 pub(crate) use four_bit::Scales;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use candle_core::{DType, Device, Tensor};
 
 use half::{bf16, f16};
-use wire::model::{FourBitType, GgmlType, Quantization, QuantizationMethod};
+use wire::model::{FourBitType, GgmlType, Quantization, QuantizationMethod, Threshold};
 
 use super::{super::Weight, BlocksOnDevice, FourBitOnDevice, Plain, composed};
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
 const TOLERANCE: f32 = 1e-4;
 /// And activations are rounded at each product, where weights are bf16.
 const BF16_TOLERANCE: f32 = 2e-2;
+
+/// And of 8 bits a code may be the next one, where a value lies between two.
+const EIGHT_BIT_TOLERANCE: f32 = 1e-2;
 
 /// How a checkpoint is quantised, and the type of what is not.
 type Form = (Option<Quantization>, wire::model::DType);
@@ -272,6 +275,22 @@ fn blocks_are_multiplied_as_they_are_by_few_tokens_and_in_a_type_by_more() {
     );
     assert!(few.is_err());
     assert!(!BlocksOnDevice::takes(Format::BF16, 48) && !BlocksOnDevice::takes(Format::F32, 64));
+}
+
+#[test]
+fn eight_bits_compute_the_same_either_way() {
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
+    for name in ["llama_bare", "gpt2", "qwen2", "mixtral"] {
+        let eight_bits = Quantization {
+            method: QuantizationMethod::EightBit {
+                threshold: Threshold(0.5),
+            },
+            skip_modules: None,
+        };
+        let form = (Some(eight_bits), wire::model::DType::F32);
+        let largest = difference(&families.join(name), form);
+        assert!(largest < EIGHT_BIT_TOLERANCE, "{name}: {largest}");
+    }
 }
 
 #[test]
