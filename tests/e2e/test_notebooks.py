@@ -1,6 +1,7 @@
 """The course's notebooks, executed by nbclient on the embedded model."""
 
 import copy
+import re
 
 import nbformat
 import pytest
@@ -101,7 +102,22 @@ def test_the_joke_is_a_value(cells):
     assert "tokens/s" in data(joke, "text/plain")[0]
 
 
-@pytest.mark.parametrize("name", [*NOTEBOOKS, "tokenizers.ipynb", "generation.ipynb", "pipelines.ipynb"])
+def test_what_is_loaded_stays_loaded(executed):
+    """By commands alone, on whichever device there is."""
+    cells = code_cells(executed("residency.ipynb"))
+    first, again = [data(cell, "text/plain")[-1] for cell in cells if cell.source.startswith("%load")]
+    assert "in memory" not in first and re.search(r"· \d\.\d ms: it was in memory", again), (first, again)
+    answers = [printed(cell) + str(data(cell, "text/plain")) for cell in cells if cell.source.startswith("%%chat")]
+    assert "Paris" in answers[0] and len(answers) == 2
+    tables = [str(cell.outputs) for cell in cells if cell.source == "%models"]
+    assert "SmolLM2" in tables[0] and "pinned" in tables[2] and "SmolLM2" not in tables[3]
+    assert "freed" in printed(find(cells, "%unload"))
+
+
+STORED = ["tokenizers.ipynb", "generation.ipynb", "pipelines.ipynb", "residency.ipynb"]
+
+
+@pytest.mark.parametrize("name", [*NOTEBOOKS, *STORED])
 def test_a_notebook_is_stored_without_outputs(name):
     notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     nbformat.validate(copy.deepcopy(notebook))

@@ -4,7 +4,7 @@ use display::{RichDisplay, Table};
 use engine::cuda;
 use jupyter::CellError;
 
-use super::{Call, Command, Commands, Form, error, nothing};
+use super::{Call, Command, Commands, Form, error, language::say, nothing};
 use crate::cards::{self, Listed};
 
 pub(super) const COMMAND: Command = Command {
@@ -22,15 +22,20 @@ fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if !call.arguments.is_empty() {
         return Err(error::usage(call.command, "it takes no arguments"));
     }
-    let listed = cards::list().map_err(|failure| {
-        let hint = failure.hint.unwrap_or_default();
-        let hint = format!("models run on the CPU; {hint}");
-        error::failed(
-            "DeviceError",
-            format!("{}; {}", failure.message, cards::built()),
-            hint,
-        )
-    })?;
+    let listed = match cards::list() {
+        Ok(listed) => listed,
+        Err(failure) => {
+            let what = format!("{}; {}", failure.message, cards::built());
+            let hint = failure.hint.unwrap_or_default();
+            let hint = format!("models run on the CPU; {hint}");
+            if !cuda::lacks_driver() {
+                return Err(error::failed("DeviceError", what, hint));
+            }
+            // That there is none is an answer.
+            say(call.out, &format!("{what}\nhint: {hint}"));
+            return Ok(());
+        }
+    };
     let table = Table {
         caption: caption(),
         header: vec![

@@ -180,13 +180,17 @@ pub struct Loaded {
 
 impl RichDisplay for Loaded {
     fn bundle(&self) -> Bundle {
+        let took = if self.info.was_resident {
+            format!("{:.1} ms: it was in memory", self.seconds * 1e3)
+        } else {
+            units::seconds(self.seconds)
+        };
         let line = format!(
-            "Loaded {} on {} · {} in {} · {}",
+            "Loaded {} on {} · {} in {} · {took}",
             self.info.name,
             self.info.device,
             units::bytes(self.info.bytes),
             self.info.quantization,
-            units::seconds(self.seconds)
         );
         // The bar stays, so that the output keeps its height when the last frame replaces the others.
         let html = format!(

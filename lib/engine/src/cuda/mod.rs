@@ -20,6 +20,7 @@ use std::{
 use wire::{Failure, FailureKind, model::Device};
 
 use crate::failures;
+use unsafe_driver::Silence;
 
 #[cfg(feature = "cuda")]
 pub(crate) use kernels::{
@@ -78,9 +79,18 @@ pub fn build() -> Option<Build> {
 
 /// What the driver says, asked once: it does not learn of cards later. Fails where there is none.
 pub fn driver() -> Result<&'static Driver, Failure> {
-    static DRIVER: OnceLock<Result<Driver, Failure>> = OnceLock::new();
-    let answer = DRIVER.get_or_init(|| Ok(unsafe_driver::ask(unsafe_driver::NAME)?));
-    answer.as_ref().map_err(Clone::clone)
+    asked().map_err(|silence| silence.clone().into())
+}
+
+/// Whether there is no driver at all, rather than one that fails.
+pub fn lacks_driver() -> bool {
+    matches!(asked(), Err(Silence::Absent(_)))
+}
+
+fn asked() -> Result<&'static Driver, &'static Silence> {
+    static DRIVER: OnceLock<Result<Driver, Silence>> = OnceLock::new();
+    let answer = DRIVER.get_or_init(|| unsafe_driver::ask(unsafe_driver::NAME));
+    answer.as_ref()
 }
 
 /// Whether this program can compute on the card of this number. Fails with what is in the way.

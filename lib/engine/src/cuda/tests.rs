@@ -2,10 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use super::{
-    unsafe_driver::{Silence, ask},
-    *,
-};
+use super::{unsafe_driver::ask, *};
 
 thread_local! {
     /// Cards that this thread takes for usable, and that compute on the processor.

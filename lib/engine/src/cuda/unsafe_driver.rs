@@ -28,7 +28,7 @@ const CAPABILITY: [c_int; 2] = [75, 76];
 const NAME_BYTES: u16 = 256;
 
 /// Why there is no answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     /// The library is not there, or cannot be loaded.
     Absent(String),
