@@ -50,7 +50,7 @@ pub fn code_book(kind: FourBitType) -> [f32; 16] {
 }
 
 /// What stands between the values of a type.
-pub(super) fn bounds(kind: FourBitType) -> Bounds {
+pub(crate) fn bounds(kind: FourBitType) -> Bounds {
     let book = code_book(kind);
     let order = match kind {
         FourBitType::Nf4 => NF4_ORDER,

@@ -48,7 +48,8 @@ pub enum Absmax {
 }
 
 impl Absmax {
-    fn nest(absmax: &[f32]) -> Self {
+    /// Scales of blocks in 8 bits.
+    pub(crate) fn nest(absmax: &[f32]) -> Self {
         let offset = mean(absmax);
         let mut codes = vec![0; absmax.len()];
         let mut outer = vec![0.0; absmax.len().div_ceil(NESTED_BLOCK)];

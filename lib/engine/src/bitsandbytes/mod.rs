@@ -20,6 +20,8 @@ pub use modules::{Plan, footprint, memory, parameters};
 pub use save::save;
 pub use source::Source;
 
+#[cfg(feature = "cuda")]
+pub(crate) use codes::bounds;
 pub(crate) use eight_bit::{EightBit, EightBitParts, unpack_8bit};
 pub(crate) use four_bit::{FourBit, FourBitParts};
 pub(crate) use source::{brain_bits, round};

@@ -19,12 +19,12 @@ mod rope_scaling;
 mod rotary;
 
 pub use attention::{Attention, AttentionShape, Projections, Step};
-#[cfg(feature = "cuda")]
-pub(crate) use composed::Scales;
 pub(crate) use composed::{
     Angles, BlocksOnDevice, FourBitOnDevice, Int8OnDevice, Meeting, Places, Plain,
     Rows as PaddedRows, serves, serves_on,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use composed::{FourBitForm, Scales};
 pub use cross_attention::CrossAttention;
 pub(crate) use dense::Dense;
 pub use embedding::Embedding;

@@ -11,6 +11,12 @@ use wire::{
 };
 
 use super::{Format, Loader, Weights, blocks, reader::each_part};
+#[cfg(feature = "cuda")]
+use crate::{
+    bitsandbytes::{Absmax, code_book},
+    kernels::BLOCK,
+    layers::FourBitForm,
+};
 use crate::{
     bitsandbytes::{
         EightBit, EightBitParts, FourBit, FourBitParts, Module, Plan, Source, load_4bit, load_8bit,
@@ -65,6 +71,13 @@ impl Loader<'_> {
             shape,
             turned,
         };
+        #[cfg(feature = "cuda")]
+        if device.is_cuda()
+            && let Some(four_bit) = self.four_bit_on_card(name, wanted, &device)?
+        {
+            self.kept += four_bit.bytes() as u64;
+            return Ok(Arc::new(four_bit));
+        }
         if let Some(four_bit) = self.four_bit(name, wanted)? {
             let weight: Arc<dyn Weight> = if serves_on(&device) {
                 let placed = FourBitOnDevice::new(&four_bit.nibbles, &device);
@@ -130,6 +143,54 @@ impl Loader<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// A weight that is quantised to 4 bits now, on a card, whose file has it as plain floats; to the bit what
+    /// [`Self::four_bit`] makes of it.
+    #[cfg(feature = "cuda")]
+    fn four_bit_on_card(
+        &mut self,
+        name: &str,
+        wanted: Wanted,
+        device: &Device,
+    ) -> Result<Option<FourBitOnDevice>, Failure> {
+        let Some(plan) = self.plan.clone() else {
+            return Ok(None);
+        };
+        let Some(&QuantizationMethod::FourBit {
+            kind,
+            double_quant,
+            compute_dtype,
+        }) = plan.method()
+        else {
+            return Ok(None);
+        };
+        if plan.stored || !plan.converts(name) || Module::find(self, name).is_some() {
+            return Ok(None);
+        }
+        let (format, bytes) = if wanted.turned {
+            self.read_turned(wanted.name, wanted.shape)?
+        } else {
+            let entry = self.entry(wanted.name, &[wanted.shape.0, wanted.shape.1])?;
+            (entry.format, self.reader.read(entry)?)
+        };
+        self.check_plain(wanted.name, format)?;
+        let placed = crate::cuda::pack_four_bit((format, &bytes), plan.dtype, (kind, device));
+        let placed = placed.and_then(|(packed, absmax)| {
+            let absmax = if double_quant {
+                Absmax::nest(&absmax)
+            } else {
+                Absmax::Plain(absmax)
+            };
+            let form = FourBitForm {
+                shape: wanted.shape,
+                block: BLOCK,
+                book: code_book(kind),
+                rounding: compute_dtype,
+            };
+            FourBitOnDevice::of_codes(packed, &absmax, &form)
+        });
+        placed.map(Some).map_err(failures::internal)
     }
 
     /// The same in 8 bits.

@@ -31,14 +31,6 @@ namespace {
 
 constexpr int WARPS = 4;
 
-template <int KIND> __device__ float load(const void *from, size_t at) {
-    if (KIND == F32) {
-        return static_cast<const float *>(from)[at];
-    }
-    const unsigned short bits = static_cast<const unsigned short *>(from)[at];
-    return KIND == F16 ? float_of_half(bits) : __uint_as_float((unsigned)bits << 16);
-}
-
 // Four, the first of which is at a multiple of four.
 template <int KIND> __device__ void load_four(const void *from, size_t at, float (&values)[4]) {
     if (KIND == F32) {
@@ -139,7 +131,7 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
 #pragma unroll
             for (int dim = 0; dim < DIMS; dim++) {
                 if (32u * dim + lane < of.head_dim) {
-                    const float value = load<KIND>(of.values, at + 32 * dim + lane);
+                    const float value = load(of.values, KIND, at + 32 * dim + lane);
 #pragma unroll
                     for (int query = 0; query < QUERIES; query++) {
                         mixed[query][dim] += weights[warp][query][other] * value;

@@ -8,6 +8,7 @@ mod unsafe_heads;
 mod unsafe_int8;
 mod unsafe_launch;
 mod unsafe_norm;
+mod unsafe_pack;
 mod unsafe_product;
 
 use candle_core::{
@@ -20,6 +21,7 @@ pub(crate) use unsafe_gate::gate;
 pub(crate) use unsafe_heads::{HeadsInto, put_heads};
 pub(crate) use unsafe_int8::int8_product;
 pub(crate) use unsafe_norm::{layer_norm, root_mean_square};
+pub(crate) use unsafe_pack::pack_four_bit;
 pub(crate) use unsafe_product::{block_values, four_bit_values, put_all, put_block, put_four_bit};
 
 /// Kernels of one file; candle has each compiled once a device.

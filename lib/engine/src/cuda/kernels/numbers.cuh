@@ -40,6 +40,14 @@ __device__ inline float rounded(float value, int kind) {
     return value;
 }
 
+__device__ inline float load(const void *from, int kind, unsigned long long at) {
+    if (kind == F32) {
+        return static_cast<const float *>(from)[at];
+    }
+    const unsigned short bits = static_cast<const unsigned short *>(from)[at];
+    return kind == F16 ? float_of_half(bits) : __uint_as_float((unsigned)bits << 16);
+}
+
 __device__ inline void store(float value, int kind, void *out, unsigned long long at) {
     if (kind == F32) {
         static_cast<float *>(out)[at] = value;

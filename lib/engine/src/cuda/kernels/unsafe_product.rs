@@ -15,7 +15,7 @@ use crate::{
     weights::Format,
 };
 
-const FOUR_BIT: Text = text!("four_bit");
+pub(super) const FOUR_BIT: Text = text!("four_bit");
 const BLOCKS: Text = text!("blocks");
 
 /// Threads of a block of a product, rows that a block makes, and values that a lane takes at once: those of the kernels.

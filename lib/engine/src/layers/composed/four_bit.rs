@@ -31,6 +31,17 @@ pub(crate) struct FourBit {
     bytes: usize,
 }
 
+/// What is known of a matrix beside its codes and scales.
+pub(crate) struct Form {
+    pub(crate) shape: (usize, usize),
+    /// Codes of a block.
+    pub(crate) block: usize,
+    /// What the codes stand for.
+    pub(crate) book: [f32; 16],
+    /// What values are computed in.
+    pub(crate) rounding: wire::model::DType,
+}
+
 /// Scales of blocks.
 #[derive(Debug)]
 pub(crate) enum Scales {
@@ -51,20 +62,33 @@ pub(crate) enum Scales {
 impl FourBit {
     /// A matrix, put on a device.
     pub(crate) fn new(nibbles: &Nibbles, device: &Device) -> Result<Self> {
+        let packed = &nibbles.packed;
+        let form = Form {
+            shape: (nibbles.rows, nibbles.columns),
+            block: nibbles.block,
+            book: nibbles.book.values,
+            rounding: nibbles.book.rounding,
+        };
+        let packed = Tensor::from_slice(packed, packed.len(), device)?;
+        Self::of_codes(packed, &nibbles.absmax, &form)
+    }
+
+    /// A matrix whose codes are on a device.
+    pub(crate) fn of_codes(packed: Tensor, absmax: &Absmax, form: &Form) -> Result<Self> {
+        let device = packed.device();
         let floats = |values: &[f32]| Tensor::from_slice(values, values.len(), device);
         let bytes = |values: &[u8]| Tensor::from_slice(values, values.len(), device);
-        let book = nibbles.book.values;
+        let book = form.book;
         let pairs: Vec<f32> = (0..256)
             .flat_map(|byte| [book[byte >> 4], book[byte & 15]])
             .collect();
         Ok(Self {
-            shape: (nibbles.rows, nibbles.columns),
-            block: nibbles.block,
-            packed: bytes(&nibbles.packed)?,
+            shape: form.shape,
+            block: form.block,
             #[cfg(feature = "cuda")]
             book: floats(&book)?,
             pairs: Tensor::from_vec(pairs, (256, 2), device)?,
-            scales: match &nibbles.absmax {
+            scales: match absmax {
                 Absmax::Plain(absmax) => Scales::Plain(floats(absmax)?),
                 Absmax::Nested {
                     codes,
@@ -78,12 +102,13 @@ impl FourBit {
                     offset: *offset,
                 },
             },
-            dtype: match nibbles.book.rounding {
+            dtype: match form.rounding {
                 wire::model::DType::F32 => DType::F32,
                 wire::model::DType::F16 => DType::F16,
                 wire::model::DType::BF16 => DType::BF16,
             },
-            bytes: nibbles.packed.len() + nibbles.absmax.bytes(),
+            bytes: packed.elem_count() + absmax.bytes(),
+            packed,
         })
     }
 

@@ -18,6 +18,8 @@ pub(super) use activation::{activate, gate};
 pub(super) use attention::{causal_attention, relative_attention};
 pub(crate) use blocks::Blocks as BlocksOnDevice;
 pub(crate) use eight_bit::Int8 as Int8OnDevice;
+#[cfg(feature = "cuda")]
+pub(crate) use four_bit::Form as FourBitForm;
 pub(crate) use four_bit::FourBit as FourBitOnDevice;
 #[cfg(feature = "cuda")]
 pub(crate) use four_bit::Scales;
