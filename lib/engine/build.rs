@@ -8,9 +8,10 @@ use std::{
 };
 
 const FOLDER: &str = "src/cuda/kernels";
-const KERNELS: [&str; 7] = [
+const KERNELS: [&str; 8] = [
     "attention",
     "blocks",
+    "candidates",
     "eight_bit",
     "four_bit",
     "gate",

@@ -24,8 +24,8 @@ use unsafe_driver::Silence;
 
 #[cfg(feature = "cuda")]
 pub(crate) use kernels::{
-    HeadsInto, attention, block_values, four_bit_values, gate, int8_product, layer_norm,
-    pack_four_bit, put_all, put_block, put_four_bit, put_heads, root_mean_square,
+    HeadsInto, attention, block_values, candidates, four_bit_values, gate, int8_product,
+    layer_norm, pack_four_bit, put_all, put_block, put_four_bit, put_heads, root_mean_square,
 };
 
 /// What the driver says of this machine.

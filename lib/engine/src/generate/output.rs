@@ -33,6 +33,11 @@ impl Record {
         }
     }
 
+    /// Whether nothing of a step's logits is recorded.
+    pub fn is_off(&self) -> bool {
+        self.scores.is_none() && self.logits.is_none() && self.candidates.is_none()
+    }
+
     /// Adds a step's logits, as the model gave them.
     pub fn logits(&mut self, logits: &[f32]) {
         if let Some(rows) = &mut self.logits {

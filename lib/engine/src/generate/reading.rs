@@ -1,6 +1,7 @@
 //! Reads ids into a cache, in parts between which an interrupt is heard and other requests get their
 //! turn.
 
+use candle_core::Tensor;
 use wire::Failure;
 
 use super::Seat;
@@ -32,6 +33,18 @@ impl Reader<'_> {
         cache: &mut KvCache,
         positions: usize,
     ) -> Result<Option<Vec<Vec<Vec<f32>>>>, Failure> {
+        let logits = self.read_logits(rows, cache, positions)?;
+        let values = logits.map(|logits| logits.to_vec3::<f32>()).transpose();
+        values.map_err(failures::internal)
+    }
+
+    /// The same where the model computes, `(batch, positions, vocabulary)`.
+    pub fn read_logits(
+        self,
+        rows: &[&[u32]],
+        cache: &mut KvCache,
+        positions: usize,
+    ) -> Result<Option<Tensor>, Failure> {
         let length = rows.first().map_or(0, |row| row.len());
         cache.plan(length);
         loop {
@@ -55,8 +68,7 @@ impl Reader<'_> {
                 .step(ids.copied().collect(), cache, wanted)
                 .map_err(failures::internal)?;
             if is_last {
-                let values = logits.map(|logits| logits.to_vec3::<f32>()).transpose();
-                return values.map_err(failures::internal);
+                return Ok(logits);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use candle_core::Tensor;
 use wire::{
     Failure,
     generate::{Details, FinishReason},
@@ -17,7 +18,18 @@ use super::{
     sampling::Sampler,
     stopping::Stopping,
 };
-use crate::{Cancel, layers::KvCache};
+use crate::{
+    Cancel, failures,
+    layers::{Candidates, KvCache, candidates, serves},
+};
+
+/// Logits of a position.
+enum Logits {
+    /// Of the whole vocabulary.
+    All(Vec<f32>),
+    /// Of those that decide.
+    Deciding(Candidates),
+}
 
 /// The tokens that continue a prompt. Ends after the last one; a cancelled sequence ends early, without
 /// an error. What it has read stays with the model when it is dropped.
@@ -37,6 +49,8 @@ pub struct Tokens<'a> {
     /// How many of these the iterator has given, the prompt's included.
     given: usize,
     finish_reason: Option<FinishReason>,
+    /// How many of the largest logits decide, where no other does.
+    deciding: Option<usize>,
     prefill_seconds: f64,
     record: Record,
     drafted: u32,
@@ -63,10 +77,14 @@ impl<'a> Tokens<'a> {
         } else {
             generator.model().new_cache()
         };
+        let record = Record::new(settings);
+        let draws = settings.sampling.is_some();
+        let deciding = settings.processors.deciding(draws);
         Ok(Self {
             stopping: Stopping::new(settings, generator.tokenizer, started),
             sampler: Sampler::new(settings.sampling, 0),
-            record: Record::new(settings),
+            deciding: deciding.filter(|_| record.is_off() && guide.is_none()),
+            record,
             reused: cache.len(),
             given: prompt.len(),
             ids: prompt,
@@ -119,9 +137,9 @@ impl<'a> Tokens<'a> {
             cancel: self.cancel,
         };
         let positions = guesses.len() + 1;
-        let read = reader.read(&[self.ids.as_slice()], &mut self.cache, positions);
+        let read = reader.read_logits(&[self.ids.as_slice()], &mut self.cache, positions);
         self.ids.truncate(self.ids.len() - guesses.len());
-        let Some(rows) = read? else {
+        let Some(logits) = read? else {
             self.finish_reason = Some(FinishReason::Cancelled);
             return Ok(());
         };
@@ -137,8 +155,11 @@ impl<'a> Tokens<'a> {
             unguided = rows.into_iter().next();
         }
         let mut right = 0;
-        for (position, logits) in rows.into_iter().flatten().enumerate() {
-            let id = self.choose(logits, unguided.as_ref());
+        for (position, logits) in self.by_position(&logits)?.into_iter().enumerate() {
+            let id = match logits {
+                Logits::All(logits) => self.choose(logits, unguided.as_ref()),
+                Logits::Deciding(candidates) => self.choose_among(candidates),
+            };
             self.ids.push(id);
             self.finish_reason = self.stopping.check(&self.ids)?;
             let is_right = guesses.get(position) == Some(&id);
@@ -165,6 +186,29 @@ impl<'a> Tokens<'a> {
         let guesses = drafter.draft(&self.ids, room)?;
         self.drafted += guesses.len() as u32;
         Ok(guesses)
+    }
+
+    /// Logits `(1, positions, vocabulary)` of each position, as far as they decide.
+    fn by_position(&self, logits: &Tensor) -> Result<Vec<Logits>, Failure> {
+        let read = || {
+            let rows = logits.squeeze(0)?;
+            if let (Some(count), true) = (self.deciding, serves(&rows))
+                && let Some(found) = candidates(&rows, count)?
+            {
+                return Ok(found.into_iter().map(Logits::Deciding).collect());
+            }
+            let rows = rows.to_vec2::<f32>()?;
+            Ok(rows.into_iter().map(Logits::All).collect())
+        };
+        read().map_err(failures::internal)
+    }
+
+    /// A token by what decides: processors see nothing else of the vocabulary.
+    fn choose_among(&mut self, mut candidates: Candidates) -> u32 {
+        let processors = &self.settings.processors;
+        processors.process(&mut candidates.logits, &[], &[]);
+        let place = self.sampler.choose(&candidates.logits);
+        candidates.ids[place as usize]
     }
 
     fn choose(&mut self, mut logits: Vec<f32>, unguided: Option<&Unguided>) -> u32 {

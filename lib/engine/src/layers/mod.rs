@@ -19,9 +19,11 @@ mod rope_scaling;
 mod rotary;
 
 pub use attention::{Attention, AttentionShape, Projections, Step};
+#[cfg(test)]
+pub(crate) use composed::composed;
 pub(crate) use composed::{
-    Angles, BlocksOnDevice, FourBitOnDevice, Int8OnDevice, Meeting, Places, Plain,
-    Rows as PaddedRows, serves, serves_on,
+    Angles, BlocksOnDevice, Candidates, FourBitOnDevice, Int8OnDevice, Meeting, Places, Plain,
+    Rows as PaddedRows, candidates, serves, serves_on,
 };
 #[cfg(feature = "cuda")]
 pub(crate) use composed::{FourBitForm, Scales};

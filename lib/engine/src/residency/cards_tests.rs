@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Cancel, Service, cuda, failures,
     hub::Layout,
+    layers::composed,
     memory,
     placement::{Part, Placement},
     weights::Weights,
@@ -72,18 +73,27 @@ fn generate(
     model: &ModelSpec,
     (first, tokens): (u32, u32),
 ) -> Result<Generated, Failure> {
+    let config = GenerationConfig {
+        max_new_tokens: Some(tokens),
+        min_new_tokens: Some(tokens),
+        do_sample: Some(false),
+        ..Default::default()
+    };
+    generate_by(service, model, (first, config))
+}
+
+fn generate_by(
+    service: &Service,
+    model: &ModelSpec,
+    (first, config): (u32, GenerationConfig),
+) -> Result<Generated, Failure> {
     let request = Request::Generate {
         model: model.clone(),
         prompts: vec![Prompt::Ids {
             ids: (0..12).map(|at| (first + 7 * at) % 60).collect(),
             fingerprint: None,
         }],
-        config: GenerationConfig {
-            max_new_tokens: Some(tokens),
-            min_new_tokens: Some(tokens),
-            do_sample: Some(false),
-            ..Default::default()
-        },
+        config,
         generation_config: None,
         stream: None,
         assistant: None,
@@ -246,4 +256,43 @@ fn a_conversation_without_room_ends_and_says_what_is_missing() {
     assert!(failure.message.contains("are missing"), "{failure}");
     assert_eq!(generate(&service, &model, (1, 8)).unwrap().ids, expected);
     assert_eq!(service.residents().len(), 1);
+}
+
+/// Cards give only the logits that decide. Who asks for all of them gets the same tokens.
+#[test]
+fn what_decides_chooses_as_all_logits_do() {
+    let root = tempfile::tempdir().unwrap();
+    let model = spec(&copies(root.path(), 1)[0]);
+    let service = Service::new();
+    let drawn = |seed, top_k, top_p, output_scores| {
+        let config = GenerationConfig {
+            max_new_tokens: Some(30),
+            min_new_tokens: None,
+            do_sample: Some(seed > 0),
+            seed: Some(seed),
+            top_k: Some(top_k),
+            top_p: Some(top_p),
+            temperature: Some(1.7),
+            output_scores: Some(output_scores),
+            ..Default::default()
+        };
+        composed(|| generate_by(&service, &model, (5, config)).unwrap().ids)
+    };
+    let mut different = std::collections::BTreeSet::new();
+    for (seed, top_k, top_p) in [
+        (0, 50, 1.0),
+        (1, 5, 1.0),
+        (2, 50, 0.9),
+        (3, 10, 0.8),
+        (4, 0, 0.9),
+    ] {
+        let all = drawn(seed, top_k, top_p, true);
+        assert_eq!(
+            drawn(seed, top_k, top_p, false),
+            all,
+            "{seed} {top_k} {top_p}"
+        );
+        different.insert(all);
+    }
+    assert!(different.len() > 3, "seeds matter");
 }

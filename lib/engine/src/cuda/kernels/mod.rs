@@ -3,6 +3,7 @@
 //! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too.
 
 mod unsafe_attention;
+mod unsafe_candidates;
 mod unsafe_gate;
 mod unsafe_heads;
 mod unsafe_int8;
@@ -17,6 +18,7 @@ use candle_core::{
 };
 
 pub(crate) use unsafe_attention::attention;
+pub(crate) use unsafe_candidates::candidates;
 pub(crate) use unsafe_gate::gate;
 pub(crate) use unsafe_heads::{HeadsInto, put_heads};
 pub(crate) use unsafe_int8::int8_product;

@@ -87,6 +87,35 @@ impl Processors {
         Ok(Self(list))
     }
 
+    /// How many of the largest logits decide what is chosen, where no other does: one where the likeliest is, those
+    /// that `top_k` leaves where one is drawn and nothing before it looks at single tokens. `None` where all do.
+    pub fn deciding(&self, draws: bool) -> Option<usize> {
+        if !draws {
+            return self.0.is_empty().then_some(1);
+        }
+        self.0
+            .iter()
+            .find_map(|processor| match processor {
+                // What only scales keeps the order.
+                Processor::Warp(Warper {
+                    kind: WarperKind::Temperature(_),
+                    ..
+                }) => None,
+                Processor::Warp(Warper {
+                    kind: WarperKind::TopK(count),
+                    keep,
+                }) => Some(Some(*count.max(keep))),
+                _ => Some(None),
+            })?
+            .filter(|_| {
+                // What follows sees nothing of the others.
+                let mut rest = self.0.iter();
+                rest.all(|processor| {
+                    matches!(processor, Processor::Warp(_) | Processor::Renormalize)
+                })
+            })
+    }
+
     /// Processes the logits after `ids`, of which the first are the prompt; for a decoder with an encoder,
     /// the prompt is what that one read.
     pub fn process(&self, logits: &mut [f32], ids: &[u32], prompt: &[u32]) {
@@ -150,4 +179,50 @@ fn check_known(name: &str, ids: &[u32], vocabulary: usize) -> Result<(), Failure
 
 fn eos(config: &GenerationConfig) -> Option<&Vec<u32>> {
     config.eos_token_id.as_ref().filter(|ids| !ids.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decides_is_known_where_nothing_looks_at_single_tokens() {
+        let lengths = Lengths {
+            prompt: 3,
+            max: 9,
+            vocabulary: 100,
+        };
+        let deciding = |config: GenerationConfig| {
+            let draws = config.do_sample == Some(true);
+            let processors = Processors::new(&config, lengths);
+            processors.expect("is right").deciding(draws)
+        };
+        let greedy = GenerationConfig::default();
+        assert_eq!(deciding(greedy.clone()), Some(1));
+        let penalised = GenerationConfig {
+            repetition_penalty: Some(1.2),
+            ..greedy
+        };
+        assert_eq!(deciding(penalised.clone()), None);
+        let drawn = GenerationConfig {
+            do_sample: Some(true),
+            temperature: Some(0.6),
+            top_k: Some(20),
+            top_p: Some(0.9),
+            renormalize_logits: Some(true),
+            ..GenerationConfig::default()
+        };
+        assert_eq!(deciding(drawn.clone()), Some(20));
+        let without = |top_k| GenerationConfig {
+            top_k,
+            ..drawn.clone()
+        };
+        assert_eq!(deciding(without(None)), Some(50), "the default");
+        assert_eq!(deciding(without(Some(0))), None);
+        let both = GenerationConfig {
+            repetition_penalty: Some(1.2),
+            ..drawn
+        };
+        assert_eq!(deciding(both), None);
+    }
 }

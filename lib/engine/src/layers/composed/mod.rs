@@ -5,6 +5,7 @@
 mod activation;
 mod attention;
 mod blocks;
+mod candidates;
 mod eight_bit;
 mod four_bit;
 mod heads;
@@ -17,6 +18,7 @@ use candle_core::{Device, Result, Tensor, bail};
 pub(super) use activation::{activate, gate};
 pub(super) use attention::{causal_attention, relative_attention};
 pub(crate) use blocks::Blocks as BlocksOnDevice;
+pub(crate) use candidates::{Candidates, candidates};
 pub(crate) use eight_bit::Int8 as Int8OnDevice;
 #[cfg(feature = "cuda")]
 pub(crate) use four_bit::Form as FourBitForm;
@@ -66,7 +68,7 @@ thread_local! {
 
 /// Runs it with layers that compute as on a card.
 #[cfg(test)]
-fn composed<T>(run: impl FnOnce() -> T) -> T {
+pub(crate) fn composed<T>(run: impl FnOnce() -> T) -> T {
     FORCED.set(true);
     let result = run();
     FORCED.set(false);
