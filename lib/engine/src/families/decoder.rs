@@ -72,6 +72,11 @@ impl CausalLm for Decoder {
         table.map(|_| self.sizes.context_length)
     }
 
+    fn is_on_card(&self) -> bool {
+        let mut devices = self.devices.layers.iter();
+        devices.any(Device::is_cuda)
+    }
+
     fn settled_length(&self) -> usize {
         let lengths = self.rotaries.iter().map(Rotary::settled_length);
         lengths.min().unwrap_or(usize::MAX)

@@ -201,6 +201,11 @@ pub trait CausalLm: Send + Sync {
     /// number of padding tokens of each, which no token will look at.
     fn new_batch_cache(&self, padding: &[usize]) -> KvCache;
 
+    /// Whether a card computes it, or some of it.
+    fn is_on_card(&self) -> bool {
+        false
+    }
+
     /// Reads new tokens of several sequences or batches in one pass over the weights; gives the last
     /// hidden states of each part, `(batch, tokens, hidden)`. Those of padding mean nothing. A failure
     /// may leave some of the caches longer than they were.

@@ -12,6 +12,8 @@ use crate::{Cancel, failures, layers::KvCache};
 const CHUNK: usize = 256;
 /// The same while others generate, whose next tokens wait for it.
 const SHARED_CHUNK: usize = 32;
+/// Times as many are read at once on a card, where values are made of packed weights for each pass, and a pass is short.
+const CARD_FACTOR: usize = 4;
 /// The same of one row of a batch, at least.
 const ROW_CHUNK: usize = 16;
 
@@ -56,6 +58,12 @@ impl Reader<'_> {
             } else {
                 CHUNK
             };
+            let factor = if self.seat.model().is_on_card() {
+                CARD_FACTOR
+            } else {
+                1
+            };
+            let chunk = factor * chunk;
             let chunk = (chunk / rows.len().max(1)).max(ROW_CHUNK);
             let start = cache.len();
             let is_last = length - start < chunk + positions;

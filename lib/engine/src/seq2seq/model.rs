@@ -75,6 +75,10 @@ impl CausalLm for Seq2Seq {
         Some(self)
     }
 
+    fn is_on_card(&self) -> bool {
+        self.embed.device.is_cuda()
+    }
+
     fn position_limit(&self) -> Option<usize> {
         self.longest
     }
