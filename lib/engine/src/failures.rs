@@ -82,8 +82,7 @@ pub fn internal(error: candle_core::Error) -> Failure {
 /// The device that lacks memory, where that is known, and the bytes, at least one; `None` of other errors.
 pub(crate) fn missing(error: &candle_core::Error) -> Option<(Option<Device>, u64)> {
     if let Some(shortage) = shortage(error) {
-        let bytes = shortage.wanted.saturating_sub(shortage.available);
-        return Some((Some(shortage.device), bytes));
+        return Some((Some(shortage.device), shortage.missing()));
     }
     cuda::is_out_of_memory(&error.to_string()).then_some((None, 1))
 }
@@ -121,6 +120,7 @@ mod tests {
             wanted: 9_000_000,
             available: 4_000_000,
         };
+        assert_eq!(shortage.missing(), 5_000_000 + (64 << 20));
         let error = candle_core::Error::from(shortage.clone()).context("in a layer");
         let failure = internal(error);
         assert_eq!(

@@ -26,13 +26,21 @@ pub(crate) struct Shortage {
     pub available: u64,
 }
 
+impl Shortage {
+    /// Bytes that are missing.
+    pub(crate) fn missing(&self) -> u64 {
+        let wanted = self.wanted.saturating_add(SLACK);
+        wanted.saturating_sub(self.available)
+    }
+}
+
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = self.wanted.saturating_sub(self.available);
-        let [wanted, available, missing] = [self.wanted, self.available, missing].map(megabytes);
+        let sizes = [self.wanted, SLACK, self.available, self.missing()];
+        let [wanted, slack, available, missing] = sizes.map(megabytes);
         write!(
             f,
-            "{} takes {wanted} more on `{}`, and {available} are free there: {missing} are missing",
+            "{} takes {wanted} more on `{}`, and {slack} to work in; {available} are free there: {missing} are missing",
             self.what, self.device
         )
     }
@@ -69,9 +77,8 @@ pub(crate) fn check(
     wanted: u64,
     what: impl FnOnce() -> String,
 ) -> Result<(), Shortage> {
-    let wanted = wanted.saturating_add(SLACK);
     match available(device) {
-        Some(available) if available < wanted => Err(Shortage {
+        Some(available) if available < wanted.saturating_add(SLACK) => Err(Shortage {
             what: what(),
             device,
             wanted,
@@ -207,7 +214,7 @@ pub(crate) mod tests {
         });
         assert_eq!(
             shortage.expect_err("is too much").to_string(),
-            "a cache of 9 tokens takes 382 MB more on `cuda:1`, and 210 MB are free there: 172 MB are missing"
+            "a cache of 9 tokens takes 315 MB more on `cuda:1`, and 67 MB to work in; 210 MB are free there: 172 MB are missing"
         );
         TOLD.set(vec![364 << 20]);
         assert_eq!(check(Device::Cpu, 300 << 20, String::new), Ok(()));

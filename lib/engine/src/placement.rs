@@ -505,19 +505,22 @@ mod tests {
         let on_card = || Placement::whole(Device::Cuda(1));
         let auto = DeviceMap::Whole(Device::Auto);
         let placement = on_card()
-            .off_cards(&auto, "x", "encoders")
+            .off_cards(&auto, "x", "rounded activations")
             .expect("falls back");
         assert_eq!(placement.name(), "cpu");
         let choice = placement.choice().expect("says so");
         assert_eq!(
             choice,
-            "`auto` takes the CPU for `x`: cards do not run encoders yet"
+            "`auto` takes the CPU for `x`: cards do not run rounded activations yet"
         );
-        let failure = on_card().off_cards(&Device::Cuda(1).into(), "x", "encoders");
+        let failure = on_card().off_cards(&Device::Cuda(1).into(), "x", "rounded activations");
         let failure = failure.expect_err("was asked for");
         assert!(failure.message.contains("`cuda:1`") && failure.hint.is_some());
         let on_cpu = Placement::whole(Device::Cpu);
-        assert_eq!(on_cpu.clone().off_cards(&auto, "x", "encoders"), Ok(on_cpu));
+        assert_eq!(
+            on_cpu.clone().off_cards(&auto, "x", "rounded activations"),
+            Ok(on_cpu)
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod evict;
 mod fit;
 mod key;
 mod license;
+mod load;
 mod loaded;
 mod room;
 
@@ -22,33 +23,26 @@ use std::{
 
 use wire::{
     Failure, FailureKind,
-    host::{Event, Progress, Stage, UnloadTarget},
+    host::{Event, UnloadTarget},
     hub::HubVariables,
-    model::{
-        Activations, Agreement, Device, DeviceMap, ModelInfo, ModelSource, ModelSpec, Resident,
-    },
+    model::{Device, DeviceMap, ModelInfo, ModelSource, ModelSpec, Resident},
     tokenize::TokenizerSpec,
 };
 
 use crate::{
     Cancel,
-    bitsandbytes::{self, Plan},
     encoders::{CausalReader, TextEncoder},
-    generate::{Defaults, Generator, PrefixCaches, Reclaim, Seat, Steps},
-    hub::{self, HubConfig, Layout, ModelFiles, Wanted},
+    generate::{Defaults, Generator, PrefixCaches, Seat, Steps},
+    hub::{self, HubConfig, Wanted},
     pipelines::TaskParams,
-    placement::Placement,
     sentences::Sentences,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
-    weights::{Loader, Weights},
 };
-use fit::Free;
 use key::{key, others, source_key};
-use license::license;
 pub use loaded::Purpose;
 use loaded::{Loaded, no_decoder};
-use room::{Need, Room};
+use room::Room;
 
 /// How often a waiting request looks at its cancel flag.
 const WAIT: Duration = Duration::from_millis(20);
@@ -173,6 +167,8 @@ impl Drop for Place<'_> {
 #[derive(Default)]
 struct Table {
     slots: Mutex<HashMap<ModelSpec, Slot>>,
+    /// Lines on models that went for a conversation, which nobody was told yet.
+    freed: Mutex<Vec<String>>,
 }
 
 /// The table of models, and the tokenizers that were loaded.
@@ -235,6 +231,12 @@ impl Residency {
                     return Ok((self.lead(spec, &key, (&load, client), sink)?, false));
                 }
                 Found::Theirs(load) => load,
+                Found::Elsewhere(load) => {
+                    // It may come to be what is wanted; that is seen once it is there.
+                    let _ = follow(&load, client.cancel, sink);
+                    client.cancel.check()?;
+                    continue;
+                }
             };
             match follow(&load, client.cancel, sink) {
                 Ok(model) => return Ok((model, false)),
@@ -277,6 +279,11 @@ impl Residency {
         self.tokenizers.of_handle(&key, tokenizer, spec)
     }
 
+    /// Lines on models that went for a conversation since this was last asked.
+    pub fn take_freed(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.table.freed))
+    }
+
     /// What is resident, the longest loaded first.
     pub fn residents(&self) -> Vec<Resident> {
         let mut residents: Vec<Resident> =
@@ -292,12 +299,18 @@ impl Residency {
             UnloadTarget::Name(_) | UnloadTarget::All => None,
         };
         let mut removed = Vec::new();
-        lock(&self.table.slots).retain(|key, slot| {
+        let mut slots = lock(&self.table.slots);
+        let elsewhere = wanted_key.as_ref().and_then(|key| elsewhere(&slots, key));
+        slots.retain(|key, slot| {
             let Slot::Ready(model) = slot else {
                 return true;
             };
             let wanted = match target {
-                UnloadTarget::Spec(_) => Some(key) == wanted_key.as_ref(),
+                UnloadTarget::Spec(_) => {
+                    let other = elsewhere.as_ref();
+                    Some(key) == wanted_key.as_ref()
+                        || other.is_some_and(|other| Arc::ptr_eq(other, model))
+                }
                 UnloadTarget::Name(name) => model.info.name == *name || key.source.repo == *name,
                 UnloadTarget::All => true,
             };
@@ -306,6 +319,7 @@ impl Residency {
             }
             !wanted
         });
+        drop((slots, elsewhere));
         self.release_tokenizers(target, wanted_key.as_ref());
         return_memory();
         Ok(removed)
@@ -332,10 +346,19 @@ impl Residency {
         if let Some(model) = elsewhere(&models, key) {
             return Found::Ready(model);
         }
-        match models.get(key) {
-            Some(Slot::Ready(model)) => Found::Ready(Arc::clone(model)),
-            Some(Slot::Loading(load)) => Found::Theirs(Arc::clone(load)),
-            None => {
+        let own = models.get(key);
+        let loading = |slot: &Slot| match slot {
+            Slot::Loading(load) => Some(Arc::clone(load)),
+            Slot::Ready(_) => None,
+        };
+        let other = others(key)
+            .iter()
+            .find_map(|other| loading(models.get(other)?));
+        match (own, other) {
+            (Some(Slot::Ready(model)), _) => Found::Ready(Arc::clone(model)),
+            (Some(Slot::Loading(load)), _) => Found::Theirs(Arc::clone(load)),
+            (None, Some(load)) => Found::Elsewhere(load),
+            (None, None) => {
                 let load = Arc::new(Load {
                     terms: terms.clone(),
                     state: Mutex::default(),
@@ -378,95 +401,6 @@ impl Residency {
         load.changed.notify_all();
         outcome
     }
-
-    fn load(
-        &self,
-        (spec, key, purpose): (&ModelSpec, &ModelSpec, Purpose),
-        client: &Client<'_>,
-        sink: &mut dyn FnMut(Event),
-    ) -> Result<Arc<ResidentModel>, Failure> {
-        let started = Instant::now();
-        let config = HubConfig::new(client.hub);
-        let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
-        let weights = loaded::open(&files, spec, purpose)?;
-        let mut placement = Placement::new(&spec.device_map, &weights)?;
-        let plan = Plan::of(spec, &weights)?;
-        if let Some(what) = loaded::off_cards(spec) {
-            placement = placement.off_cards(&spec.device_map, &files.name, what)?;
-        }
-        if let Some(what) = loaded::undivided(&weights) {
-            placement.check_undivided(&files.name, what)?;
-        }
-        let need = Need::of(&files.name, &weights, plan.as_ref(), spec.kept_dtype());
-        if spec.device_map == DeviceMap::Whole(Device::Auto) && !placement.is_on_cpu() {
-            placement = self.fit(&need, &weights)?;
-        }
-        let shares = need.on(&placement);
-        let promise = self.make_room((&need, &shares), sink)?;
-        let free = Free::on(&placement);
-        let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
-        let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
-        let overruled = plan.as_ref().and_then(|plan| plan.overruled.clone());
-        let placed = placement.notice(&files.name).into_iter();
-        let placed = placed.chain(placement.choice().map(str::to_owned));
-        let notices = placed.chain(overruled).chain(notices);
-        notices.map(Event::Notice).for_each(&mut *sink);
-        let mut tell = |event: Event| {
-            if let Event::Progress(Progress {
-                stage: Stage::Load | Stage::Quantize,
-                done,
-                ..
-            }) = event
-            {
-                promise.taken(done);
-            }
-            sink(event);
-        };
-        let loader = Loader::new(&weights, &files.name, client.cancel, &mut tell);
-        let loader = loader
-            .with_plan(plan.as_ref())
-            .with_placement(&placement)
-            .with_activations(spec.activations)
-            .with_asked_dtype(spec.dtype)
-            .with_cache_dtype(spec.kept_dtype());
-        let joins = !plan.as_ref().is_some_and(Plan::mixes_tokens);
-        let table = Arc::downgrade(&self.table);
-        let reclaim = move |device, missing| {
-            let table = table.upgrade();
-            table.is_some_and(|table: Arc<Table>| table.reclaim(device, missing))
-        };
-        let reclaim: Reclaim = Box::new(reclaim);
-        let model = Loaded::build((&weights, &files.name), loader, (joins, reclaim))?;
-        let device_bytes = free.taken((&shares, &promise), model.bytes());
-        let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;
-        let info = ModelInfo {
-            load_seconds: started.elapsed().as_secs_f64(),
-            agreement: agreement.map(Box::new),
-            device: placement.name(),
-            device_map: placement.map().to_vec(),
-            device_bytes,
-            ..describe(&files, &weights, plan.as_ref(), &model)
-        };
-        let sentences = sentences_of(&files, client.cancel)?;
-        let now = Instant::now();
-        Ok(Arc::new(ResidentModel {
-            info,
-            spec: spec.clone(),
-            prefixes: PrefixCaches::new(model.bytes()),
-            model,
-            tokenizer,
-            defaults,
-            task_params: TaskParams::read(&weights),
-            sentences,
-            loaded: now,
-            usage: Mutex::new(Usage {
-                last_used: now,
-                users: 0,
-                pinned: false,
-            }),
-            _memory: ReturnMemory,
-        }))
-    }
 }
 
 impl Table {
@@ -496,62 +430,14 @@ fn elsewhere(slots: &HashMap<ModelSpec, Slot>, key: &ModelSpec) -> Option<Arc<Re
     })
 }
 
-/// What rounded activations change, where a decoder was asked for them; it is told.
-fn agreement_of(
-    (spec, files): (&ModelSpec, &ModelFiles),
-    model: &Loaded,
-    tokenizer: &Tokenizer,
-    (cancel, sink): (&Cancel, &mut dyn FnMut(Event)),
-) -> Result<Option<Agreement>, Failure> {
-    let (Activations::Int8 | Activations::BF16, Loaded::Causal { steps, .. }) =
-        (spec.activations, model)
-    else {
-        return Ok(None);
-    };
-    if steps.model().source_reader().is_some() {
-        return Ok(None);
-    }
-    let found = agreement::measure(steps.model(), tokenizer, cancel)?;
-    sink(Event::Notice(rounding(
-        &files.name,
-        spec.activations,
-        found,
-    )));
-    Ok(Some(found))
-}
-
-/// How texts become vectors, or why they do not. A load that is cancelled meanwhile fails: it is no failure of
-/// the files, which would stay with the model.
-fn sentences_of(
-    files: &ModelFiles,
-    cancel: &Cancel,
-) -> Result<Result<Sentences, Failure>, Failure> {
-    let sentences = match &files.layout {
-        Layout::Folder(folder) => Sentences::read(folder, cancel),
-        Layout::Gguf(_) => Ok(Sentences::bare(true)),
-    };
-    cancel.check()?;
-    Ok(sentences)
-}
-
-fn rounding(name: &str, activations: Activations, found: Agreement) -> String {
-    let form = match activations {
-        Activations::Int8 => "8 bits",
-        Activations::F32 | Activations::BF16 => activations.name(),
-    };
-    format!(
-        "`{name}` rounds activations to {form}, which changes answers: of {} positions in sample texts {} \
-         keep their most likely token; KL divergence {:.1e} nats",
-        found.positions, found.same_top, found.divergence
-    )
-}
-
 enum Found {
     Ready(Arc<ResidentModel>),
     /// This request is to load it.
     Mine(Arc<Load>),
     /// Another request loads it.
     Theirs(Arc<Load>),
+    /// Another request loads what may turn out to be it.
+    Elsewhere(Arc<Load>),
 }
 
 /// Waits for another request's load, with its progress.
@@ -578,44 +464,6 @@ fn follow(
         if let Some(outcome) = outcome {
             return outcome;
         }
-    }
-}
-
-/// What is known of a model that was just loaded.
-fn describe(
-    files: &ModelFiles,
-    weights: &Weights,
-    plan: Option<&Plan>,
-    model: &Loaded,
-) -> ModelInfo {
-    let sizes = model.sizes();
-    ModelInfo {
-        name: files.name.clone(),
-        files: weights
-            .files()
-            .map(|path| path.display().to_string())
-            .collect(),
-        architecture: model.architecture().to_owned(),
-        quantization: plan.map_or_else(|| weights.main_format().name().to_owned(), Plan::name),
-        device: String::new(),
-        device_map: Vec::new(),
-        device_bytes: Vec::new(),
-        parameters: plan.map_or_else(
-            || weights.parameters(),
-            |plan| bitsandbytes::parameters(weights, plan),
-        ),
-        bytes: model.bytes(),
-        memory_footprint: bitsandbytes::footprint(weights, plan),
-        context_length: sizes.context_length as u32,
-        vocab_size: sizes.vocab_size as u32,
-        layers: sizes.layers as u32,
-        hidden_size: sizes.hidden_size as u32,
-        load_seconds: 0.0,
-        was_resident: false,
-        dtype: plan.and_then(|plan| plan.quantization.as_ref().map(|_| plan.dtype)),
-        license: license(&files.layout, weights).map(Into::into),
-        modules: model.modules().map(Box::new),
-        agreement: None,
     }
 }
 

@@ -74,6 +74,8 @@ impl Service {
             )
             .hint("this is a fault of Warmcell; other models and requests are not affected"))
         });
+        let freed = self.residency.take_freed().into_iter();
+        freed.map(Event::Notice).for_each(&mut *sink);
         sink(match outcome {
             Ok(response) => Event::Done(response),
             Err(failure) => Event::Failed(failure),

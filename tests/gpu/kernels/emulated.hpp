@@ -160,6 +160,22 @@ template <typename T> T __shfl_xor_sync(unsigned, T value, int distance) {
     return other;
 }
 
+inline unsigned __popc(unsigned bits) {
+    unsigned count = 0;
+    for (; bits != 0; bits &= bits - 1) {
+        count++;
+    }
+    return count;
+}
+
+inline unsigned __ballot_sync(unsigned, bool vote) {
+    unsigned all = vote ? 1u << (threadIdx.x % emulated::WARP) : 0;
+    for (int distance = 16; distance > 0; distance /= 2) {
+        all |= __shfl_xor_sync(0xffffffffu, all, distance);
+    }
+    return all;
+}
+
 // Threads take turns only where they wait.
 inline unsigned atomicAdd(unsigned *place, unsigned value) {
     const unsigned before = *place;

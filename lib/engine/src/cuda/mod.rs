@@ -17,6 +17,7 @@ use std::{
     },
 };
 
+use candle_core::Tensor;
 use wire::{Failure, FailureKind, model::Device};
 
 use crate::failures;
@@ -101,7 +102,18 @@ pub fn usable(number: u32) -> Result<(), Failure> {
     }
     check(number, build(), driver())?;
     #[cfg(feature = "cuda")]
-    unsafe_libraries::open()?;
+    libraries()?;
+    Ok(())
+}
+
+/// Opens the libraries, once.
+#[cfg(feature = "cuda")]
+fn libraries() -> Result<(), Failure> {
+    static OPEN: OnceLock<()> = OnceLock::new();
+    if OPEN.get().is_none() {
+        unsafe_libraries::open()?;
+        let _ = OPEN.set(());
+    }
     Ok(())
 }
 
@@ -131,8 +143,9 @@ pub fn free_bytes(number: u32) -> Option<u64> {
     {
         let device = device(number).ok()?;
         let stream = device.as_cuda_device().ok()?.cuda_stream();
-        // What was freed comes back from the stream's pool when the stream has been waited for.
+        // What was freed is the stream's until the stream has been waited for, and then the pool's.
         stream.synchronize().ok()?;
+        unsafe_device::trim_pool(number);
         let (free, _) = stream.context().mem_get_info().ok()?;
         Some(free as u64)
     }
@@ -143,6 +156,20 @@ pub fn free_bytes(number: u32) -> Option<u64> {
     }
 }
 
+/// A tensor on a device; what is there already stays as it is.
+pub(crate) fn moved(x: &Tensor, device: &candle_core::Device) -> candle_core::Result<Tensor> {
+    let there = x.to_device(device)?;
+    #[cfg(feature = "cuda")]
+    if let (Ok(from), Ok(to)) = (x.device().as_cuda_device(), device.as_cuda_device())
+        && !x.device().same_device(device)
+    {
+        // The copy runs on the other card's stream, and this card's may not give the memory away before.
+        let (from, to) = (from.cuda_stream(), to.cuda_stream());
+        from.join(&to).map_err(candle_core::Error::wrap)?;
+    }
+    Ok(there)
+}
+
 /// Whether the text of an error says that a card has no memory left.
 pub(crate) fn is_out_of_memory(text: &str) -> bool {
     ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
@@ -151,7 +178,8 @@ pub(crate) fn is_out_of_memory(text: &str) -> bool {
 }
 
 /// Errors after which every further call fails: the context is broken, or its card is gone (`cuda.h`).
-const LOSSES: [&str; 14] = [
+const LOSSES: [&str; 15] = [
+    "CUDA_ERROR_ASSERT",
     "CUDA_ERROR_DEINITIALIZED",
     "CUDA_ERROR_DEVICE_UNAVAILABLE",
     "CUDA_ERROR_CONTEXT_IS_DESTROYED",

@@ -1,11 +1,13 @@
 //! Candle's devices of cards, one a card: tensors of two devices do not mix, though they be of one card. Unsafe for
-//! a promise to candle about its streams.
+//! a promise to candle about its streams, and for what is asked of the driver about a card's pool of memory.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::cudarc::driver::sys;
 use candle_core::{Device, Result};
 
 /// The device of a card that is there.
@@ -19,10 +21,53 @@ pub(super) fn open(number: u32) -> Result<Device> {
     // model whichever thread they are on.
     let device = Device::new_cuda_with_stream(number as usize)?;
     #[cfg(feature = "cuda")]
-    // SAFETY: events order the work of several streams. All tensors of the card are of this device, which has one.
+    // SAFETY: events order the work of several streams. All tensors of the card are of this device, which has one;
+    // where those of two cards meet, `moved` orders them.
     unsafe {
         device.as_cuda_device()?.disable_event_tracking();
     }
+    #[cfg(feature = "cuda")]
+    keep_pool(number);
     devices.insert(number, device.clone());
     Ok(device)
+}
+
+/// Lets a card's pool keep what was freed: each token waits for the card, and what is unused then would go back to the
+/// system and come again for the next. Fails silently, for it changes nothing but time.
+#[cfg(feature = "cuda")]
+fn keep_pool(number: u32) {
+    let Some(pool) = pool(number) else {
+        return;
+    };
+    let mut threshold = u64::MAX;
+    // SAFETY: the pool is a card's own, and the attribute takes a number of 64 bits, which lives until this is done.
+    unsafe {
+        let _ = sys::cuMemPoolSetAttribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            (&raw mut threshold).cast(),
+        );
+    }
+}
+
+/// Gives back what a card's pool keeps and nobody uses, so that it counts as free.
+#[cfg(feature = "cuda")]
+pub(super) fn trim_pool(number: u32) {
+    if let Some(pool) = pool(number) {
+        // SAFETY: the pool is a card's own.
+        let _ = unsafe { sys::cuMemPoolTrimTo(pool, 0) };
+    }
+}
+
+/// The pool that a card gives memory from.
+#[cfg(feature = "cuda")]
+fn pool(number: u32) -> Option<sys::CUmemoryPool> {
+    let number = i32::try_from(number).ok()?;
+    let (mut card, mut pool) = (0, std::ptr::null_mut());
+    // SAFETY: both are written where they live until this is done; the driver is initialised by the device.
+    let is_there = unsafe {
+        sys::cuDeviceGet(&raw mut card, number) == sys::CUresult::CUDA_SUCCESS
+            && sys::cuDeviceGetDefaultMemPool(&raw mut pool, card) == sys::CUresult::CUDA_SUCCESS
+    };
+    is_there.then_some(pool)
 }

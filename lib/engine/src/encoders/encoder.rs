@@ -23,9 +23,10 @@ use crate::{
 /// their reading, and so few that what lies between two products stays in the caches.
 const TOKENS_OF_A_PASS: usize = 384;
 
-/// The same on a card, which pads rows to the longest: so many that it is busy, and scores of a layer take no more than
-/// some hundred megabytes.
+/// The same on a card, which pads rows to the longest: so many that it is busy.
 const TOKENS_OF_A_CARD: usize = 8192;
+/// Bytes that the scores of a layer may take there, of rows beyond the first.
+const SCORES_OF_A_CARD: usize = 256 << 20;
 
 /// One sequence.
 #[derive(Clone, Copy, Debug)]
@@ -130,13 +131,9 @@ impl Encoder {
     pub fn hidden_states(&self, rows: &[Row]) -> Result<Tensor> {
         let mut passes = Vec::new();
         let mut rest = rows;
-        let most = if serves_on(&self.device) {
-            TOKENS_OF_A_CARD
-        } else {
-            TOKENS_OF_A_PASS
-        };
+        let is_card = serves_on(&self.device);
         while !rest.is_empty() {
-            let (pass, others) = rest.split_at(rows_of_a_pass(rest, most));
+            let (pass, others) = rest.split_at(self.rows_of_a_pass(rest, is_card));
             passes.push(self.pass(pass)?);
             rest = others;
         }
@@ -168,6 +165,21 @@ impl Encoder {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         }
+    }
+
+    /// How many of the first rows go through the layers together: at least one. A card pads them.
+    fn rows_of_a_pass(&self, rows: &[Row], is_card: bool) -> usize {
+        let (mut tokens, mut longest) = (0, 0);
+        let fitting = rows.iter().zip(1..).take_while(|(row, count)| {
+            tokens += row.ids.len();
+            longest = row.ids.len().max(longest);
+            if !is_card {
+                return tokens <= TOKENS_OF_A_PASS;
+            }
+            let scores = count * self.plan.heads * longest * longest * size_of::<f32>();
+            count * longest <= TOKENS_OF_A_CARD && scores <= SCORES_OF_A_CARD
+        });
+        fitting.count().max(1)
     }
 
     /// What multiplies the scores of attention.
@@ -243,23 +255,6 @@ impl Encoder {
             None => inputs.norm.forward(&x),
         }
     }
-}
-
-/// How many of the first rows go through the layers together: at least one, and where it is a card's pass so many that
-/// padding is counted.
-fn rows_of_a_pass(rows: &[Row], most: usize) -> usize {
-    let (mut tokens, mut longest) = (0, 0);
-    let fitting = rows.iter().zip(1..).take_while(|(row, count)| {
-        tokens += row.ids.len();
-        longest = row.ids.len().max(longest);
-        let taken = if most == TOKENS_OF_A_CARD {
-            count * longest
-        } else {
-            tokens
-        };
-        taken <= most
-    });
-    fitting.count().max(1)
 }
 
 impl Counting {

@@ -8,6 +8,7 @@ use wire::model::ModuleInfo;
 
 use super::{CausalLm, ModelSizes, Part};
 use crate::{
+    cuda,
     layers::{
         Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
         Rotary, Size, Span, Step, join, split, sum,
@@ -95,13 +96,16 @@ impl CausalLm for Decoder {
         for part in &mut *parts {
             self.prepare(part.ids, part.cache)?;
         }
+        check_room(parts, &self.devices.layers)?;
         self.pass(parts, &mut |_| {})
     }
 
     fn layer_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Vec<Tensor>> {
         self.prepare(ids, cache)?;
         let mut states = Vec::with_capacity(self.layers.len() + 1);
-        let last = self.pass(&mut [Part { ids, cache }], &mut |state| {
+        let parts = &mut [Part { ids, cache }];
+        check_room(parts, &self.devices.layers)?;
+        let last = self.pass(parts, &mut |state| {
             states.push(state.clone());
         })?;
         states.extend(last);
@@ -111,7 +115,7 @@ impl CausalLm for Decoder {
     fn logits(&self, hidden_states: &Tensor) -> Result<Tensor> {
         let logits = self
             .lm_head
-            .forward(&hidden_states.to_device(&self.devices.head)?)?;
+            .forward(&cuda::moved(hidden_states, &self.devices.head)?)?;
         match self.logit_cap {
             Some(cap) => (logits / cap)?.tanh()? * cap,
             None => Ok(logits),
@@ -132,7 +136,7 @@ impl Decoder {
             cache.is_long = long;
             self.read_again(cache)?;
         }
-        check_room(cache, tokens, &self.devices.layers)
+        Ok(())
     }
 
     /// Reads parts and shows what goes into each layer; a failure leaves the caches as they were.
@@ -160,13 +164,13 @@ impl Decoder {
         for (index, (layer, device)) in layers.enumerate() {
             look(&x);
             // Nothing is copied where it is there already.
-            x = x.to_device(device)?;
+            x = cuda::moved(&x, device)?;
             let caches = parts.iter_mut();
             let mut caches: Vec<&mut LayerCache> =
                 caches.map(|part| &mut part.cache.layers[index]).collect();
             x = layer.forward(&x, &steps, &mut caches)?;
         }
-        let x = x.to_device(&self.devices.norm)?;
+        let x = cuda::moved(&x, &self.devices.norm)?;
         split(&self.norm.forward(&x)?, &sizes)
     }
 
@@ -223,14 +227,20 @@ impl Decoder {
     }
 }
 
-/// Fails where a device has no room for what a cache takes more when so many tokens come: before any of it is taken.
-pub(crate) fn check_room(cache: &KvCache, tokens: usize, devices: &[Device]) -> Result<()> {
+/// Fails where a device has no room for what the caches of a pass take more: before any of it is taken.
+pub(crate) fn check_room(parts: &[Part], devices: &[Device]) -> Result<()> {
+    // Of each device what is wanted, and what the largest old buffers take while they are copied.
     let mut wanted: Vec<(DeviceLocation, usize, usize)> = Vec::new();
-    for ([more, old], device) in cache.growth(tokens).zip(devices) {
-        let place = device.location();
-        match wanted.iter_mut().find(|(known, ..)| *known == place) {
-            Some((_, sum, beside)) => (*sum, *beside) = (*sum + more, old.max(*beside)),
-            None => wanted.push((place, more, old)),
+    let mut longest = 0;
+    for part in parts {
+        let tokens = part.ids.len() / part.cache.batch().max(1);
+        longest = longest.max(part.cache.len() + tokens);
+        for ([more, old], device) in part.cache.growth(tokens).zip(devices) {
+            let place = device.location();
+            match wanted.iter_mut().find(|(known, ..)| *known == place) {
+                Some((_, sum, beside)) => (*sum, *beside) = (*sum + more, old.max(*beside)),
+                None => wanted.push((place, more, old)),
+            }
         }
     }
     for (place, more, beside) in wanted {
@@ -241,8 +251,10 @@ pub(crate) fn check_room(cache: &KvCache, tokens: usize, devices: &[Device]) -> 
             DeviceLocation::Cuda { gpu_id } => wire::model::Device::Cuda(gpu_id as u32),
             _ => wire::model::Device::Cpu,
         };
-        let tokens = cache.len() + tokens;
-        let what = || format!("the cache of a conversation of {tokens} tokens");
+        let what = || match parts.len() {
+            1 => format!("the cache of a conversation of {longest} tokens"),
+            count => format!("the caches of {count} conversations of up to {longest} tokens"),
+        };
         memory::check(device, (more + beside) as u64, what)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use wire::Failure;
+use wire::{Failure, model::Device};
 
 use crate::{failures, families::CausalLm, layers::KvCache};
 
@@ -55,7 +55,11 @@ impl PrefixCaches {
         if shared < WORTH_A_COPY {
             return Ok(model.new_cache());
         }
-        kept[place].prefix(shared).map_err(failures::internal)
+        match kept[place].prefix(shared) {
+            // A copy is not worth a failure.
+            Err(error) if failures::missing(&error).is_some() => Ok(model.new_cache()),
+            copy => copy.map_err(failures::internal),
+        }
     }
 
     /// Keeps a cache of a single sequence. The longest unused go when they are too many or too large.
@@ -75,9 +79,12 @@ impl PrefixCaches {
         bytes_of(&self.lock())
     }
 
-    /// Lets all go.
-    pub fn clear(&self) {
-        self.lock().clear();
+    /// Lets those go that have something on a device, or on any card; says whether there were such.
+    pub fn forget(&self, device: Option<Device>) -> bool {
+        let mut kept = self.lock();
+        let before = kept.len();
+        kept.retain(|cache| !cache.is_on(device));
+        kept.len() < before
     }
 
     /// A panic while it is locked leaves a list of whole caches.

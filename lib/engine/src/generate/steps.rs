@@ -150,7 +150,11 @@ impl Steps {
 
     /// Runs steps in one pass; when that fails each by itself, so that each gets its own failure. After a
     /// panic all fail: the requests of others must not wait for ever.
-    fn run(&self, mut jobs: Vec<Job>) -> Vec<(u64, Done)> {
+    fn run(&self, jobs: Vec<Job>) -> Vec<(u64, Done)> {
+        self.run_again(jobs, 0)
+    }
+
+    fn run_again(&self, mut jobs: Vec<Job>, retries: usize) -> Vec<(u64, Done)> {
         let before: Vec<usize> = jobs.iter().map(|job| job.cache.len()).collect();
         let attempt = catch_unwind(AssertUnwindSafe(|| self.logits(&mut jobs)));
         let failure = match attempt {
@@ -176,8 +180,8 @@ impl Steps {
             job.cache.truncate(before);
         }
         match <[Job; 1]>::try_from(jobs) {
-            // What it took of the pass that failed is free again.
-            Ok([job]) if self.reclaims(&failure) => self.run(vec![job]),
+            // Its cache is as long as before, though buffers may have grown.
+            Ok([job]) if self.reclaims(&failure, retries) => self.run_again(vec![job], retries + 1),
             Ok([job]) => vec![job.done(Err(failure))],
             Err(jobs) => {
                 let alone = jobs.into_iter().map(|job| self.run(vec![job]));
@@ -186,13 +190,14 @@ impl Steps {
         }
     }
 
-    /// Whether memory was freed that a step lacked.
-    fn reclaims(&self, failure: &Error) -> bool {
+    /// Whether memory was freed that a step lacked. Where nobody knows how much that is, it is tried once: more might
+    /// take everything and not suffice.
+    fn reclaims(&self, failure: &Error, retries: usize) -> bool {
         let (Some(reclaim), Some((device, bytes))) = (&self.reclaim, failures::missing(failure))
         else {
             return false;
         };
-        reclaim(device, bytes)
+        (device.is_some() || retries == 0) && reclaim(device, bytes)
     }
 
     /// The logits that each step wants, `(batch, positions, vocabulary)`.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Result, Tensor};
 
 use super::Memory;
 
@@ -84,6 +84,20 @@ impl KvCache {
             layer.dtype = dtype;
         }
         Ok(self)
+    }
+
+    /// Whether it has something on a device, or on any card.
+    pub(crate) fn is_on(&self, device: Option<wire::model::Device>) -> bool {
+        use wire::model::Device::{Auto, Cpu, Cuda};
+        let mut buffers = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.buffers.as_ref());
+        buffers.any(|(keys, _)| match (keys.device().location(), device) {
+            (DeviceLocation::Cuda { gpu_id }, Some(Cuda(number))) => gpu_id == number as usize,
+            (DeviceLocation::Cuda { .. }, None) | (DeviceLocation::Cpu, Some(Cpu | Auto)) => true,
+            _ => false,
+        })
     }
 
     /// Bytes that its buffers take.

@@ -134,22 +134,18 @@ impl Linear {
             return multiply_adding(rows, x, finish, after.sum);
         }
         #[cfg(feature = "cuda")]
-        if after.activation.is_none()
-            && let Some(y) = put_all(&[self], x, after.sum)?
         {
-            return Ok(y);
+            let added = after.sum.filter(|_| after.activation.is_none());
+            if let Some(y) = put_all(&[self], x, added)? {
+                let sum = after.sum.filter(|_| added.is_none());
+                return followed(y, After { sum, ..after });
+            }
         }
         let mut y = self.weight.multiply(x)?;
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
         }
-        if let Some(activation) = after.activation {
-            y = activate(&y, activation)?;
-        }
-        match after.sum {
-            Some(x) => sum(x, &y),
-            None => Ok(y),
-        }
+        followed(y, after)
     }
 
     /// What it takes activations in: bf16 where it would round them to that, f32 everywhere else.
@@ -256,6 +252,17 @@ fn put_all(layers: &[&Linear], x: &Tensor, added: Option<&Tensor>) -> Result<Opt
     };
     *last = all.dim(1)?;
     all.reshape(shape).map(Some)
+}
+
+/// An output through what follows on it.
+fn followed(mut y: Tensor, after: After) -> Result<Tensor> {
+    if let Some(activation) = after.activation {
+        y = activate(&y, activation)?;
+    }
+    match after.sum {
+        Some(x) => sum(x, &y),
+        None => Ok(y),
+    }
 }
 
 /// `activation(x)`, elementwise.

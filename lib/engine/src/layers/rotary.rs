@@ -2,7 +2,7 @@
 //! positions past a few hundred run together. They are computed a step, not kept as a table of the
 //! context. How frequencies are stretched is `rope_scaling`'s matter.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Result, Tensor};
 
@@ -51,8 +51,8 @@ pub struct Positions {
     sin: Vec<f32>,
     /// Rows that differ: one where all have the same.
     rows: usize,
-    /// The same on the first device other than the processor that asked.
-    placed: OnceLock<Angles>,
+    /// The same on each device other than the processor that asked.
+    placed: Arc<Mutex<Vec<Angles>>>,
 }
 
 /// Which positions a step reads.
@@ -166,16 +166,21 @@ impl Rotary {
             cos: table(f32::cos),
             sin: table(f32::sin),
             rows: rows.len(),
-            placed: OnceLock::new(),
+            placed: Arc::default(),
         }
     }
 
     /// The same as tensors of a device; all layers of a step there share them.
     pub(super) fn angles(&self, positions: &Positions, device: &Device) -> Result<Angles> {
-        if let Some(placed) = positions.placed.get()
-            && placed.cos.device().same_device(device)
-        {
-            return Ok(placed.clone());
+        let mut placed = positions
+            .placed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = placed
+            .iter()
+            .find(|angles| angles.cos.device().same_device(device));
+        if let Some(angles) = known {
+            return Ok(angles.clone());
         }
         let pairs = self.inverse_frequencies.len();
         let table = |values: &[f32]| {
@@ -188,8 +193,7 @@ impl Rotary {
             sin: table(&positions.sin)?,
             interleaved: self.layout == RotaryLayout::Interleaved,
         };
-        // Already taken where a model lies on two: the other is given without being kept.
-        let _ = positions.placed.set(angles.clone());
+        placed.push(angles.clone());
         Ok(angles)
     }
 

@@ -1,6 +1,6 @@
 //! Making room: for a load on the devices where it lacks memory, and for a conversation that grows. Models that nobody
-//! uses go, the longest unused first, and the user is told; or, where that would not suffice, none goes and the load is
-//! refused.
+//! uses go, the longest unused first, and the user is told; or, where that would not suffice, no model goes and the load
+//! is refused.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Residency {
                 Err(refused) => refused,
             };
             // What is kept for a conversation's next turn goes before any model does.
-            if self.table.forget_prefixes() {
+            if self.table.forget_prefixes(Some(refused.device)) {
                 continue;
             }
             let Some(freed) = self.table.evict(Some(refused.device), refused.missing) else {
@@ -46,9 +46,21 @@ impl Residency {
 }
 
 impl Table {
-    /// Whether something was freed for a conversation that lacks memory on a device, or on any card.
+    /// Whether something was freed for a conversation that lacks memory on a device, or on any card; who asks next is
+    /// told which model it was.
     pub(super) fn reclaim(&self, device: Option<Device>, missing: u64) -> bool {
-        self.forget_prefixes() || self.evict(device, missing).is_some()
+        if self.forget_prefixes(device) {
+            return true;
+        }
+        let Some(model) = self.evict(device, missing) else {
+            return false;
+        };
+        lock(&self.freed).push(format!(
+            "freed `{}` ({}), which nobody used, for a conversation that grew; its next use loads it again",
+            model.info.name,
+            megabytes(model.info.bytes)
+        ));
+        true
     }
 
     /// Bytes on a device of the models that may go.
@@ -61,14 +73,13 @@ impl Table {
         idle.sum()
     }
 
-    /// Whether any had been kept.
-    fn forget_prefixes(&self) -> bool {
-        let models = self.ready();
-        let kept = models.iter().any(|model| model.prefixes.bytes() > 0);
-        for model in &models {
-            model.prefixes.clear();
+    /// Whether any conversations had been kept, with something on a device, or on any card.
+    pub(super) fn forget_prefixes(&self, device: Option<Device>) -> bool {
+        let mut forgot = false;
+        for model in self.ready() {
+            forgot |= model.prefixes.forget(device);
         }
-        kept
+        forgot
     }
 
     /// Takes the model that was unused for longest out of the table, if all that may go have as many

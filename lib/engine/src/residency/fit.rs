@@ -17,24 +17,18 @@ impl Residency {
     /// The first card that has room for all of it, where others may go for it; else all cards by layers, and the
     /// processor for what is left.
     pub(super) fn fit(&self, need: &Need, weights: &Weights) -> Result<Placement, Failure> {
-        let room = |card: Device| {
-            let free = self.room.unpromised(card)?;
-            Some(free.saturating_add(self.table.idle_bytes(card)))
-        };
-        let cards: Vec<(Device, u64)> = cuda::cards()
-            .into_iter()
-            .map(|card| (card, room(card).unwrap_or(u64::MAX)))
-            .collect();
-        for &(card, room) in &cards {
-            let placement = Placement::whole(card);
-            let shares = need.on(&placement);
-            if shares
-                .iter()
-                .all(|share| share.device != card || share.bytes() <= room)
-            {
-                return Ok(placement);
+        let mut cards = self.rooms(need);
+        if let Some(card) = cards.fitting {
+            return Ok(Placement::whole(card));
+        }
+        // What is kept of conversations goes before a model is split.
+        if self.table.forget_prefixes(None) {
+            cards = self.rooms(need);
+            if let Some(card) = cards.fitting {
+                return Ok(Placement::whole(card));
             }
         }
+        let cards = cards.rooms;
         if let Some(what) = loaded::undivided(weights) {
             let most = cards.iter().map(|(_, room)| *room).max().unwrap_or(0);
             return Ok(Placement::whole(Device::Cpu).chosen(format!(
@@ -53,6 +47,39 @@ impl Residency {
             cards: &cards,
         };
         Placement::spread(&need.name, &families::parameter_names(weights), &parts)
+    }
+}
+
+/// What cards have room for.
+struct Rooms {
+    /// The first that has room for all of it.
+    fitting: Option<Device>,
+    /// Bytes of each that was asked.
+    rooms: Vec<(Device, u64)>,
+}
+
+impl Residency {
+    /// Asks the cards one after the other, until one has room: each that is asked is opened for it. One that cannot be
+    /// opened has none.
+    fn rooms(&self, need: &Need) -> Rooms {
+        let mut rooms = Vec::new();
+        for card in cuda::cards() {
+            let free = self.room.unpromised(card);
+            let room = free.map_or(0, |free| free.saturating_add(self.table.idle_bytes(card)));
+            rooms.push((card, room));
+            let shares = need.on(&Placement::whole(card));
+            let mut own = shares.iter().filter(|share| share.device == card);
+            if own.all(|share| share.bytes() <= room) {
+                return Rooms {
+                    fitting: Some(card),
+                    rooms,
+                };
+            }
+        }
+        Rooms {
+            fitting: None,
+            rooms,
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Need {
     pub tokens: u64,
     /// Bytes of the weights of each part.
     pub parts: BTreeMap<Part, u64>,
+    /// It is on one device as a whole.
+    pub is_whole: bool,
 }
 
 /// What a model will take on one device.
@@ -89,7 +91,13 @@ impl Need {
             cache: shape.bytes_per_token(cache_dtype).saturating_mul(tokens),
             tokens,
             parts,
+            is_whole: false,
         }
+    }
+
+    /// The same, of a model that is on one device as a whole or is not.
+    pub fn undivided(self, is_whole: bool) -> Self {
+        Self { is_whole, ..self }
     }
 
     /// Bytes of a part's weights.
@@ -126,6 +134,15 @@ impl Need {
             weights: self.part(Part::Tokens),
             cache: 0,
         }];
+        if self.is_whole {
+            // What is beside the tables is not told apart from them; a head that is tied has a copy of one.
+            shares.push(Share {
+                device: placement.head(),
+                weights: self.weights,
+                cache: self.cache,
+            });
+            return shares;
+        }
         let mut add = |device: Device, weights: u64, cache: u64| {
             let found = shares.iter_mut().find(|share| share.device == device);
             match found {
@@ -318,12 +335,11 @@ impl Room {
 }
 
 impl Promise<'_> {
-    /// Tells how many bytes of the weights have been read, of which devices get their shares.
-    pub fn taken(&self, bytes: u64) {
-        let whole: u64 = self.shares.iter().map(|share| share.weights).sum();
+    /// Tells how many bytes of the files have been read, of how many: as much of each device's share is taken.
+    pub fn taken(&self, done: u64, total: u64) {
         for (share, (_, left)) in self.shares.iter().zip(&self.left.0) {
-            let part = u128::from(bytes) * u128::from(share.weights) / u128::from(whole.max(1));
-            let taken = u64::try_from(part).unwrap_or(u64::MAX);
+            let part = u128::from(done.min(total)) * u128::from(share.weights);
+            let taken = u64::try_from(part / u128::from(total.max(1))).unwrap_or(u64::MAX);
             left.store(share.bytes().saturating_sub(taken), Ordering::Release);
         }
     }
@@ -418,6 +434,7 @@ mod tests {
             cache: 100 * MB,
             tokens: 2048,
             parts: BTreeMap::new(),
+            is_whole: false,
         }
     }
 
@@ -443,7 +460,7 @@ mod tests {
              resident: nothing"
         );
         // Its weights are read now, and gone from what is available.
-        first.taken(500 * MB);
+        first.taken(3 * MB, 3 * MB);
         assert!(promise(500 * MB, 700 * MB).is_err(), "its cache is to come");
         assert!(promise(500 * MB, 900 * MB).is_ok());
         drop(first);

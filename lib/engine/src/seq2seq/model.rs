@@ -153,10 +153,7 @@ impl Seq2Seq {
 
     fn try_pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
         let devices = vec![self.embed.device.clone(); self.layers.len()];
-        for part in &*parts {
-            let tokens = part.ids.len() / part.cache.batch().max(1);
-            check_room(part.cache, tokens, &devices)?;
-        }
+        check_room(parts, &devices)?;
         let vectors = parts.iter().map(|part| self.vectors(part));
         let (mut x, sizes) = join(vectors.collect::<Result<_>>()?)?;
         let steps: Vec<Step> = parts

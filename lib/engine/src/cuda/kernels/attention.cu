@@ -110,7 +110,8 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
             if (of.cap > 0.0f) {
                 score = tanhf(score / of.cap) * of.cap;
             }
-            const bool is_seen = key < last && key <= place && place - key < of.window && (of.padding == nullptr || key >= of.padding[row]);
+            const bool is_padding = of.padding != nullptr && key < of.padding[row];
+            const bool is_seen = key < last && key <= place && place - key < of.window && !is_padding;
             const float largest = most_of_warp(is_seen ? score : -INFINITY);
             const float now = fmaxf(most[query], largest);
             // Nothing seen so far: there is no number to subtract.

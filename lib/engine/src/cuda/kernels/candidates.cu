@@ -1,19 +1,14 @@
 // Of each row of logits those that are among the largest: what a choice by the largest or by `top_k` depends on, so
 // that a token costs a copy of some hundred bytes and not of the vocabulary.
 //
-// A thread keeps the largest of the values that it sees; the `count`th of these maxima cannot be more than the `count`th
-// of all, so that whatever reaches it is wanted, and little else.
+// A thread keeps the largest of the values that it sees. The `count`th of these maxima is not more than the `count`th of
+// all, so that whatever reaches it is wanted, and little else.
 
 #include "numbers.cuh"
 
 namespace {
 
 constexpr unsigned THREADS = 1024;
-
-// Descending, what is no number last.
-__device__ bool is_before(float a, float b) {
-    return a > b || (b != b && a == a);
-}
 
 } // namespace
 
@@ -42,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (other > thread) {
                 const bool descends = (thread & size) == 0;
                 const float a = largest[thread], b = largest[other];
-                if (is_before(b, a) == descends && a != b) {
+                if (a != b && (b > a) == descends) {
                     largest[thread] = b;
                     largest[other] = a;
                 }

@@ -1,5 +1,6 @@
 // Products of `LLM.int8()` (Dettmers et al., 2022; `int8_vectorwise_quant` and `MatMul8bitLt` of bitsandbytes):
-// activations are rounded to f16 and quantised token by token, columns with outliers are multiplied in full.
+// activations are rounded to f16 and quantised token by token, columns with outliers are multiplied in full, as they
+// are.
 
 #include "numbers.cuh"
 
@@ -41,20 +42,21 @@ extern "C" __global__ void mark_outliers(const float *x, unsigned tokens, unsign
     marks[column] = is_outlier;
 }
 
-// Lists marked columns: their number first. Of one block; the order is whichever threads come in.
-extern "C" __global__ void list_outliers(const unsigned char *marks, unsigned columns, unsigned *list) {
-    __shared__ unsigned count;
-    if (threadIdx.x == 0) {
-        count = 0;
-    }
-    __syncthreads();
-    for (unsigned column = threadIdx.x; column < columns; column += blockDim.x) {
-        if (marks[column]) {
-            list[1 + atomicAdd(&count, 1u)] = column;
+// Lists marked columns in order, by which sums are the same each time: their number first. Of one warp.
+extern "C" __global__ void __launch_bounds__(32)
+    list_outliers(const unsigned char *marks, unsigned columns, unsigned *list) {
+    const unsigned lane = threadIdx.x;
+    unsigned count = 0;
+    for (unsigned start = 0; start < columns; start += 32) {
+        const unsigned column = start + lane;
+        const bool is_marked = column < columns && marks[column];
+        const unsigned all = __ballot_sync(0xffffffffu, is_marked);
+        if (is_marked) {
+            list[1 + count + __popc(all & ((1u << lane) - 1))] = column;
         }
+        count += __popc(all);
     }
-    __syncthreads();
-    if (threadIdx.x == 0) {
+    if (lane == 0) {
         list[0] = count;
     }
 }
@@ -133,7 +135,8 @@ __device__ void multiply(const signed char *weights, const float *weight_scales,
             for (int row = 0; row < ROWS; row++) {
 #pragma unroll
                 for (int word = 0; word < 4; word++) {
-                    sums[row][other] = __dp4a((int)word_of(bytes[row], word), (int)word_of(input, word), sums[row][other]);
+                    const int weight = (int)word_of(bytes[row], word), own = (int)word_of(input, word);
+                    sums[row][other] = __dp4a(weight, own, sums[row][other]);
                 }
             }
         }
@@ -154,7 +157,7 @@ __device__ void multiply(const signed char *weights, const float *weight_scales,
             for (unsigned place = lane; place < count; place += 32) {
                 const unsigned column = list[1 + place];
                 const float weight = (float)weights[(size_t)at * columns + column] * scale * WEIGHT_SCALE;
-                full += half_near(x[(size_t)own * columns + column]) * weight;
+                full += x[(size_t)own * columns + column] * weight;
             }
             full = sum_of_warp(full);
             if (lane == 0 && first + row < rows && token + other < tokens) {

@@ -1,6 +1,7 @@
 //! Kernels of our own, whose text `build.rs` has NVIDIA's compiler make of the files beside this one. A card's driver
 //! compiles it when one is first used. What is launched is a matter of the files that are named for it; tensors are
-//! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too.
+//! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too; for what goes to
+//! another card `cuda::moved` has its stream wait.
 
 mod unsafe_attention;
 mod unsafe_candidates;

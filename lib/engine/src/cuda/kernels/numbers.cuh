@@ -2,7 +2,7 @@
 
 #pragma once
 
-// As `kind` of `unsafe_kernels.rs` has them.
+// As `kind` of `mod.rs` has them.
 constexpr int F32 = 0, F16 = 1, BF16 = 2;
 
 #ifdef EMULATED

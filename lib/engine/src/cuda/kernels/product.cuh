@@ -25,7 +25,8 @@ constexpr int WARPS = 8;
 constexpr int ROWS = 4;
 
 // y (tokens, rows) = x (tokens, columns) · wᵀ, of `TOKENS` tokens at most. Columns are a multiple of 32, and of what a
-// `Source` packs together. Tokens are rounded to `kind` as they are loaded and products as they are written; sums are f32. A source has
+// `Source` packs together. Tokens are rounded to `kind` as they are loaded and products before anything is added; sums
+// are f32. A source has
 //   column(lane, index)        the column of a lane's value, from the segment's first on;
 //   Piece, piece(row, column)  what a lane takes of a row, of which the column from whose multiple of 32 on is given;
 //   values(piece, eight, out)  eight values of it, the first of which is the 8 · `eight`th;

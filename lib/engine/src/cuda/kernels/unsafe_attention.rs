@@ -57,43 +57,12 @@ pub(crate) fn attention(
     (k, v): (&Tensor, &Tensor),
     attention: &CausalAttention,
 ) -> Result<Option<Tensor>> {
-    let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let (rows, kv_heads, keys, dim) = k.dims4()?;
-    let strides = k.stride();
-    let capacity = strides[1] / head_dim.max(1);
-    let name = match k.dtype() {
-        DType::F32 => "f32",
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        _ => return Ok(None),
-    };
-    let fits = (1..=MOST_TOKENS).contains(&tokens)
-        && head_dim <= MOST_DIMS
-        && head_dim.is_multiple_of(4)
-        && [rows, dim] == [batch, head_dim]
-        && kv_heads > 0
-        && heads.is_multiple_of(kv_heads)
-        && keys >= tokens
-        && capacity >= keys
-        && strides
-            == [
-                kv_heads * capacity * head_dim,
-                capacity * head_dim,
-                head_dim,
-                1,
-            ]
-        && (v.dims(), v.stride(), v.dtype()) == (k.dims(), strides, k.dtype())
-        && attention.padding.len() == batch;
-    if !fits {
+    let Some(kernel) = kernel_of(q, (k, v), attention)? else {
         return Ok(None);
-    }
-    let queries = heads / kv_heads * tokens;
-    let together = match queries {
-        1 => 1,
-        2..=4 => 4,
-        _ => 8,
     };
-    let groups = queries.div_ceil(together);
+    let (batch, heads, tokens, head_dim) = q.dims4()?;
+    let (_, kv_heads, keys, _) = k.dims4()?;
+    let groups = (heads / kv_heads * tokens).div_ceil(kernel.together);
     let most_splits = (BLOCKS / (batch * kv_heads * groups)).max(1);
     let split_keys = keys.div_ceil(most_splits).next_multiple_of(SPLIT_KEYS);
     let splits = keys.div_ceil(split_keys);
@@ -125,29 +94,82 @@ pub(crate) fn attention(
         kv_heads: kv_heads as u32,
         tokens: tokens as u32,
         head_dim: head_dim as u32,
-        capacity: capacity as u32,
+        capacity: (k.stride()[1] / head_dim) as u32,
         count: keys as u32,
         window: attention.window.map_or(u32::MAX, |window| window as u32),
         splits: splits as u32,
         split_keys: split_keys as u32,
+    };
+    let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
+    let card = card(&q)?;
+    // SAFETY: what the kernels read of queries, keys and values was seen to be there, and what they write is as large
+    // as they take it; none of it is changed before they are done.
+    unsafe {
+        launch_with(card, (&TEXT, &kernel.name), blocks, &argument)?;
+        if splits > 1 {
+            launch_with(card, (&TEXT, "merge"), grid((count, 1, 1), 64), &argument)?;
+        }
+    }
+    Ok(Some(out))
+}
+
+/// The kernel that takes such heads.
+struct Kernel {
+    name: String,
+    /// Queries that a block takes together.
+    together: usize,
+}
+
+/// `None` where none does.
+fn kernel_of(
+    q: &Tensor,
+    (k, v): (&Tensor, &Tensor),
+    attention: &CausalAttention,
+) -> Result<Option<Kernel>> {
+    let (batch, heads, tokens, head_dim) = q.dims4()?;
+    let (rows, kv_heads, keys, dim) = k.dims4()?;
+    let strides = k.stride();
+    let name = match k.dtype() {
+        DType::F32 => "f32",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        _ => return Ok(None),
+    };
+    let capacity = strides[1] / head_dim.max(1);
+    let fits = (1..=MOST_TOKENS).contains(&tokens)
+        && (1..=MOST_DIMS).contains(&head_dim)
+        && head_dim.is_multiple_of(4)
+        && [rows, dim] == [batch, head_dim]
+        && kv_heads > 0
+        && heads.is_multiple_of(kv_heads)
+        && keys >= tokens
+        && capacity >= keys
+        && strides
+            == [
+                kv_heads * capacity * head_dim,
+                capacity * head_dim,
+                head_dim,
+                1,
+            ]
+        && (v.dims(), v.stride(), v.dtype()) == (k.dims(), strides, k.dtype())
+        && attention.padding.len() == batch;
+    if !fits {
+        return Ok(None);
+    }
+    let together = match heads / kv_heads * tokens {
+        1 => 1,
+        2..=4 => 4,
+        _ => 8,
     };
     // Of dimensions in whole warps, of which there are kernels for one to four, and for eight.
     let dims = match head_dim.div_ceil(32) {
         dims @ 1..=4 => dims,
         _ => 8,
     };
-    let kernel = format!("attend_{name}_{dims}_{together}");
-    let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
-    let card = card(&q)?;
-    // SAFETY: what the kernels read of queries, keys and values was seen to be there, and what they write is as large
-    // as they take it; none of it is changed before they are done.
-    unsafe {
-        launch_with(card, (&TEXT, &kernel), blocks, &argument)?;
-        if splits > 1 {
-            launch_with(card, (&TEXT, "merge"), grid((count, 1, 1), 64), &argument)?;
-        }
-    }
-    Ok(Some(out))
+    Ok(Some(Kernel {
+        name: format!("attend_{name}_{dims}_{together}"),
+        together,
+    }))
 }
 
 /// Padding on the card of queries; `None` where there is none.

@@ -104,7 +104,7 @@ fn outliers(matrix: &Int8OnDevice, x: &Tensor) -> Result<Option<(Tensor, Tensor)
     unsafe {
         let by_columns = grid((columns.div_ceil(THREADS), 1, 1), THREADS);
         launch(card, (&TEXT, "mark_outliers"), by_columns, &mark)?;
-        let alone = grid((1, 1, 1), THREADS);
+        let alone = grid((1, 1, 1), 32);
         launch(card, (&TEXT, "list_outliers"), alone, &enlist)?;
     }
     Ok(Some((marks, list)))

@@ -1,5 +1,5 @@
-//! The attention of `kernels::attention`: products, a mask and a softmax over all scores, which are in memory at
-//! once. Bounded by that memory for long prompts; they are read in parts. A card has a kernel for a few tokens.
+//! The attention of `kernels::attention`: products, a mask and a softmax over the scores of as many queries as there is
+//! memory for at once. A card has a kernel for a few tokens.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -8,6 +8,9 @@ use crate::kernels::CausalAttention;
 /// A score that no softmax sees. Not infinity: of a row of padding nothing is seen, its numbers are of no use to
 /// anyone, but must be numbers, since they are multiplied with zeros.
 const HIDDEN: f32 = -1e30;
+
+/// Bytes of scores that are made at once: queries beyond these take turns.
+const MOST_BYTES: usize = if cfg!(test) { 1 << 12 } else { 256 << 20 };
 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and
 /// values `(batch, kv_heads, keys, head_dim)` of any type to f32 `(batch, tokens, heads * head_dim)`.
@@ -24,6 +27,19 @@ pub fn causal_attention(
     }
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let (_, kv_heads, keys, _) = k.dims4()?;
+    let scores = batch * heads * keys * size_of::<f32>();
+    let slice = (MOST_BYTES / scores.max(1)).max(1);
+    if tokens > slice {
+        // The last query of a slice sits at the last key that it is given.
+        let parts = (0..tokens).step_by(slice).map(|start| {
+            let count = slice.min(tokens - start);
+            let seen = keys - tokens + start + count;
+            let (k, v) = (k.narrow(2, 0, seen)?, v.narrow(2, 0, seen)?);
+            let q = q.narrow(2, start, count)?.contiguous()?;
+            causal_attention(&q, (&k, &v), attention)
+        });
+        return Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1);
+    }
     let group = heads / kv_heads;
     let shape = (batch, kv_heads, group, tokens, keys);
     let (k, v) = (k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?);

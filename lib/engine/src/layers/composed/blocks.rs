@@ -13,6 +13,9 @@ const LANE_VALUES: usize = 32;
 /// Tokens of a product whose values are exact, and activations as they are: as many as cards multiply with blocks.
 const FEW: usize = 8;
 
+/// Bytes of values that are made at once: those of a head of many tokens would not fit beside it.
+const SLICE_BYTES: usize = if cfg!(test) { 1 << 14 } else { 256 << 20 };
+
 /// Weights `(out_features, in_features)` in blocks. A few tokens meet what the file says in f32; products of more are
 /// computed in a type of their own, since there tensor cores pay.
 #[derive(Debug)]
@@ -70,10 +73,30 @@ impl Blocks {
     fn product(&self, x: &Tensor) -> Result<Tensor> {
         let is_few = x.dim(0)? <= FEW;
         let dtype = if is_few { DType::F32 } else { self.dtype };
-        let values = self.values(dtype)?;
-        x.to_dtype(dtype)?
-            .matmul(&values.t()?)?
-            .to_dtype(DType::F32)
+        let x = x.to_dtype(dtype)?;
+        let (rows, columns) = self.shape;
+        let slice = (SLICE_BYTES / (columns * dtype.size_in_bytes())).max(1);
+        let starts = (0..rows).step_by(slice);
+        let parts = starts.map(|start| {
+            let values = self.rows(start, slice.min(rows - start))?.values(dtype)?;
+            x.matmul(&values.t()?)?.to_dtype(DType::F32)
+        });
+        let mut parts = parts.collect::<Result<Vec<_>>>()?;
+        match parts.len() {
+            1 => Ok(parts.swap_remove(0)),
+            _ => Tensor::cat(&parts, 1),
+        }
+    }
+
+    /// Some of its rows.
+    fn rows(&self, start: usize, count: usize) -> Result<Self> {
+        let bytes = self.packed.elem_count() / self.shape.0.max(1);
+        Ok(Self {
+            shape: (count, self.shape.1),
+            format: self.format,
+            packed: self.packed.narrow(0, start * bytes, count * bytes)?,
+            dtype: self.dtype,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Candidates {
 }
 
 /// Of f32 logits `(rows, vocabulary)` for each row all that are as large as its `count` largest, and maybe some more;
-/// `None` where these are too many.
+/// `None` where these are too many, or a row has no numbers.
 pub(crate) fn candidates(logits: &Tensor, count: usize) -> Result<Option<Vec<Candidates>>> {
     if count == 0 || count > MOST {
         return Ok(None);
@@ -47,7 +47,7 @@ fn read(row: &[u32]) -> Option<Candidates> {
         .collect();
     pairs.sort_unstable_by_key(|(id, _)| *id);
     let (ids, logits) = pairs.into_iter().unzip();
-    Some(Candidates { ids, logits })
+    some(ids, logits)
 }
 
 /// The same of a row in main memory.
@@ -58,7 +58,12 @@ fn largest(row: &[f32], count: usize) -> Option<Candidates> {
     let bound = *bound;
     let kept = (0_u32..).zip(row).filter(|(_, logit)| **logit >= bound);
     let (ids, logits): (Vec<u32>, Vec<f32>) = kept.map(|(id, logit)| (id, *logit)).unzip();
-    (ids.len() <= CAPACITY).then_some(Candidates { ids, logits })
+    some(ids, logits).filter(|found| found.ids.len() <= CAPACITY)
+}
+
+/// None of a row without numbers: what is chosen of such is a matter of the whole.
+fn some(ids: Vec<u32>, logits: Vec<f32>) -> Option<Candidates> {
+    (!ids.is_empty()).then_some(Candidates { ids, logits })
 }
 
 #[cfg(test)]
@@ -81,6 +86,8 @@ mod tests {
         let found = largest(&row, 3).expect("are few");
         assert_eq!(found.ids, [1, 2, 3, 4]);
         assert_eq!(largest(&row, 1).expect("are few").ids, [1, 3]);
+        assert_eq!(largest(&[f32::NAN; 9], 3), None);
+        assert_eq!(read(&[0, 7, 7, 7, 7]), None, "no numbers at all");
         assert_eq!(largest(&[1.0; 600], 1), None);
         assert_eq!(largest(&[1.0; 3], 50).expect("are few").ids, [0, 1, 2]);
     }

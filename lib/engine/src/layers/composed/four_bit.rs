@@ -23,8 +23,8 @@ pub(crate) struct FourBit {
     /// What the 16 codes stand for.
     #[cfg(feature = "cuda")]
     pub(crate) book: Tensor,
-    /// `(256, 2)`: what both codes of a byte stand for.
-    pairs: Tensor,
+    /// The same in main memory.
+    values_of_codes: [f32; 16],
     pub(crate) scales: Scales,
     /// What values are computed in.
     pub(crate) dtype: DType,
@@ -79,15 +79,12 @@ impl FourBit {
         let floats = |values: &[f32]| Tensor::from_slice(values, values.len(), device);
         let bytes = |values: &[u8]| Tensor::from_slice(values, values.len(), device);
         let book = form.book;
-        let pairs: Vec<f32> = (0..256)
-            .flat_map(|byte| [book[byte >> 4], book[byte & 15]])
-            .collect();
         Ok(Self {
             shape: form.shape,
             block: form.block,
             #[cfg(feature = "cuda")]
             book: floats(&book)?,
-            pairs: Tensor::from_vec(pairs, (256, 2), device)?,
+            values_of_codes: book,
             scales: match absmax {
                 Absmax::Plain(absmax) => Scales::Plain(floats(absmax)?),
                 Absmax::Nested {
@@ -119,8 +116,13 @@ impl FourBit {
             return crate::cuda::four_bit_values(self);
         }
         let (rows, columns) = self.shape;
-        // (bytes, 2)
-        let values = looked_up(&self.pairs, &self.packed)?.flatten_all()?;
+        let book = self.values_of_codes;
+        let pairs: Vec<f32> = (0..256)
+            .flat_map(|byte| [book[byte >> 4], book[byte & 15]])
+            .collect();
+        // What both codes of a byte stand for, (256, 2), and of all bytes, (bytes, 2).
+        let pairs = Tensor::from_vec(pairs, (256, 2), self.packed.device())?;
+        let values = looked_up(&pairs, &self.packed)?.flatten_all()?;
         let values = by_blocks(&values, self.block)?;
         let values = values.broadcast_mul(&self.scales()?.unsqueeze(1)?)?;
         let values = values.flatten_all()?.narrow(0, 0, rows * columns)?;
