@@ -8,15 +8,22 @@ use std::{
 };
 
 const FOLDER: &str = "src/cuda/kernels";
-const KERNELS: [&str; 8] = [
-    "attention",
-    "blocks",
-    "candidates",
-    "eight_bit",
-    "four_bit",
-    "gate",
-    "heads",
-    "norm",
+/// Files, and for which of their kinds a text each is made: a driver compiles a whole text before it runs any of it.
+const KERNELS: [(&str, &[&str]); 8] = [
+    ("attention", &["f32", "f16", "bf16"]),
+    (
+        "blocks",
+        &[
+            "Half", "Brain", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K",
+            "Q5_K", "Q6_K",
+        ],
+    ),
+    ("candidates", &[]),
+    ("eight_bit", &[]),
+    ("four_bit", &[]),
+    ("gate", &[]),
+    ("heads", &[]),
+    ("norm", &[]),
 ];
 
 fn main() -> Result<(), String> {
@@ -34,31 +41,50 @@ fn main() -> Result<(), String> {
     })?;
     let out = env::var_os("OUT_DIR").ok_or("cargo says where outputs go by OUT_DIR")?;
     let compiler = compiler();
-    for kernels in KERNELS {
-        let source = Path::new(FOLDER).join(format!("{kernels}.cu"));
-        let status = Command::new(&compiler)
-            // They ask for machine code, of which text has none.
-            .env_remove("NVCC_APPEND_FLAGS")
-            .args(["--ptx", "-O3", "-std=c++17", "-o"])
-            .arg(Path::new(&out).join(format!("{kernels}.ptx")))
-            .arg(format!("-arch=compute_{capability}"))
-            .arg(source)
-            .status();
-        match status {
-            Ok(status) if status.success() => {}
-            Ok(status) => {
-                let compiler = compiler.display();
-                return Err(format!("{compiler} ended with {status} at {kernels}.cu"));
-            }
-            Err(error) => {
-                return Err(format!(
-                    "cannot run NVIDIA's compiler `{}`: {error}; `kernel/cuda/build.sh` brings one",
-                    compiler.display()
-                ));
-            }
+    for (file, kinds) in KERNELS {
+        if kinds.is_empty() {
+            compile(&compiler, (file, None), (&capability, Path::new(&out)))?;
+        }
+        for kind in kinds {
+            compile(
+                &compiler,
+                (file, Some(kind)),
+                (&capability, Path::new(&out)),
+            )?;
         }
     }
     Ok(())
+}
+
+/// The text of a file, or of one of its kinds alone.
+fn compile(
+    compiler: &Path,
+    (file, kind): (&str, Option<&str>),
+    (capability, out): (&str, &Path),
+) -> Result<(), String> {
+    let name = kind.map_or_else(|| file.to_owned(), |kind| format!("{file}_{kind}"));
+    let status = Command::new(compiler)
+        // They ask for machine code, of which text has none.
+        .env_remove("NVCC_APPEND_FLAGS")
+        .args(["--ptx", "-O3", "-std=c++17", "-o"])
+        .arg(out.join(format!("{name}.ptx")))
+        .arg(format!("-arch=compute_{capability}"))
+        // What only other kinds use.
+        .arg("-diag-suppress=177")
+        .args(kind.map(|kind| format!("-DONLY={kind}")))
+        .arg(Path::new(FOLDER).join(format!("{file}.cu")))
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!(
+            "{} ended with {status} at {name}",
+            compiler.display()
+        )),
+        Err(error) => Err(format!(
+            "cannot run NVIDIA's compiler `{}`: {error}; `kernel/cuda/build.sh` brings one",
+            compiler.display()
+        )),
+    }
 }
 
 fn compiler() -> PathBuf {

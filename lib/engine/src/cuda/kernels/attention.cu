@@ -204,9 +204,19 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
     OF_DIMS(NAME, KIND, 4)                                                                                           \
     OF_DIMS(NAME, KIND, 8)
 
+// A card's driver compiles all kernels of a text before it runs one: there is a text for each type of cache.
+#ifdef ONLY
+#define KIND_f32 F32
+#define KIND_f16 F16
+#define KIND_bf16 BF16
+#define PASTED(NAME) OF_KIND(NAME, KIND_##NAME)
+#define EXPANDED(NAME) PASTED(NAME)
+EXPANDED(ONLY)
+#else
 OF_KIND(f32, F32)
 OF_KIND(f16, F16)
 OF_KIND(bf16, BF16)
+#endif
 
 // The parts of all splits of a head of a token, which a block takes.
 extern "C" __global__ void merge(const Attention of) {

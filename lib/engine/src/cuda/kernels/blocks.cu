@@ -400,6 +400,11 @@ using Half = Floats<false>;
 using Brain = Floats<true>;
 } // namespace
 
+// A card's driver compiles all kernels of a text before it runs one: there is a text for each format.
+#ifdef ONLY
+#define EXPANDED(NAME) FORMAT(NAME)
+EXPANDED(ONLY)
+#else
 FORMAT(Half)
 FORMAT(Brain)
 FORMAT(Q4_0)
@@ -412,3 +417,4 @@ FORMAT(Q3_K)
 FORMAT(Q4_K)
 FORMAT(Q5_K)
 FORMAT(Q6_K)
+#endif

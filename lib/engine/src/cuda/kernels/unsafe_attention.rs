@@ -8,7 +8,6 @@ use super::{
 };
 use crate::kernels::CausalAttention;
 
-const TEXT: Text = text!("attention");
 /// Warps of a block; each takes 32 keys at a time.
 const WARPS: usize = 4;
 /// Tokens up to which it pays to read keys by the lane; of more, scores are made by products.
@@ -105,9 +104,14 @@ pub(crate) fn attention(
     // SAFETY: what the kernels read of queries, keys and values was seen to be there, and what they write is as large
     // as they take it; none of it is changed before they are done.
     unsafe {
-        launch_with(card, (&TEXT, &kernel.name), blocks, &argument)?;
+        launch_with(card, (&kernel.text, &kernel.name), blocks, &argument)?;
         if splits > 1 {
-            launch_with(card, (&TEXT, "merge"), grid((count, 1, 1), 64), &argument)?;
+            launch_with(
+                card,
+                (&kernel.text, "merge"),
+                grid((count, 1, 1), 64),
+                &argument,
+            )?;
         }
     }
     Ok(Some(out))
@@ -115,6 +119,7 @@ pub(crate) fn attention(
 
 /// The kernel that takes such heads.
 struct Kernel {
+    text: Text,
     name: String,
     /// Queries that a block takes together.
     together: usize,
@@ -129,10 +134,10 @@ fn kernel_of(
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let (rows, kv_heads, keys, dim) = k.dims4()?;
     let strides = k.stride();
-    let name = match k.dtype() {
-        DType::F32 => "f32",
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
+    let (text, name) = match k.dtype() {
+        DType::F32 => (text!("attention_f32"), "f32"),
+        DType::F16 => (text!("attention_f16"), "f16"),
+        DType::BF16 => (text!("attention_bf16"), "bf16"),
         _ => return Ok(None),
     };
     let capacity = strides[1] / head_dim.max(1);
@@ -167,6 +172,7 @@ fn kernel_of(
         _ => 8,
     };
     Ok(Some(Kernel {
+        text,
         name: format!("attend_{name}_{dims}_{together}"),
         together,
     }))

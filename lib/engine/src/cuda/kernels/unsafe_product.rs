@@ -16,7 +16,6 @@ use crate::{
 };
 
 pub(super) const FOUR_BIT: Text = text!("four_bit");
-const BLOCKS: Text = text!("blocks");
 
 /// Threads of a block of a product, rows that a block makes, and values that a lane takes at once: those of the kernels.
 const THREADS: usize = 256;
@@ -55,15 +54,12 @@ pub(crate) fn put_block(matrix: &BlocksOnDevice, x: &Tensor, put: &Put) -> Resul
     if !is_few(x)? {
         return Ok(false);
     }
-    let name = format!("multiply_{}", kernels_of(matrix.format)?);
+    let (text, name) = text_of(matrix.format)?;
+    let name = format!("multiply_{name}");
     let packed = vec![Address(address(&matrix.packed, DType::U8)?)];
     // SAFETY: the kernel reads the blocks of the matrix, which has as many as its shape says.
     unsafe {
-        product(
-            (&BLOCKS, &name),
-            (packed, matrix.shape, DType::F32),
-            (x, put),
-        )?;
+        product((&text, &name), (packed, matrix.shape, DType::F32), (x, put))?;
     }
     Ok(true)
 }
@@ -211,20 +207,30 @@ pub(crate) fn block_values(matrix: &BlocksOnDevice, dtype: DType) -> Result<Tens
         Kind(kind(dtype)?),
         Address(start(&out)?),
     ];
-    let name = format!("values_of_{}", kernels_of(matrix.format)?);
+    let (text, name) = text_of(matrix.format)?;
+    let name = format!("values_of_{name}");
     let grid = grid((pieces.div_ceil(VALUE_THREADS), 1, 1), VALUE_THREADS);
     // SAFETY: the kernel reads the blocks of the matrix, which has as many as its shape says, and writes a value of the
     // type that the kind names for each of theirs.
-    unsafe { launch(card(&out)?, (&BLOCKS, &name), grid, &arguments)? };
+    unsafe { launch(card(&out)?, (&text, &name), grid, &arguments)? };
     Ok(out)
 }
 
-/// What kernels of a format are called.
-fn kernels_of(format: Format) -> Result<&'static str> {
-    match format {
-        Format::F16 => Ok("Half"),
-        Format::BF16 => Ok("Brain"),
+/// The text of the kernels of a format, and what they are called.
+fn text_of(format: Format) -> Result<(Text, &'static str)> {
+    Ok(match format {
+        Format::F16 => (text!("blocks_Half"), "Half"),
+        Format::BF16 => (text!("blocks_Brain"), "Brain"),
+        Format::Q4_0 => (text!("blocks_Q4_0"), "Q4_0"),
+        Format::Q4_1 => (text!("blocks_Q4_1"), "Q4_1"),
+        Format::Q5_0 => (text!("blocks_Q5_0"), "Q5_0"),
+        Format::Q5_1 => (text!("blocks_Q5_1"), "Q5_1"),
+        Format::Q8_0 => (text!("blocks_Q8_0"), "Q8_0"),
+        Format::Q2K => (text!("blocks_Q2_K"), "Q2_K"),
+        Format::Q3K => (text!("blocks_Q3_K"), "Q3_K"),
+        Format::Q4K => (text!("blocks_Q4_K"), "Q4_K"),
+        Format::Q5K => (text!("blocks_Q5_K"), "Q5_K"),
+        Format::Q6K => (text!("blocks_Q6_K"), "Q6_K"),
         Format::F32 | Format::Byte => bail!("no kernel reads {}", format.name()),
-        format => Ok(format.name()),
-    }
+    })
 }
