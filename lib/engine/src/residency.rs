@@ -3,6 +3,7 @@
 //! it fit `evict`'s.
 
 mod agreement;
+mod cache_shape;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that fails says where")]
 mod cards_tests;
