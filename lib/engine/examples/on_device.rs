@@ -16,7 +16,7 @@ use engine::{Service, encoders, hub::Layout, seq2seq, weights::Weights};
 use wire::{
     Failure, FailureKind,
     array::Array,
-    generate::{GenerationConfig, Prompt, Timing},
+    generate::{Generated, GenerationConfig, Prompt, Timing},
     host::{Request, Response, UnloadTarget},
     model::{
         Activations, DType, Device, FourBitType, ModelSource, ModelSpec, Quantization,
@@ -292,6 +292,23 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
         };
         Some(forward.logits)
     };
+    let one = continued(&service, model, prompts)?;
+    ask(&service, Request::Unload(UnloadTarget::All))?;
+    Ok(Found {
+        numbers,
+        ids: one.ids,
+        timing: one.timing,
+        footprint: info.memory_footprint,
+        load: info.load_seconds,
+    })
+}
+
+/// The likeliest tokens after prompts.
+fn continued(
+    service: &Service,
+    model: ModelSpec,
+    prompts: Vec<Prompt>,
+) -> Result<Generated, Failure> {
     let generate = Request::Generate {
         model,
         prompts,
@@ -306,18 +323,10 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
         stream: None,
         assistant: None,
     };
-    let Response::Generated(mut generated) = ask(&service, generate)? else {
+    let Response::Generated(mut generated) = ask(service, generate)? else {
         return Err(unexpected());
     };
-    ask(&service, Request::Unload(UnloadTarget::All))?;
-    let one = generated.pop().ok_or_else(unexpected)?;
-    Ok(Found {
-        numbers,
-        ids: one.ids,
-        timing: one.timing,
-        footprint: info.memory_footprint,
-        load: info.load_seconds,
-    })
+    generated.pop().ok_or_else(unexpected)
 }
 
 /// The states of texts of several lengths, all in one.

@@ -50,10 +50,7 @@ impl Residency {
         let free = Free::on(&placement);
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
-        let overruled = plan.as_ref().and_then(|plan| plan.overruled.clone());
-        let placed = placement.notice(&files.name).into_iter();
-        let placed = placed.chain(placement.choice().map(str::to_owned));
-        let notices = placed.chain(overruled).chain(notices);
+        let notices = noted(&files.name, (&placement, plan.as_ref()), notices);
         notices.map(Event::Notice).for_each(&mut *sink);
         let mut tell = |event: Event| {
             if let Event::Progress(Progress {
@@ -151,6 +148,18 @@ impl Residency {
         let reclaim: Reclaim = Box::new(reclaim);
         Loaded::build((weights, name), loader, (joins, reclaim))
     }
+}
+
+/// Lines on where a model goes and what becomes of it, before those of its configuration.
+fn noted(
+    name: &str,
+    (placement, plan): (&Placement, Option<&Plan>),
+    others: impl IntoIterator<Item = String>,
+) -> impl Iterator<Item = String> {
+    let placed = placement.notice(name).into_iter();
+    let placed = placed.chain(placement.choice().map(str::to_owned));
+    let overruled = plan.and_then(|plan| plan.overruled.clone());
+    placed.chain(overruled).chain(others)
 }
 
 /// What rounded activations change, where a decoder was asked for them; it is told.

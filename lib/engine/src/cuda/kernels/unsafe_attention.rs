@@ -62,9 +62,7 @@ pub(crate) fn attention(
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let (_, kv_heads, keys, _) = k.dims4()?;
     let groups = (heads / kv_heads * tokens).div_ceil(kernel.together);
-    let most_splits = (BLOCKS / (batch * kv_heads * groups)).max(1);
-    let split_keys = keys.div_ceil(most_splits).next_multiple_of(SPLIT_KEYS);
-    let splits = keys.div_ceil(split_keys);
+    let (splits, split_keys) = split(keys, batch * kv_heads * groups);
     let count = batch * heads * tokens;
     let (q, device) = (q.contiguous()?, q.device());
     // SAFETY: the kernels write all of these before they read them.
@@ -115,6 +113,13 @@ pub(crate) fn attention(
         }
     }
     Ok(Some(out))
+}
+
+/// In how many parts keys are taken, and keys of a part: so many that a card is busy beside so many blocks a part.
+fn split(keys: usize, blocks: usize) -> (usize, usize) {
+    let most = (BLOCKS / blocks).max(1);
+    let each = keys.div_ceil(most).next_multiple_of(SPLIT_KEYS);
+    (keys.div_ceil(each), each)
 }
 
 /// The kernel that takes such heads.

@@ -55,7 +55,7 @@ unsafe impl DeviceRepr for Heads {}
 /// From f32 `(batch, tokens, (heads + 2 * kv_heads) * head_dim)`: gives queries `(batch, heads, tokens, head_dim)`, and
 /// writes keys and values into buffers from a position on.
 pub(crate) fn put_heads(qkv: &Tensor, into: &HeadsInto) -> Result<Tensor> {
-    let (batch, tokens, width) = qkv.dims3()?;
+    let (batch, tokens, _) = qkv.dims3()?;
     let AttentionShape {
         heads,
         kv_heads,
@@ -63,33 +63,9 @@ pub(crate) fn put_heads(qkv: &Tensor, into: &HeadsInto) -> Result<Tensor> {
     } = into.shape;
     let all = heads + 2 * kv_heads;
     let (keys, values) = into.buffers;
-    let (rows, cache_heads, capacity, dim) = keys.dims4()?;
     let angle_shape = into.angles.map(|angles| angles.cos.dims4()).transpose()?;
     let pairs = angle_shape.map_or(0, |(.., pairs)| pairs);
-    let fits = width == all * head_dim
-        && [rows, cache_heads, dim] == [batch, kv_heads, head_dim]
-        && values.dims() == keys.dims()
-        && values.dtype() == keys.dtype()
-        && into.position + tokens <= capacity
-        && 2 * pairs <= head_dim
-        && angle_shape.is_none_or(|(rows, one, own, _)| {
-            (rows == 1 || rows == batch) && one == 1 && own == tokens
-        })
-        && into
-            .angles
-            .is_none_or(|angles| angles.sin.dims() == angles.cos.dims())
-        && into
-            .norms
-            .iter()
-            .flatten()
-            .all(|(weight, _)| weight.dims() == [head_dim]);
-    if !fits {
-        bail!(
-            "heads of {:?} got {:?} for {keys:?}",
-            into.shape,
-            qkv.shape()
-        );
-    }
+    check(qkv, into)?;
     let qkv = qkv.contiguous()?;
     // SAFETY: the kernel writes all of it.
     let queries = unsafe { empty((batch, heads, tokens, head_dim), DType::F32, qkv.device())? };
@@ -113,7 +89,7 @@ pub(crate) fn put_heads(qkv: &Tensor, into: &HeadsInto) -> Result<Tensor> {
         counts: [heads as u32, kv_heads as u32],
         head_dim: head_dim as u32,
         pairs: pairs as u32,
-        capacity: capacity as u32,
+        capacity: keys.dim(2)? as u32,
         position: into.position as u32,
         kind: kind(keys.dtype())?,
         interleaved: i32::from(into.angles.is_some_and(|angles| angles.interleaved)),
@@ -125,4 +101,43 @@ pub(crate) fn put_heads(qkv: &Tensor, into: &HeadsInto) -> Result<Tensor> {
     // from `position` on, where nobody reads before this is done.
     unsafe { launch_with(card(&qkv)?, (&TEXT, "put_heads"), grid, &argument)? };
     Ok(queries)
+}
+
+/// Fails where something is not as large as the kernel takes it.
+fn check(qkv: &Tensor, into: &HeadsInto) -> Result<()> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let AttentionShape {
+        heads,
+        kv_heads,
+        head_dim,
+    } = into.shape;
+    let (keys, values) = into.buffers;
+    let (rows, cache_heads, capacity, dim) = keys.dims4()?;
+    let angle_shape = into.angles.map(|angles| angles.cos.dims4()).transpose()?;
+    let pairs = angle_shape.map_or(0, |(.., pairs)| pairs);
+    let fits = width == (heads + 2 * kv_heads) * head_dim
+        && [rows, cache_heads, dim] == [batch, kv_heads, head_dim]
+        && values.dims() == keys.dims()
+        && values.dtype() == keys.dtype()
+        && into.position + tokens <= capacity
+        && 2 * pairs <= head_dim
+        && angle_shape.is_none_or(|(rows, one, own, _)| {
+            (rows == 1 || rows == batch) && one == 1 && own == tokens
+        })
+        && into
+            .angles
+            .is_none_or(|angles| angles.sin.dims() == angles.cos.dims())
+        && into
+            .norms
+            .iter()
+            .flatten()
+            .all(|(weight, _)| weight.dims() == [head_dim]);
+    if !fits {
+        bail!(
+            "heads of {:?} got {:?} for {keys:?}",
+            into.shape,
+            qkv.shape()
+        );
+    }
+    Ok(())
 }

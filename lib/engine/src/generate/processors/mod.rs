@@ -93,27 +93,21 @@ impl Processors {
         if !draws {
             return self.0.is_empty().then_some(1);
         }
-        self.0
-            .iter()
-            .find_map(|processor| match processor {
-                // What only scales keeps the order.
-                Processor::Warp(Warper {
-                    kind: WarperKind::Temperature(_),
-                    ..
-                }) => None,
-                Processor::Warp(Warper {
-                    kind: WarperKind::TopK(count),
-                    keep,
-                }) => Some(Some(*count.max(keep))),
-                _ => Some(None),
-            })?
-            .filter(|_| {
-                // What follows sees nothing of the others.
-                let mut rest = self.0.iter();
-                rest.all(|processor| {
-                    matches!(processor, Processor::Warp(_) | Processor::Renormalize)
-                })
-            })
+        let sees_ranks_alone = |processor: &Processor| {
+            matches!(processor, Processor::Warp(_) | Processor::Renormalize)
+        };
+        if !self.0.iter().all(sees_ranks_alone) {
+            return None;
+        }
+        // What only scales keeps the order.
+        let scales = |processor: &&Processor| matches!(processor, Processor::Warp(warper) if matches!(warper.kind, WarperKind::Temperature(_)));
+        match self.0.iter().find(|processor| !scales(processor)) {
+            Some(&Processor::Warp(Warper {
+                kind: WarperKind::TopK(count),
+                keep,
+            })) => Some(count.max(keep)),
+            _ => None,
+        }
     }
 
     /// Processes the logits after `ids`, of which the first are the prompt; for a decoder with an encoder,

@@ -9,7 +9,7 @@ use crate::kernels::CausalAttention;
 /// anyone, but must be numbers, since they are multiplied with zeros.
 const HIDDEN: f32 = -1e30;
 
-/// Bytes of scores that are made at once: queries beyond these take turns.
+/// Bytes of scores that are made at once: queries beyond these take turns. In tests so few that they do.
 const MOST_BYTES: usize = if cfg!(test) { 1 << 12 } else { 256 << 20 };
 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and

@@ -13,7 +13,8 @@ const LANE_VALUES: usize = 32;
 /// Tokens of a product whose values are exact, and activations as they are: as many as cards multiply with blocks.
 const FEW: usize = 8;
 
-/// Bytes of values that are made at once: those of a head of many tokens would not fit beside it.
+/// Bytes of values that are made at once: those of a head of many tokens would not fit beside it. In tests so few that matrices are
+/// sliced.
 const SLICE_BYTES: usize = if cfg!(test) { 1 << 14 } else { 256 << 20 };
 
 /// Weights `(out_features, in_features)` in blocks. A few tokens meet what the file says in f32; products of more are

@@ -42,8 +42,8 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The largest difference, or what is no number.
-fn difference(one: &[f32], other: &[f32]) -> f32 {
+/// The largest difference, or what is no number, which a maximum would pass over.
+pub(super) fn largest_difference(one: &[f32], other: &[f32]) -> f32 {
     assert_eq!(one.len(), other.len());
     let both = one.iter().zip(other);
     both.fold(0.0, |largest, (one, other)| {
@@ -105,7 +105,7 @@ fn every_encoder_computes_the_same_either_way() {
             let mut loader = Loader::new(&weights, "tiny", &cancel, &mut sink);
             read(&encoders::build(&weights, &mut loader).unwrap())
         };
-        let largest = difference(&numbers(), &composed(numbers));
+        let largest = largest_difference(&numbers(), &composed(numbers));
         assert!(largest < TOLERANCE, "{}: {largest}", folder.display());
         count += 1;
     }
@@ -151,7 +151,7 @@ fn every_encoder_decoder_computes_the_same_either_way() {
                 Kind::Encoder => read(&SourceEncoder::build(&weights, &mut loader).unwrap()),
             }
         };
-        let largest = difference(&numbers(), &composed(numbers));
+        let largest = largest_difference(&numbers(), &composed(numbers));
         assert!(largest < TOLERANCE, "{}: {largest}", folder.display());
         count += 1;
     }

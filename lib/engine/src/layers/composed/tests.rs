@@ -7,7 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use wire::model::{FourBitType, GgmlType, Quantization, QuantizationMethod, Threshold};
 
-use super::{super::Weight, BlocksOnDevice, FourBitOnDevice, Plain, composed};
+use super::{
+    super::Weight, BlocksOnDevice, FourBitOnDevice, Plain, composed,
+    reader_tests::largest_difference,
+};
 use crate::{
     Cancel,
     bitsandbytes::{Absmax, FourBit, Plan, Source, code_book, quantize_4bit},
@@ -74,17 +77,7 @@ fn difference_of(layout: &Layout, expected: &Path, form: Form) -> f32 {
     let weights = Weights::open(layout).unwrap();
     let by_kernels = numbers(&weights, form.clone(), &ids);
     let by_candle = composed(|| numbers(&weights, form, &ids));
-    let both = by_kernels.iter().flatten().zip(by_candle.iter().flatten());
-    assert_eq!(by_kernels.concat().len(), by_candle.concat().len());
-    // What is no number would be passed over by a maximum.
-    both.fold(0.0, |largest, (one, other)| {
-        let distance = (one - other).abs();
-        if distance > largest || distance.is_nan() {
-            distance
-        } else {
-            largest
-        }
-    })
+    largest_difference(&by_kernels.concat(), &by_candle.concat())
 }
 
 #[test]
