@@ -32,19 +32,26 @@ static const Kernel KERNELS[3][5][3] = {
     {NAMED(attend_bf16_1), NAMED(attend_bf16_2), NAMED(attend_bf16_3), NAMED(attend_bf16_4), NAMED(attend_bf16_8)},
 };
 
-static void check(int kind, Attention of, unsigned queries, const std::vector<unsigned> &padding) {
+// `counts` has the keys of one cache of all rows, or of one each.
+static void check(int kind, Attention of, unsigned queries, const std::vector<unsigned> &padding,
+                  const std::vector<unsigned> &counts) {
     const unsigned group = of.heads / of.kv_heads;
     const size_t count = (size_t)of.batch * of.heads * of.tokens;
     std::vector<float> q, out(count * of.head_dim + 4, NAN);
     for (size_t at = 0; at < count * of.head_dim; at++) {
         q.push_back(uniform(-4, 4));
     }
-    const Cache keys = cache(kind, of.batch * of.kv_heads, of.capacity, of.count, of.head_dim);
-    const Cache values = cache(kind, of.batch * of.kv_heads, of.capacity, of.count, of.head_dim);
+    const unsigned cache_rows = of.batch / (unsigned)counts.size();
+    std::vector<Cache> all_keys, all_values;
+    of.caches.count = (unsigned)counts.size();
+    for (unsigned at = 0; at < counts.size(); at++) {
+        const unsigned capacity = counts[at] + 10 + at;
+        all_keys.push_back(cache(kind, cache_rows * of.kv_heads, capacity, counts[at], of.head_dim));
+        all_values.push_back(cache(kind, cache_rows * of.kv_heads, capacity, counts[at], of.head_dim));
+        of.caches.all[at] = {all_keys[at].memory.data(), all_values[at].memory.data(), capacity, counts[at]};
+    }
     std::vector<float> parts(count * of.splits * of.head_dim, NAN), scales(2 * count * of.splits, NAN);
     of.queries = q.data();
-    of.keys = keys.memory.data();
-    of.values = values.memory.data();
     of.padding = padding.data();
     of.out = out.data();
     of.parts = parts.data();
@@ -61,11 +68,13 @@ static void check(int kind, Attention of, unsigned queries, const std::vector<un
         const unsigned head = number % of.heads, token = number / of.heads % of.tokens;
         const unsigned row = (unsigned)(number / of.heads / of.tokens);
         const float *query = &q[((size_t)(row * of.heads + head) * of.tokens + token) * of.head_dim];
-        const size_t start = ((size_t)row * of.kv_heads + head / group) * of.capacity * of.head_dim;
-        const unsigned place = of.count - of.tokens + token;
-        std::vector<double> weights(of.count);
+        const Cache &keys = all_keys[row / cache_rows], &values = all_values[row / cache_rows];
+        const Part &part = of.caches.all[row / cache_rows];
+        const size_t start = ((size_t)(row % cache_rows) * of.kv_heads + head / group) * part.capacity * of.head_dim;
+        const unsigned place = part.count - of.tokens + token;
+        std::vector<double> weights(part.count);
         double most = -INFINITY, total = 0;
-        for (unsigned key = 0; key < of.count; key++) {
+        for (unsigned key = 0; key < part.count; key++) {
             double score = 0;
             for (unsigned dim = 0; dim < of.head_dim; dim++) {
                 score += (double)query[dim] * keys.values[start + (size_t)key * of.head_dim + dim];
@@ -87,7 +96,7 @@ static void check(int kind, Attention of, unsigned queries, const std::vector<un
         }
         for (unsigned dim = 0; dim < of.head_dim; dim++) {
             double expected = 0;
-            for (unsigned key = 0; key < of.count; key++) {
+            for (unsigned key = 0; key < part.count; key++) {
                 if (weights[key] > 0) {
                     expected += weights[key] / total * values.values[start + (size_t)key * of.head_dim + dim];
                 }
@@ -95,7 +104,7 @@ static void check(int kind, Attention of, unsigned queries, const std::vector<un
             const float got = out[number * of.head_dim + dim];
             if (!(std::fabs(got - expected) <= 4e-6) && failures++ < 10) {
                 std::printf("kind %d, %u keys, %u splits, %u queries, row %u, token %u, head %u: %g instead of %g\n", kind,
-                            of.count, of.splits, queries, row, token, head, got, expected);
+                            part.count, of.splits, queries, row, token, head, got, expected);
             }
         }
     }
@@ -112,7 +121,6 @@ int main(int count, char **arguments) {
             Attention of{};
             of.head_dim = dims[which];
             of.scale = 1 / std::sqrt((float)of.head_dim);
-            of.capacity = 300;
             of.window = 1000000;
             of.splits = 1;
             // One token of a sequence, some keys.
@@ -120,19 +128,21 @@ int main(int count, char **arguments) {
             of.heads = 6;
             of.kv_heads = 2;
             of.tokens = 1;
-            of.count = 1 + 40 * which;
-            of.split_keys = of.count;
-            check(kind, of, 4, {0});
-            check(kind, of, 1, {0});
+            of.split_keys = 1 + 40 * which;
+            check(kind, of, 4, {0}, {of.split_keys});
+            check(kind, of, 1, {0}, {of.split_keys});
             // Several, in splits of which the last is short, with a window, a cap, and padding.
             of.batch = 2;
             of.tokens = 3;
-            of.count = 290;
             of.splits = 3;
             of.split_keys = 128;
             of.window = 150;
             of.cap = 5;
-            check(kind, of, 8, {0, 285});
+            check(kind, of, 8, {0, 285}, {290});
+            // Sequences with caches of their own, some of which end before the last splits.
+            of.batch = 4;
+            of.tokens = 1;
+            check(kind, of, 4, {0, 0, 0, 0}, {290, 1, 128, 200});
         }
     }
     if (failures > 0) {

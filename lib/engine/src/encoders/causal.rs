@@ -6,7 +6,7 @@ use candle_core::{Error, Result as TensorResult, Tensor, bail};
 use super::{HeadKind, Labels, Row, TextEncoder};
 use crate::{
     families::{CausalLm, ModelSizes, Part},
-    layers::KvCache,
+    layers::{KvCache, split},
     seq2seq::Start,
 };
 
@@ -48,7 +48,8 @@ impl<'a> CausalReader<'a> {
         let mut caches: Vec<KvCache> = caches.collect::<TensorResult<_>>()?;
         let parts = ids.iter().zip(&mut caches);
         let mut parts: Vec<Part> = parts.map(|(ids, cache)| Part { ids, cache }).collect();
-        self.model.read(&mut parts)
+        let (states, sizes) = self.model.read(&mut parts)?;
+        split(&states, &sizes)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     cuda,
     layers::{
         Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
-        Rotary, Size, Span, Step, join, split, sum,
+        Rotary, Size, Span, Step, join, serves_on, sum,
     },
     memory,
     placement::Devices,
@@ -92,7 +92,7 @@ impl CausalLm for Decoder {
             .expect("the loader takes f32, f16 and bf16 alone, and the cache is empty")
     }
 
-    fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>> {
+    fn read(&self, parts: &mut [Part]) -> Result<(Tensor, Vec<Size>)> {
         for part in &mut *parts {
             self.prepare(part.ids, part.cache)?;
         }
@@ -108,7 +108,7 @@ impl CausalLm for Decoder {
         let last = self.pass(parts, &mut |state| {
             states.push(state.clone());
         })?;
-        states.extend(last);
+        states.push(last.0);
         Ok(states)
     }
 
@@ -140,7 +140,11 @@ impl Decoder {
     }
 
     /// Reads parts and shows what goes into each layer; a failure leaves the caches as they were.
-    fn pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+    fn pass(
+        &self,
+        parts: &mut [Part],
+        look: &mut dyn FnMut(&Tensor),
+    ) -> Result<(Tensor, Vec<Size>)> {
         let before: Vec<usize> = parts.iter().map(|part| part.cache.len()).collect();
         let states = self.try_pass(parts, look);
         for (part, before) in parts.iter_mut().zip(before) {
@@ -152,14 +156,14 @@ impl Decoder {
         states
     }
 
-    fn try_pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+    fn try_pass(
+        &self,
+        parts: &mut [Part],
+        look: &mut dyn FnMut(&Tensor),
+    ) -> Result<(Tensor, Vec<Size>)> {
         let vectors = parts.iter().map(|part| self.vectors(part));
         let (mut x, sizes) = join(vectors.collect::<Result<_>>()?)?;
-        let steps: Vec<Step> = parts
-            .iter()
-            .zip(&sizes)
-            .map(|(part, &size)| self.step(part.cache, size))
-            .collect();
+        let steps = self.steps(parts, &sizes);
         let layers = self.layers.iter().zip(&self.devices.layers);
         for (index, (layer, device)) in layers.enumerate() {
             look(&x);
@@ -171,7 +175,22 @@ impl Decoder {
             x = layer.forward(&x, &steps, &mut caches)?;
         }
         let x = cuda::moved(&x, &self.devices.norm)?;
-        split(&self.norm.forward(&x)?, &sizes)
+        Ok((self.norm.forward(&x)?, sizes))
+    }
+
+    /// What layers share, part by part; on cards single tokens of several sequences are one part.
+    fn steps(&self, parts: &[Part], sizes: &[Size]) -> Vec<Step<'_>> {
+        let joins = self.devices.layers.iter().all(serves_on);
+        let mut steps: Vec<Step> = Vec::with_capacity(parts.len());
+        for (part, &size) in parts.iter().zip(sizes) {
+            let step = self.step(part.cache, size);
+            let apart = match steps.last_mut() {
+                Some(last) if joins => last.join(step),
+                _ => Some(step),
+            };
+            steps.extend(apart);
+        }
+        steps
     }
 
     /// What goes into the first layer, `(batch, tokens, hidden)`.
@@ -199,6 +218,7 @@ impl Decoder {
         let turned = |rotary| (rotary, Rotary::positions(rotary, span, cache.is_long));
         Step {
             size,
+            caches: 1,
             rotaries: rotaries.map(turned).collect(),
             padding: Arc::clone(cache.padding()),
             bias: None,

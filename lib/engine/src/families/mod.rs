@@ -38,7 +38,7 @@ use crate::{
     Cancel,
     class::Class,
     failures,
-    layers::{KvCache, Memory},
+    layers::{KvCache, Memory, Size},
     weights::{Description, Loader, Weights},
 };
 
@@ -207,17 +207,14 @@ pub trait CausalLm: Send + Sync {
     }
 
     /// Reads new tokens of several sequences or batches in one pass over the weights; gives the last
-    /// hidden states of each part, `(batch, tokens, hidden)`. Those of padding mean nothing. A failure
-    /// may leave some of the caches longer than they were.
-    fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>>;
+    /// hidden states of all parts, joined as by [`crate::layers::join`], with their sizes. Those of padding mean
+    /// nothing. A failure may leave some of the caches longer than they were.
+    fn read(&self, parts: &mut [Part]) -> Result<(Tensor, Vec<Size>)>;
 
-    /// The same of one part.
+    /// The same of one part, `(batch, tokens, hidden)`.
     fn hidden_states(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        let states = self.read(&mut [Part { ids, cache }])?;
-        states
-            .into_iter()
-            .next()
-            .ok_or_else(|| candle_core::Error::msg("no hidden states"))
+        let (states, _) = self.read(&mut [Part { ids, cache }])?;
+        Ok(states)
     }
 
     /// As [`Self::hidden_states`], with what comes before: the token vectors, then what each layer gives,

@@ -16,7 +16,7 @@ use wire::model::Device;
 use crate::{
     failures,
     families::{CausalLm, Part},
-    layers::{KvCache, join, split},
+    layers::{KvCache, split},
 };
 
 /// Longest wait for the next tokens of the others.
@@ -133,7 +133,9 @@ impl Steps {
                 .0;
         }
         let count = if self.joins { state.waiting.len() } else { 1 };
-        let jobs: Vec<Job> = state.waiting.drain(..count).collect();
+        let mut jobs: Vec<Job> = state.waiting.drain(..count).collect();
+        // Single tokens beside each other: cards compute them as one part.
+        jobs.sort_by_key(|job| job.ids.len() > 1);
         if self.joins {
             state.expected = jobs.iter().map(|job| job.seat).collect();
         }
@@ -209,21 +211,35 @@ impl Steps {
                 cache: &mut job.cache,
             })
             .collect();
-        // Each (batch, tokens, hidden)
-        let states = self.model.read(&mut parts)?;
-        let last = states.iter().zip(&*jobs);
-        let last: Vec<Tensor> = last
-            .filter(|(_, job)| job.positions > 0)
-            .map(|(state, job)| {
-                let start = state.dim(1)?.saturating_sub(job.positions);
-                state.narrow(1, start, job.positions)?.contiguous()
-            })
-            .collect::<Result<_>>()?;
-        if last.is_empty() {
+        let (states, sizes) = self.model.read(&mut parts)?;
+        let (mut places, mut wanted) = (Vec::new(), Vec::new());
+        let mut first = 0;
+        for (job, (rows, tokens)) in jobs.iter().zip(sizes) {
+            for row in 0..rows {
+                let end = first + (row + 1) * tokens;
+                places.extend((end.saturating_sub(job.positions)..end).map(|at| at as u32));
+            }
+            first += rows * tokens;
+            if job.positions > 0 {
+                wanted.push((rows, job.positions));
+            }
+        }
+        if places.is_empty() {
             return Ok(vec![None; jobs.len()]);
         }
-        let (joined, sizes) = join(last)?;
-        let mut logits = split(&self.model.logits(&joined)?, &sizes)?.into_iter();
+        // (1, all tokens, hidden)
+        let mut states = states.reshape((1, first, ()))?;
+        if places.len() < first {
+            let places = Tensor::new(places, states.device())?;
+            states = states.index_select(&places, 1)?;
+        }
+        let logits = self.model.logits(&states)?;
+        let mut logits = match wanted[..] {
+            // `split` leaves a single part as it is.
+            [(rows, positions)] => vec![logits.reshape((rows, positions, ()))?],
+            _ => split(&logits, &wanted)?,
+        }
+        .into_iter();
         let of = |job: &Job| {
             if job.positions > 0 {
                 logits.next()

@@ -28,6 +28,7 @@ const BLOCKED_FROM: usize = 12;
 /// Takes f32 `q` `(batch, heads, tokens, head_dim)` and `k`, `v` `(batch, kv_heads, keys, head_dim)` in
 /// f32, f16 or bf16, which are widened as they are read, or rounded to bf16 where that is allowed; gives
 /// `(batch, tokens, heads * head_dim)`.
+#[derive(Clone)]
 pub struct CausalAttention {
     /// Multiplies the scores: `1/√head_dim` in most families.
     pub scale: f32,

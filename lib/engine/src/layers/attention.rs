@@ -12,6 +12,9 @@ use super::{
 };
 use crate::kernels::{CausalAttention, Heads, PutHeads};
 
+/// Sequences of which a card computes a token each at once: as many as its kernels take.
+pub(crate) const MOST_APART: usize = 64;
+
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionShape {
@@ -62,6 +65,8 @@ pub enum Projections {
 pub struct Step<'a> {
     /// Rows and tokens of the part.
     pub size: Size,
+    /// Caches that its rows are in: one, or one each.
+    pub caches: usize,
     /// The model's rotary embeddings with the angles of this step.
     pub rotaries: Vec<(&'a Rotary, Positions)>,
     /// Positions of padding before each row's tokens.
@@ -70,9 +75,31 @@ pub struct Step<'a> {
     pub bias: Option<Arc<[f32]>>,
 }
 
+impl Step<'_> {
+    /// Takes the row of another beside its own, where both are single tokens of sequences without padding, of
+    /// which a card computes several at once; gives it back where not.
+    pub(crate) fn join(&mut self, other: Self) -> Option<Self> {
+        let is_plain = |step: &Self| {
+            step.size == (step.caches, 1)
+                && step.bias.is_none()
+                && step.padding.iter().all(|&padding| padding == 0)
+        };
+        if !is_plain(self) || !is_plain(&other) || self.caches + other.caches > MOST_APART {
+            return Some(other);
+        }
+        self.caches += other.caches;
+        self.size.0 = self.caches;
+        self.padding = vec![0; self.caches].into();
+        for ((_, positions), (_, others)) in self.rotaries.iter_mut().zip(&other.rotaries) {
+            positions.join(others);
+        }
+        None
+    }
+}
+
 impl Attention {
     /// From `(batch, tokens, hidden)`, several parts joined, to the same shape; the keys and values of
-    /// each part go into a cache of its own. Added to another where there is one.
+    /// each part go into a cache of its own, or of each of its rows. Added to another where there is one.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -82,11 +109,16 @@ impl Attention {
     ) -> Result<Tensor> {
         let sizes: Vec<Size> = steps.iter().map(|step| step.size).collect();
         let parts = split(&self.projections.forward(x)?, &sizes)?;
-        let mixed = parts
-            .into_iter()
-            .zip(steps.iter().zip(caches))
-            .map(|(qkv, (step, cache))| self.mix(&qkv, step, cache))
-            .collect::<Result<_>>()?;
+        let mut mixed = Vec::with_capacity(parts.len());
+        let mut rest = caches;
+        for (qkv, step) in parts.iter().zip(steps) {
+            let (own, others) = rest.split_at_mut(step.caches);
+            rest = others;
+            mixed.push(match own {
+                [cache] => self.mix(qkv, step, cache)?,
+                caches => self.mix_apart(qkv, step, caches)?,
+            });
+        }
         let after = After {
             sum: added_to,
             ..After::default()
@@ -110,7 +142,8 @@ impl Attention {
     fn mix(&self, qkv: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
         // (batch, heads, tokens, head_dim), and twice (batch, kv_heads, keys, head_dim)
         let (q, (keys, values)) = if composed::serves(qkv) {
-            self.composed_heads(qkv, step, cache)?
+            let (q, mut views) = self.composed_heads(qkv, step, &mut [cache])?;
+            (q, views.swap_remove(0))
         } else {
             self.heads(qkv, step, cache)?
         };
@@ -124,18 +157,37 @@ impl Attention {
             };
             return q.apply_op3_no_bwd(&keys, &values, &attention);
         }
-        let attention = CausalAttention {
+        let attention = self.causal(&step.padding);
+        if composed::serves(&q) {
+            return composed::causal_attention(&q, &[(keys, values)], &attention);
+        }
+        q.apply_op3_no_bwd(&keys, &values, &attention)
+    }
+
+    /// The same of single tokens of sequences that have caches of their own, `(1, sequences, …)`, on a device that
+    /// computes by what is composed.
+    fn mix_apart(
+        &self,
+        qkv: &Tensor,
+        step: &Step,
+        caches: &mut [&mut LayerCache],
+    ) -> Result<Tensor> {
+        let count = caches.len();
+        let qkv = qkv.reshape((count, 1, ()))?;
+        let (q, views) = self.composed_heads(&qkv, step, caches)?;
+        let mixed = composed::causal_attention(&q, &views, &self.causal(&step.padding))?;
+        mixed.reshape((1, count, ()))
+    }
+
+    fn causal(&self, padding: &Arc<[usize]>) -> CausalAttention {
+        CausalAttention {
             scale: self.scale,
             cap: self.cap,
             window: self.window,
-            padding: Arc::clone(&step.padding),
+            padding: Arc::clone(padding),
             rounds_to_brain: self.rounds_to_brain,
             gives: self.output.takes(),
-        };
-        if composed::serves(&q) {
-            return composed::causal_attention(&q, (&keys, &values), &attention);
         }
-        q.apply_op3_no_bwd(&keys, &values, &attention)
     }
 
     /// Queries, and all keys and values, after those of this step have gone into the cache.
@@ -168,19 +220,19 @@ impl Attention {
         Ok((queries, all))
     }
 
-    /// The same on a device that computes by what is composed.
+    /// The same on a device that computes by what is composed, of rows in one cache or in one each.
     fn composed_heads(
         &self,
         qkv: &Tensor,
         step: &Step,
-        cache: &mut LayerCache,
-    ) -> Result<(Tensor, (Tensor, Tensor))> {
+        caches: &mut [&mut LayerCache],
+    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
         let rotary = self.rotary.map(|index| &step.rotaries[index]);
         let angles = rotary.map(|(rotary, positions)| rotary.angles(positions, qkv.device()));
         let angles = angles.transpose()?;
         #[cfg(feature = "cuda")]
         if qkv.device().is_cuda() {
-            return self.put_heads(qkv, angles.as_ref(), (step.size.1, cache));
+            return self.put_heads(qkv, angles.as_ref(), (step.size.1, caches));
         }
         let take = |place: Place| {
             let part = (place.first, place.count, self.shape.head_dim);
@@ -188,7 +240,15 @@ impl Attention {
             composed::heads(qkv, part, place.norm.map(RmsNorm::parts), angles)
         };
         let [q, k, v] = self.places();
-        Ok((take(q)?, cache.append(&take(k)?, &take(v)?)?))
+        let (q, k, v) = (take(q)?, take(k)?, take(v)?);
+        let rows = k.dim(0)? / caches.len();
+        let caches = caches.iter_mut().enumerate();
+        let views = caches.map(|(at, cache)| {
+            let own = |heads: &Tensor| heads.narrow(0, at * rows, rows);
+            cache.append(&own(&k)?, &own(&v)?)
+        });
+        let views = views.collect::<Result<_>>()?;
+        Ok((q, views))
     }
 
     /// The same by a card's kernel, which writes into the cache as `heads` does.
@@ -197,22 +257,22 @@ impl Attention {
         &self,
         qkv: &Tensor,
         angles: Option<&composed::Angles>,
-        (tokens, cache): (usize, &mut LayerCache),
-    ) -> Result<(Tensor, (Tensor, Tensor))> {
-        let mut queries = None;
-        let all = cache.extend(tokens, qkv.device(), |buffers, position| {
-            let into = crate::cuda::HeadsInto {
-                shape: self.shape,
-                norms: [&self.q_norm, &self.k_norm].map(|norm| norm.as_ref().map(RmsNorm::parts)),
-                angles,
-                buffers,
-                position,
-            };
-            queries = Some(crate::cuda::put_heads(qkv, &into)?);
-            Ok(())
-        })?;
-        let queries = queries.ok_or_else(|| candle_core::Error::msg("no heads were made"))?;
-        Ok((queries, all))
+        (tokens, caches): (usize, &mut [&mut LayerCache]),
+    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
+        let rooms = caches
+            .iter_mut()
+            .map(|cache| cache.room(tokens, qkv.device()))
+            .collect::<Result<Vec<_>>>()?;
+        let into = crate::cuda::HeadsInto {
+            shape: self.shape,
+            norms: [&self.q_norm, &self.k_norm].map(|norm| norm.as_ref().map(RmsNorm::parts)),
+            angles,
+            rooms: &rooms,
+        };
+        let queries = crate::cuda::put_heads(qkv, &into)?;
+        let views = caches.iter_mut().zip(&rooms);
+        let views = views.map(|(cache, room)| cache.fill(room, tokens));
+        Ok((queries, views.collect::<Result<_>>()?))
     }
 
     /// Queries, keys and values, where they lie beside each other.

@@ -108,7 +108,7 @@ impl CrossAttention {
         );
         // (sources, 1, heads * rows * tokens * head_dim)
         let mixed = if composed::serves(&q) {
-            composed::causal_attention(&q, (&keys, &values), &attention)?
+            composed::causal_attention(&q, &[(keys, values)], &attention)?
         } else {
             q.apply_op3_no_bwd(&keys, &values, &attention)?
         };

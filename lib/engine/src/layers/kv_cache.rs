@@ -231,6 +231,16 @@ pub struct LayerCache {
     planned: usize,
 }
 
+/// Buffers of a layer, and where the next token goes.
+pub(crate) struct Room {
+    /// `(batch, kv_heads, capacity, head_dim)`.
+    pub(crate) keys: Tensor,
+    /// As `keys`.
+    pub(crate) values: Tensor,
+    /// Of the first token that is not in yet.
+    pub(crate) position: usize,
+}
+
 impl LayerCache {
     /// Appends f32 keys and values `(batch, kv_heads, tokens, head_dim)`, contiguous, and gives all
     /// there are as views `(batch, kv_heads, length, head_dim)` of the type they are kept in.
@@ -250,35 +260,49 @@ impl LayerCache {
         device: &Device,
         put: impl FnOnce((&Tensor, &Tensor), usize) -> Result<()>,
     ) -> Result<(Tensor, Tensor)> {
+        let room = self.room(tokens, device)?;
+        put((&room.keys, &room.values), room.position)?;
+        self.fill(&room, tokens)
+    }
+
+    /// The buffers, with room for so many tokens more. Growing copies what is there, and takes half as
+    /// much again so that a long generation copies each position a few times at most; for a prompt that is
+    /// read in parts they grow once.
+    pub(super) fn room(&mut self, tokens: usize, device: &Device) -> Result<Room> {
         let needed = self.length + tokens;
-        let (all_keys, all_values) = self.reserve(needed, device)?;
-        put((&all_keys, &all_values), self.length)?;
-        self.length = needed;
+        let (keys, values) = match &self.buffers {
+            Some(buffers) if needed <= self.capacity() => buffers.clone(),
+            _ => self.grow(needed, device)?,
+        };
+        Ok(Room {
+            keys,
+            values,
+            position: self.length,
+        })
+    }
+
+    /// Counts tokens whose keys and values were written, and gives views of all there are, as
+    /// [`Self::append`] does.
+    pub(super) fn fill(&mut self, room: &Room, tokens: usize) -> Result<(Tensor, Tensor)> {
+        let length = self.length + tokens;
         let views = (
-            all_keys.narrow(2, 0, needed)?,
-            all_values.narrow(2, 0, needed)?,
+            room.keys.narrow(2, 0, length)?,
+            room.values.narrow(2, 0, length)?,
         );
-        self.buffers = Some((all_keys, all_values));
+        self.length = length;
+        self.buffers = Some((room.keys.clone(), room.values.clone()));
         Ok(views)
     }
 
-    /// The buffers, with room for `needed` positions. Growing copies what is there, and takes half as
-    /// much again so that a long generation copies each position a few times at most; for a prompt that is
-    /// read in parts they grow once.
-    fn reserve(&mut self, needed: usize, device: &Device) -> Result<(Tensor, Tensor)> {
-        // They stay where they are until others are whole.
-        let old = self.buffers.clone();
-        let capacity = self.capacity();
-        if let (Some(buffers), true) = (&old, needed <= capacity) {
-            return Ok(buffers.clone());
-        }
+    /// Larger buffers with what is there; the old ones stay until these are whole.
+    fn grow(&self, needed: usize, device: &Device) -> Result<(Tensor, Tensor)> {
         let capacity = self.grown(needed);
         let shape = (self.batch, self.kv_heads, capacity, self.head_dim);
         let keys = Tensor::zeros(shape, self.dtype, device)?;
         let values = Tensor::zeros(shape, self.dtype, device)?;
-        if let Some((old_keys, old_values)) = old {
-            keys.slice_set(&old_keys, 2, 0)?;
-            values.slice_set(&old_values, 2, 0)?;
+        if let Some((old_keys, old_values)) = &self.buffers {
+            keys.slice_set(old_keys, 2, 0)?;
+            values.slice_set(old_values, 2, 0)?;
         }
         Ok((keys, values))
     }

@@ -18,6 +18,8 @@ mod relative;
 mod rope_scaling;
 mod rotary;
 
+#[cfg(feature = "cuda")]
+pub(crate) use attention::MOST_APART;
 pub use attention::{Attention, AttentionShape, Projections, Step};
 #[cfg(test)]
 pub(crate) use composed::composed;
@@ -33,6 +35,8 @@ pub use embedding::Embedding;
 pub use experts::Experts;
 pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
 pub use joined::{Size, join, split};
+#[cfg(feature = "cuda")]
+pub(crate) use kv_cache::Room;
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
 #[cfg(feature = "cuda")]

@@ -55,6 +55,15 @@ pub struct Positions {
     placed: Arc<Mutex<Vec<Angles>>>,
 }
 
+impl Positions {
+    /// Takes the rows of another beside its own: as many tokens each, by the same embedding.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.cos.extend_from_slice(&other.cos);
+        self.sin.extend_from_slice(&other.sin);
+        self.rows += other.rows;
+    }
+}
+
 /// Which positions a step reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Span<'a> {

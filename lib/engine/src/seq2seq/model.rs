@@ -11,7 +11,7 @@ use crate::{
     families::{CausalLm, ModelSizes, Part, SourceReader, check_room},
     layers::{
         Attention, AttentionShape, CrossAttention, FeedForward, KvCache, LayerCache, Linear,
-        Memory, Norm, RelativeBias, Size, Step, join, split, sum,
+        Memory, Norm, RelativeBias, Size, Step, join, sum,
     },
 };
 
@@ -92,7 +92,7 @@ impl CausalLm for Seq2Seq {
             .expect("the loader takes f32, f16 and bf16 alone, and the cache is empty")
     }
 
-    fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>> {
+    fn read(&self, parts: &mut [Part]) -> Result<(Tensor, Vec<Size>)> {
         self.pass(parts, &mut |_| {})
     }
 
@@ -101,7 +101,7 @@ impl CausalLm for Seq2Seq {
         let last = self.pass(&mut [Part { ids, cache }], &mut |state| {
             states.push(state.clone());
         })?;
-        states.extend(last);
+        states.push(last.0);
         Ok(states)
     }
 
@@ -139,7 +139,11 @@ impl SourceReader for Seq2Seq {
 
 impl Seq2Seq {
     /// Reads parts and shows what goes into each layer; a failure leaves the caches as they were.
-    fn pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+    fn pass(
+        &self,
+        parts: &mut [Part],
+        look: &mut dyn FnMut(&Tensor),
+    ) -> Result<(Tensor, Vec<Size>)> {
         let before: Vec<usize> = parts.iter().map(|part| part.cache.len()).collect();
         let states = self.try_pass(parts, look);
         for (part, before) in parts.iter_mut().zip(before) {
@@ -151,7 +155,11 @@ impl Seq2Seq {
         states
     }
 
-    fn try_pass(&self, parts: &mut [Part], look: &mut dyn FnMut(&Tensor)) -> Result<Vec<Tensor>> {
+    fn try_pass(
+        &self,
+        parts: &mut [Part],
+        look: &mut dyn FnMut(&Tensor),
+    ) -> Result<(Tensor, Vec<Size>)> {
         let devices = vec![self.embed.device.clone(); self.layers.len()];
         check_room(parts, &devices)?;
         let vectors = parts.iter().map(|part| self.vectors(part));
@@ -189,10 +197,11 @@ impl Seq2Seq {
                     .forward_sum(&x, &layer.feed_forward.forward(&x, None)?)?
             };
         }
-        match &self.norm {
-            Some(norm) => split(&norm.forward(&x)?, &sizes),
-            None => split(&x, &sizes),
-        }
+        let x = match &self.norm {
+            Some(norm) => norm.forward(&x)?,
+            None => x,
+        };
+        Ok((x, sizes))
     }
 
     /// What goes into the first layer, `(batch, tokens, hidden)`.
@@ -211,6 +220,7 @@ impl Seq2Seq {
         let bias = self.bias.as_ref();
         Step {
             size,
+            caches: 1,
             rotaries: Vec::new(),
             padding: Arc::clone(cache.padding()),
             bias: bias.map(|bias| bias.by_distance(cache.len() + size.1)),

@@ -7,7 +7,7 @@ use engine::{
     Cancel,
     families::{self, CausalLm, Part},
     hub::Layout,
-    layers::KvCache,
+    layers::{KvCache, split},
     weights::Weights,
 };
 
@@ -202,7 +202,8 @@ fn check_joined(model: &dyn CausalLm, prompt: &[u32], variant: &str) {
         .zip(next)
         .map(|(cache, ids)| Part { ids, cache })
         .collect();
-    let joined = model.read(&mut parts).unwrap();
+    let (states, sizes) = model.read(&mut parts).unwrap();
+    let joined = split(&states, &sizes).unwrap();
     assert_eq!(joined.len(), 3);
     for (joined, alone) in joined.iter().zip(&alone) {
         assert_eq!(joined.dims(), alone.dims());

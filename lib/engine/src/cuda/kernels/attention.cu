@@ -7,13 +7,12 @@
 // queries of a block.
 
 #include "numbers.cuh"
+#include "parts.cuh"
 
 // As `unsafe_attention.rs` has it.
 struct Attention {
     // (batch, heads, tokens, head_dim)
     const float *queries;
-    // (batch, kv_heads, capacity, head_dim) each.
-    const void *keys, *values;
     // (batch), or none.
     const unsigned *padding;
     // (batch, tokens, heads · head_dim)
@@ -22,10 +21,11 @@ struct Attention {
     // scaled by and what they add up to. Of several splits.
     float *parts, *scales;
     float scale, cap;
-    unsigned batch, heads, kv_heads, tokens, head_dim, capacity, count, window, splits, split_keys;
+    unsigned batch, heads, kv_heads, tokens, head_dim, window, splits, split_keys;
+    Parts caches;
 };
 
-static_assert(sizeof(Attention) == 104, "as in unsafe_attention.rs");
+static_assert(sizeof(Attention) == 80 + sizeof(Parts), "as in unsafe_attention.rs");
 
 namespace {
 
@@ -74,8 +74,11 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
         queries[at / (32 * DIMS)][dim] = is_there ? own[(size_t)query * of.head_dim + dim] * of.scale : 0.0f;
     }
     __syncthreads();
-    const size_t head_start = ((size_t)row * of.kv_heads + kv_head) * of.capacity * of.head_dim;
-    const unsigned first = split * of.split_keys, last = min(first + of.split_keys, of.count);
+    unsigned own_row;
+    const Part &cache = of.caches.of(row, own_row);
+    const size_t head_start = ((size_t)own_row * of.kv_heads + kv_head) * cache.capacity * of.head_dim;
+    // Shorter sequences have nothing in the last splits.
+    const unsigned first = split * of.split_keys, last = min(first + of.split_keys, cache.count);
     float most[QUERIES], total[QUERIES], mixed[QUERIES][DIMS];
 #pragma unroll
     for (int query = 0; query < QUERIES; query++) {
@@ -93,7 +96,7 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
             const size_t at = head_start + (size_t)key * of.head_dim;
             for (unsigned dim = 0; dim < of.head_dim; dim += 4) {
                 float part[4];
-                load_four<KIND>(of.keys, at + dim, part);
+                load_four<KIND>(cache.keys, at + dim, part);
 #pragma unroll
                 for (int query = 0; query < QUERIES; query++) {
 #pragma unroll
@@ -105,7 +108,7 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
         }
 #pragma unroll
         for (int query = 0; query < QUERIES; query++) {
-            const unsigned place = of.count - of.tokens + (begin + query) % of.tokens;
+            const unsigned place = cache.count - of.tokens + (begin + query) % of.tokens;
             float score = scores[query];
             if (of.cap > 0.0f) {
                 score = tanhf(score / of.cap) * of.cap;
@@ -132,7 +135,7 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
 #pragma unroll
             for (int dim = 0; dim < DIMS; dim++) {
                 if (32u * dim + lane < of.head_dim) {
-                    const float value = load(of.values, KIND, at + 32 * dim + lane);
+                    const float value = load(cache.values, KIND, at + 32 * dim + lane);
 #pragma unroll
                     for (int query = 0; query < QUERIES; query++) {
                         mixed[query][dim] += weights[warp][query][other] * value;
@@ -188,7 +191,8 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
 } // namespace
 
 #define ATTEND(NAME, KIND, DIMS, QUERIES)                                                                            \
-    extern "C" __global__ void __launch_bounds__(32 * WARPS) attend_##NAME##_##DIMS##_##QUERIES(const Attention of) { \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS) attend_##NAME##_##DIMS##_##QUERIES(              \
+        const __grid_constant__ Attention of) {                                                                      \
         attend<KIND, DIMS, QUERIES>(of);                                                                             \
     }
 
@@ -219,7 +223,7 @@ OF_KIND(bf16, BF16)
 #endif
 
 // The parts of all splits of a head of a token, which a block takes.
-extern "C" __global__ void merge(const Attention of) {
+extern "C" __global__ void merge(const __grid_constant__ Attention of) {
     const size_t number = blockIdx.x;
     const float *scales = of.scales + 2 * number * of.splits;
     float largest = -INFINITY;

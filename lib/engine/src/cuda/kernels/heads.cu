@@ -3,6 +3,7 @@
 // into the cache. A warp takes a head of a token.
 
 #include "numbers.cuh"
+#include "parts.cuh"
 
 // As `unsafe_heads.rs` has it.
 struct Heads {
@@ -14,14 +15,15 @@ struct Heads {
     const float *cos, *sin;
     // (batch, heads, tokens, head_dim)
     float *queries;
-    // (batch, kv_heads, capacity, head_dim) each, of `kind`.
-    void *keys, *values;
     float epsilon;
-    unsigned batch, tokens, heads, kv_heads, head_dim, pairs, capacity, position;
-    int kind, interleaved, shared_angles;
+    unsigned batch, tokens, heads, kv_heads, head_dim, pairs;
+    // Of caches.
+    int kind;
+    int interleaved, shared_angles;
+    Parts parts;
 };
 
-static_assert(sizeof(Heads) == 112, "as in unsafe_heads.rs");
+static_assert(sizeof(Heads) == 88 + sizeof(Parts), "as in unsafe_heads.rs");
 
 namespace {
 
@@ -29,7 +31,7 @@ constexpr int WARPS = 4;
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS) put_heads(const Heads of) {
+extern "C" __global__ void __launch_bounds__(32 * WARPS) put_heads(const __grid_constant__ Heads of) {
     const unsigned all = of.heads + 2 * of.kv_heads, lane = threadIdx.x % 32;
     const unsigned number = blockIdx.x * WARPS + threadIdx.x / 32;
     if (number >= of.batch * of.tokens * all) {
@@ -53,9 +55,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) put_heads(const Heads o
         out = of.queries;
         start = ((unsigned long long)(row * of.heads + head) * of.tokens + token) * of.head_dim;
     } else {
-        out = is_value ? of.values : of.keys;
+        unsigned own_row;
+        const Part &part = of.parts.of(row, own_row);
+        out = is_value ? part.values : part.keys;
         const unsigned own = head - of.heads - (is_value ? of.kv_heads : 0);
-        start = ((unsigned long long)(row * of.kv_heads + own) * of.capacity + of.position + token) * of.head_dim;
+        const unsigned long long place = (unsigned long long)(own_row * of.kv_heads + own) * part.capacity;
+        start = (place + part.count + token) * of.head_dim;
     }
     const int kind = is_query ? F32 : of.kind;
     const unsigned pairs = is_value || of.cos == nullptr ? 0 : of.pairs;

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, cuda_backend::cudarc::driver::DeviceRep
 
 use super::{
     Text, address, card, start, text,
-    unsafe_launch::{empty, grid, launch_with},
+    unsafe_launch::{Part, Parts, empty, grid, launch_with},
 };
 use crate::kernels::CausalAttention;
 
@@ -23,8 +23,6 @@ const BLOCKS: usize = 512;
 #[repr(C)]
 struct Attention {
     queries: u64,
-    keys: u64,
-    values: u64,
     padding: u64,
     out: u64,
     parts: u64,
@@ -36,31 +34,33 @@ struct Attention {
     kv_heads: u32,
     tokens: u32,
     head_dim: u32,
-    capacity: u32,
-    count: u32,
     window: u32,
     splits: u32,
     split_keys: u32,
+    caches: Parts,
 }
 
-const _: () = assert!(size_of::<Attention>() == 104, "as in attention.cu");
+const _: () = assert!(
+    size_of::<Attention>() == 80 + size_of::<Parts>(),
+    "as in attention.cu"
+);
 
 // SAFETY: the kernel's struct has the same fields in the same order, by C's rules.
 unsafe impl DeviceRepr for Attention {}
 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and values
-/// `(batch, kv_heads, keys, head_dim)`, the first keys of a cache, to f32 `(batch, tokens, heads * head_dim)`. `None` of
-/// more tokens, or other shapes, than the kernels take.
+/// `(batch, kv_heads, keys, head_dim)`, the first keys of a cache, or of one cache a row, to f32 `(batch, tokens, heads *
+/// head_dim)`. `None` of more tokens, or other shapes, than the kernels take.
 pub(crate) fn attention(
     q: &Tensor,
-    (k, v): (&Tensor, &Tensor),
+    views: &[(Tensor, Tensor)],
     attention: &CausalAttention,
 ) -> Result<Option<Tensor>> {
-    let Some(kernel) = kernel_of(q, (k, v), attention)? else {
+    let Some(kernel) = kernel_of(q, views, attention)? else {
         return Ok(None);
     };
     let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let (_, kv_heads, keys, _) = k.dims4()?;
+    let (kv_heads, keys) = (kernel.kv_heads, kernel.most_keys);
     let groups = (heads / kv_heads * tokens).div_ceil(kernel.together);
     let (splits, split_keys) = split(keys, batch * kv_heads * groups);
     let count = batch * heads * tokens;
@@ -78,8 +78,6 @@ pub(crate) fn attention(
     let padding = placed(&attention.padding, &q)?;
     let argument = Attention {
         queries: address(&q, DType::F32)?,
-        keys: start(k)?,
-        values: start(v)?,
         padding: padding.as_ref().map_or(Ok(0), start)?,
         out: start(&out)?,
         parts: start(&parts)?,
@@ -91,11 +89,17 @@ pub(crate) fn attention(
         kv_heads: kv_heads as u32,
         tokens: tokens as u32,
         head_dim: head_dim as u32,
-        capacity: (k.stride()[1] / head_dim) as u32,
-        count: keys as u32,
         window: attention.window.map_or(u32::MAX, |window| window as u32),
         splits: splits as u32,
         split_keys: split_keys as u32,
+        caches: Parts::new(views.iter().map(|(k, v)| {
+            Ok(Part {
+                keys: start(k)?,
+                values: start(v)?,
+                capacity: (k.stride()[1] / head_dim) as u32,
+                count: k.dim(2)? as u32,
+            })
+        }))?,
     };
     let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
     let card = card(&q)?;
@@ -128,40 +132,44 @@ struct Kernel {
     name: String,
     /// Queries that a block takes together.
     together: usize,
+    kv_heads: usize,
+    /// Of the longest sequence.
+    most_keys: usize,
 }
 
 /// `None` where none does.
 fn kernel_of(
     q: &Tensor,
-    (k, v): (&Tensor, &Tensor),
+    views: &[(Tensor, Tensor)],
     attention: &CausalAttention,
 ) -> Result<Option<Kernel>> {
     let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let (rows, kv_heads, keys, dim) = k.dims4()?;
-    let strides = k.stride();
-    let (text, name) = match k.dtype() {
+    let Some((first, _)) = views.first() else {
+        return Ok(None);
+    };
+    let (dtype, kv_heads) = (first.dtype(), first.dim(1)?);
+    let (text, name) = match dtype {
         DType::F32 => (text!("attention_f32"), "f32"),
         DType::F16 => (text!("attention_f16"), "f16"),
         DType::BF16 => (text!("attention_bf16"), "bf16"),
         _ => return Ok(None),
     };
-    let capacity = strides[1] / head_dim.max(1);
+    // Of a single cache all rows, else one each.
+    let rows = if views.len() == 1 { batch } else { 1 };
+    let form = (rows, kv_heads, tokens, head_dim);
+    let mut most_keys = 0;
+    for (k, v) in views {
+        if !is_cache((k, v), dtype, form)? {
+            return Ok(None);
+        }
+        most_keys = most_keys.max(k.dim(2)?);
+    }
     let fits = (1..=MOST_TOKENS).contains(&tokens)
         && (1..=MOST_DIMS).contains(&head_dim)
         && head_dim.is_multiple_of(4)
-        && [rows, dim] == [batch, head_dim]
+        && (views.len() == 1 || views.len() == batch)
         && kv_heads > 0
         && heads.is_multiple_of(kv_heads)
-        && keys >= tokens
-        && capacity >= keys
-        && strides
-            == [
-                kv_heads * capacity * head_dim,
-                capacity * head_dim,
-                head_dim,
-                1,
-            ]
-        && (v.dims(), v.stride(), v.dtype()) == (k.dims(), strides, k.dtype())
         && attention.padding.len() == batch;
     if !fits {
         return Ok(None);
@@ -180,7 +188,33 @@ fn kernel_of(
         text,
         name: format!("attend_{name}_{dims}_{together}"),
         together,
+        kv_heads,
+        most_keys,
     }))
+}
+
+/// Whether these are the first keys of a cache, `(rows, kv_heads, at least tokens, head_dim)` of a type, and its values
+/// likewise.
+fn is_cache(
+    (k, v): (&Tensor, &Tensor),
+    dtype: DType,
+    (rows, kv_heads, tokens, head_dim): (usize, usize, usize, usize),
+) -> Result<bool> {
+    let (own_rows, own_heads, keys, dim) = k.dims4()?;
+    let strides = k.stride();
+    let capacity = strides[1] / head_dim.max(1);
+    Ok([own_rows, own_heads, dim] == [rows, kv_heads, head_dim]
+        && keys >= tokens
+        && capacity >= keys
+        && strides
+            == [
+                kv_heads * capacity * head_dim,
+                capacity * head_dim,
+                head_dim,
+                1,
+            ]
+        && [k.dtype(), v.dtype()] == [dtype; 2]
+        && (v.dims(), v.stride()) == (k.dims(), strides))
 }
 
 /// Padding on the card of queries; `None` where there is none.

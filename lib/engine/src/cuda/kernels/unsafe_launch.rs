@@ -1,7 +1,7 @@
 //! What all launches share. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
 
 use candle_core::{
-    CudaDevice, DType, Device, Result, Shape, Tensor,
+    CudaDevice, DType, Device, Result, Shape, Tensor, bail,
     cuda_backend::{
         WrapErr,
         cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg},
@@ -9,6 +9,53 @@ use candle_core::{
 };
 
 use super::Text;
+use crate::layers::MOST_APART;
+
+/// A sequence's keys and values: `Part` of the kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Part {
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) capacity: u32,
+    pub(super) count: u32,
+}
+
+/// `Parts` of the kernels: of one all rows, or one a row.
+#[repr(C)]
+pub(super) struct Parts {
+    count: u32,
+    unused: u32,
+    all: [Part; MOST_APART],
+}
+
+const _: () = assert!(
+    size_of::<Parts>() == 8 + 24 * MOST_APART && MOST_APART == 64,
+    "as in parts.cuh"
+);
+
+impl Parts {
+    /// Fails of none, and of more than there is room for.
+    pub(super) fn new(parts: impl Iterator<Item = Result<Part>>) -> Result<Self> {
+        let mut all = [Part::default(); MOST_APART];
+        let mut count = 0;
+        for part in parts {
+            let Some(place) = all.get_mut(count) else {
+                bail!("a launch serves {MOST_APART} sequences at most");
+            };
+            *place = part?;
+            count += 1;
+        }
+        if count == 0 {
+            bail!("a launch serves at least one sequence");
+        }
+        Ok(Self {
+            count: count as u32,
+            unused: 0,
+            all,
+        })
+    }
+}
 
 /// What a kernel takes.
 pub(super) enum Argument {

@@ -13,7 +13,7 @@ use wire::model::ModuleInfo;
 use super::Steps;
 use crate::{
     families::{CausalLm, ModelSizes, Part},
-    layers::KvCache,
+    layers::{KvCache, Size, join},
 };
 
 /// A pass with it fails.
@@ -48,7 +48,7 @@ impl CausalLm for Echo {
         KvCache::new(1, 1, 1, padding)
     }
 
-    fn read(&self, parts: &mut [Part]) -> Result<Vec<Tensor>> {
+    fn read(&self, parts: &mut [Part]) -> Result<(Tensor, Vec<Size>)> {
         self.passes.lock().expect("no panic").push(parts.len());
         thread::sleep(Duration::from_millis(4));
         assert!(
@@ -64,7 +64,7 @@ impl CausalLm for Echo {
             let shape = (batch, part.ids.len() / batch, 1);
             Tensor::from_slice(part.ids, shape, &Device::Cpu)?.to_dtype(DType::F32)
         });
-        read.collect()
+        join(read.collect::<Result<_>>()?)
     }
 
     fn layer_states(&self, _: &[u32], _: &mut KvCache) -> Result<Vec<Tensor>> {

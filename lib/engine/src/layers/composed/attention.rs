@@ -10,21 +10,37 @@ use crate::kernels::CausalAttention;
 const HIDDEN: f32 = -1e30;
 
 /// Bytes of scores that are made at once: queries beyond these take turns. In tests so few that they do.
-const MOST_BYTES: usize = if cfg!(test) { 1 << 12 } else { 256 << 20 };
+pub(super) const MOST_BYTES: usize = if cfg!(test) { 1 << 12 } else { 256 << 20 };
 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and
-/// values `(batch, kv_heads, keys, head_dim)` of any type to f32 `(batch, tokens, heads * head_dim)`.
+/// values `(batch, kv_heads, keys, head_dim)` of any type, or as many as there are rows, `(1, kv_heads, keys, head_dim)`,
+/// to f32 `(batch, tokens, heads * head_dim)`.
 pub fn causal_attention(
     q: &Tensor,
-    (k, v): (&Tensor, &Tensor),
+    views: &[(Tensor, Tensor)],
     attention: &CausalAttention,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if q.device().is_cuda()
-        && let Some(mixed) = crate::cuda::attention(q, (k, v), attention)?
+        && let Some(mixed) = crate::cuda::attention(q, views, attention)?
     {
         return Ok(mixed);
     }
+    if let [(keys, values)] = views {
+        return attended(q, (keys, values), attention);
+    }
+    let rows = views.iter().enumerate().map(|(row, (keys, values))| {
+        let alone = CausalAttention {
+            padding: attention.padding[row..=row].into(),
+            ..attention.clone()
+        };
+        attended(&q.narrow(0, row, 1)?, (keys, values), &alone)
+    });
+    Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+}
+
+/// The same of keys and values in one, by candle's operations.
+fn attended(q: &Tensor, (k, v): (&Tensor, &Tensor), attention: &CausalAttention) -> Result<Tensor> {
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let (_, kv_heads, keys, _) = k.dims4()?;
     let scores = batch * heads * keys * size_of::<f32>();
@@ -36,7 +52,7 @@ pub fn causal_attention(
             let seen = keys - tokens + start + count;
             let (k, v) = (k.narrow(2, 0, seen)?, v.narrow(2, 0, seen)?);
             let q = q.narrow(2, start, count)?.contiguous()?;
-            causal_attention(&q, (&k, &v), attention)
+            attended(&q, (&k, &v), attention)
         });
         return Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1);
     }

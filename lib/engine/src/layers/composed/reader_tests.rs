@@ -125,8 +125,8 @@ fn write(model: &dyn CausalLm) -> Vec<f32> {
     let mut step = |cache: &mut KvCache, tokens: usize, seed: usize| {
         let ids = ids(tokens * cache.batch(), seed, vocabulary);
         let mut parts = [Part { ids: &ids, cache }];
-        let states = model.read(&mut parts).unwrap();
-        numbers.extend(flat(&model.logits(&states[0]).unwrap()));
+        let (states, _) = model.read(&mut parts).unwrap();
+        numbers.extend(flat(&model.logits(&states).unwrap()));
     };
     step(&mut cache, 6, 1);
     step(&mut cache, 1, 2);
