@@ -320,11 +320,10 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_nobody_serves_is_not_reached() {
-        // A port that was free a moment ago.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         assert!(can_connect(&format!("http://{address}/path")));
-        drop(listener);
-        assert!(!can_connect(&format!("http://{address}")));
+        // Not the same one once it is free: another test may be given it.
+        assert!(!can_connect("http://127.0.0.1:1"));
     }
 }
