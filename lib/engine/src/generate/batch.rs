@@ -8,13 +8,14 @@ use wire::{Failure, generate::FinishReason};
 
 use super::{
     Generator, Settings,
+    deciding::{self, Logits, choose_among, deciding},
     guidance::{Guide, Unguided},
     output::{Outcome, Record, Sequence},
     reading::Reader,
     sampling::Sampler,
     stopping::Stopping,
 };
-use crate::{Cancel, failures};
+use crate::{Cancel, failures, layers::KvCache};
 
 /// Prompts of one length.
 pub struct Batch {
@@ -55,11 +56,26 @@ struct Row {
 impl Row {
     fn advance(
         &mut self,
-        (mut logits, unguided): (Vec<f32>, Option<&Unguided>),
+        (logits, unguided): (Logits, Option<&Unguided>),
         source: Option<&[u32]>,
         settings: &Settings,
         stopping: &Stopping,
     ) -> Result<(), Failure> {
+        let id = match logits {
+            Logits::All(logits) => self.choose((logits, unguided), source, settings),
+            Logits::Deciding(candidates) => choose_among(candidates, settings, &mut self.sampler),
+        };
+        self.ids.push(id);
+        self.finish_reason = stopping.check(&self.ids)?;
+        Ok(())
+    }
+
+    fn choose(
+        &mut self,
+        (mut logits, unguided): (Vec<f32>, Option<&Unguided>),
+        source: Option<&[u32]>,
+        settings: &Settings,
+    ) -> u32 {
         self.record.logits(&logits);
         if let Some(unguided) = unguided {
             unguided.guide(&mut logits);
@@ -67,10 +83,8 @@ impl Row {
         let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);
         settings.processors.process(&mut logits, &self.ids, prompt);
         let id = self.sampler.choose(&logits);
-        self.ids.push(id);
         self.record.choice(logits, id);
-        self.finish_reason = stopping.check(&self.ids)?;
-        Ok(())
+        id
     }
 }
 
@@ -87,16 +101,26 @@ pub fn run(
         cancel,
     };
     let mut rows = rows(batch, settings);
+    let mut guide = Guide::new(generator, settings, cancel);
+    let deciding = deciding(settings, &Record::new(settings)).filter(|_| guide.is_none());
+    // Of each sequence that is read, its last position's.
+    let read_rows = |sequences: &[&[u32]], cache: &mut KvCache| {
+        let logits = reader.read_logits(sequences, cache, 1)?;
+        let rows = logits.map(|logits| {
+            let rows = logits.squeeze(1).map_err(failures::internal)?;
+            deciding::read(&rows, deciding)
+        });
+        rows.transpose()
+    };
     let mut outcome = Outcome::default();
     let mut cache = generator.new_cache(&batch.padding)?;
     let prompts: Vec<&[u32]> = batch.rows.iter().map(Vec::as_slice).collect();
     // Each prompt is read once, whatever the number of its sequences.
-    let mut read = reader.read(&prompts, &mut cache, 1)?;
+    let mut read = read_rows(&prompts, &mut cache)?;
     outcome.prefill = started.elapsed().as_secs_f64();
     let places: Vec<usize> = rows.iter().map(|row| row.prompt).collect();
     cache.reorder(&places).map_err(failures::internal)?;
     read = read.map(|logits| places.iter().map(|&at| logits[at].clone()).collect());
-    let mut guide = Guide::new(generator, settings, cancel);
     let mut live: Vec<usize> = (0..rows.len()).collect();
     while let Some(logits) = read {
         let mut unguided = Vec::new();
@@ -108,7 +132,6 @@ pub fn run(
             unguided = read;
         }
         for (place, (&at, logits)) in live.iter().zip(logits).enumerate() {
-            let logits = logits.into_iter().next_back().unwrap_or_default();
             let source = generator.source(rows[at].prompt);
             let logits = (logits, unguided.get(place));
             rows[at].advance(logits, source, settings, &stopping)?;
@@ -127,7 +150,7 @@ pub fn run(
         }
         live = staying.into_iter().map(|place| live[place]).collect();
         let sequences: Vec<&[u32]> = live.iter().map(|&at| rows[at].ids.as_slice()).collect();
-        read = reader.read(&sequences, &mut cache, 1)?;
+        read = read_rows(&sequences, &mut cache)?;
     }
     outcome.sequences = rows
         .into_iter()

@@ -3,6 +3,7 @@
 
 mod batch;
 mod beams;
+mod deciding;
 mod defaults;
 mod drafts;
 mod forward;

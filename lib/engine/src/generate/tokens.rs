@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use candle_core::Tensor;
 use wire::{
     Failure,
     generate::{Details, FinishReason},
@@ -11,6 +10,7 @@ use wire::{
 
 use super::{
     Generator, Settings,
+    deciding::{self, Logits, choose_among, deciding},
     drafts::Drafter,
     guidance::{Guide, Unguided},
     output::Record,
@@ -18,18 +18,7 @@ use super::{
     sampling::Sampler,
     stopping::Stopping,
 };
-use crate::{
-    Cancel, failures,
-    layers::{Candidates, KvCache, candidates, serves},
-};
-
-/// Logits of a position.
-enum Logits {
-    /// Of the whole vocabulary.
-    All(Vec<f32>),
-    /// Of those that decide.
-    Deciding(Candidates),
-}
+use crate::{Cancel, failures, layers::KvCache};
 
 /// The tokens that continue a prompt. Ends after the last one; a cancelled sequence ends early, without
 /// an error. What it has read stays with the model when it is dropped.
@@ -78,12 +67,10 @@ impl<'a> Tokens<'a> {
             generator.model().new_cache()
         };
         let record = Record::new(settings);
-        let draws = settings.sampling.is_some();
-        let deciding = settings.processors.deciding(draws);
         Ok(Self {
             stopping: Stopping::new(settings, generator.tokenizer, started),
             sampler: Sampler::new(settings.sampling, 0),
-            deciding: deciding.filter(|_| record.is_off() && guide.is_none()),
+            deciding: deciding(settings, &record).filter(|_| guide.is_none()),
             record,
             reused: cache.len(),
             given: prompt.len(),
@@ -155,10 +142,15 @@ impl<'a> Tokens<'a> {
             unguided = rows.into_iter().next();
         }
         let mut right = 0;
-        for (position, logits) in self.by_position(&logits)?.into_iter().enumerate() {
+        // (positions, vocabulary)
+        let logits = logits.squeeze(0).map_err(failures::internal)?;
+        let rows = deciding::read(&logits, self.deciding)?;
+        for (position, logits) in rows.into_iter().enumerate() {
             let id = match logits {
                 Logits::All(logits) => self.choose(logits, unguided.as_ref()),
-                Logits::Deciding(candidates) => self.choose_among(candidates),
+                Logits::Deciding(candidates) => {
+                    choose_among(candidates, self.settings, &mut self.sampler)
+                }
             };
             self.ids.push(id);
             self.finish_reason = self.stopping.check(&self.ids)?;
@@ -186,29 +178,6 @@ impl<'a> Tokens<'a> {
         let guesses = drafter.draft(&self.ids, room)?;
         self.drafted += guesses.len() as u32;
         Ok(guesses)
-    }
-
-    /// Logits `(1, positions, vocabulary)` of each position, as far as they decide.
-    fn by_position(&self, logits: &Tensor) -> Result<Vec<Logits>, Failure> {
-        let read = || {
-            let rows = logits.squeeze(0)?;
-            if let (Some(count), true) = (self.deciding, serves(&rows))
-                && let Some(found) = candidates(&rows, count)?
-            {
-                return Ok(found.into_iter().map(Logits::Deciding).collect());
-            }
-            let rows = rows.to_vec2::<f32>()?;
-            Ok(rows.into_iter().map(Logits::All).collect())
-        };
-        read().map_err(failures::internal)
-    }
-
-    /// A token by what decides: processors see nothing else of the vocabulary.
-    fn choose_among(&mut self, mut candidates: Candidates) -> u32 {
-        let processors = &self.settings.processors;
-        processors.process(&mut candidates.logits, &[], &[]);
-        let place = self.sampler.choose(&candidates.logits);
-        candidates.ids[place as usize]
     }
 
     fn choose(&mut self, mut logits: Vec<f32>, unguided: Option<&Unguided>) -> u32 {

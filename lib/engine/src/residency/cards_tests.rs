@@ -264,7 +264,7 @@ fn what_decides_chooses_as_all_logits_do() {
     let root = tempfile::tempdir().unwrap();
     let model = spec(&copies(root.path(), 1)[0]);
     let service = Service::new();
-    let drawn = |seed, top_k, top_p, output_scores| {
+    let drawn = |seed, (top_k, top_p), sequences, output_scores| {
         let config = GenerationConfig {
             max_new_tokens: Some(30),
             min_new_tokens: None,
@@ -274,6 +274,7 @@ fn what_decides_chooses_as_all_logits_do() {
             top_p: Some(top_p),
             temperature: Some(1.7),
             output_scores: Some(output_scores),
+            num_return_sequences: Some(sequences),
             ..Default::default()
         };
         composed(|| generate_by(&service, &model, (5, config)).unwrap().ids)
@@ -286,13 +287,16 @@ fn what_decides_chooses_as_all_logits_do() {
         (3, 10, 0.8),
         (4, 0, 0.9),
     ] {
-        let all = drawn(seed, top_k, top_p, true);
-        assert_eq!(
-            drawn(seed, top_k, top_p, false),
-            all,
-            "{seed} {top_k} {top_p}"
-        );
-        different.insert(all);
+        // The last of several sequences, where they are drawn.
+        for sequences in 1..=if seed > 0 { 3 } else { 1 } {
+            let all = drawn(seed, (top_k, top_p), sequences, true);
+            assert_eq!(
+                drawn(seed, (top_k, top_p), sequences, false),
+                all,
+                "{seed} {top_k} {top_p} {sequences}"
+            );
+            different.insert(all);
+        }
     }
-    assert!(different.len() > 3, "seeds matter");
+    assert!(different.len() > 8, "seeds matter");
 }
