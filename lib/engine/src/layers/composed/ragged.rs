@@ -1,9 +1,15 @@
 //! Attention of rows of different lengths that lie one behind the other: they are padded to the longest for products
 //! of all at once, and lie as before behind them. What places of tokens add is here, too.
 
+use std::ops::Range;
+
 use candle_core::{D, Result, Tensor, bail};
 
-use super::{Angles, attention::softmax, heads::turned};
+use super::{
+    Angles,
+    attention::{MOST_BYTES, softmax},
+    heads::turned,
+};
 
 /// A score that no softmax sees.
 const HIDDEN: f32 = -1e30;
@@ -63,27 +69,14 @@ impl<'a> Rows<'a> {
             k = k.and_then(|k| turned(&k, angles));
         }
         let (q, k, v) = (q?, k?, v?);
-        // (rows, heads, longest, longest)
-        let mut scores = q.matmul(&k.t()?)?;
-        if let Places::Met(met) = places {
-            scores = self.met(&scores, (&q, &k), met)?;
-        }
-        scores = (scores * f64::from(self.scale))?;
-        if let Places::Bias(bias) = places {
-            scores = scores.broadcast_add(&self.by_distance(bias, &q)?)?;
-        }
-        let reach = match places {
-            Places::Turned(_, reach) => *reach,
-            _ => None,
-        };
-        if let Some(seen) = self.seen(reach, &q)? {
-            let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1), q.device())?;
-            let hidden = hidden.broadcast_as(scores.shape())?;
-            scores = seen
-                .broadcast_as(scores.shape())?
-                .where_cond(&scores, &hidden)?;
-        }
-        let mixed = softmax(&scores)?.matmul(&v)?;
+        let scores = self.lengths.len() * self.heads * self.longest * size_of::<f32>();
+        let slice = (MOST_BYTES / scores.max(1)).max(1);
+        let parts = (0..self.longest).step_by(slice).map(|start| {
+            let queries = start..self.longest.min(start + slice);
+            self.mixed([&q, &k, &v], queries, places)
+        });
+        // (rows, heads, longest, head_dim)
+        let mixed = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 2)?;
         // (1, rows * longest, heads * head_dim)
         let mixed = mixed.transpose(1, 2)?.reshape((1, (), width))?;
         if self.is_even() {
@@ -96,6 +89,37 @@ impl<'a> Rows<'a> {
         });
         let places: Vec<u32> = places.collect();
         mixed.index_select(&Tensor::new(places, mixed.device())?, 1)
+    }
+
+    /// What some queries of each row make of values, `(rows, heads, queries, head_dim)`.
+    fn mixed(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        queries: Range<usize>,
+        places: &Places,
+    ) -> Result<Tensor> {
+        let q = q.narrow(2, queries.start, queries.len())?.contiguous()?;
+        // (rows, heads, queries, longest)
+        let mut scores = q.matmul(&k.t()?)?;
+        if let Places::Met(met) = places {
+            scores = self.met(&scores, (&q, k), (met, &queries))?;
+        }
+        scores = (scores * f64::from(self.scale))?;
+        if let Places::Bias(bias) = places {
+            scores = scores.broadcast_add(&self.by_distance(bias, &queries, &q)?)?;
+        }
+        let reach = match places {
+            Places::Turned(_, reach) => *reach,
+            _ => None,
+        };
+        if let Some(seen) = self.seen(reach, &queries, &q)? {
+            let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1), q.device())?;
+            let hidden = hidden.broadcast_as(scores.shape())?;
+            scores = seen
+                .broadcast_as(scores.shape())?
+                .where_cond(&scores, &hidden)?;
+        }
+        softmax(&scores)?.matmul(v)
     }
 
     fn is_even(&self) -> bool {
@@ -121,18 +145,27 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds what distances give: each query with the vector of its distance to each key, and the other way round.
-    fn met(&self, scores: &Tensor, (q, k): (&Tensor, &Tensor), met: &Meeting) -> Result<Tensor> {
-        // (longest, longest): the row of the vectors, by query and key.
-        let rows = self.pairs(|query, key| met.rows[self.longest - 1 + query - key] as u32);
-        let rows = Tensor::from_vec(rows, (self.longest, self.longest), q.device())?;
-        // (rows, heads, longest, distances) of queries or keys, then of each the value of the other's distance.
+    fn met(
+        &self,
+        scores: &Tensor,
+        (q, k): (&Tensor, &Tensor),
+        (met, queries): (&Meeting, &Range<usize>),
+    ) -> Result<Tensor> {
+        // (queries, longest): the row of the vectors, by query and key.
+        let row = |query, key| met.rows[self.longest - 1 + query - key] as u32;
+        let rows = self.pairs(queries, row);
+        let rows = Tensor::from_vec(rows, (queries.len(), self.longest), q.device())?;
+        // (rows, heads, queries or keys, distances), then of each the value of the other's distance.
         let given = |x: &Tensor, vectors: &Tensor, rows: &Tensor| {
             let (distances, _) = vectors.dims2()?;
             let vectors = vectors
                 .reshape((1, distances, self.heads, ()))?
                 .permute((0, 2, 3, 1))?;
             let given = x.broadcast_matmul(&vectors.contiguous()?)?;
-            given.gather(&rows.broadcast_as(scores.shape())?.contiguous()?, D::Minus1)
+            let (batch, heads, ..) = scores.dims4()?;
+            let (own, others) = rows.dims2()?;
+            let rows = rows.broadcast_as((batch, heads, own, others))?;
+            given.gather(&rows.contiguous()?, D::Minus1)
         };
         let mut sum = scores.clone();
         if let Some(vectors) = met.keys {
@@ -146,21 +179,28 @@ impl<'a> Rows<'a> {
         Ok(sum)
     }
 
-    /// `(1, heads, longest, longest)` of what distances add.
-    fn by_distance(&self, bias: &[f32], like: &Tensor) -> Result<Tensor> {
+    /// `(1, heads, queries, longest)` of what distances add.
+    fn by_distance(&self, bias: &[f32], queries: &Range<usize>, like: &Tensor) -> Result<Tensor> {
         let distances = 2 * self.longest - 1;
         if bias.len() != self.heads * distances {
             bail!("{} values are no bias of {} heads", bias.len(), self.heads);
         }
         let bias = Tensor::from_slice(bias, (self.heads, distances), like.device())?;
-        let places = self.pairs(|query, key| (self.longest - 1 + key - query) as u32);
+        let places = self.pairs(queries, |query, key| {
+            (self.longest - 1 + key - query) as u32
+        });
         let places = Tensor::new(places, like.device())?;
-        let shape = (1, self.heads, self.longest, self.longest);
+        let shape = (1, self.heads, queries.len(), self.longest);
         bias.index_select(&places, 1)?.reshape(shape)
     }
 
-    /// Which keys a query sees, 1 or 0, `(rows or 1, 1, longest or 1, longest)`; `None` where each sees all.
-    fn seen(&self, reach: Option<usize>, like: &Tensor) -> Result<Option<Tensor>> {
+    /// Which keys a query sees, 1 or 0, `(rows or 1, 1, queries or 1, longest)`; `None` where each sees all.
+    fn seen(
+        &self,
+        reach: Option<usize>,
+        queries: &Range<usize>,
+        like: &Tensor,
+    ) -> Result<Option<Tensor>> {
         let mut seen = None;
         if !self.is_even() {
             let of = |&length: &usize| (0..self.longest).map(move |key| u8::from(key < length));
@@ -172,8 +212,9 @@ impl<'a> Rows<'a> {
         let Some(reach) = reach else {
             return Ok(seen);
         };
-        let near = self.pairs(|query, key| u8::from(query.abs_diff(key) <= reach));
-        let shape = (1, 1, self.longest, self.longest);
+        let is_near = |query: usize, key| u8::from(query.abs_diff(key) <= reach);
+        let near = self.pairs(queries, is_near);
+        let shape = (1, 1, queries.len(), self.longest);
         let near = Tensor::from_vec(near, shape, like.device())?;
         match seen {
             Some(seen) => seen.broadcast_mul(&near).map(Some),
@@ -181,11 +222,11 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Of each query and key.
-    fn pairs<T>(&self, of: impl Fn(usize, usize) -> T) -> Vec<T> {
-        let queries = 0..self.longest;
+    /// Of each of some queries and each key.
+    fn pairs<T>(&self, queries: &Range<usize>, of: impl Fn(usize, usize) -> T) -> Vec<T> {
         let of = &of;
         queries
+            .clone()
             .flat_map(|query| (0..self.longest).map(move |key| of(query, key)))
             .collect()
     }
