@@ -3,7 +3,7 @@
 # compiler of kernels comes by pip, pinned by hash (105 MB). The program starts without a driver, too.
 #
 #   kernel/cuda/build.sh                        for cards of compute capability 8.0 and newer
-#   CUDA_COMPUTE_CAP=75 kernel/cuda/build.sh    for 7.5 (Colab's T4): the same without bf16
+#   CUDA_COMPUTE_CAP=75 kernel/cuda/build.sh    for 7.5 (Colab's T4), which computes bf16 in f32
 #   kernel/cuda/build.sh test …                 cargo with other arguments, in the same environment
 set -euo pipefail
 cd "$(dirname "$0")/../.."

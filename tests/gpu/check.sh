@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles what the feature `cuda` compiles of the engine, and lints it, without NVIDIA's compiler, a card or a
-# link: three minutes on two cores from clean, seconds after. Run it before each change that such code could feel. Kernels are left
-# out: `kernel/cuda/build.sh` compiles them.
+# link; and what the card is compared with of candle. Four minutes on two cores from clean, seconds after. Run it before
+# each change that such code could feel. Kernels are left out: `kernel/cuda/build.sh` compiles them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,5 +22,6 @@ done
 NVCC
 chmod +x "$stand_in/nvcc"
 
-export NVCC=$stand_in/nvcc CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 CARGO_TARGET_DIR=target/cuda-check
-exec cargo clippy --locked --package warmcell-engine --features cuda --all-targets "$@" -- -D warnings
+export NVCC=$stand_in/nvcc CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 CARGO_TARGET_DIR=$PWD/target/cuda-check
+cargo clippy --locked --package warmcell-engine --features cuda --all-targets "$@" -- -D warnings
+cargo clippy --locked --features cuda --manifest-path tests/bench/candle/Cargo.toml -- -D warnings

@@ -4,11 +4,13 @@ made there. Prints a table for the record in tests/bench/README.md, with what bo
 by the bandwidth of a copy.
 
     kernel/cuda/build.sh build --release --locked -p warmcell-engine --features cuda --example measure
-    python3 tests/gpu/measure.py PROGRAM FOLDER [--layers N] [--contexts 128,512,4096] [--skip-peers]
+    kernel/cuda/build.sh build --release --locked --features cuda --manifest-path tests/bench/candle/Cargo.toml
+    python3 tests/gpu/measure.py PROGRAM FOLDER [--candle PEER] [--layers N] [--contexts 128,512,4096] [--skip-peers]
 
-PROGRAM is the example `measure` from that build; FOLDER has room for 22 GB. It needs PyTorch and numpy; the peers need
-transformers 4.57.6 and bitsandbytes 0.50.2 (wheels), and are left out, with a line, where these are not. Without a card
-everything runs on the processor, to try the script itself (with --layers 1 and short contexts).
+PROGRAM is the example `measure` from that build, PEER candle's own model, `candle-peer`; FOLDER has room for 22 GB. It
+needs PyTorch and numpy; the other peers need transformers 4.57.6 and bitsandbytes 0.50.2 (wheels), and are left out,
+with a line, where these are not. Without a card everything runs on the processor, to try the script itself (with
+--layers 1 and short contexts).
 """
 
 import argparse
@@ -246,6 +248,15 @@ def show(name, found, limit=None):
             print(f"| | {one['requests']} at once: {one['tokens']:.0f}, {one['tokens'] / alone:.1f} times | | | | |")
 
 
+def compare(mine, peer):
+    """A line of how many times the peer's figures ours are, of the contexts that both have."""
+    theirs = {one["context"]: one for one in peer["contexts"]}
+    both = [(one, theirs[one["context"]]) for one in mine.get("contexts", []) if one["context"] in theirs]
+    decode = ", ".join(f"{a['decode'] / b['decode']:.1f}" for a, b in both)
+    prefill = ", ".join(f"{a['prefill'] / b['prefill']:.2f}" for a, b in both)
+    print(f"| | Warmcell {decode} times | {prefill} times | | | |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
@@ -253,6 +264,7 @@ def main():
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--contexts", default="128,512,4096")
     parser.add_argument("--together", default="1,8,32")
+    parser.add_argument("--candle", metavar="PEER")
     parser.add_argument("--skip-peers", action="store_true")
     options = parser.parse_args()
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -282,6 +294,10 @@ def main():
         [found] = ours(options.program, str(device), ["", ""], [f"products={kind}"])
         results["products"] = found
         show(f"candle's products alone, {kind}", found)
+    if options.candle:
+        [found] = ours(options.candle, str(device), [options.contexts], [gguf])
+        show("candle, the same file", found)
+        compare(results["plain"], found)
     if options.skip_peers:
         return
     contexts = [int(number) for number in options.contexts.split(",")]
@@ -293,10 +309,7 @@ def main():
             print(f"| transformers, {kind} | left out: {error} | | | | |")
             continue
         show(f"transformers, {kind}", found)
-        mine = results[kind].get("contexts", [])
-        ratios = [f"{a['decode'] / b['decode']:.1f}" for a, b in zip(mine, found["contexts"])]
-        prefills = [f"{a['prefill'] / b['prefill']:.2f}" for a, b in zip(mine, found["contexts"])]
-        print(f"| | Warmcell {', '.join(ratios)} times | {', '.join(prefills)} times | | | |")
+        compare(results[kind], found)
 
 
 if __name__ == "__main__":
