@@ -1,6 +1,6 @@
-//! What a device computes of checkpoints, beside what the processor does of the same: logits, greedy tokens and
-//! footprints of decoders, in each type and in 4 bits, or as a GGUF file has them; states of encoders; tokens of
-//! encoder-decoders; and how fast both are. A line is an error where they differ by more than the type explains; then
+//! What a device computes of checkpoints, beside what the processor does of the same: logits, greedy tokens, alone and
+//! beside other requests, and footprints of decoders, in each type and in 4 bits, or as a GGUF file has them; states of
+//! encoders; tokens of encoder-decoders; and how fast both are. A line is an error where they differ by more than the type explains; then
 //! the program fails.
 //!
 //! `on_device DEVICE PATH…`, the device `cuda:0`, or `cpu` to try the program itself; paths of folders and of GGUF
@@ -10,7 +10,7 @@
 
 mod service;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, thread};
 
 use engine::{Service, encoders, hub::Layout, seq2seq, weights::Weights};
 use wire::{
@@ -33,6 +33,8 @@ use service::ask;
 const TOKENS: u32 = 64;
 /// Tokens of the prompt: more than a kernel of a few takes.
 const PROMPT: u32 = 20;
+/// Requests that are made at once.
+const TOGETHER: u32 = 3;
 
 /// A way to load a checkpoint.
 struct Form {
@@ -123,6 +125,8 @@ struct Found {
     numbers: Option<Array>,
     /// Of what writes.
     ids: Vec<u32>,
+    /// Requests that got other tokens at once than each alone.
+    disturbed: usize,
     timing: Timing,
     footprint: u64,
     load: f64,
@@ -230,13 +234,14 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
     let is_right = are_numbers
         && expected.numbers.as_ref().map(Array::shape) == found.numbers.as_ref().map(Array::shape)
         && difference <= form.tolerance
-        && (!form.is_exact || same == expected.ids.len())
+        && (!form.is_exact || (same == expected.ids.len() && found.disturbed == 0))
         && expected.footprint == found.footprint;
     println!(
-        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
+        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, {} of {TOGETHER} others at once, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
         if is_right { "ok" } else { "error:" },
         form.name,
         expected.ids.len(),
+        found.disturbed,
         expected.footprint,
         found.footprint,
         expected.load,
@@ -267,24 +272,25 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
         return Ok(Found {
             numbers,
             ids: Vec::new(),
+            disturbed: 0,
             timing: Timing::default(),
             footprint: info.memory_footprint,
             load: info.load_seconds,
         });
     }
-    let ids = (0..PROMPT)
-        .map(|at| (3 + at * 7) % info.vocab_size)
-        .collect();
-    let prompts = vec![Prompt::Ids {
-        ids,
-        fingerprint: None,
-    }];
+    let prompts = |request: u32| {
+        let ids = (0..PROMPT + request).map(|at| (3 + request + at * 7) % info.vocab_size);
+        vec![Prompt::Ids {
+            ids: ids.collect(),
+            fingerprint: None,
+        }]
+    };
     let numbers = if kind == Kind::Writer {
         None
     } else {
         let forward = Request::Forward {
             model: model.clone(),
-            prompts: prompts.clone(),
+            prompts: prompts(0),
             output_hidden_states: false,
         };
         let Response::Forward(forward) = ask(&service, forward)? else {
@@ -292,11 +298,24 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
         };
         Some(forward.logits)
     };
-    let one = continued(&service, model, prompts)?;
+    let write = |request| continued(&service, model.clone(), prompts(request));
+    let one = write(0)?;
+    let alone = (0..TOGETHER).map(write).collect::<Result<Vec<_>, _>>()?;
+    let at_once = thread::scope(|scope| {
+        let requests: Vec<_> = (0..TOGETHER)
+            .map(|request| scope.spawn(move || write(request)))
+            .collect();
+        let written = requests.into_iter().map(thread::ScopedJoinHandle::join);
+        let written = written.map(|written| written.map_err(|_| unexpected())?);
+        written.collect::<Result<Vec<_>, _>>()
+    })?;
+    let pairs = alone.iter().zip(&at_once);
+    let disturbed = pairs.filter(|(one, other)| one.ids != other.ids).count();
     ask(&service, Request::Unload(UnloadTarget::All))?;
     Ok(Found {
         numbers,
         ids: one.ids,
+        disturbed,
         timing: one.timing,
         footprint: info.memory_footprint,
         load: info.load_seconds,
