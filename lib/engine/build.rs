@@ -9,7 +9,7 @@ use std::{
 
 const FOLDER: &str = "src/cuda/kernels";
 /// Files, and for which of their kinds a text each is made: a driver compiles a whole text before it runs any of it.
-const KERNELS: [(&str, &[&str]); 8] = [
+const KERNELS: [(&str, &[&str]); 9] = [
     ("attention", &["f32", "f16", "bf16"]),
     (
         "blocks",
@@ -24,6 +24,7 @@ const KERNELS: [(&str, &[&str]); 8] = [
     ("gate", &[]),
     ("heads", &[]),
     ("norm", &[]),
+    ("round", &[]),
 ];
 
 fn main() -> Result<(), String> {

@@ -164,6 +164,9 @@ struct Kernels {
     void (*unpack)(Bytes, float *);
     void (*multiply[4])(Bytes, unsigned, unsigned, int, int, const float *, const float *, const float *, float *, unsigned);
     void (*make)(Bytes, unsigned long long, int, void *);
+    void (*arrange)(const float *, unsigned, unsigned, int, uint4 *);
+    // By tiles, in f16 and in brain floats.
+    void (*tiles[2])(Bytes, unsigned, unsigned, unsigned, const uint4 *, const float *, const float *, float *, unsigned);
 };
 
 #define OF(NAME, LOWER, VALUES, BYTES, ...)                                                                            \
@@ -173,7 +176,9 @@ struct Kernels {
      {__VA_ARGS__},                                                                                                    \
      unpack_##LOWER,                                                                                                   \
      {multiply_##NAME##_1, multiply_##NAME##_2, multiply_##NAME##_4, multiply_##NAME##_8},                             \
-     values_of_##NAME}
+     values_of_##NAME,                                                                                                 \
+     arrange_##NAME,                                                                                                   \
+     {multiply_tiles_##NAME##_f16, multiply_tiles_##NAME##_bf16}}
 
 static Kernels ALL[] = {
     OF(Half, half, 32, 64),           OF(Brain, brain, 32, 64),
@@ -190,6 +195,74 @@ static void fail(const char *what, const Kernels &kernels, unsigned rows, unsign
     if (failures++ < 10) {
         std::printf("%s of %s (%u, %u), %u tokens: at %zu %.9g instead of %.9g\n", what, kernels.name, rows, columns,
                     tokens, at, got, expected);
+    }
+}
+
+// Values of a matrix, and its bytes.
+struct Matrix {
+    unsigned rows, columns;
+    Bytes packed;
+    std::vector<float> values;
+};
+
+// A product as `kind`: of few tokens by the kernels that take so many, else by tiles.
+static void check_product(const Kernels &kernels, const Matrix &matrix, unsigned tokens, int kind) {
+    const auto [rows, columns, packed, values] = matrix;
+    const size_t guard = 8;
+    // Beside other columns, with what is added, or alone.
+    const unsigned stride = tokens % 2 ? rows : rows + 5;
+    const bool has_bias = tokens % 3 == 1, is_added = tokens % 4 != 0;
+    std::vector<float> x, bias, added, y(tokens * stride + guard, NAN);
+    for (unsigned row = 0; row < rows; row++) {
+        bias.push_back(uniform(-1, 1));
+    }
+    for (size_t at = 0; at < (size_t)tokens * rows; at++) {
+        added.push_back(uniform(-1, 1));
+    }
+    for (size_t at = 0; at < (size_t)tokens * columns; at++) {
+        x.push_back(uniform(-1, 1));
+    }
+    const float *biases = has_bias ? bias.data() : nullptr, *summands = is_added ? added.data() : nullptr;
+    if (tokens <= 8) {
+        const int power = tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3;
+        const unsigned per_block = product::WARPS * product::ROWS;
+        emulated::launch((rows + per_block - 1) / per_block, 32 * product::WARPS, [&, rows = rows, columns = columns, packed = packed] {
+            kernels.multiply[power](packed, rows, columns, (int)tokens, kind, x.data(), biases, summands, y.data(), stride);
+        });
+    } else {
+        const unsigned steps = (columns + tiles::STEP - 1) / tiles::STEP, count = (tokens + tiles::TILE - 1) / tiles::TILE;
+        std::vector<uint4> laid(steps * count * tiles::EIGHTS * 32, uint4{~0u, ~0u, ~0u, ~0u});
+        emulated::launch((unsigned)(laid.size() + 255) / 256, 256, [&, columns = columns] {
+            kernels.arrange(x.data(), columns, tokens, kind, laid.data());
+        });
+        const Index blocks = {(rows + tiles::ROWS - 1) / tiles::ROWS, (tokens + tiles::TOKENS - 1) / tiles::TOKENS, 1};
+        emulated::launch(blocks, 32 * tiles::WARPS, [&, rows = rows, columns = columns, packed = packed] {
+            kernels.tiles[kind == F16 ? 0 : 1](packed, rows, columns, tokens, laid.data(), biases, summands, y.data(), stride);
+        });
+    }
+    for (size_t at = 0; at < y.size(); at++) {
+        if (at >= tokens * stride || at % stride >= rows) {
+            if (!std::isnan(y[at])) {
+                fail("what lies behind the product", kernels, rows, columns, tokens, at, y[at], NAN);
+            }
+            continue;
+        }
+        const size_t token = at / stride, row = at % stride;
+        double sum = 0, size = 2;
+        for (unsigned column = 0; column < columns; column++) {
+            const double input = rounded(x[token * columns + column], kind);
+            const double product = input * rounded(values[row * columns + column], kind);
+            sum += product;
+            size += std::fabs(product);
+        }
+        // Products are rounded, too.
+        const double half_a_step = kind == F32 ? 0 : std::fabs(sum) / (kind == F16 ? 2048 : 256);
+        sum += has_bias ? bias[row] : 0;
+        sum += is_added ? added[token * rows + row] : 0;
+        // Written so that what is no number is none of the near ones.
+        if (!(std::fabs(y[at] - sum) <= 1e-6 * size + half_a_step)) {
+            fail("product", kernels, rows, columns, tokens, at, y[at], sum);
+        }
     }
 }
 
@@ -233,47 +306,13 @@ static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
             }
         }
     }
+    const Matrix matrix = {rows, columns, packed, std::move(values)};
     for (const unsigned tokens : {1, 2, 3, 4, 5, 8}) {
-        const int power = tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3;
-        const unsigned per_block = product::WARPS * product::ROWS;
-        // Beside other columns, with what is added, or alone.
-        const unsigned stride = tokens % 2 ? rows : rows + 5;
-        const bool has_bias = tokens % 3 == 1, is_added = tokens % 4 != 0;
-        std::vector<float> x, bias, added, y(tokens * stride + guard, NAN);
-        for (unsigned row = 0; row < rows; row++) {
-            bias.push_back(uniform(-1, 1));
-        }
-        for (size_t at = 0; at < (size_t)tokens * rows; at++) {
-            added.push_back(uniform(-1, 1));
-        }
-        for (size_t at = 0; at < (size_t)tokens * columns; at++) {
-            x.push_back(uniform(-1, 1));
-        }
-        emulated::launch((rows + per_block - 1) / per_block, 32 * product::WARPS,
-                         [&] {
-            kernels.multiply[power](packed, rows, columns, (int)tokens, F32, x.data(), has_bias ? bias.data() : nullptr,
-                                    is_added ? added.data() : nullptr, y.data(), stride);
-        });
-        for (size_t at = 0; at < y.size(); at++) {
-            if (at >= tokens * stride || at % stride >= rows) {
-                if (!std::isnan(y[at])) {
-                    fail("what lies behind the product", kernels, rows, columns, tokens, at, y[at], NAN);
-                }
-                continue;
-            }
-            const size_t token = at / stride, row = at % stride;
-            double sum = has_bias ? bias[row] : 0, size = 2;
-            sum += is_added ? added[token * rows + row] : 0;
-            for (unsigned column = 0; column < columns; column++) {
-                const double product = (double)x[token * columns + column] * values[row * columns + column];
-                sum += product;
-                size += std::fabs(product);
-            }
-            // Written so that what is no number is none of the near ones.
-            if (!(std::fabs(y[at] - sum) <= 1e-6 * size)) {
-                fail("product", kernels, rows, columns, tokens, at, y[at], sum);
-            }
-        }
+        check_product(kernels, matrix, tokens, F32);
+    }
+    for (const unsigned tokens : {9, 16, 32, 45}) {
+        check_product(kernels, matrix, tokens, F16);
+        check_product(kernels, matrix, tokens, BF16);
     }
 }
 

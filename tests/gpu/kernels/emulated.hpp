@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +21,8 @@
 #define __global__
 #define __device__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
+#define __grid_constant__
 
 using std::min;
 
@@ -64,6 +66,8 @@ inline Barrier block;
 inline ucontext_t scheduler;
 inline std::function<void()> kernel;
 inline std::vector<float> exchanged;
+// Of the four and the two registers that a thread multiplies a tile from.
+inline std::vector<std::array<unsigned, 6>> multiplied;
 
 inline void give_way() {
     const unsigned thread = threadIdx.x;
@@ -100,6 +104,7 @@ inline void launch(Index blocks, unsigned threads, std::function<void()> body) {
     blockDim.x = threads;
     fibers = std::vector<Fiber>(threads);
     exchanged.resize(threads);
+    multiplied.resize(threads);
     for (unsigned number = 0; number < blocks.x * blocks.y * blocks.z; number++) {
         blockIdx = {number % blocks.x, number / blocks.x % blocks.y, number / blocks.x / blocks.y};
         block = Barrier{threads};
@@ -159,6 +164,37 @@ template <typename T> T __shfl_xor_sync(unsigned, T value, int distance) {
     arrive(warp);
     return other;
 }
+
+namespace emulated {
+
+// What a warp makes of its registers by `mma.m16n8k16`, from numbers of 16 bits that `value` reads: an element at a time,
+// by the tables of the PTX ISA.
+template <typename Value>
+void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2], const Value &value) {
+    Barrier &warp = warps[threadIdx.x / WARP];
+    multiplied[threadIdx.x] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    arrive(warp);
+    const auto *all = &multiplied[threadIdx.x / WARP * WARP];
+    // The register that has an element of a, or of b, and in which half.
+    const auto a_at = [&](unsigned row, unsigned column) {
+        const unsigned lane = row % 8 * 4 + column % 8 / 2, place = row / 8 + 2 * (column / 8);
+        return value(all[lane][place] >> (16 * (column % 2)) & 0xffff);
+    };
+    const auto b_at = [&](unsigned row, unsigned column) {
+        const unsigned lane = column * 4 + row % 8 / 2, place = row / 8;
+        return value(all[lane][4 + place] >> (16 * (row % 2)) & 0xffff);
+    };
+    const unsigned lane = threadIdx.x % WARP;
+    for (unsigned place = 0; place < 4; place++) {
+        const unsigned row = lane / 4 + 8 * (place / 2), column = 2 * (lane % 4) + place % 2;
+        for (unsigned at = 0; at < 16; at++) {
+            sums[place] += a_at(row, at) * b_at(at, column);
+        }
+    }
+    arrive(warp);
+}
+
+} // namespace emulated
 
 inline unsigned __popc(unsigned bits) {
     unsigned count = 0;

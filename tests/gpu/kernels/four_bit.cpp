@@ -71,12 +71,28 @@ static void check_products(const Matrix &matrix, int kind, unsigned tokens) {
                      : tokens <= 4 ? multiply_rounded_four_bit_4
                                    : multiply_rounded_four_bit_8;
     auto *kernel = kind == F32 ? plain : rounding;
-    const unsigned per_block = product::WARPS * product::ROWS;
-    emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * product::WARPS, [&] {
-        kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
-               matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns,
-               (int)tokens, kind, x.data(), nullptr, nullptr, y.data(), matrix.rows);
-    });
+    if (tokens <= 8) {
+        const unsigned per_block = product::WARPS * product::ROWS;
+        emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * product::WARPS, [&] {
+            kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
+                   matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns,
+                   (int)tokens, kind, x.data(), nullptr, nullptr, y.data(), matrix.rows);
+        });
+    } else {
+        const unsigned steps = (matrix.columns + tiles::STEP - 1) / tiles::STEP;
+        const unsigned count = (tokens + tiles::TILE - 1) / tiles::TILE;
+        std::vector<uint4> laid(steps * count * tiles::EIGHTS * 32, uint4{~0u, ~0u, ~0u, ~0u});
+        emulated::launch((unsigned)(laid.size() + 255) / 256, 256, [&] {
+            arrange_four_bit(x.data(), matrix.columns, tokens, kind, laid.data());
+        });
+        auto *tiled = kind == F16 ? multiply_tiles_four_bit_f16 : multiply_tiles_four_bit_bf16;
+        const unsigned rows = (matrix.rows + tiles::ROWS - 1) / tiles::ROWS;
+        emulated::launch({rows, (tokens + tiles::TOKENS - 1) / tiles::TOKENS, 1}, 32 * tiles::WARPS, [&] {
+            tiled(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
+                  matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns, tokens, laid.data(), nullptr,
+                  nullptr, y.data(), matrix.rows);
+        });
+    }
     for (unsigned token = 0; token < tokens; token++) {
         for (unsigned row = 0; row < matrix.rows; row++) {
             double sum = 0, size = 0;
@@ -191,6 +207,11 @@ int main(int count, char **arguments) {
             for (const int kind : {F32, F16, BF16}) {
                 for (const unsigned tokens : {1, 2, 3, 4, 7, 8}) {
                     check_products(matrix, kind, tokens);
+                }
+                for (const unsigned tokens : {9, 20, 32, 41}) {
+                    if (kind != F32) {
+                        check_products(matrix, kind, tokens);
+                    }
                 }
                 check_values(matrix, kind);
             }

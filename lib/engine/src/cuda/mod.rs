@@ -18,7 +18,10 @@ use std::{
 };
 
 use candle_core::Tensor;
-use wire::{Failure, FailureKind, model::Device};
+use wire::{
+    Failure, FailureKind,
+    model::{DType, Device},
+};
 
 use crate::failures;
 use unsafe_driver::Silence;
@@ -26,7 +29,8 @@ use unsafe_driver::Silence;
 #[cfg(feature = "cuda")]
 pub(crate) use kernels::{
     HeadsInto, attention, block_values, candidates, four_bit_values, gate, int8_product,
-    layer_norm, pack_four_bit, put_all, put_block, put_four_bit, put_heads, root_mean_square,
+    layer_norm, pack_four_bit, put_all, put_block, put_floats, put_four_bit, put_heads,
+    puts_floats, root_mean_square, rounded,
 };
 
 /// What the driver says of this machine.
@@ -215,10 +219,28 @@ pub fn is_lost() -> bool {
 
 /// The type of 16 bits in which this program's kernels compute products: cards before 8.0 have no brain floats.
 pub(crate) fn short_dtype() -> candle_core::DType {
-    match build() {
+    short_dtype_of(build())
+}
+
+fn short_dtype_of(build: Option<Build>) -> candle_core::DType {
+    match build {
         Some(build) if build.capability < Version(8, 0) => candle_core::DType::F16,
         _ => candle_core::DType::BF16,
     }
+}
+
+/// Fails where a cache on a card cannot keep keys and values as a type.
+pub(crate) fn check_cache(dtype: DType) -> Result<(), Failure> {
+    check_cache_of(dtype, build())
+}
+
+fn check_cache_of(dtype: DType, build: Option<Build>) -> Result<(), Failure> {
+    if dtype == DType::BF16 && short_dtype_of(build) != candle_core::DType::BF16 {
+        let message = "caches of bf16 on a card need kernels for compute capability 8.0";
+        return Err(Failure::new(FailureKind::Unsupported, message)
+            .hint("take `cache_dtype` f16, which takes as many bytes, or f32"));
+    }
+    Ok(())
 }
 
 /// The device that `auto` takes, and a line that says so where a card could have been expected.

@@ -111,6 +111,27 @@ fn no_driver_and_no_feature_are_told_apart() {
 }
 
 #[test]
+fn caches_are_kept_in_types_that_kernels_have() {
+    let turing = Build {
+        capability: Version(7, 5),
+        ..BUILD
+    };
+    let failure = check_cache_of(DType::BF16, Some(turing)).expect_err("has none");
+    assert!(
+        failure
+            .to_string()
+            .contains("need kernels for compute capability 8.0")
+    );
+    for (dtype, build) in [
+        (DType::F16, turing),
+        (DType::F32, turing),
+        (DType::BF16, BUILD),
+    ] {
+        check_cache_of(dtype, Some(build)).expect("is kept");
+    }
+}
+
+#[test]
 fn a_card_or_driver_that_is_too_old_is_refused() {
     let old = answer(&["-DCAPABILITY=75"]).expect("answers");
     let (message, hint) = refusal(0, Some(BUILD), Ok(&old));

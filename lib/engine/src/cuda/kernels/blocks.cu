@@ -2,7 +2,7 @@
 // which equal those of `weights/format.rs` to the bit. A row is a whole number of blocks, or of 32 floats. A lane takes
 // 32 values of one: two runs of 16, so chosen that what it reads of the block it reads alone.
 
-#include "product.cuh"
+#include "tiles.cuh"
 
 namespace {
 
@@ -327,7 +327,8 @@ template <bool IS_BRAIN> struct Floats : Plain {
     }
 };
 
-template <typename Format> struct Blocks {
+// Where it is `EXACT`, values are those that are made for more tokens.
+template <typename Format, bool EXACT> struct Blocks {
     const unsigned char *packed;
     unsigned columns;
 
@@ -347,7 +348,7 @@ template <typename Format> struct Blocks {
     __device__ void values(const Piece &piece, int eight, float (&out)[8]) const {
 #pragma unroll
         for (int place = 0; place < 8; place++) {
-            out[place] = Format::template value<false>(piece, 8 * eight + place);
+            out[place] = Format::template value<EXACT>(piece, 8 * eight + place);
         }
     }
 
@@ -379,15 +380,36 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
     extern "C" __global__ void __launch_bounds__(32 * product::WARPS) multiply_##FORMAT##_##TOKENS(                  \
         const unsigned char *packed, unsigned rows, unsigned columns, int tokens, int kind, const float *x,          \
         const float *bias, const float *added, float *y, unsigned stride) {                                          \
-        const Blocks<FORMAT> source = {packed, columns};                                                             \
+        const Blocks<FORMAT, false> source = {packed, columns};                                                      \
         product::multiply<TOKENS>(source, rows, columns, tokens, kind, x, {bias, added, y, stride});                 \
     }
+
+// Two blocks at once hide more waiting than the few registers that are spilled for it cost.
+#define MULTIPLY_TILES(FORMAT, NAME, KIND)                                                                           \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, 2) multiply_tiles_##FORMAT##_##NAME(             \
+        const unsigned char *packed, unsigned rows, unsigned columns, unsigned tokens, const uint4 *x,               \
+        const float *bias, const float *added, float *y, unsigned stride) {                                          \
+        const Blocks<FORMAT, true> source = {packed, columns};                                                       \
+        tiles::multiply<KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                           \
+    }
+
+#if defined(EMULATED) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define MULTIPLY_BRAINS(FORMAT) MULTIPLY_TILES(FORMAT, bf16, BF16)
+#else
+#define MULTIPLY_BRAINS(FORMAT)
+#endif
 
 #define FORMAT(FORMAT)                                                                                               \
     MULTIPLY(FORMAT, 1)                                                                                              \
     MULTIPLY(FORMAT, 2)                                                                                              \
     MULTIPLY(FORMAT, 4)                                                                                              \
     MULTIPLY(FORMAT, 8)                                                                                              \
+    MULTIPLY_TILES(FORMAT, f16, F16)                                                                                 \
+    MULTIPLY_BRAINS(FORMAT)                                                                                          \
+    extern "C" __global__ void arrange_##FORMAT(const float *x, unsigned columns, unsigned tokens, int kind,         \
+                                                uint4 *out) {                                                        \
+        tiles::arrange<Blocks<FORMAT, true>>(x, columns, tokens, kind, out);                                         \
+    }                                                                                                                \
     extern "C" __global__ void values_of_##FORMAT(const unsigned char *packed, unsigned long long pieces, int kind,  \
                                                   void *out) {                                                       \
         values_of<FORMAT>(packed, pieces, kind, out);                                                                \

@@ -4,7 +4,7 @@
 // so many codes has a scale: a plain one, or a code of 8 bits for it, whose value times the scale of every 256 codes,
 // and an offset, is the block's. `book` has the values of the 16 codes, `map` those of the 256.
 
-#include "product.cuh"
+#include "tiles.cuh"
 
 namespace {
 
@@ -84,6 +84,29 @@ MULTIPLY(multiply_rounded_four_bit, 1, true)
 MULTIPLY(multiply_rounded_four_bit, 2, true)
 MULTIPLY(multiply_rounded_four_bit, 4, true)
 MULTIPLY(multiply_rounded_four_bit, 8, true)
+
+extern "C" __global__ void arrange_four_bit(const float *x, unsigned columns, unsigned tokens, int kind, uint4 *out) {
+    tiles::arrange<FourBit<true>>(x, columns, tokens, kind, out);
+}
+
+#define MULTIPLY_TILES(NAME, KIND)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS) multiply_tiles_four_bit_##NAME(                  \
+        const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
+        const float *outer, const float *map, float offset, unsigned block, unsigned rows, unsigned columns,         \
+        unsigned tokens, const uint4 *x, const float *bias, const float *added, float *y, unsigned stride) {         \
+        __shared__ float values[16];                                                                                 \
+        if (threadIdx.x < 16) {                                                                                      \
+            values[threadIdx.x] = book[threadIdx.x];                                                                 \
+        }                                                                                                            \
+        __syncthreads();                                                                                             \
+        const FourBit<true> source = {packed, values, plain, codes, outer, map, offset, block, columns, F32};        \
+        tiles::multiply<KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                           \
+    }
+
+MULTIPLY_TILES(f16, F16)
+#if defined(EMULATED) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+MULTIPLY_TILES(bf16, BF16)
+#endif
 
 // The values of a matrix as `kind`: each a code's value times its block's scale, rounded once. A thread takes a byte.
 extern "C" __global__ void values_of_four_bit(const unsigned char *packed, const float *book, const float *plain,

@@ -13,6 +13,16 @@ struct Put {
     // (tokens, `stride`), of which the first `rows` columns are written.
     float *y;
     unsigned stride;
+
+    __device__ void store(unsigned row, unsigned token, unsigned rows, float value) const {
+        if (bias != nullptr) {
+            value += bias[row];
+        }
+        if (added != nullptr) {
+            value += added[(size_t)token * rows + row];
+        }
+        y[(size_t)token * stride + row] = value;
+    }
 };
 
 // Values that a lane takes at once.
@@ -97,15 +107,7 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
         for (int token = 0; token < TOKENS; token++) {
             const float sum = sum_of_warp(sums[row][token]);
             if (lane == 0 && first + row < rows && token < tokens) {
-                const unsigned at = first + row;
-                float value = rounded(sum, kind);
-                if (put.bias != nullptr) {
-                    value += put.bias[at];
-                }
-                if (put.added != nullptr) {
-                    value += put.added[(size_t)token * rows + at];
-                }
-                put.y[(size_t)token * put.stride + at] = value;
+                put.store(first + row, token, rows, rounded(sum, kind));
             }
         }
     }

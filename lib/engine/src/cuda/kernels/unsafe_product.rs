@@ -11,6 +11,7 @@ use super::{
     },
 };
 use crate::{
+    cuda::short_dtype,
     layers::{BlocksOnDevice, FourBitOnDevice, Put, Scales, Weight},
     weights::Format,
 };
@@ -21,8 +22,16 @@ pub(super) const FOUR_BIT: Text = text!("four_bit");
 const THREADS: usize = 256;
 const ROWS: usize = 32;
 const LANE_VALUES: usize = 32;
-/// Tokens up to which a matrix is multiplied as it lies; of more, values are made for a product of tensor cores.
-const MOST_TOKENS: usize = 8;
+/// Tokens up to which a matrix is multiplied in registers as it lies.
+const FEW_TOKENS: usize = 8;
+/// Tokens up to which it becomes numbers of 16 bits there, for tensor cores; of more, values are made for their libraries'
+/// products. Each 32 read the matrix anew, where values are written and read.
+const MOST_TOKENS: usize = 64;
+/// Tokens of a tile of tensor cores, and of a block; columns that four lanes take, and bytes of those of a tile.
+const TILE: usize = 8;
+const TILED_TOKENS: usize = 32;
+const STEP: usize = 4 * LANE_VALUES;
+const STEP_BYTES: usize = STEP * TILE * 2;
 /// Threads of a block that makes values, of which a thread makes two of codes, and a lane's of blocks.
 const VALUE_THREADS: usize = 256;
 
@@ -31,37 +40,99 @@ const VALUE_THREADS: usize = 256;
 pub(crate) fn put_four_bit(matrix: &FourBitOnDevice, x: &Tensor, put: &Put) -> Result<bool> {
     let is_whole =
         matrix.shape.1.is_multiple_of(LANE_VALUES) && matrix.block.is_multiple_of(LANE_VALUES);
-    if !is_whole || !is_few(x)? {
-        return Ok(false);
-    }
-    let name = match matrix.dtype {
+    let few = match matrix.dtype {
         DType::F32 => "multiply_four_bit",
         _ => "multiply_rounded_four_bit",
     };
-    // SAFETY: the kernel reads the codes, scales and tables of the matrix, which has them for its shape.
-    unsafe {
-        product(
-            (&FOUR_BIT, name),
-            (tables(matrix)?, matrix.shape, matrix.dtype),
-            (x, put),
-        )?;
+    let known = Known {
+        text: &FOUR_BIT,
+        name: "four_bit",
+        few,
+        dtypes: (matrix.dtype, matrix.dtype),
+        shape: matrix.shape,
+    };
+    if !is_whole || !known.takes(x)? {
+        return Ok(false);
     }
+    // SAFETY: the kernels read the codes, scales and tables of the matrix, which has them for its shape.
+    unsafe { product(&known, tables(matrix)?, (x, put))? };
     Ok(true)
 }
 
-/// The same with blocks, with activations as they are.
+/// The same with blocks: a few tokens with activations as they are, more in the type that products of many are computed
+/// in.
 pub(crate) fn put_block(matrix: &BlocksOnDevice, x: &Tensor, put: &Put) -> Result<bool> {
-    if !is_few(x)? {
+    let (text, name) = text_of(matrix.format)?;
+    let known = Known {
+        text: &text,
+        name,
+        few: &format!("multiply_{name}"),
+        dtypes: (DType::F32, matrix.dtype),
+        shape: matrix.shape,
+    };
+    if !known.takes(x)? {
         return Ok(false);
     }
-    let (text, name) = text_of(matrix.format)?;
-    let name = format!("multiply_{name}");
     let packed = vec![Address(address(&matrix.packed, DType::U8)?)];
-    // SAFETY: the kernel reads the blocks of the matrix, which has as many as its shape says.
-    unsafe {
-        product((&text, &name), (packed, matrix.shape, DType::F32), (x, put))?;
-    }
+    // SAFETY: the kernels read the blocks of the matrix, which has as many as its shape says.
+    unsafe { product(&known, packed, (x, put))? };
     Ok(true)
+}
+
+/// The same with floats of 16 bits, with tokens and products rounded to their type.
+pub(crate) fn put_floats(matrix: &Tensor, x: &Tensor, put: &Put) -> Result<bool> {
+    if !puts_floats(matrix) {
+        return Ok(false);
+    }
+    let format = match matrix.dtype() {
+        DType::F16 => Format::F16,
+        _ => Format::BF16,
+    };
+    let (text, name) = text_of(format)?;
+    let known = Known {
+        text: &text,
+        name,
+        few: &format!("multiply_{name}"),
+        dtypes: (matrix.dtype(), matrix.dtype()),
+        shape: matrix.dims2()?,
+    };
+    if !known.takes(x)? {
+        return Ok(false);
+    }
+    let packed = vec![Address(address(matrix, matrix.dtype())?)];
+    // SAFETY: the kernels read the values of the matrix.
+    unsafe { product(&known, packed, (x, put))? };
+    Ok(true)
+}
+
+/// Whether [`put_floats`] takes a matrix.
+pub(crate) fn puts_floats(matrix: &Tensor) -> bool {
+    matches!(matrix.dtype(), DType::F16 | DType::BF16)
+        && matrix
+            .dims()
+            .last()
+            .is_some_and(|columns| columns.is_multiple_of(LANE_VALUES))
+}
+
+/// The kernels of a matrix.
+struct Known<'a> {
+    text: &'a Text,
+    /// In names of those that multiply by tiles.
+    name: &'a str,
+    /// Those of few tokens, but for how many.
+    few: &'a str,
+    /// What products of few and of more tokens are computed in.
+    dtypes: (DType, DType),
+    shape: (usize, usize),
+}
+
+impl Known<'_> {
+    /// Whether a kernel takes so many tokens: by tiles, only in types of 16 bits that tensor cores have.
+    fn takes(&self, x: &Tensor) -> Result<bool> {
+        let has_tiles = [DType::F16, short_dtype()].contains(&self.dtypes.1);
+        let most = if has_tiles { MOST_TOKENS } else { FEW_TOKENS };
+        Ok((1..=most).contains(&x.dim(0)?))
+    }
 }
 
 /// What layers make of f32 `(tokens, in_features)`, side by side, `(tokens, the sum of their out_features)`, with their
@@ -76,7 +147,7 @@ pub(crate) fn put_all(
         return Ok(None);
     };
     // What is added is of all columns; kernels know those of one matrix.
-    if !is_few(x)? || (added.is_some() && layers.len() > 1) {
+    if !(1..=MOST_TOKENS).contains(&x.dim(0)?) || (added.is_some() && layers.len() > 1) {
         return Ok(None);
     }
     let width = shapes.iter().map(|(rows, _)| rows).sum::<usize>();
@@ -98,23 +169,20 @@ pub(crate) fn put_all(
     Ok(Some(out))
 }
 
-fn is_few(x: &Tensor) -> Result<bool> {
-    Ok((1..=MOST_TOKENS).contains(&x.dim(0)?))
-}
-
-/// A product by the kernel of a name and of as many tokens, or some more.
+/// A product by the kernel that takes so many tokens.
 ///
 /// # Safety
-/// The kernel of the name takes such a matrix, which has its tables for its shape.
+/// The kernels take such a matrix, of which the arguments tell what it has for its shape.
 unsafe fn product(
-    (text, name): (&Text, &str),
-    (mut arguments, (rows, columns), dtype): (Vec<Argument>, (usize, usize), DType),
+    known: &Known,
+    mut arguments: Vec<Argument>,
     (x, put): (&Tensor, &Put),
 ) -> Result<()> {
+    let (rows, columns) = known.shape;
     let (tokens, width) = x.dims2()?;
     let (out_tokens, stride) = put.out.dims2()?;
     let fits = width == columns
-        && (1..=MOST_TOKENS).contains(&tokens)
+        && known.takes(x)?
         && out_tokens == tokens
         && put.first + rows <= stride
         && put.bias.is_none_or(|bias| bias.dims() == [rows])
@@ -127,22 +195,60 @@ unsafe fn product(
     }
     let x = x.contiguous()?;
     let out = address(put.out, DType::F32)? + (put.first * size_of::<f32>()) as u64;
-    let name = format!("{name}_{}", tokens.next_power_of_two());
+    let is_few = tokens <= FEW_TOKENS;
+    // What is laid for tiles is read before memory is given to others: all work is on one stream.
+    let laid = if is_few { None } else { Some(laid(known, &x)?) };
     arguments.extend([
         Count(rows as u32),
         Count(columns as u32),
-        Kind(i32::try_from(tokens)?),
-        Kind(kind(dtype)?),
-        Address(address(&x, DType::F32)?),
+        Count(tokens as u32),
+    ]);
+    let (name, groups) = if let Some(laid) = &laid {
+        arguments.push(Address(start(laid)?));
+        let kind = if known.dtypes.1 == DType::F16 {
+            "f16"
+        } else {
+            "bf16"
+        };
+        let name = format!("multiply_tiles_{}_{kind}", known.name);
+        (name, tokens.div_ceil(TILED_TOKENS))
+    } else {
+        arguments.push(Kind(kind(known.dtypes.0)?));
+        arguments.push(Address(address(&x, DType::F32)?));
+        (format!("{}_{}", known.few, tokens.next_power_of_two()), 1)
+    };
+    arguments.extend([
         Address(address_of(put.bias)?),
         Address(address_of(put.added)?),
         Address(out),
         Count(stride as u32),
     ]);
-    let grid = grid((rows.div_ceil(ROWS), 1, 1), THREADS);
-    // SAFETY: beside the matrix, of which the caller knows, the kernel reads `tokens` times `columns` values, a bias and
-    // summands for its rows, and writes its rows' columns of what is to hold it: as was seen to be there.
-    unsafe { launch(card(&x)?, (text, &name), grid, &arguments) }
+    let grid = grid((rows.div_ceil(ROWS), groups, 1), THREADS);
+    // SAFETY: beside the matrix, of which the caller knows, the kernel reads `tokens` times `columns` values, as they are
+    // or laid for tiles, a bias and summands for its rows, and writes its rows' columns of what is to hold it: as was seen
+    // to be there.
+    unsafe { launch(card(&x)?, (known.text, &name), grid, &arguments) }
+}
+
+/// Tokens as products by tiles read them, contiguous f32 `(tokens, columns)` before.
+fn laid(known: &Known, x: &Tensor) -> Result<Tensor> {
+    let (tokens, columns) = x.dims2()?;
+    let bytes = columns.div_ceil(STEP) * tokens.div_ceil(TILE) * STEP_BYTES;
+    // SAFETY: the kernel writes all of it.
+    let out = unsafe { empty(bytes, DType::U8, x.device())? };
+    let arguments = [
+        Address(address(x, DType::F32)?),
+        Count(columns as u32),
+        Count(tokens as u32),
+        Kind(kind(known.dtypes.1)?),
+        Address(start(&out)?),
+    ];
+    // A thread makes eight numbers.
+    let grid = grid(((bytes / 16).div_ceil(THREADS), 1, 1), THREADS);
+    let name = format!("arrange_{}", known.name);
+    // SAFETY: the kernel reads `tokens` times `columns` values and writes all steps of all tiles.
+    unsafe { launch(card(x)?, (known.text, &name), grid, &arguments)? };
+    Ok(out)
 }
 
 /// What kernels take of a matrix in 4 bits: codes, their values, plain scales, codes of scales, their outer scales,
@@ -170,15 +276,15 @@ fn tables(matrix: &FourBitOnDevice) -> Result<Vec<Argument>> {
     Ok(tables)
 }
 
-/// All values, `(out_features, in_features)`, in the type that they are computed in.
-pub(crate) fn four_bit_values(matrix: &FourBitOnDevice) -> Result<Tensor> {
+/// All values, `(out_features, in_features)`, in a type.
+pub(crate) fn four_bit_values(matrix: &FourBitOnDevice, dtype: DType) -> Result<Tensor> {
     let count = matrix.shape.0 * matrix.shape.1;
     // SAFETY: the kernel writes all of it.
-    let out = unsafe { empty(matrix.shape, matrix.dtype, matrix.packed.device())? };
+    let out = unsafe { empty(matrix.shape, dtype, matrix.packed.device())? };
     let mut arguments = tables(matrix)?;
     arguments.extend([
         Long(count as u64),
-        Kind(kind(matrix.dtype)?),
+        Kind(kind(dtype)?),
         Address(start(&out)?),
     ]);
     let blocks = count.div_ceil(2).div_ceil(VALUE_THREADS);

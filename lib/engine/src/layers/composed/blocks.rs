@@ -5,17 +5,17 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::Put;
-use super::{super::Weight, flat_product};
+use super::{
+    super::Weight,
+    flat_product,
+    rounding::{made_as, product, rounded, sliced},
+};
 use crate::weights::Format;
 
 /// Values that a lane of a card takes of a row at once.
 const LANE_VALUES: usize = 32;
 /// Tokens of a product whose values are exact, and activations as they are: as many as cards multiply with blocks.
 const FEW: usize = 8;
-
-/// Bytes of values that are made at once: those of a head of many tokens would not fit beside it. In tests so few that matrices are
-/// sliced.
-const SLICE_BYTES: usize = if cfg!(test) { 1 << 14 } else { 256 << 20 };
 
 /// Weights `(out_features, in_features)` in blocks. A few tokens meet what the file says in f32; products of more are
 /// computed in a type of their own, since there tensor cores pay.
@@ -74,19 +74,15 @@ impl Blocks {
     fn product(&self, x: &Tensor) -> Result<Tensor> {
         let is_few = x.dim(0)? <= FEW;
         let dtype = if is_few { DType::F32 } else { self.dtype };
-        let x = x.to_dtype(dtype)?;
+        let made = made_as(dtype, x.device());
         let (rows, columns) = self.shape;
-        let slice = (SLICE_BYTES / (columns * dtype.size_in_bytes())).max(1);
-        let starts = (0..rows).step_by(slice);
-        let parts = starts.map(|start| {
-            let values = self.rows(start, slice.min(rows - start))?.values(dtype)?;
-            x.matmul(&values.t()?)?.to_dtype(DType::F32)
-        });
-        let mut parts = parts.collect::<Result<Vec<_>>>()?;
-        match parts.len() {
-            1 => Ok(parts.swap_remove(0)),
-            _ => Tensor::cat(&parts, 1),
-        }
+        sliced((rows, columns * made.size_in_bytes()), |start, count| {
+            let mut values = self.rows(start, count)?.values(made)?;
+            if made != dtype {
+                values = rounded(&values, dtype)?;
+            }
+            product(x, &values, dtype)
+        })
     }
 
     /// Some of its rows.

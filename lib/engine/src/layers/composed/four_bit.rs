@@ -5,7 +5,11 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::Put;
-use super::{super::Weight, flat_product};
+use super::{
+    super::Weight,
+    flat_product,
+    rounding::{made_as, product, rounded},
+};
 use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
 
 /// Scales of a block of the second quantisation.
@@ -109,11 +113,11 @@ impl FourBit {
         })
     }
 
-    /// All values, `(out_features, in_features)`.
-    fn values(&self) -> Result<Tensor> {
+    /// All values, `(out_features, in_features)`, in a type.
+    fn values(&self, dtype: DType) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if self.packed.device().is_cuda() {
-            return crate::cuda::four_bit_values(self);
+            return crate::cuda::four_bit_values(self, dtype);
         }
         let (rows, columns) = self.shape;
         let book = self.values_of_codes;
@@ -126,7 +130,7 @@ impl FourBit {
         let values = by_blocks(&values, self.block)?;
         let values = values.broadcast_mul(&self.scales()?.unsqueeze(1)?)?;
         let values = values.flatten_all()?.narrow(0, 0, rows * columns)?;
-        values.reshape((rows, columns))?.to_dtype(self.dtype)
+        values.reshape((rows, columns))?.to_dtype(dtype)
     }
 
     /// `(blocks)`.
@@ -148,8 +152,12 @@ impl FourBit {
 
     /// From f32 `(tokens, in_features)` to f32 `(tokens, out_features)`.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.to_dtype(self.dtype)?;
-        x.matmul(&self.values()?.t()?)?.to_dtype(DType::F32)
+        let made = made_as(self.dtype, x.device());
+        let mut values = self.values(made)?;
+        if made != self.dtype {
+            values = rounded(&values, self.dtype)?;
+        }
+        product(x, &values, self.dtype)
     }
 }
 

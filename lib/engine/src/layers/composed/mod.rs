@@ -11,6 +11,7 @@ mod four_bit;
 mod heads;
 mod norm;
 mod ragged;
+mod rounding;
 mod weight;
 
 use candle_core::{Device, Result, Tensor, bail};
@@ -20,7 +21,7 @@ pub(super) use attention::{causal_attention, relative_attention};
 pub(crate) use blocks::Blocks as BlocksOnDevice;
 pub(crate) use candidates::{Candidates, candidates};
 pub(crate) use eight_bit::Int8 as Int8OnDevice;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", test))]
 pub(crate) use four_bit::Form as FourBitForm;
 pub(crate) use four_bit::FourBit as FourBitOnDevice;
 #[cfg(feature = "cuda")]

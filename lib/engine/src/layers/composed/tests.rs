@@ -8,13 +8,13 @@ use half::{bf16, f16};
 use wire::model::{FourBitType, GgmlType, Quantization, QuantizationMethod, Threshold};
 
 use super::{
-    super::Weight, BlocksOnDevice, FourBitOnDevice, Plain, composed,
-    reader_tests::largest_difference,
+    super::Weight, BlocksOnDevice, FourBitForm, FourBitOnDevice, Plain, composed,
+    reader_tests::largest_difference, rounding::without_brain_floats,
 };
 use crate::{
     Cancel,
     bitsandbytes::{Absmax, FourBit, Plan, Source, code_book, quantize_4bit},
-    families::{self, CausalLm},
+    families::{self, CausalLm, Part},
     hub::Layout,
     kernels::Matrix,
     layers::KvCache,
@@ -61,7 +61,25 @@ fn numbers(weights: &Weights, form: Form, ids: &[u32]) -> Vec<Vec<f32>> {
     numbers.push(last_logits(model, &batch, &mut cache));
     cache.reorder(&[1, 0]).unwrap();
     numbers.push(last_logits(model, &[rest[0], rest[1]], &mut cache));
+    numbers.push(together(model, prompt, rest));
     numbers
+}
+
+/// The same of several sequences in one pass, of which the first two bring a token each, the next two, and the others
+/// one again.
+fn together(model: &dyn CausalLm, prompt: &[u32], rest: &[u32]) -> Vec<f32> {
+    let mut caches: Vec<KvCache> = (0..6).map(|_| model.new_cache()).collect();
+    for (skipped, cache) in caches.iter_mut().enumerate() {
+        last_logits(model, &prompt[skipped % 3..], cache);
+    }
+    let ids = [1, 1, 2, 1, 1, 1].map(|count| &rest[..count]);
+    let parts = ids.iter().zip(&mut caches);
+    let mut parts: Vec<Part> = parts.map(|(ids, cache)| Part { ids, cache }).collect();
+    let (states, sizes) = model.read(&mut parts).unwrap();
+    assert_eq!(sizes, [(1, 1), (1, 1), (1, 2), (1, 1), (1, 1), (1, 1)]);
+    assert_eq!(caches[5].len(), prompt.len() - 1);
+    let logits = model.logits(&states).unwrap();
+    logits.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// The largest difference of a logit by candle's operations from the same by `kernels`, with weights of a type.
@@ -268,6 +286,45 @@ fn blocks_are_multiplied_as_they_are_by_few_tokens_and_in_a_type_by_more() {
     );
     assert!(few.is_err());
     assert!(!BlocksOnDevice::takes(Format::BF16, 48) && !BlocksOnDevice::takes(Format::F32, 64));
+}
+
+#[test]
+fn products_in_brain_floats_need_no_such_products() {
+    let shape = (40, 768);
+    let count = shape.0 * shape.1;
+    let values = Tensor::rand(-1.0_f32, 1.0, shape, &Device::Cpu).unwrap();
+    let plain = Plain::new(values.to_dtype(DType::BF16).unwrap()).unwrap();
+    let bytes = packed(Format::Q4K, shape);
+    let on_cpu = (&Device::Cpu, DType::BF16);
+    let blocks = BlocksOnDevice::new((Format::Q4K, &bytes), shape, on_cpu).unwrap();
+    let form = FourBitForm {
+        shape,
+        block: 64,
+        book: code_book(FourBitType::Nf4),
+        rounding: wire::model::DType::BF16,
+    };
+    let codes: Vec<u8> = (0..count / 2).map(|at| (at * 37 % 251) as u8).collect();
+    let codes = Tensor::from_vec(codes, count / 2, &Device::Cpu).unwrap();
+    let scales = (0..count / 64).map(|at| 0.5 + (at % 7) as f32 / 10.0);
+    let absmax = Absmax::Plain(scales.collect());
+    let four_bit = FourBitOnDevice::of_codes(codes, &absmax, &form).unwrap();
+    let weights: [&dyn Weight; 3] = [&plain, &blocks, &four_bit];
+    for weight in weights {
+        let x = Tensor::rand(-1.0_f32, 1.0, (12, shape.1), &Device::Cpu).unwrap();
+        let product = || -> Vec<f32> {
+            let y = weight.multiply(&x).unwrap();
+            y.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (with, without) = (product(), without_brain_floats(product));
+        let mut others = 0;
+        for (one, other) in with.iter().zip(&without) {
+            // Sums in another order may be rounded to the next.
+            assert!((one - other).abs() <= one.abs() / 127.0, "{weight:?}");
+            assert_eq!(bf16::from_f32(*other).to_f32().to_bits(), other.to_bits());
+            others += usize::from(one.to_bits() != other.to_bits());
+        }
+        assert!(others < with.len() / 20, "{others}: {:?}", weight.class());
+    }
 }
 
 #[test]

@@ -2,7 +2,13 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{super::Weight, flat_product};
+#[cfg(feature = "cuda")]
+use super::super::Put;
+use super::{
+    super::Weight,
+    flat_product,
+    rounding::{made_as, product, rounded, sliced},
+};
 use crate::weights::Format;
 
 /// Weights `(out_features, in_features)` as f32, f16 or bf16. Activations are rounded to their type at each
@@ -23,10 +29,28 @@ impl Plain {
 
 impl Weight for Plain {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        flat_product(x, self.0.dims2()?, |x| {
-            let x = x.to_dtype(self.0.dtype())?;
-            x.matmul(&self.0.t()?)?.to_dtype(DType::F32)
+        let (shape, dtype) = (self.0.dims2()?, self.0.dtype());
+        flat_product(x, shape, |x| {
+            let made = made_as(dtype, x.device());
+            if made == dtype {
+                return product(x, &self.0, dtype);
+            }
+            let (rows, columns) = shape;
+            sliced((rows, columns * made.size_in_bytes()), |start, count| {
+                product(x, &rounded(&self.0.narrow(0, start, count)?, dtype)?, dtype)
+            })
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn put(&self, x: &Tensor, put: &Put) -> Result<bool> {
+        crate::cuda::put_floats(&self.0, x, put)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn puts(&self) -> Option<(usize, usize)> {
+        let shape = self.0.dims2().ok()?;
+        crate::cuda::puts_floats(&self.0).then_some(shape)
     }
 
     fn bytes(&self) -> usize {
