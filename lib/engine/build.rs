@@ -9,7 +9,7 @@ use std::{
 
 const FOLDER: &str = "src/cuda/kernels";
 /// Files, and for which of their kinds a text each is made: a driver compiles a whole text before it runs any of it.
-const KERNELS: [(&str, &[&str]); 9] = [
+const KERNELS: [(&str, &[&str]); 10] = [
     ("attention", &["f32", "f16", "bf16"]),
     (
         "blocks",
@@ -20,10 +20,11 @@ const KERNELS: [(&str, &[&str]); 9] = [
     ),
     ("candidates", &[]),
     ("eight_bit", &[]),
-    ("four_bit", &[]),
+    ("four_bit", &["f32", "f16", "bf16"]),
     ("gate", &[]),
     ("heads", &[]),
     ("norm", &[]),
+    ("pack", &[]),
     ("round", &[]),
 ];
 

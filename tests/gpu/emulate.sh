@@ -11,11 +11,22 @@ command -v c++ >/dev/null || {
     echo "hint: apt install g++" >&2
     exit 1
 }
+run() { # run SOURCE PROGRAM [SEED] [-DNAME]
+    local source=$1 program=$2 options=() arguments=() word
+    for word in "${@:3}"; do
+        case $word in -D*) options+=("$word") ;; *) arguments+=("$word") ;; esac
+    done
+    c++ -std=c++17 -O1 -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-pragmas -Itests/gpu/kernels \
+        "${options[@]}" "$source" -o "$program"
+    echo "$(basename "$program"):"
+    "$program" "${arguments[@]}"
+}
+
 mkdir -p target/card-kernels
 for source in tests/gpu/kernels/*.cpp; do
     program=target/card-kernels/$(basename "${source%.cpp}")
-    c++ -std=c++17 -O1 -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-pragmas -Itests/gpu/kernels \
-        "$source" -o "$program"
-    echo "$(basename "$program"):"
-    "$program" "$@"
+    run "$source" "$program" "$@"
 done
+# The same by what tensor cores before 8.0 have.
+old=target/card-kernels/four_bit_old
+run tests/gpu/kernels/four_bit.cpp "$old" "$@" -DOLD_TENSOR_CORES

@@ -162,11 +162,14 @@ struct Kernels {
     // Where the block has floats of two bytes.
     std::vector<unsigned> halves;
     void (*unpack)(Bytes, float *);
-    void (*multiply[4])(Bytes, unsigned, unsigned, int, int, const float *, const float *, const float *, float *, unsigned);
+    void (*multiply[4])(Bytes, unsigned, unsigned, int, const float *, const float *, const float *, float *, unsigned);
     void (*make)(Bytes, unsigned long long, int, void *);
-    void (*arrange)(const float *, unsigned, unsigned, int, uint4 *);
     // By tiles, in f16 and in brain floats.
+    void (*arrange[2])(const float *, unsigned, unsigned, uint4 *);
     void (*tiles[2])(Bytes, unsigned, unsigned, unsigned, const uint4 *, const float *, const float *, float *, unsigned);
+    // Of floats, with tokens and products rounded to their type.
+    int kind = F32;
+    void (*rounded[4])(Bytes, unsigned, unsigned, int, const float *, const float *, const float *, float *, unsigned) = {};
 };
 
 #define OF(NAME, LOWER, VALUES, BYTES, ...)                                                                            \
@@ -177,7 +180,7 @@ struct Kernels {
      unpack_##LOWER,                                                                                                   \
      {multiply_##NAME##_1, multiply_##NAME##_2, multiply_##NAME##_4, multiply_##NAME##_8},                             \
      values_of_##NAME,                                                                                                 \
-     arrange_##NAME,                                                                                                   \
+     {arrange_##NAME##_f16, arrange_##NAME##_bf16},                                                                    \
      {multiply_tiles_##NAME##_f16, multiply_tiles_##NAME##_bf16}}
 
 static Kernels ALL[] = {
@@ -227,15 +230,16 @@ static void check_product(const Kernels &kernels, const Matrix &matrix, unsigned
         const int power = tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3;
         const unsigned per_block = product::WARPS * product::ROWS;
         emulated::launch((rows + per_block - 1) / per_block, 32 * product::WARPS, [&, rows = rows, columns = columns, packed = packed] {
-            kernels.multiply[power](packed, rows, columns, (int)tokens, kind, x.data(), biases, summands, y.data(), stride);
+            (kind == F32 ? kernels.multiply : kernels.rounded)[power](packed, rows, columns, (int)tokens, x.data(), biases, summands,
+                                                                     y.data(), stride);
         });
     } else {
         const unsigned steps = (columns + tiles::STEP - 1) / tiles::STEP, count = (tokens + tiles::TILE - 1) / tiles::TILE;
         std::vector<uint4> laid(steps * count * tiles::EIGHTS * 32, uint4{~0u, ~0u, ~0u, ~0u});
         emulated::launch((unsigned)(laid.size() + 255) / 256, 256, [&, columns = columns] {
-            kernels.arrange(x.data(), columns, tokens, kind, laid.data());
+            kernels.arrange[kind == F16 ? 0 : 1](x.data(), columns, tokens, laid.data());
         });
-        const Index blocks = {(rows + tiles::ROWS - 1) / tiles::ROWS, (tokens + tiles::TOKENS - 1) / tiles::TOKENS, 1};
+        const Index blocks = {(tokens + tiles::TOKENS - 1) / tiles::TOKENS, (rows + tiles::ROWS - 1) / tiles::ROWS, 1};
         emulated::launch(blocks, 32 * tiles::WARPS, [&, rows = rows, columns = columns, packed = packed] {
             kernels.tiles[kind == F16 ? 0 : 1](packed, rows, columns, tokens, laid.data(), biases, summands, y.data(), stride);
         });
@@ -309,6 +313,9 @@ static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
     const Matrix matrix = {rows, columns, packed, std::move(values)};
     for (const unsigned tokens : {1, 2, 3, 4, 5, 8}) {
         check_product(kernels, matrix, tokens, F32);
+        if (kernels.kind != F32) {
+            check_product(kernels, matrix, tokens, kernels.kind);
+        }
     }
     for (const unsigned tokens : {9, 16, 32, 45}) {
         check_product(kernels, matrix, tokens, F16);
@@ -316,8 +323,18 @@ static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
     }
 }
 
+#define ROUNDED(NAME)                                                                                                  \
+    {multiply_rounded_##NAME##_1, multiply_rounded_##NAME##_2, multiply_rounded_##NAME##_4, multiply_rounded_##NAME##_8}
+
+static void set_rounded(Kernels &kernels, int kind, decltype(multiply_rounded_Half_1) *const (&rounded)[4]) {
+    kernels.kind = kind;
+    std::copy(rounded, rounded + 4, kernels.rounded);
+}
+
 int main(int count, char **arguments) {
     seed(count, arguments);
+    set_rounded(ALL[0], F16, ROUNDED(Half));
+    set_rounded(ALL[1], BF16, ROUNDED(Brain));
     fill(ALL[0].halves, 64);
     fill(ALL[1].halves, 64);
     for (const Kernels &kernels : ALL) {

@@ -167,9 +167,9 @@ template <typename T> T __shfl_xor_sync(unsigned, T value, int distance) {
 
 namespace emulated {
 
-// What a warp makes of its registers by `mma.m16n8k16`, from numbers of 16 bits that `value` reads: an element at a time,
-// by the tables of the PTX ISA.
-template <typename Value>
+// What a warp makes of its registers by `mma.m16n8k16` or `mma.m16n8k8`, from numbers of 16 bits that `value` reads: an
+// element at a time, by the tables of the PTX ISA.
+template <unsigned COLUMNS, typename Value>
 void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2], const Value &value) {
     Barrier &warp = warps[threadIdx.x / WARP];
     multiplied[threadIdx.x] = {a[0], a[1], a[2], a[3], b[0], b[1]};
@@ -187,7 +187,7 @@ void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)
     const unsigned lane = threadIdx.x % WARP;
     for (unsigned place = 0; place < 4; place++) {
         const unsigned row = lane / 4 + 8 * (place / 2), column = 2 * (lane % 4) + place % 2;
-        for (unsigned at = 0; at < 16; at++) {
+        for (unsigned at = 0; at < COLUMNS; at++) {
             sums[place] += a_at(row, at) * b_at(at, column);
         }
     }
@@ -195,6 +195,21 @@ void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)
 }
 
 } // namespace emulated
+
+// Bytes of two words, the first's before the second's, by the nibbles of a selector.
+inline unsigned __byte_perm(unsigned first, unsigned second, unsigned selector) {
+    const uint64_t both = (uint64_t)second << 32 | first;
+    unsigned chosen = 0;
+    for (int place = 0; place < 4; place++) {
+        chosen |= (unsigned)(both >> (8 * (selector >> (4 * place) & 7)) & 255) << (8 * place);
+    }
+    return chosen;
+}
+
+// The place of the lowest bit that is set, from 1 on.
+inline int __ffs(int bits) {
+    return __builtin_ffs(bits);
+}
 
 inline unsigned __popc(unsigned bits) {
     unsigned count = 0;
@@ -272,6 +287,9 @@ inline unsigned short half_of(float value) {
     }
     if (size >= 65520.0f) {
         return sign | 0x7c00;
+    }
+    if (size == 0) {
+        return sign;
     }
     int exponent;
     std::frexp(size, &exponent);

@@ -13,7 +13,7 @@ int main(int count, char **arguments) {
                 std::vector<unsigned char> from(4 * numbers_of);
                 std::vector<float> out(numbers_of + 4, NAN), expected;
                 for (size_t at = 0; at < numbers_of; at++) {
-                    const float value = uniform(-3, 3);
+                    const float value = at % 5 ? uniform(-3, 3) : 0.0f;
                     store(value, kind, from.data(), at);
                     const float kept = kind == F32    ? value
                                        : kind == F16  ? float_of_half(half_of(value))
@@ -25,7 +25,8 @@ int main(int count, char **arguments) {
                 emulated::launch((unsigned)(numbers_of + 255) / 256, 256,
                                  [&] { round_to(from.data(), kind, to, numbers_of, out.data()); });
                 for (size_t at = 0; at < out.size(); at++) {
-                    const bool is_right = at < numbers_of ? out[at] == expected[at] : std::isnan(out[at]);
+                    const bool is_right = at >= numbers_of ? std::isnan(out[at])
+                                          : out[at] == expected[at] && (at % 5 > 0 || out[at] == 0);
                     if (!is_right && failures++ < 10) {
                         std::printf("kind %d to %d: at %zu %g\n", kind, to, at, out[at]);
                     }

@@ -18,10 +18,7 @@ use std::{
 };
 
 use candle_core::Tensor;
-use wire::{
-    Failure, FailureKind,
-    model::{DType, Device},
-};
+use wire::{Failure, FailureKind, model::Device};
 
 use crate::failures;
 use unsafe_driver::Silence;
@@ -29,8 +26,8 @@ use unsafe_driver::Silence;
 #[cfg(feature = "cuda")]
 pub(crate) use kernels::{
     HeadsInto, attention, block_values, candidates, four_bit_values, gate, int8_product,
-    layer_norm, pack_four_bit, put_all, put_block, put_floats, put_four_bit, put_heads,
-    puts_floats, root_mean_square, rounded,
+    layer_norm, pack_four_bit, put_all, put_block, put_floats, put_four_bit, put_heads, puts_block,
+    puts_floats, puts_four_bit, root_mean_square, rounded,
 };
 
 /// What the driver says of this machine.
@@ -227,20 +224,6 @@ fn short_dtype_of(build: Option<Build>) -> candle_core::DType {
         Some(build) if build.capability < Version(8, 0) => candle_core::DType::F16,
         _ => candle_core::DType::BF16,
     }
-}
-
-/// Fails where a cache on a card cannot keep keys and values as a type.
-pub(crate) fn check_cache(dtype: DType) -> Result<(), Failure> {
-    check_cache_of(dtype, build())
-}
-
-fn check_cache_of(dtype: DType, build: Option<Build>) -> Result<(), Failure> {
-    if dtype == DType::BF16 && short_dtype_of(build) != candle_core::DType::BF16 {
-        let message = "caches of bf16 on a card need kernels for compute capability 8.0";
-        return Err(Failure::new(FailureKind::Unsupported, message)
-            .hint("take `cache_dtype` f16, which takes as many bytes, or f32"));
-    }
-    Ok(())
 }
 
 /// The device that `auto` takes, and a line that says so where a card could have been expected.

@@ -33,9 +33,9 @@ pub(crate) trait Weight: Debug + Send + Sync {
         Ok(false)
     }
 
-    /// Its shape `(out_features, in_features)` where [`Self::put`] may serve.
+    /// Its shape `(out_features, in_features)` where [`Self::put`] serves so many tokens.
     #[cfg(feature = "cuda")]
-    fn puts(&self) -> Option<(usize, usize)> {
+    fn puts(&self, _tokens: usize) -> Option<(usize, usize)> {
         None
     }
 
@@ -59,6 +59,8 @@ pub(crate) struct Put<'a> {
     pub bias: Option<&'a Tensor>,
     /// `(tokens, out_features)`.
     pub added: Option<&'a Tensor>,
+    /// The tokens as kernels had them laid for products before it, by the kernel's name.
+    pub laid: &'a std::cell::RefCell<Vec<(String, Tensor)>>,
 }
 
 impl Weight for Matrix {

@@ -6,7 +6,12 @@
 
 namespace {
 
-// A number of few bits, less `zero`. By way of a float whose last bits it is: conversions are slow on cards.
+// The numbers of four codes in bytes, less `zero`. By way of floats whose last bits they are: conversions are slow on
+// cards, and bytes are put there by one instruction.
+__device__ float number_of(unsigned codes, int place, unsigned zero) {
+    return __uint_as_float(__byte_perm(codes, 0x4b000000u, 0x7440u | place)) - (float)(0x800000u + zero);
+}
+
 __device__ float number_of(unsigned code, unsigned zero = 0) {
     return __uint_as_float(0x4b000000u | code) - (float)(0x800000u + zero);
 }
@@ -37,8 +42,14 @@ template <int ALIGN, int WORDS> __device__ void load(const unsigned char *place,
     }
 }
 
-__device__ unsigned byte_of(const unsigned (&words)[4], int index) {
-    return words[index / 4] >> (8 * (index % 4)) & 255;
+// Bits of each byte, as a run of 16 has them in four words: of four values, the `four`th of a lane.
+template <unsigned BITS> __device__ unsigned bits_of(const unsigned (&words)[4], int four, int shift) {
+    return words[four % 4] >> shift & BITS * 0x01010101u;
+}
+
+// Nibbles: the first run's in the low halves, the second's in the high ones.
+__device__ unsigned nibbles_of(const unsigned (&words)[4], int four) {
+    return bits_of<15>(words, four, four / 4 * 4);
 }
 
 // What is common to a lane's pieces: codes, and for each run what a number is multiplied with and what is added.
@@ -60,8 +71,15 @@ struct Plain {
     }
 };
 
+// A format of blocks has
+//   piece(block, part)   what a lane takes;
+//   codes(piece, four)   codes of four values in bytes;
+//   ZERO                 the code of nothing;
+//   HAS_OFFSET           whether something is added.
 struct Q4_0 : Plain {
     static constexpr int BYTES = 18;
+    static constexpr unsigned ZERO = 8;
+    static constexpr bool HAS_OFFSET = false;
     using Piece = Codes;
     static __device__ Piece piece(const unsigned char *block, int) {
         Piece piece;
@@ -69,31 +87,33 @@ struct Q4_0 : Plain {
         piece.step[0] = piece.step[1] = half_at(block);
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const unsigned byte = byte_of(piece.low, index % 16);
-        return __fmul_rn(number_of(index < 16 ? byte & 15 : byte >> 4, 8), piece.step[0]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        return nibbles_of(piece.low, four);
     }
 };
 
 struct Q4_1 : Plain {
     static constexpr int BYTES = 20;
+    static constexpr unsigned ZERO = 0;
+    static constexpr bool HAS_OFFSET = true;
     using Piece = Codes;
     static __device__ Piece piece(const unsigned char *block, int) {
         Piece piece;
         load<4>(block + 4, piece.low);
-        piece.step[0] = half_at(block);
-        piece.offset[0] = half_at(block + 2);
+        piece.step[0] = piece.step[1] = half_at(block);
+        piece.offset[0] = piece.offset[1] = half_at(block + 2);
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const unsigned byte = byte_of(piece.low, index % 16);
-        return scaled<EXACT>(number_of(index < 16 ? byte & 15 : byte >> 4), piece.step[0], piece.offset[0]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        return nibbles_of(piece.low, four);
     }
 };
 
 // The fifth bit of each value is in a field before the others.
 template <bool HAS_MINIMUM> struct Q5 : Plain {
     static constexpr int BYTES = HAS_MINIMUM ? 24 : 22, START = HAS_MINIMUM ? 4 : 2, ALIGN = HAS_MINIMUM ? 4 : 2;
+    static constexpr unsigned ZERO = HAS_MINIMUM ? 0 : 16;
+    static constexpr bool HAS_OFFSET = HAS_MINIMUM;
     struct Piece : Codes {
         unsigned high[1];
     };
@@ -101,37 +121,35 @@ template <bool HAS_MINIMUM> struct Q5 : Plain {
         Piece piece;
         load<ALIGN>(block + START, piece.high);
         load<ALIGN>(block + START + 4, piece.low);
-        piece.step[0] = half_at(block);
-        piece.offset[0] = HAS_MINIMUM ? half_at(block + 2) : 0.0f;
+        piece.step[0] = piece.step[1] = half_at(block);
+        piece.offset[0] = piece.offset[1] = HAS_MINIMUM ? half_at(block + 2) : 0.0f;
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const unsigned byte = byte_of(piece.low, index % 16);
-        const unsigned code = (index < 16 ? byte & 15 : byte >> 4) | (piece.high[0] >> index & 1) << 4;
-        if (HAS_MINIMUM) {
-            return scaled<EXACT>(number_of(code), piece.step[0], piece.offset[0]);
-        }
-        return __fmul_rn(number_of(code, 16), piece.step[0]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        // Four bits beside each other, moved on by none, 7, 14 and 21, come to be the first of a byte each.
+        const unsigned fifths = (piece.high[0] >> (4 * four) & 15) * 0x00204081u & 0x01010101u;
+        return nibbles_of(piece.low, four) | fifths << 4;
     }
 };
 
 struct Q8_0 : Plain {
     static constexpr int BYTES = 34;
+    // A byte's sign bit turned round counts from -128.
+    static constexpr unsigned ZERO = 128;
+    static constexpr bool HAS_OFFSET = false;
     struct Piece {
         unsigned bytes[2][4];
-        float step;
+        float step[2];
     };
     static __device__ Piece piece(const unsigned char *block, int) {
         Piece piece;
         load<2>(block + 2, piece.bytes[0]);
         load<2>(block + 18, piece.bytes[1]);
-        piece.step = half_at(block);
+        piece.step[0] = piece.step[1] = half_at(block);
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        // A byte's sign bit turned round counts from -128.
-        const unsigned byte = byte_of(piece.bytes[index / 16], index % 16);
-        return __fmul_rn(number_of(byte ^ 128, 128), piece.step);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        return piece.bytes[four / 4][four % 4] ^ 0x80808080u;
     }
 };
 
@@ -155,6 +173,8 @@ struct Quarters {
 
 struct Q2_K : Quarters {
     static constexpr int BYTES = 84;
+    static constexpr unsigned ZERO = 0;
+    static constexpr bool HAS_OFFSET = true;
     struct Piece : Codes {
         int shift;
     };
@@ -171,15 +191,15 @@ struct Q2_K : Quarters {
         }
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const int run = index / 16;
-        const unsigned code = byte_of(piece.low, index % 16) >> (piece.shift + 2 * run) & 3;
-        return scaled<EXACT>(number_of(code), piece.step[run], piece.offset[run]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        return bits_of<3>(piece.low, four, piece.shift + four / 4 * 2);
     }
 };
 
 struct Q3_K : Quarters {
     static constexpr int BYTES = 110;
+    static constexpr unsigned ZERO = 4;
+    static constexpr bool HAS_OFFSET = false;
     struct Piece : Codes {
         unsigned high[4];
         int shift, bit;
@@ -201,11 +221,9 @@ struct Q3_K : Quarters {
         }
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const int run = index / 16;
-        const unsigned low = byte_of(piece.low, index % 16) >> (piece.shift + 2 * run) & 3;
-        const unsigned third = byte_of(piece.high, index % 16) >> (piece.bit + run) & 1;
-        return __fmul_rn(number_of(low | third << 2, 4), piece.step[run]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        const unsigned thirds = bits_of<1>(piece.high, four, piece.bit + four / 4);
+        return bits_of<3>(piece.low, four, piece.shift + four / 4 * 2) | thirds << 2;
     }
 };
 
@@ -238,6 +256,8 @@ struct Pairs {
 
 struct Q4_K : Pairs {
     static constexpr int BYTES = 144;
+    static constexpr unsigned ZERO = 0;
+    static constexpr bool HAS_OFFSET = true;
     using Piece = Codes;
     static __device__ Piece piece(const unsigned char *block, int part) {
         Piece piece;
@@ -245,15 +265,15 @@ struct Q4_K : Pairs {
         scales(block, part, piece);
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const int run = index / 16;
-        const unsigned byte = byte_of(piece.low, index % 16);
-        return scaled<EXACT>(number_of(run == 0 ? byte & 15 : byte >> 4), piece.step[run], piece.offset[run]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        return nibbles_of(piece.low, four);
     }
 };
 
 struct Q5_K : Pairs {
     static constexpr int BYTES = 176;
+    static constexpr unsigned ZERO = 0;
+    static constexpr bool HAS_OFFSET = true;
     struct Piece : Codes {
         unsigned high[4];
         int shift;
@@ -266,17 +286,16 @@ struct Q5_K : Pairs {
         scales(block, part, piece);
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const int run = index / 16;
-        const unsigned byte = byte_of(piece.low, index % 16);
-        const unsigned fifth = byte_of(piece.high, index % 16) >> (piece.shift + run) & 1;
-        const unsigned code = (run == 0 ? byte & 15 : byte >> 4) | fifth << 4;
-        return scaled<EXACT>(number_of(code), piece.step[run], piece.offset[run]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        const unsigned fifths = bits_of<1>(piece.high, four, piece.shift + four / 4);
+        return nibbles_of(piece.low, four) | fifths << 4;
     }
 };
 
 struct Q6_K {
     static constexpr int PARTS = 8, BYTES = 210;
+    static constexpr unsigned ZERO = 32;
+    static constexpr bool HAS_OFFSET = false;
     struct Piece : Codes {
         unsigned high[4];
         int shift;
@@ -299,13 +318,27 @@ struct Q6_K {
         }
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const int run = index / 16;
-        const unsigned low = byte_of(piece.low, index % 16), high = byte_of(piece.high, index % 16);
-        const unsigned code = (run == 0 ? low & 15 : low >> 4) | (high >> (piece.shift + 4 * run) & 3) << 4;
-        return __fmul_rn(number_of(code, 32), piece.step[run]);
+    static __device__ unsigned codes(const Piece &piece, int four) {
+        const unsigned high = bits_of<3>(piece.high, four, piece.shift + four / 4 * 4);
+        return nibbles_of(piece.low, four) | high << 4;
     }
 };
+
+// Four values of a piece, the `four`th; in two roundings each, as the processor has it, or in one.
+template <bool EXACT, typename Format>
+__device__ void four_values(const Format &, const typename Format::Piece &piece, int four, float (&out)[4]) {
+    const unsigned codes = Format::codes(piece, four);
+    const int run = four / 4;
+#pragma unroll
+    for (int place = 0; place < 4; place++) {
+        const float number = number_of(codes, place, Format::ZERO);
+        if constexpr (Format::HAS_OFFSET) {
+            out[place] = scaled<EXACT>(number, piece.step[run], piece.offset[run]);
+        } else {
+            out[place] = __fmul_rn(number, piece.step[run]);
+        }
+    }
+}
 
 // 32 floats of 16 bits.
 template <bool IS_BRAIN> struct Floats : Plain {
@@ -321,11 +354,18 @@ template <bool IS_BRAIN> struct Floats : Plain {
         }
         return piece;
     }
-    template <bool EXACT> static __device__ float value(const Piece &piece, int index) {
-        const unsigned bits = piece.words[index / 8][index / 2 % 4] >> (16 * (index % 2)) & 0xffff;
-        return IS_BRAIN ? __uint_as_float(bits << 16) : float_of_half((unsigned short)bits);
-    }
 };
+
+template <bool EXACT, bool IS_BRAIN>
+__device__ void four_values(const Floats<IS_BRAIN> &, const typename Floats<IS_BRAIN>::Piece &piece, int four,
+                            float (&out)[4]) {
+#pragma unroll
+    for (int place = 0; place < 4; place++) {
+        const unsigned both = piece.words[four / 2][four % 2 * 2 + place / 2];
+        const unsigned bits = both >> (16 * (place % 2)) & 0xffff;
+        out[place] = IS_BRAIN ? __uint_as_float(bits << 16) : float_of_half((unsigned short)bits);
+    }
+}
 
 // Where it is `EXACT`, values are those that are made for more tokens.
 template <typename Format, bool EXACT> struct Blocks {
@@ -346,9 +386,13 @@ template <typename Format, bool EXACT> struct Blocks {
     }
 
     __device__ void values(const Piece &piece, int eight, float (&out)[8]) const {
+        float first[4], second[4];
+        four_values<EXACT>(Format(), piece, 2 * eight, first);
+        four_values<EXACT>(Format(), piece, 2 * eight + 1, second);
 #pragma unroll
-        for (int place = 0; place < 8; place++) {
-            out[place] = Format::template value<EXACT>(piece, 8 * eight + place);
+        for (int place = 0; place < 4; place++) {
+            out[place] = first[place];
+            out[4 + place] = second[place];
         }
     }
 
@@ -368,52 +412,85 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
     const unsigned long long block = number / Format::PARTS;
     const auto piece = Format::piece(packed + block * Format::BYTES, part);
 #pragma unroll
-    for (int index = 0; index < product::VALUES; index++) {
-        const unsigned long long at = block * Format::PARTS * product::VALUES + Format::column(part, index);
-        store(Format::template value<true>(piece, index), kind, out, at);
+    for (int four = 0; four < product::VALUES / 4; four++) {
+        float values[4];
+        four_values<true>(Format(), piece, four, values);
+#pragma unroll
+        for (int place = 0; place < 4; place++) {
+            const int column = Format::column(part, 4 * four + place);
+            store(values[place], kind, out, block * Format::PARTS * product::VALUES + column);
+        }
     }
 }
 
 } // namespace
 
-#define MULTIPLY(FORMAT, TOKENS)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(32 * product::WARPS) multiply_##FORMAT##_##TOKENS(                  \
-        const unsigned char *packed, unsigned rows, unsigned columns, int tokens, int kind, const float *x,          \
+#define MULTIPLY(NAME, FORMAT, KIND, TOKENS)                                                                         \
+    extern "C" __global__ void __launch_bounds__(32 * product::WARPS) multiply_##NAME##_##TOKENS(                    \
+        const unsigned char *packed, unsigned rows, unsigned columns, int tokens, const float *x,                    \
         const float *bias, const float *added, float *y, unsigned stride) {                                          \
         const Blocks<FORMAT, false> source = {packed, columns};                                                      \
-        product::multiply<TOKENS>(source, rows, columns, tokens, kind, x, {bias, added, y, stride});                 \
+        product::multiply<TOKENS, KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                 \
     }
 
-// Two blocks at once hide more waiting than the few registers that are spilled for it cost.
+#define MULTIPLY_FEW(NAME, FORMAT, KIND)                                                                             \
+    MULTIPLY(NAME, FORMAT, KIND, 1)                                                                                  \
+    MULTIPLY(NAME, FORMAT, KIND, 2)                                                                                  \
+    MULTIPLY(NAME, FORMAT, KIND, 4)                                                                                  \
+    MULTIPLY(NAME, FORMAT, KIND, 8)
+
+// Two blocks at once are to hide more waiting than the few registers cost that are spilled for it (not measured); cards
+// before 8.0 have no shared memory for two.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define TILED_BLOCKS 1
+#else
+#define TILED_BLOCKS 2
+#endif
 #define MULTIPLY_TILES(FORMAT, NAME, KIND)                                                                           \
-    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, 2) multiply_tiles_##FORMAT##_##NAME(             \
-        const unsigned char *packed, unsigned rows, unsigned columns, unsigned tokens, const uint4 *x,               \
-        const float *bias, const float *added, float *y, unsigned stride) {                                          \
+    extern "C" __global__ void arrange_##FORMAT##_##NAME(const float *x, unsigned columns, unsigned tokens,          \
+                                                         uint4 *out) {                                               \
+        tiles::arrange<KIND, Blocks<FORMAT, true>>(x, columns, tokens, out);                                         \
+    }                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, TILED_BLOCKS)                               \
+        multiply_tiles_##FORMAT##_##NAME(                                                                            \
+            const unsigned char *packed, unsigned rows, unsigned columns, unsigned tokens, const uint4 *x,           \
+            const float *bias, const float *added, float *y, unsigned stride) {                                      \
         const Blocks<FORMAT, true> source = {packed, columns};                                                       \
         tiles::multiply<KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                           \
     }
 
-#if defined(EMULATED) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#if !defined(OLD_TENSOR_CORES) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
 #define MULTIPLY_BRAINS(FORMAT) MULTIPLY_TILES(FORMAT, bf16, BF16)
 #else
 #define MULTIPLY_BRAINS(FORMAT)
 #endif
 
 #define FORMAT(FORMAT)                                                                                               \
-    MULTIPLY(FORMAT, 1)                                                                                              \
-    MULTIPLY(FORMAT, 2)                                                                                              \
-    MULTIPLY(FORMAT, 4)                                                                                              \
-    MULTIPLY(FORMAT, 8)                                                                                              \
+    MULTIPLY_FEW(FORMAT, FORMAT, F32)                                                                                \
     MULTIPLY_TILES(FORMAT, f16, F16)                                                                                 \
     MULTIPLY_BRAINS(FORMAT)                                                                                          \
-    extern "C" __global__ void arrange_##FORMAT(const float *x, unsigned columns, unsigned tokens, int kind,         \
-                                                uint4 *out) {                                                        \
-        tiles::arrange<Blocks<FORMAT, true>>(x, columns, tokens, kind, out);                                         \
-    }                                                                                                                \
     extern "C" __global__ void values_of_##FORMAT(const unsigned char *packed, unsigned long long pieces, int kind,  \
                                                   void *out) {                                                       \
         values_of<FORMAT>(packed, pieces, kind, out);                                                                \
     }
+
+// Of floats tokens and products are rounded to their type, too, where they are computed in it.
+#define OF_Half                                                                                                      \
+    FORMAT(Half)                                                                                                     \
+    MULTIPLY_FEW(rounded_Half, Half, F16)
+#define OF_Brain                                                                                                     \
+    FORMAT(Brain)                                                                                                    \
+    MULTIPLY_FEW(rounded_Brain, Brain, BF16)
+#define OF_Q4_0 FORMAT(Q4_0)
+#define OF_Q4_1 FORMAT(Q4_1)
+#define OF_Q5_0 FORMAT(Q5_0)
+#define OF_Q5_1 FORMAT(Q5_1)
+#define OF_Q8_0 FORMAT(Q8_0)
+#define OF_Q2_K FORMAT(Q2_K)
+#define OF_Q3_K FORMAT(Q3_K)
+#define OF_Q4_K FORMAT(Q4_K)
+#define OF_Q5_K FORMAT(Q5_K)
+#define OF_Q6_K FORMAT(Q6_K)
 
 namespace {
 using Q5_0 = Q5<false>;
@@ -424,19 +501,20 @@ using Brain = Floats<true>;
 
 // A card's driver compiles all kernels of a text before it runs one: there is a text for each format.
 #ifdef ONLY
-#define EXPANDED(NAME) FORMAT(NAME)
+#define PASTED(NAME) OF_##NAME
+#define EXPANDED(NAME) PASTED(NAME)
 EXPANDED(ONLY)
 #else
-FORMAT(Half)
-FORMAT(Brain)
-FORMAT(Q4_0)
-FORMAT(Q4_1)
-FORMAT(Q5_0)
-FORMAT(Q5_1)
-FORMAT(Q8_0)
-FORMAT(Q2_K)
-FORMAT(Q3_K)
-FORMAT(Q4_K)
-FORMAT(Q5_K)
-FORMAT(Q6_K)
+OF_Half
+OF_Brain
+OF_Q4_0
+OF_Q4_1
+OF_Q5_0
+OF_Q5_1
+OF_Q8_0
+OF_Q2_K
+OF_Q3_K
+OF_Q4_K
+OF_Q5_K
+OF_Q6_K
 #endif

@@ -13,6 +13,7 @@ mod unsafe_norm;
 mod unsafe_pack;
 mod unsafe_product;
 mod unsafe_round;
+mod unsafe_values;
 
 use candle_core::{
     CudaDevice, CudaStorage, DType, Result, Storage, Tensor, bail,
@@ -27,9 +28,10 @@ pub(crate) use unsafe_int8::int8_product;
 pub(crate) use unsafe_norm::{layer_norm, root_mean_square};
 pub(crate) use unsafe_pack::pack_four_bit;
 pub(crate) use unsafe_product::{
-    block_values, four_bit_values, put_all, put_block, put_floats, put_four_bit, puts_floats,
+    put_all, put_block, put_floats, put_four_bit, puts_block, puts_floats, puts_four_bit,
 };
 pub(crate) use unsafe_round::rounded;
+pub(crate) use unsafe_values::{block_values, four_bit_values};
 
 /// Kernels of one file; candle has each compiled once a device.
 struct Text {

@@ -40,12 +40,48 @@ __device__ inline float rounded(float value, int kind) {
     return value;
 }
 
+// Two numbers rounded to 16 bits, the first in the low half.
+__device__ inline unsigned pair_of(float first, float second, int kind) {
+    return kind == F16 ? half_of(first) | (unsigned)half_of(second) << 16
+                       : brain_of(first) | (unsigned)brain_of(second) << 16;
+}
+
+template <int KIND> __device__ unsigned pair_of(float first, float second) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    unsigned both;
+    if (KIND == F16) {
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+    } else {
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+    }
+    return both;
+#else
+    return pair_of(first, second, KIND);
+#endif
+}
+
+// Rounds both.
+template <int KIND> __device__ void round_pair(float &first, float &second) {
+    const unsigned both = pair_of<KIND>(first, second);
+    if (KIND == F16) {
+        first = float_of_half((unsigned short)both);
+        second = float_of_half((unsigned short)(both >> 16));
+    } else {
+        first = __uint_as_float(both << 16);
+        second = __uint_as_float(both & 0xffff0000u);
+    }
+}
+
+// A number of 16 bits.
+__device__ inline float bits_as_float(unsigned bits, int kind) {
+    return kind == F16 ? float_of_half((unsigned short)bits) : __uint_as_float(bits << 16);
+}
+
 __device__ inline float load(const void *from, int kind, unsigned long long at) {
     if (kind == F32) {
         return static_cast<const float *>(from)[at];
     }
-    const unsigned short bits = static_cast<const unsigned short *>(from)[at];
-    return kind == F16 ? float_of_half(bits) : __uint_as_float((unsigned)bits << 16);
+    return bits_as_float(static_cast<const unsigned short *>(from)[at], kind);
 }
 
 __device__ inline void store(float value, int kind, void *out, unsigned long long at) {

@@ -35,28 +35,34 @@ constexpr int WARPS = 8;
 constexpr int ROWS = 4;
 
 // y (tokens, rows) = x (tokens, columns) · wᵀ, of `TOKENS` tokens at most. Columns are a multiple of 32, and of what a
-// `Source` packs together. Tokens are rounded to `kind` as they are loaded and products before anything is added; sums
+// `Source` packs together. Tokens are rounded to `KIND` as they are loaded and products before anything is added; sums
 // are f32. A source has
 //   column(lane, index)        the column of a lane's value, from the segment's first on;
 //   Piece, piece(row, column)  what a lane takes of a row, of which the column from whose multiple of 32 on is given;
 //   values(piece, eight, out)  eight values of it, the first of which is the 8 · `eight`th;
 //   factor(piece)              what multiplies the sum of their products.
-template <int TOKENS, typename Source>
-__device__ void multiply(const Source &source, unsigned rows, unsigned columns, int tokens, int kind, const float *x,
+template <int TOKENS, int KIND, typename Source>
+__device__ void multiply(const Source &source, unsigned rows, unsigned columns, int tokens, const float *x,
                          const Put &put) {
+    static_assert(ROWS * TOKENS <= 32, "a lane puts a sum");
+    static_assert(VALUES / 4 == WARPS, "a warp brings four of each lane's values");
     // By places of a lane's values, then by lanes: neighbours in neighbouring banks.
-    __shared__ float inputs[TOKENS][VALUES / 4][32][4];
-    const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+    __shared__ float4 inputs[TOKENS][VALUES / 4][32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const unsigned first = (blockIdx.x * WARPS + warp) * ROWS;
     float sums[ROWS][TOKENS] = {};
     for (unsigned start = 0; start < columns; start += SEGMENT) {
         __syncthreads();
-        for (int at = thread; at < TOKENS * SEGMENT; at += 32 * WARPS) {
-            const int token = at / SEGMENT, four = at % SEGMENT / 128, owner = at % 128 / 4, place = at % 4;
-            const unsigned column = start + Source::column(owner, 4 * four + place);
-            const bool is_there = token < tokens && column < columns;
-            const float value = is_there ? x[(size_t)token * columns + column] : 0.0f;
-            inputs[token][four][owner][place] = rounded(value, kind);
+        // Four that follow each other in a source's order lie beside each other.
+        const unsigned from = start + Source::column(lane, 4 * warp);
+#pragma unroll
+        for (int token = 0; token < TOKENS; token++) {
+            float4 four = {0.0f, 0.0f, 0.0f, 0.0f};
+            if (token < tokens && from < columns) {
+                four = *reinterpret_cast<const float4 *>(x + (size_t)token * columns + from);
+            }
+            inputs[token][warp][lane] = {rounded(four.x, KIND), rounded(four.y, KIND), rounded(four.z, KIND),
+                                         rounded(four.w, KIND)};
         }
         __syncthreads();
         const unsigned column = start + lane * VALUES;
@@ -75,8 +81,12 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
 #pragma unroll
             for (int token = 0; token < TOKENS; token++) {
 #pragma unroll
-                for (int place = 0; place < 8; place++) {
-                    inputs_of[token][place] = inputs[token][2 * eight + place / 4][lane][place % 4];
+                for (int half = 0; half < 2; half++) {
+                    const float4 four = inputs[token][2 * eight + half][lane];
+                    inputs_of[token][4 * half] = four.x;
+                    inputs_of[token][4 * half + 1] = four.y;
+                    inputs_of[token][4 * half + 2] = four.z;
+                    inputs_of[token][4 * half + 3] = four.w;
                 }
             }
 #pragma unroll
@@ -101,15 +111,20 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
             }
         }
     }
+    // Each lane keeps one, so that all are put at once.
+    float own = 0.0f;
 #pragma unroll
     for (int row = 0; row < ROWS; row++) {
 #pragma unroll
         for (int token = 0; token < TOKENS; token++) {
             const float sum = sum_of_warp(sums[row][token]);
-            if (lane == 0 && first + row < rows && token < tokens) {
-                put.store(first + row, token, rows, rounded(sum, kind));
-            }
+            own = lane == row * TOKENS + token ? sum : own;
         }
+    }
+    const unsigned row = first + lane / TOKENS;
+    const int token = lane % TOKENS;
+    if (lane < ROWS * TOKENS && row < rows && token < tokens) {
+        put.store(row, token, rows, rounded(own, KIND));
     }
 }
 

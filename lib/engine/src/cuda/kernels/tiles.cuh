@@ -21,39 +21,21 @@ constexpr unsigned STEP = 4 * product::VALUES;
 // Eights of a lane's columns.
 constexpr int EIGHTS = product::VALUES / 8;
 
-// Two numbers of 16 bits, the first in the low half.
-__device__ inline unsigned pair_of(float first, float second, int kind) {
-    return kind == F16 ? half_of(first) | (unsigned)half_of(second) << 16
-                       : brain_of(first) | (unsigned)brain_of(second) << 16;
-}
-
-template <int KIND> __device__ unsigned pair_of(float first, float second) {
-#if !defined(EMULATED) && __CUDA_ARCH__ >= 800
-    unsigned both;
-    if (KIND == F16) {
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
-    } else {
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
-    }
-    return both;
+// Tensor cores before 8.0 take halves alone, eight columns at a time.
+#if defined(OLD_TENSOR_CORES) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+constexpr bool IS_OLD = true;
 #else
-    return pair_of(first, second, KIND);
+constexpr bool IS_OLD = false;
 #endif
-}
 
 // sums (16, 8) += a (16, 16) · b (16, 8). Lane 4 · i + j has of a the columns 2 · j, 2 · j + 1 of the rows i and i + 8,
 // then those eight columns later; of b these as rows, of the column i; of the sums the columns 2 · j and 2 · j + 1 of
 // the rows i and i + 8 (PTX ISA, "Matrix Fragments for mma.m16n8k16").
-#ifdef EMULATED
-template <int KIND> void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    emulated::multiply_tile(sums, a, b, [](unsigned bits) {
-        return KIND == F16 ? float_of_half((unsigned short)bits) : __uint_as_float(bits << 16);
-    });
-}
-#else
 template <int KIND>
-__device__ inline void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-#if __CUDA_ARCH__ >= 800
+__device__ void multiply_whole(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#ifdef EMULATED
+    emulated::multiply_tile<16>(sums, a, b, [](unsigned bits) { return bits_as_float(bits, KIND); });
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     if (KIND == F16) {
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                      "{%0, %1, %2, %3};"
@@ -65,23 +47,36 @@ __device__ inline void multiply_tile(float (&sums)[4], const unsigned (&a)[4], c
                      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     }
-#elif defined(__CUDA_ARCH__)
-    // Older tensor cores take halves alone, eight columns at a time.
-    static_assert(KIND == F16, "brain floats need 8.0");
-    for (int half = 0; half < 2; half++) {
-        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
-                     "{%0, %1, %2, %3};"
-                     : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                     : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
-    }
 #endif
 }
-#endif
 
-// Of f32 x (tokens, columns) the tokens as `multiply` reads them, rounded to `kind`, those that are not there zeros:
+// The same of eight columns of a and rows of b, of halves.
+__device__ inline void multiply_half(float (&sums)[4], unsigned upper, unsigned lower, unsigned b) {
+#ifdef EMULATED
+    emulated::multiply_tile<8>(sums, {upper, lower, 0, 0}, {b, 0}, [](unsigned bits) { return bits_as_float(bits, F16); });
+#elif defined(__CUDA_ARCH__)
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+                 : "r"(upper), "r"(lower), "r"(b));
+#endif
+}
+
+template <int KIND>
+__device__ void multiply_tile(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    if constexpr (IS_OLD) {
+        static_assert(KIND == F16, "brain floats need 8.0");
+        for (int half = 0; half < 2; half++) {
+            multiply_half(sums, a[2 * half], a[2 * half + 1], b[half]);
+        }
+    } else {
+        multiply_whole<KIND>(sums, a, b);
+    }
+}
+
+// Of f32 x (tokens, columns) the tokens as `multiply` reads them, rounded to `KIND`, those that are not there zeros:
 // out (steps, tiles, EIGHTS, 32) of eight numbers each. A thread makes eight.
-template <typename Source>
-__device__ void arrange(const float *x, unsigned columns, unsigned tokens, int kind, uint4 *out) {
+template <int KIND, typename Source>
+__device__ void arrange(const float *x, unsigned columns, unsigned tokens, uint4 *out) {
     const unsigned count = (tokens + TILE - 1) / TILE, at = blockIdx.x * blockDim.x + threadIdx.x;
     const unsigned lane = at % 32, eight = at / 32 % EIGHTS, tile = at / 32 / EIGHTS % count, step = at / 32 / EIGHTS / count;
     if (step >= (columns + STEP - 1) / STEP) {
@@ -94,8 +89,8 @@ __device__ void arrange(const float *x, unsigned columns, unsigned tokens, int k
         const unsigned column = Source::column((int)owner, 8 * (int)eight + place);
         values[place] = token < tokens && column < columns ? x[(size_t)token * columns + column] : 0.0f;
     }
-    out[at] = {pair_of(values[0], values[1], kind), pair_of(values[2], values[3], kind),
-               pair_of(values[4], values[5], kind), pair_of(values[6], values[7], kind)};
+    out[at] = {pair_of<KIND>(values[0], values[1]), pair_of<KIND>(values[2], values[3]),
+               pair_of<KIND>(values[4], values[5]), pair_of<KIND>(values[6], values[7])};
 }
 
 // y (tokens, rows) = x (tokens, columns) · wᵀ, of tokens that `arrange` has laid. Values of the matrix, whose source
@@ -106,17 +101,17 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
                          const product::Put &put) {
     __shared__ float parts[WARPS][TOKENS][ROWS + 1];
     const unsigned thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-    const unsigned count = (tokens + TILE - 1) / TILE, first_tile = blockIdx.y * (TOKENS / TILE);
-    const unsigned first = blockIdx.x * ROWS, own = lane / 4;
+    const unsigned count = (tokens + TILE - 1) / TILE, first_tile = blockIdx.x * (TOKENS / TILE);
+    const unsigned first = blockIdx.y * ROWS, own = lane / 4;
     float sums[2][TOKENS / TILE][4] = {};
     for (unsigned step = warp; step * STEP < columns; step += WARPS) {
-        // All lanes of a warp multiply, also those that have no columns.
-        const unsigned column = step * STEP + lane % 4 * product::VALUES;
-        const bool is_there = column < columns;
+        // All lanes of a warp multiply; those that have no columns the first ones, with zeros.
+        const unsigned own_column = step * STEP + lane % 4 * product::VALUES;
+        const unsigned column = own_column < columns ? own_column : 0;
         typename Source::Piece pieces[4];
 #pragma unroll
         for (int row = 0; row < 4; row++) {
-            pieces[row] = source.piece(min(first + own + 8 * row, rows - 1), is_there ? column : 0);
+            pieces[row] = source.piece(min(first + own + 8 * row, rows - 1), column);
         }
 #pragma unroll
         for (int eight = 0; eight < EIGHTS; eight++) {
@@ -128,7 +123,7 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
                 source.values(pieces[row], eight, values);
 #pragma unroll
                 for (int pair = 0; pair < 4; pair++) {
-                    pairs[row][pair] = is_there ? pair_of<KIND>(values[2 * pair], values[2 * pair + 1]) : 0;
+                    pairs[row][pair] = pair_of<KIND>(values[2 * pair], values[2 * pair + 1]);
                 }
             }
 #pragma unroll
@@ -165,7 +160,7 @@ __device__ void multiply(const Source &source, unsigned rows, unsigned columns, 
     }
     __syncthreads();
     for (unsigned at = thread; at < TOKENS * ROWS; at += 32 * WARPS) {
-        const unsigned row = first + at % ROWS, token = blockIdx.y * TOKENS + at / ROWS;
+        const unsigned row = first + at % ROWS, token = blockIdx.x * TOKENS + at / ROWS;
         if (row >= rows || token >= tokens) {
             continue;
         }

@@ -60,9 +60,9 @@ pub(crate) fn attention(
         return Ok(None);
     };
     let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let (kv_heads, keys) = (kernel.kv_heads, kernel.most_keys);
+    let kv_heads = kernel.kv_heads;
     let groups = (heads / kv_heads * tokens).div_ceil(kernel.together);
-    let (splits, split_keys) = split(keys, batch * kv_heads * groups);
+    let (splits, split_keys) = split(&kernel, batch, kv_heads * groups);
     let count = batch * heads * tokens;
     let (q, device) = (q.contiguous()?, q.device());
     // SAFETY: the kernels write all of these before they read them.
@@ -119,11 +119,14 @@ pub(crate) fn attention(
     Ok(Some(out))
 }
 
-/// In how many parts keys are taken, and keys of a part: so many that a card is busy beside so many blocks a part.
-fn split(keys: usize, blocks: usize) -> (usize, usize) {
+/// In how many parts the longest sequence's keys are taken, and keys of a part: so many that a card is busy with all
+/// sequences, each part of which is so many blocks.
+fn split(kernel: &Kernel, batch: usize, blocks: usize) -> (usize, usize) {
     let most = (BLOCKS / blocks).max(1);
-    let each = keys.div_ceil(most).next_multiple_of(SPLIT_KEYS);
-    (keys.div_ceil(each), each)
+    // Rows of one cache are equally long.
+    let all_keys = kernel.all_keys * batch / kernel.caches;
+    let each = all_keys.div_ceil(most).next_multiple_of(SPLIT_KEYS);
+    (kernel.most_keys.div_ceil(each), each)
 }
 
 /// The kernel that takes such heads.
@@ -133,8 +136,11 @@ struct Kernel {
     /// Queries that a block takes together.
     together: usize,
     kv_heads: usize,
+    caches: usize,
     /// Of the longest sequence.
     most_keys: usize,
+    /// Of all caches.
+    all_keys: usize,
 }
 
 /// `None` where none does.
@@ -157,12 +163,13 @@ fn kernel_of(
     // Of a single cache all rows, else one each.
     let rows = if views.len() == 1 { batch } else { 1 };
     let form = (rows, kv_heads, tokens, head_dim);
-    let mut most_keys = 0;
+    let (mut most_keys, mut all_keys) = (0, 0);
     for (k, v) in views {
         if !is_cache((k, v), dtype, form)? {
             return Ok(None);
         }
         most_keys = most_keys.max(k.dim(2)?);
+        all_keys += k.dim(2)?;
     }
     let fits = (1..=MOST_TOKENS).contains(&tokens)
         && (1..=MOST_DIMS).contains(&head_dim)
@@ -189,7 +196,9 @@ fn kernel_of(
         name: format!("attend_{name}_{dims}_{together}"),
         together,
         kv_heads,
+        caches: views.len(),
         most_keys,
+        all_keys,
     }))
 }
 

@@ -1,18 +1,18 @@
-//! Launches of what quantises in `four_bit.cu`. Unsafe for what a launch is: a card reads and writes whatever its
-//! kernels' arguments say.
+//! Launches of `pack.cu`. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use wire::model::FourBitType;
 
 use super::{
-    address, card, start,
+    Text, address, card, start, text,
     unsafe_launch::{
         Argument::{Address, Kind, Long},
         empty, grid, launch,
     },
-    unsafe_product::FOUR_BIT,
 };
 use crate::{bitsandbytes::bounds, weights::Format};
+
+const TEXT: Text = text!("pack");
 
 /// Values of a block.
 const BLOCK: usize = 64;
@@ -64,7 +64,7 @@ pub(crate) fn pack_four_bit(
         Address(start(&absmax)?),
     ];
     let grid = grid((blocks.div_ceil(THREADS / 32), 1, 1), THREADS);
-    let kernel = (&FOUR_BIT, "pack_four_bit");
+    let kernel = (&TEXT, "pack_four_bit");
     // SAFETY: the kernel reads `count` values of the format, as many as there are bytes of, and writes a code for each
     // and a scale for each block.
     unsafe { launch(card(&packed)?, kernel, grid, &arguments)? };

@@ -8,7 +8,7 @@ use super::super::Put;
 use super::{
     super::Weight,
     flat_product,
-    rounding::{made_as, product, rounded, sliced},
+    rounding::{product, sliced},
 };
 use crate::weights::Format;
 
@@ -74,14 +74,9 @@ impl Blocks {
     fn product(&self, x: &Tensor) -> Result<Tensor> {
         let is_few = x.dim(0)? <= FEW;
         let dtype = if is_few { DType::F32 } else { self.dtype };
-        let made = made_as(dtype, x.device());
         let (rows, columns) = self.shape;
-        sliced((rows, columns * made.size_in_bytes()), |start, count| {
-            let mut values = self.rows(start, count)?.values(made)?;
-            if made != dtype {
-                values = rounded(&values, dtype)?;
-            }
-            product(x, &values, dtype)
+        sliced((rows, columns * dtype.size_in_bytes()), |start, count| {
+            product(x, &self.rows(start, count)?.values(dtype)?)
         })
     }
 
@@ -108,8 +103,8 @@ impl Weight for Blocks {
     }
 
     #[cfg(feature = "cuda")]
-    fn puts(&self) -> Option<(usize, usize)> {
-        Some(self.shape)
+    fn puts(&self, tokens: usize) -> Option<(usize, usize)> {
+        crate::cuda::puts_block(self, tokens)
     }
 
     fn bytes(&self) -> usize {

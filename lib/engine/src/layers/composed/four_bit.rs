@@ -5,11 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::Put;
-use super::{
-    super::Weight,
-    flat_product,
-    rounding::{made_as, product, rounded},
-};
+use super::{super::Weight, flat_product, rounding::product};
 use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
 
 /// Scales of a block of the second quantisation.
@@ -113,11 +109,11 @@ impl FourBit {
         })
     }
 
-    /// All values, `(out_features, in_features)`, in a type.
-    fn values(&self, dtype: DType) -> Result<Tensor> {
+    /// All values, `(out_features, in_features)`.
+    fn values(&self) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if self.packed.device().is_cuda() {
-            return crate::cuda::four_bit_values(self, dtype);
+            return crate::cuda::four_bit_values(self);
         }
         let (rows, columns) = self.shape;
         let book = self.values_of_codes;
@@ -130,7 +126,7 @@ impl FourBit {
         let values = by_blocks(&values, self.block)?;
         let values = values.broadcast_mul(&self.scales()?.unsqueeze(1)?)?;
         let values = values.flatten_all()?.narrow(0, 0, rows * columns)?;
-        values.reshape((rows, columns))?.to_dtype(dtype)
+        values.reshape((rows, columns))?.to_dtype(self.dtype)
     }
 
     /// `(blocks)`.
@@ -152,12 +148,7 @@ impl FourBit {
 
     /// From f32 `(tokens, in_features)` to f32 `(tokens, out_features)`.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        let made = made_as(self.dtype, x.device());
-        let mut values = self.values(made)?;
-        if made != self.dtype {
-            values = rounded(&values, self.dtype)?;
-        }
-        product(x, &values, self.dtype)
+        product(x, &self.values()?)
     }
 }
 
@@ -186,8 +177,8 @@ impl Weight for FourBit {
     }
 
     #[cfg(feature = "cuda")]
-    fn puts(&self) -> Option<(usize, usize)> {
-        Some(self.shape)
+    fn puts(&self, tokens: usize) -> Option<(usize, usize)> {
+        crate::cuda::puts_four_bit(self, tokens)
     }
 
     fn bytes(&self) -> usize {

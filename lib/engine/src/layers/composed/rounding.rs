@@ -9,15 +9,6 @@ use crate::cuda;
 /// matrices are sliced.
 const SLICE_BYTES: usize = if cfg!(test) { 1 << 14 } else { 256 << 20 };
 
-/// What values are made in that a product in a type is to have.
-pub(super) fn made_as(dtype: DType, device: &Device) -> DType {
-    if dtype == DType::BF16 && lacks_brain_floats(device) {
-        DType::F32
-    } else {
-        dtype
-    }
-}
-
 fn lacks_brain_floats(device: &Device) -> bool {
     #[cfg(test)]
     if LACKING.get() {
@@ -26,18 +17,25 @@ fn lacks_brain_floats(device: &Device) -> bool {
     device.is_cuda() && cuda::short_dtype() != DType::BF16
 }
 
-/// From f32 `(tokens, in_features)` and values `(out_features, in_features)`, made as [`made_as`] says, to f32: inputs and
-/// products are rounded to the type.
-pub(super) fn product(x: &Tensor, values: &Tensor, dtype: DType) -> Result<Tensor> {
-    if values.dtype() == dtype {
+/// From f32 `(tokens, in_features)` and values `(out_features, in_features)` to f32: inputs and products are rounded to
+/// the type of the values.
+pub(super) fn product(x: &Tensor, values: &Tensor) -> Result<Tensor> {
+    let dtype = values.dtype();
+    if dtype != DType::BF16 || !lacks_brain_floats(x.device()) {
         let y = x.to_dtype(dtype)?.matmul(&values.t()?)?;
         return y.to_dtype(DType::F32);
     }
-    rounded(&rounded(x, dtype)?.matmul(&values.t()?)?, dtype)
+    let (rows, columns) = values.dims2()?;
+    let x = rounded(x, dtype)?;
+    let product = sliced((rows, columns * size_of::<f32>()), |start, count| {
+        let wide = rounded(&values.narrow(0, start, count)?, dtype)?;
+        x.matmul(&wide.t()?)
+    });
+    rounded(&product?, dtype)
 }
 
 /// Floats of any type as f32, rounded to a type.
-pub(super) fn rounded(x: &Tensor, dtype: DType) -> Result<Tensor> {
+fn rounded(x: &Tensor, dtype: DType) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return cuda::rounded(x, dtype);

@@ -4,11 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::Put;
-use super::{
-    super::Weight,
-    flat_product,
-    rounding::{made_as, product, rounded, sliced},
-};
+use super::{super::Weight, flat_product, rounding::product};
 use crate::weights::Format;
 
 /// Weights `(out_features, in_features)` as f32, f16 or bf16. Activations are rounded to their type at each
@@ -29,17 +25,7 @@ impl Plain {
 
 impl Weight for Plain {
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        let (shape, dtype) = (self.0.dims2()?, self.0.dtype());
-        flat_product(x, shape, |x| {
-            let made = made_as(dtype, x.device());
-            if made == dtype {
-                return product(x, &self.0, dtype);
-            }
-            let (rows, columns) = shape;
-            sliced((rows, columns * made.size_in_bytes()), |start, count| {
-                product(x, &rounded(&self.0.narrow(0, start, count)?, dtype)?, dtype)
-            })
-        })
+        flat_product(x, self.0.dims2()?, |x| product(x, &self.0))
     }
 
     #[cfg(feature = "cuda")]
@@ -48,9 +34,8 @@ impl Weight for Plain {
     }
 
     #[cfg(feature = "cuda")]
-    fn puts(&self) -> Option<(usize, usize)> {
-        let shape = self.0.dims2().ok()?;
-        crate::cuda::puts_floats(&self.0).then_some(shape)
+    fn puts(&self, tokens: usize) -> Option<(usize, usize)> {
+        crate::cuda::puts_floats(&self.0, tokens)
     }
 
     fn bytes(&self) -> usize {
