@@ -252,6 +252,8 @@ def compare(mine, peer):
     """A line of how many times the peer's figures ours are, of the contexts that both have."""
     theirs = {one["context"]: one for one in peer["contexts"]}
     both = [(one, theirs[one["context"]]) for one in mine.get("contexts", []) if one["context"] in theirs]
+    if not both:
+        return
     decode = ", ".join(f"{a['decode'] / b['decode']:.1f}" for a, b in both)
     prefill = ", ".join(f"{a['prefill'] / b['prefill']:.2f}" for a, b in both)
     print(f"| | Warmcell {decode} times | {prefill} times | | | |")

@@ -6,7 +6,8 @@
 #   tests/gpu/run.sh target/cuda-80/x86_64-unknown-linux-gnu/release/examples [DEVICE [FOLDER]]
 #
 # The checkpoints are those of the engine's tests, whose vocabularies are small: their tokenizers are made up here. With a
-# folder that has room for 22 GB it measures, too, by `measure.py`, which needs PyTorch.
+# folder that has room for 22 GB it measures, too, by `measure.py`, which needs PyTorch; beside candle's own model where
+# `candle-peer` lies in the folder above the programs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -26,5 +27,37 @@ for checkpoint in lib/engine/tests/fixtures/{families,encoders,seq2seq}/*/; do
     rm -f "$copy"/{vocab.*,*.spm,spiece.model,sentencepiece*}
     echo "$tokenizer" >"$copy/tokenizer.json"
 done
+# One whose rows fill segments of a warp and end within the next; those of tests are narrower than one.
+mkdir "$folder/wide"
+echo "$tokenizer" >"$folder/wide/tokenizer.json"
+python3 - "$folder/wide" <<'PYTHON'
+import array, json, pathlib, random, struct, sys
+
+folder, numbers = pathlib.Path(sys.argv[1]), random.Random(1)
+hidden, inner, vocabulary = 1088, 2080, 300
+folder.joinpath("config.json").write_text(json.dumps({
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden,
+    "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 17, "num_key_value_heads": 1,
+    "max_position_embeddings": 512, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 1,
+}))
+shapes = {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,), "lm_head": (vocabulary, hidden)}
+layer = {"q_proj": (hidden, hidden), "k_proj": (64, hidden), "v_proj": (64, hidden), "o_proj": (hidden, hidden)}
+layer = {f"self_attn.{name}": shape for name, shape in layer.items()}
+layer |= {"mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
+layer |= {"input_layernorm": (hidden,), "post_attention_layernorm": (hidden,)}
+shapes |= {f"model.layers.0.{name}": shape for name, shape in layer.items()}
+header, body = {}, bytearray()
+for name, shape in shapes.items():
+    count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    scale = 1e-3 if len(shape) > 1 else 0
+    values = array.array("f", ((byte - 127.5) * scale + (0 if scale else 1) for byte in numbers.randbytes(count)))
+    header[name + ".weight"] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + 4 * count]}
+    body += values.tobytes()
+header = json.dumps(header).encode()
+header += b" " * (-len(header) % 8)
+folder.joinpath("model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + body)
+PYTHON
 "$programs/on_device" "$device" "$folder"/* "$PWD"/lib/engine/tests/fixtures/families/gguf/*.gguf
-[ -z "${3-}" ] || python3 tests/gpu/measure.py "$programs/measure" "$3"
+peer=$programs/../candle-peer
+[ -x "$peer" ] && peer=(--candle "$peer") || peer=()
+[ -z "${3-}" ] || python3 tests/gpu/measure.py "$programs/measure" "$3" "${peer[@]}"

@@ -1,7 +1,7 @@
 //! What a device computes of checkpoints, beside what the processor does of the same: logits, greedy tokens, alone and
 //! beside other requests, and footprints of decoders, in each type and in 4 bits, or as a GGUF file has them; states of
-//! encoders; tokens of encoder-decoders; and how fast both are. A line is an error where they differ by more than the type explains; then
-//! the program fails.
+//! encoders; tokens of encoder-decoders; and how fast both are. A line is an error where they differ by more than the type
+//! explains; then the program fails.
 //!
 //! `on_device DEVICE PATH…`, the device `cuda:0`, or `cpu` to try the program itself; paths of folders and of GGUF
 //! files. `tests/gpu/run.sh` calls it.
@@ -31,10 +31,13 @@ use service::ask;
 
 /// Tokens that are generated.
 const TOKENS: u32 = 64;
-/// Tokens of the prompt: more than a kernel of a few takes.
+/// Tokens of the prompt that is continued: more than a kernel of a few takes.
 const PROMPT: u32 = 20;
-/// Requests that are made at once.
-const TOGETHER: u32 = 3;
+/// Tokens of prompts whose logits are compared: as many as tensor cores' tiles take once, twice, and more.
+const PROMPTS: [u32; 3] = [PROMPT, 45, 80];
+/// Requests that are made at once, and tokens of each.
+const TOGETHER: u32 = 12;
+const SHORT: u32 = 16;
 
 /// A way to load a checkpoint.
 struct Form {
@@ -122,10 +125,10 @@ impl Form {
 /// What came of a checkpoint on one device.
 struct Found {
     /// Logits, or states; of what only writes nothing.
-    numbers: Option<Array>,
+    numbers: Vec<Array>,
     /// Of what writes.
     ids: Vec<u32>,
-    /// Requests that got other tokens at once than each alone.
+    /// Requests that got other tokens at once than each alone, where they were made.
     disturbed: usize,
     timing: Timing,
     footprint: u64,
@@ -212,16 +215,20 @@ fn main() -> ExitCode {
 
 /// Whether both devices compute the same.
 fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<bool, Failure> {
-    let expected = run((folder, kind), form, Device::Cpu)?;
-    let found = run((folder, kind), form, device)?;
+    let expected = run((folder, kind), form, (Device::Cpu, false))?;
+    let found = run((folder, kind), form, (device, form.is_exact))?;
     let largest = |values: &[f32]| {
         values
             .iter()
             .fold(0.0, |most: f32, value| most.max(value.abs()))
     };
-    let values = |found: &Found| {
-        let numbers = found.numbers.as_ref();
-        numbers.map_or_else(Vec::new, |numbers| numbers.values().to_vec())
+    let values = |found: &Found| -> Vec<f32> {
+        let numbers = found.numbers.iter();
+        numbers.flat_map(Array::values).copied().collect()
+    };
+    let shapes = |found: &Found| -> Vec<Vec<usize>> {
+        let numbers = found.numbers.iter();
+        numbers.map(|numbers| numbers.shape().to_vec()).collect()
     };
     let (ours, theirs) = (values(&expected), values(&found));
     let pairs = ours.iter().zip(&theirs);
@@ -232,12 +239,12 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
     let same = expected.ids.iter().zip(&found.ids);
     let same = same.take_while(|(one, other)| one == other).count();
     let is_right = are_numbers
-        && expected.numbers.as_ref().map(Array::shape) == found.numbers.as_ref().map(Array::shape)
+        && shapes(&expected) == shapes(&found)
         && difference <= form.tolerance
         && (!form.is_exact || (same == expected.ids.len() && found.disturbed == 0))
         && expected.footprint == found.footprint;
     println!(
-        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, {} of {TOGETHER} others at once, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
+        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, {} requests with others at once, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
         if is_right { "ok" } else { "error:" },
         form.name,
         expected.ids.len(),
@@ -254,7 +261,12 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
     Ok(is_right)
 }
 
-fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Found, Failure> {
+/// What comes of a checkpoint; where it is to be `disturbed`, several requests are made at once, too.
+fn run(
+    (folder, kind): (&str, Kind),
+    form: &Form,
+    (device, disturbed): (Device, bool),
+) -> Result<Found, Failure> {
     let model = form.of(folder, device);
     let service = Service::new();
     let load = match kind {
@@ -268,7 +280,7 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
         return Err(unexpected());
     };
     if kind == Kind::Encoder {
-        let numbers = Some(states(&service, model)?);
+        let numbers = vec![states(&service, model)?];
         return Ok(Found {
             numbers,
             ids: Vec::new(),
@@ -278,34 +290,37 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
             load: info.load_seconds,
         });
     }
-    let prompts = |request: u32| {
-        let ids = (0..PROMPT + request).map(|at| (3 + request + at * 7) % info.vocab_size);
+    let prompts = |first: u32, length: u32| {
+        let ids = (0..length).map(|at| (3 + first + at * 7) % info.vocab_size);
         vec![Prompt::Ids {
             ids: ids.collect(),
             fingerprint: None,
         }]
     };
-    let numbers = if kind == Kind::Writer {
-        None
-    } else {
+    let mut numbers = Vec::new();
+    for length in PROMPTS {
+        if kind == Kind::Writer {
+            break;
+        }
         let forward = Request::Forward {
             model: model.clone(),
-            prompts: prompts(0),
+            prompts: prompts(0, length.min(info.context_length)),
             output_hidden_states: false,
         };
         let Response::Forward(forward) = ask(&service, forward)? else {
             return Err(unexpected());
         };
-        Some(forward.logits)
-    };
-    let write = |request| continued(&service, model.clone(), prompts(request));
-    let one = write(0)?;
-    let alone = (0..TOGETHER).map(write).collect::<Result<Vec<_>, _>>()?;
+        numbers.push(forward.logits);
+    }
+    let one = continued(&service, &model, (prompts(0, PROMPT), TOKENS))?;
+    let short = |request| continued(&service, &model, (prompts(request, 3 + request), SHORT));
+    let requests = if disturbed { TOGETHER } else { 0 };
+    let alone = (0..requests).map(short).collect::<Result<Vec<_>, _>>()?;
     let at_once = thread::scope(|scope| {
-        let requests: Vec<_> = (0..TOGETHER)
-            .map(|request| scope.spawn(move || write(request)))
+        let threads: Vec<_> = (0..requests)
+            .map(|request| scope.spawn(move || short(request)))
             .collect();
-        let written = requests.into_iter().map(thread::ScopedJoinHandle::join);
+        let written = threads.into_iter().map(thread::ScopedJoinHandle::join);
         let written = written.map(|written| written.map_err(|_| unexpected())?);
         written.collect::<Result<Vec<_>, _>>()
     })?;
@@ -325,15 +340,15 @@ fn run((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<Foun
 /// The likeliest tokens after prompts.
 fn continued(
     service: &Service,
-    model: ModelSpec,
-    prompts: Vec<Prompt>,
+    model: &ModelSpec,
+    (prompts, tokens): (Vec<Prompt>, u32),
 ) -> Result<Generated, Failure> {
     let generate = Request::Generate {
-        model,
+        model: model.clone(),
         prompts,
         config: GenerationConfig {
-            max_new_tokens: Some(TOKENS),
-            min_new_tokens: Some(TOKENS),
+            max_new_tokens: Some(tokens),
+            min_new_tokens: Some(tokens),
             do_sample: Some(false),
             use_cache: Some(false),
             ..Default::default()
