@@ -208,7 +208,7 @@ pub trait CausalLm: Send + Sync {
 
     /// Reads new tokens of several sequences or batches in one pass over the weights; gives the last
     /// hidden states of all parts, joined as by [`crate::layers::join`], with their sizes. Those of padding mean
-    /// nothing. A failure may leave some of the caches longer than they were.
+    /// nothing. After a failure some of the caches may have larger buffers, but no more tokens.
     fn read(&self, parts: &mut [Part]) -> Result<(Tensor, Vec<Size>)>;
 
     /// The same of one part, `(batch, tokens, hidden)`.

@@ -75,8 +75,9 @@ pub struct Seat<'a> {
 
 impl Steps {
     /// Shares a model. It `joins` when a token's numbers do not depend on which others are in its pass, but
-    /// for the order of sums: many tokens at once are added up in another order than few. Else requests
-    /// take turns, step by step.
+    /// for the order of sums: many tokens at once are added up in another order than few; and, on cards, but for blocks
+    /// of ggml in the type that was left to them, of which few tokens are computed in f32 and many in 16 bits. Else
+    /// requests take turns, step by step.
     pub fn new(model: Box<dyn CausalLm>, joins: bool) -> Self {
         Self {
             model,
@@ -134,8 +135,9 @@ impl Steps {
         }
         let count = if self.joins { state.waiting.len() } else { 1 };
         let mut jobs: Vec<Job> = state.waiting.drain(..count).collect();
-        // Single tokens beside each other: cards compute them as one part.
-        jobs.sort_by_key(|job| job.ids.len() > 1);
+        // Single tokens beside each other: cards compute them as one part, but for those behind padding.
+        let is_padded = |job: &Job| job.cache.padding().iter().any(|&padding| padding > 0);
+        jobs.sort_by_key(|job| (job.ids.len() > 1, is_padded(job)));
         if self.joins {
             state.expected = jobs.iter().map(|job| job.seat).collect();
         }
@@ -215,9 +217,12 @@ impl Steps {
         let (mut places, mut wanted) = (Vec::new(), Vec::new());
         let mut first = 0;
         for (job, (rows, tokens)) in jobs.iter().zip(sizes) {
+            if job.positions > tokens {
+                candle_core::bail!("{} positions of {tokens} tokens", job.positions);
+            }
             for row in 0..rows {
                 let end = first + (row + 1) * tokens;
-                places.extend((end.saturating_sub(job.positions)..end).map(|at| at as u32));
+                places.extend((end - job.positions..end).map(|at| at as u32));
             }
             first += rows * tokens;
             if job.positions > 0 {

@@ -332,3 +332,47 @@ fn with_norm<T>(
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(size: Size, padding: &[usize]) -> Step<'static> {
+        Step {
+            size,
+            caches: 1,
+            rotaries: Vec::new(),
+            padding: padding.into(),
+            bias: None,
+        }
+    }
+
+    #[test]
+    fn single_tokens_of_sequences_join_as_many_as_a_launch_takes() {
+        let mut all = step((1, 1), &[0]);
+        for count in 2..=MOST_APART {
+            assert!(all.join(step((1, 1), &[0])).is_none());
+            assert_eq!((all.size, all.caches), ((count, 1), count));
+            assert_eq!(*all.padding, vec![0; count]);
+        }
+        assert!(all.join(step((1, 1), &[0])).is_some(), "one too many");
+    }
+
+    #[test]
+    fn other_parts_stay_apart() {
+        let one = || step((1, 1), &[0]);
+        let biased = || Step {
+            bias: Some([0.0].into()),
+            ..one()
+        };
+        let others = [
+            || step((1, 2), &[0]),
+            || step((2, 1), &[0, 0]),
+            || step((1, 1), &[1]),
+        ];
+        for other in others {
+            assert!(one().join(other()).is_some() && other().join(one()).is_some());
+        }
+        assert!(one().join(biased()).is_some() && biased().join(one()).is_some());
+    }
+}

@@ -272,7 +272,8 @@ impl LayerCache {
         let needed = self.length + tokens;
         let (keys, values) = match &self.buffers {
             Some(buffers) if needed <= self.capacity() => buffers.clone(),
-            _ => self.grow(needed, device)?,
+            // At once, so that of several caches that grow only one has its old buffers beside the new.
+            _ => self.buffers.insert(self.grow(needed, device)?).clone(),
         };
         Ok(Room {
             keys,
@@ -290,7 +291,6 @@ impl LayerCache {
             room.values.narrow(2, 0, length)?,
         );
         self.length = length;
-        self.buffers = Some((room.keys.clone(), room.values.clone()));
         Ok(views)
     }
 

@@ -21,14 +21,14 @@ mod rotary;
 #[cfg(feature = "cuda")]
 pub(crate) use attention::MOST_APART;
 pub use attention::{Attention, AttentionShape, Projections, Step};
-#[cfg(test)]
-pub(crate) use composed::composed;
 pub(crate) use composed::{
     Angles, BlocksOnDevice, Candidates, FourBitOnDevice, Int8OnDevice, Meeting, Places, Plain,
     Rows as PaddedRows, candidates, serves, serves_on,
 };
 #[cfg(feature = "cuda")]
 pub(crate) use composed::{FourBitForm, Scales};
+#[cfg(test)]
+pub(crate) use composed::{ROWS, composed};
 pub use cross_attention::CrossAttention;
 pub(crate) use dense::Dense;
 pub use embedding::Embedding;

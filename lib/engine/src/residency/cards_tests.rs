@@ -1,7 +1,7 @@
 //! Memory of cards, by cards that a thread takes for such and that compute on the processor: what is let in and where,
 //! who goes for it, and what becomes of a conversation that finds no room.
 
-use std::{collections::HashMap, path::Path, sync::Mutex};
+use std::{collections::HashMap, ops::RangeInclusive, path::Path, sync::Mutex};
 
 use wire::{
     Failure, FailureKind,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Cancel, Service, cuda, failures,
     hub::Layout,
-    layers::composed,
+    layers::{ROWS, composed},
     memory,
     placement::{Part, Placement},
     weights::Weights,
@@ -87,12 +87,23 @@ fn generate_by(
     model: &ModelSpec,
     (first, config): (u32, GenerationConfig),
 ) -> Result<Generated, Failure> {
+    let mut written = written(service, model, (first..=first, config))?;
+    Ok(written.pop().unwrap())
+}
+
+/// The same of several prompts.
+fn written(
+    service: &Service,
+    model: &ModelSpec,
+    (firsts, config): (RangeInclusive<u32>, GenerationConfig),
+) -> Result<Vec<Generated>, Failure> {
+    let prompt = |first| Prompt::Ids {
+        ids: (0..12).map(|at| (first + 7 * at) % 60).collect(),
+        fingerprint: None,
+    };
     let request = Request::Generate {
         model: model.clone(),
-        prompts: vec![Prompt::Ids {
-            ids: (0..12).map(|at| (first + 7 * at) % 60).collect(),
-            fingerprint: None,
-        }],
+        prompts: firsts.map(prompt).collect(),
         config,
         generation_config: None,
         stream: None,
@@ -102,7 +113,7 @@ fn generate_by(
     let (hub, cancel) = (HubVariables::default(), Cancel::new());
     service.handle(request, &hub, &cancel, &mut |event| last = Some(event));
     match last {
-        Some(Event::Done(Response::Generated(mut one))) => Ok(one.pop().unwrap()),
+        Some(Event::Done(Response::Generated(all))) => Ok(all),
         Some(Event::Failed(failure)) => Err(failure),
         other => Err(failures::invalid(format!("{other:?}"))),
     }
@@ -264,7 +275,7 @@ fn what_decides_chooses_as_all_logits_do() {
     let root = tempfile::tempdir().unwrap();
     let model = spec(&copies(root.path(), 1)[0]);
     let service = Service::new();
-    let drawn = |seed, (top_k, top_p), sequences, output_scores| {
+    let drawn = |seed, (top_k, top_p), (prompts, sequences), output_scores| {
         let config = GenerationConfig {
             max_new_tokens: Some(30),
             min_new_tokens: None,
@@ -277,7 +288,10 @@ fn what_decides_chooses_as_all_logits_do() {
             num_return_sequences: Some(sequences),
             ..Default::default()
         };
-        composed(|| generate_by(&service, &model, (5, config)).unwrap().ids)
+        let before = ROWS.get();
+        let all = composed(|| written(&service, &model, (5..=4 + prompts, config)).unwrap());
+        let all: Vec<Vec<u32>> = all.into_iter().map(|one| one.ids).collect();
+        (all, ROWS.get() - before)
     };
     let mut different = std::collections::BTreeSet::new();
     for (seed, top_k, top_p) in [
@@ -287,13 +301,18 @@ fn what_decides_chooses_as_all_logits_do() {
         (3, 10, 0.8),
         (4, 0, 0.9),
     ] {
-        // The last of several sequences, where they are drawn.
-        for sequences in 1..=if seed > 0 { 3 } else { 1 } {
-            let all = drawn(seed, (top_k, top_p), sequences, true);
-            assert_eq!(
-                drawn(seed, (top_k, top_p), sequences, false),
-                all,
-                "{seed} {top_k} {top_p} {sequences}"
+        let sequences = if seed > 0 { 3 } else { 1 };
+        for counts in [(1, 1), (2, 1), (2, sequences)] {
+            let (all, none) = drawn(seed, (top_k, top_p), counts, true);
+            let (same, read) = drawn(seed, (top_k, top_p), counts, false);
+            assert_eq!(same, all, "{seed} {top_k} {top_p} {counts:?}");
+            assert_eq!(all.len() as u32, counts.0 * counts.1);
+            // Of every token of every sequence; a prompt's first is read once for all of its own.
+            let tokens: usize = all.iter().map(|ids| ids.len() - 1).sum();
+            let least = if seed > 0 && top_k == 0 { 0 } else { tokens };
+            assert!(
+                none == 0 && (read > 0) == (least > 0) && read >= least,
+                "{read}"
             );
             different.insert(all);
         }

@@ -21,7 +21,6 @@ use super::{
 use crate::{
     Cancel,
     bitsandbytes::{self, Plan},
-    cuda,
     generate::{Defaults, PrefixCaches, Reclaim},
     hub::{self, HubConfig, Layout, ModelFiles, Wanted},
     pipelines::TaskParams,
@@ -117,9 +116,6 @@ impl Residency {
         let undivided = loaded::undivided(weights);
         if let Some(what) = undivided {
             placement.check_undivided(name, what)?;
-        }
-        if !placement.is_on_cpu() {
-            cuda::check_cache(spec.kept_dtype())?;
         }
         let need = Need::of(name, weights, plan, spec.kept_dtype());
         let need = need.undivided(undivided.is_some());

@@ -3,10 +3,11 @@
 
 use wire::{
     Failure,
-    model::{Activations, ModelSpec, ModuleInfo, QuantizationMethod},
+    model::{Activations, DType, ModelSpec, ModuleInfo, QuantizationMethod},
 };
 
 use crate::{
+    cuda,
     encoders::{self, CausalReader, TextEncoder},
     failures,
     families::{self, ModelSizes},
@@ -112,7 +113,12 @@ fn reads(weights: &Weights) -> bool {
 
 /// What is asked of a model that cards do not run yet, in the plural; `None` where they run all of it.
 pub(super) fn off_cards(spec: &ModelSpec) -> Option<&'static str> {
-    (spec.activations != Activations::F32).then_some("rounded activations")
+    if spec.activations != Activations::F32 {
+        return Some("rounded activations");
+    }
+    let has_brain_floats = cuda::short_dtype() == candle_core::DType::BF16;
+    (spec.kept_dtype() == DType::BF16 && !has_brain_floats)
+        .then_some("caches of bf16 by kernels for compute capability 7.5")
 }
 
 fn architecture(weights: &Weights) -> Option<String> {

@@ -280,9 +280,10 @@ impl Loader<'_> {
             return Ok(Arc::new(blocks?));
         }
         self.widened += 4 * (shape.0 * shape.1) as u64 - bytes.len() as u64;
-        let weight = Tensor::from_raw_buffer(bytes, dtype, &[shape.0, shape.1], device)?;
+        // Not on the device, which may have no brain floats.
+        let weight = Tensor::from_raw_buffer(bytes, dtype, &[shape.0, shape.1], &Device::Cpu)?;
         let weight = weight.to_dtype(candle_core::DType::F32)?;
-        Ok(Arc::new(Plain::new(weight)?))
+        Ok(Arc::new(Plain::new(weight.to_device(device)?)?))
     }
 
     /// The format that a matrix has in memory, and its values in that.

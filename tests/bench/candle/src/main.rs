@@ -17,9 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [device, contexts, file] = &arguments[..] else {
         return Err("candle-peer DEVICE CONTEXTS FILE".into());
     };
-    let device = match device.strip_prefix("cuda:") {
-        Some(number) => Device::new_cuda(number.parse()?)?,
-        None => Device::Cpu,
+    let device = match (device.as_str(), device.strip_prefix("cuda:")) {
+        ("cpu", _) => Device::Cpu,
+        (_, Some(number)) => Device::new_cuda(number.parse()?)?,
+        _ => return Err("the device is cpu or cuda:0".into()),
     };
     let started = Instant::now();
     let mut reader = BufReader::new(File::open(file)?);

@@ -10,7 +10,7 @@ use std::{
 use candle_core::{DType, Device, Error, Result, Tensor};
 use wire::model::ModuleInfo;
 
-use super::Steps;
+use super::{Job, Steps};
 use crate::{
     families::{CausalLm, ModelSizes, Part},
     layers::{KvCache, Size, join},
@@ -176,4 +176,48 @@ fn a_failure_is_its_requests_own() {
 fn a_panic_ends_what_is_in_its_pass_and_nothing_hangs() {
     let (failure, _) = beside(WORSE);
     assert!(failure.contains("far too bad"), "{failure}");
+}
+
+#[test]
+fn each_step_gets_the_logits_of_its_own_last_tokens() {
+    let (steps, _) = echo(true);
+    let job = |seat: u32, (rows, tokens): (usize, usize), positions| Job {
+        seat: u64::from(seat),
+        ids: (0..rows * tokens)
+            .map(|at| 100 * seat + at as u32)
+            .collect(),
+        cache: steps.model().new_batch_cache(&vec![0; rows]),
+        positions,
+    };
+    let mut jobs = [
+        job(1, (2, 3), 2),
+        job(2, (1, 1), 0),
+        job(3, (1, 4), 1),
+        job(4, (1, 1), 1),
+        job(5, (3, 2), 2),
+    ];
+    let logits = steps.logits(&mut jobs).unwrap();
+    let found: Vec<Option<Vec<Vec<Vec<f32>>>>> = logits
+        .iter()
+        .map(|logits| logits.as_ref().map(|logits| logits.to_vec3().unwrap()))
+        .collect();
+    let rows = |rows: &[&[f32]]| -> Option<Vec<Vec<Vec<f32>>>> {
+        let row = |row: &&[f32]| row.iter().map(|&value| vec![value]).collect();
+        Some(rows.iter().map(row).collect())
+    };
+    let expected = [
+        rows(&[&[101.0, 102.0], &[104.0, 105.0]]),
+        None,
+        rows(&[&[303.0]]),
+        rows(&[&[400.0]]),
+        rows(&[&[500.0, 501.0], &[502.0, 503.0], &[504.0, 505.0]]),
+    ];
+    assert_eq!(found, expected);
+    let too_many = steps.logits(&mut [job(1, (1, 1), 2)]);
+    assert!(
+        too_many
+            .unwrap_err()
+            .to_string()
+            .contains("2 positions of 1 tokens")
+    );
 }

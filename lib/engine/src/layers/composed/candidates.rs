@@ -22,6 +22,8 @@ pub(crate) fn candidates(logits: &Tensor, count: usize) -> Result<Option<Vec<Can
     if count == 0 || count > MOST {
         return Ok(None);
     }
+    #[cfg(test)]
+    ROWS.set(ROWS.get() + logits.dim(0)?);
     #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
         let found = crate::cuda::candidates(logits, count, CAPACITY)?;
@@ -64,6 +66,12 @@ fn largest(row: &[f32], count: usize) -> Option<Candidates> {
 /// None of a row without numbers: what is chosen of such is a matter of the whole.
 fn some(ids: Vec<u32>, logits: Vec<f32>) -> Option<Candidates> {
     (!ids.is_empty()).then_some(Candidates { ids, logits })
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Rows of which this thread was given what decides, or was to be.
+    pub(crate) static ROWS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

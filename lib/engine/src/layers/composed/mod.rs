@@ -19,6 +19,8 @@ use candle_core::{Device, Result, Tensor, bail};
 pub(super) use activation::{activate, gate};
 pub(super) use attention::{causal_attention, relative_attention};
 pub(crate) use blocks::Blocks as BlocksOnDevice;
+#[cfg(test)]
+pub(crate) use candidates::ROWS;
 pub(crate) use candidates::{Candidates, candidates};
 pub(crate) use eight_bit::Int8 as Int8OnDevice;
 #[cfg(any(feature = "cuda", test))]

@@ -70,7 +70,11 @@ impl<'a> Rows<'a> {
         }
         let (q, k, v) = (q?, k?, v?);
         let scores = self.lengths.len() * self.heads * self.longest * size_of::<f32>();
-        let slice = (MOST_BYTES / scores.max(1)).max(1);
+        let slice = match places {
+            // All keys meet vectors for the scores of any query.
+            Places::Met(_) => self.longest,
+            _ => (MOST_BYTES / scores.max(1)).max(1),
+        };
         let parts = (0..self.longest).step_by(slice).map(|start| {
             let queries = start..self.longest.min(start + slice);
             self.mixed([&q, &k, &v], queries, places)
