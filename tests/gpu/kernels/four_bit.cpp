@@ -147,7 +147,7 @@ static void check_values(const Matrix &matrix, int kind) {
     void *out = kind == F32 ? (void *)wide.data() : narrow.data();
     const unsigned threads = 256;
     const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
-    emulated::launch((unsigned)((count + 2 * threads - 1) / (2 * threads)), threads, [&] {
+    emulated::launch((unsigned)((count + 8 * threads - 1) / (8 * threads)), threads, [&] {
         KERNELS[kind].values(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
                              matrix.map.data(), matrix.offset, matrix.block, count, out);
     });

@@ -324,18 +324,21 @@ struct Q6_K {
     }
 };
 
-// Four values of a piece, the `four`th; in two roundings each, as the processor has it, or in one.
+// Eight values of a piece, the `eight`th; in two roundings each, as the processor has it, or in one.
 template <bool EXACT, typename Format>
-__device__ void four_values(const Format &, const typename Format::Piece &piece, int four, float (&out)[4]) {
-    const unsigned codes = Format::codes(piece, four);
-    const int run = four / 4;
+__device__ void eight_values(const Format &, const typename Format::Piece &piece, int eight, float (&out)[8]) {
+    const int run = eight / 2;
 #pragma unroll
-    for (int place = 0; place < 4; place++) {
-        const float number = number_of(codes, place, Format::ZERO);
-        if constexpr (Format::HAS_OFFSET) {
-            out[place] = scaled<EXACT>(number, piece.step[run], piece.offset[run]);
-        } else {
-            out[place] = __fmul_rn(number, piece.step[run]);
+    for (int half = 0; half < 2; half++) {
+        const unsigned codes = Format::codes(piece, 2 * eight + half);
+#pragma unroll
+        for (int place = 0; place < 4; place++) {
+            const float number = number_of(codes, place, Format::ZERO);
+            if constexpr (Format::HAS_OFFSET) {
+                out[4 * half + place] = scaled<EXACT>(number, piece.step[run], piece.offset[run]);
+            } else {
+                out[4 * half + place] = __fmul_rn(number, piece.step[run]);
+            }
         }
     }
 }
@@ -357,13 +360,12 @@ template <bool IS_BRAIN> struct Floats : Plain {
 };
 
 template <bool EXACT, bool IS_BRAIN>
-__device__ void four_values(const Floats<IS_BRAIN> &, const typename Floats<IS_BRAIN>::Piece &piece, int four,
-                            float (&out)[4]) {
+__device__ void eight_values(const Floats<IS_BRAIN> &, const typename Floats<IS_BRAIN>::Piece &piece, int eight,
+                             float (&out)[8]) {
 #pragma unroll
-    for (int place = 0; place < 4; place++) {
-        const unsigned both = piece.words[four / 2][four % 2 * 2 + place / 2];
-        const unsigned bits = both >> (16 * (place % 2)) & 0xffff;
-        out[place] = IS_BRAIN ? __uint_as_float(bits << 16) : float_of_half((unsigned short)bits);
+    for (int place = 0; place < 8; place++) {
+        const unsigned bits = piece.words[eight][place / 2] >> (16 * (place % 2)) & 0xffff;
+        out[place] = bits_as_float(bits, IS_BRAIN ? BF16 : F16);
     }
 }
 
@@ -386,14 +388,7 @@ template <typename Format, bool EXACT> struct Blocks {
     }
 
     __device__ void values(const Piece &piece, int eight, float (&out)[8]) const {
-        float first[4], second[4];
-        four_values<EXACT>(Format(), piece, 2 * eight, first);
-        four_values<EXACT>(Format(), piece, 2 * eight + 1, second);
-#pragma unroll
-        for (int place = 0; place < 4; place++) {
-            out[place] = first[place];
-            out[4 + place] = second[place];
-        }
+        eight_values<EXACT>(Format(), piece, eight, out);
     }
 
     __device__ float factor(const Piece &) const {
@@ -412,14 +407,12 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
     const unsigned long long block = number / Format::PARTS;
     const auto piece = Format::piece(packed + block * Format::BYTES, part);
 #pragma unroll
-    for (int four = 0; four < product::VALUES / 4; four++) {
-        float values[4];
-        four_values<true>(Format(), piece, four, values);
-#pragma unroll
-        for (int place = 0; place < 4; place++) {
-            const int column = Format::column(part, 4 * four + place);
-            store(values[place], kind, out, block * Format::PARTS * product::VALUES + column);
-        }
+    for (int eight = 0; eight < product::VALUES / 8; eight++) {
+        float values[8];
+        eight_values<true>(Format(), piece, eight, values);
+        // Runs of 16 lie together.
+        const int column = Format::column(part, 8 * eight);
+        store_eight(values, kind, out, block * Format::PARTS * product::VALUES + column);
     }
 }
 

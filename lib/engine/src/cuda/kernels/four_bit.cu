@@ -20,6 +20,11 @@ __device__ float scale_of(unsigned long long block, const float *plain, const un
     return __fadd_rn(__fmul_rn(map[codes[block]], outer[block / NESTED]), offset);
 }
 
+// Of eight codes in four bytes; the first of a byte is in its high half.
+__device__ unsigned code_of(unsigned four, int place) {
+    return four >> (4 * (place ^ 1)) & 15;
+}
+
 // Which block a code is in.
 __device__ unsigned long long block_of(unsigned long long at, unsigned block) {
     return at >> (__ffs((int)block) - 1);
@@ -54,8 +59,7 @@ template <int KIND, bool SCALES> struct FourBit {
         const unsigned four = word_of(piece.bytes, eight);
 #pragma unroll
         for (int place = 0; place < 8; place++) {
-            // The first of a byte is in its high half.
-            const float value = book[four >> (4 * (place ^ 1)) & 15];
+            const float value = book[code_of(four, place)];
             out[place] = SCALES ? __fmul_rn(value, piece.scale) : value;
         }
         if (KIND != F32) {
@@ -104,20 +108,29 @@ template <int KIND, bool SCALES> struct FourBit {
         tiles::multiply<KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                           \
     }
 
-// The values of a matrix: each a code's value times its block's scale, rounded once. A thread takes a byte.
+// The values of a matrix: each a code's value times its block's scale, rounded once. A thread takes eight codes.
 #define VALUES_OF(NAME, KIND)                                                                                        \
     extern "C" __global__ void values_of_four_bit_##NAME(                                                            \
         const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
         const float *outer, const float *map, float offset, unsigned block, unsigned long long count, void *out) {   \
-        const unsigned long long at = 2 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x);               \
+        const unsigned long long at = 8 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x);               \
         if (at >= count) {                                                                                           \
             return;                                                                                                  \
         }                                                                                                            \
-        const unsigned char both = packed[at / 2];                                                                   \
-        for (int half = 0; half < 2 && at + half < count; half++) {                                                  \
-            const float scale = scale_of(block_of(at + half, block), plain, codes, outer, map, offset);                     \
-            store(__fmul_rn(book[half == 0 ? both >> 4 : both & 15], scale), KIND, out, at + half);                  \
+        const float scale = scale_of(block_of(at, block), plain, codes, outer, map, offset);                         \
+        if (at + 8 > count) {                                                                                        \
+            for (unsigned place = 0; at + place < count; place++) {                                                  \
+                const unsigned code = packed[(at + place) / 2] >> (place % 2 ? 0 : 4) & 15;                          \
+                store(__fmul_rn(book[code], scale), KIND, out, at + place);                                          \
+            }                                                                                                        \
+            return;                                                                                                  \
         }                                                                                                            \
+        const unsigned four = *reinterpret_cast<const unsigned *>(packed + at / 2);                                  \
+        float values[8];                                                                                             \
+        for (int place = 0; place < 8; place++) {                                                                    \
+            values[place] = __fmul_rn(book[code_of(four, place)], scale);                                            \
+        }                                                                                                            \
+        store_eight(values, KIND, out, at);                                                                          \
     }
 
 #define OF_KIND(NAME, KIND)                                                                                          \

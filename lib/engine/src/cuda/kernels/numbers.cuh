@@ -92,6 +92,23 @@ __device__ inline void store(float value, int kind, void *out, unsigned long lon
     }
 }
 
+// Eight, the first of which goes to a multiple of eight: at once, since single numbers of 16 bits cost a card as much each.
+__device__ inline void store_eight(const float (&values)[8], int kind, void *out, unsigned long long at) {
+    if (kind == F32) {
+        auto *fours = reinterpret_cast<float4 *>(static_cast<float *>(out) + at);
+        fours[0] = {values[0], values[1], values[2], values[3]};
+        fours[1] = {values[4], values[5], values[6], values[7]};
+        return;
+    }
+    unsigned pairs[4];
+#pragma unroll
+    for (int pair = 0; pair < 4; pair++) {
+        const float first = values[2 * pair], second = values[2 * pair + 1];
+        pairs[pair] = kind == F16 ? pair_of<F16>(first, second) : pair_of<BF16>(first, second);
+    }
+    *reinterpret_cast<uint4 *>(static_cast<unsigned short *>(out) + at) = {pairs[0], pairs[1], pairs[2], pairs[3]};
+}
+
 __device__ inline unsigned word_of(const uint4 &words, int index) {
     return index == 0 ? words.x : index == 1 ? words.y : index == 2 ? words.z : words.w;
 }

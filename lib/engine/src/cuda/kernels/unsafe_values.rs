@@ -16,8 +16,9 @@ use crate::{
     weights::Format,
 };
 
-/// Threads of a block that makes values, of which a thread makes two of codes, and a lane's of blocks.
+/// Threads of a block that makes values, of which a thread makes eight of codes, and a lane's of blocks.
 const VALUE_THREADS: usize = 256;
+const CODES: usize = 8;
 
 /// All values, `(out_features, in_features)`, in the type that they are computed in.
 pub(crate) fn four_bit_values(matrix: &FourBitOnDevice) -> Result<Tensor> {
@@ -31,7 +32,7 @@ pub(crate) fn four_bit_values(matrix: &FourBitOnDevice) -> Result<Tensor> {
     let out = unsafe { empty(matrix.shape, matrix.dtype, matrix.packed.device())? };
     let mut arguments = tables(matrix)?;
     arguments.extend([Long(count as u64), Address(start(&out)?)]);
-    let blocks = count.div_ceil(2).div_ceil(VALUE_THREADS);
+    let blocks = count.div_ceil(CODES).div_ceil(VALUE_THREADS);
     let grid = grid((blocks, 1, 1), VALUE_THREADS);
     // SAFETY: the kernel reads the codes, scales and tables of the matrix, which has them for its shape, and writes
     // `count` values of the type, as many as there are.
