@@ -34,10 +34,10 @@ python3 - "$folder/wide" <<'PYTHON'
 import array, json, pathlib, random, struct, sys
 
 folder, numbers = pathlib.Path(sys.argv[1]), random.Random(1)
-hidden, inner, vocabulary = 1088, 2080, 300
+hidden, inner, vocabulary = 1280, 2304, 300
 folder.joinpath("config.json").write_text(json.dumps({
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden,
-    "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 17, "num_key_value_heads": 1,
+    "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 20, "num_key_value_heads": 1,
     "max_position_embeddings": 512, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 1,
 }))
 shapes = {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,), "lm_head": (vocabulary, hidden)}

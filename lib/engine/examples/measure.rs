@@ -109,7 +109,8 @@ fn spec(path: &str, form: &str, device: Device) -> Result<ModelSpec, Failure> {
             skip_modules: None,
         }),
         activations: Activations::F32,
-        cache_dtype: Some(DType::BF16),
+        // As many bytes as the peers' on a card, in a type that all cards have.
+        cache_dtype: matches!(device, Device::Cuda(_)).then_some(DType::F16),
     })
 }
 

@@ -10,7 +10,7 @@
 
 mod service;
 
-use std::{path::Path, process::ExitCode, thread};
+use std::{path::Path, process::ExitCode, sync::Barrier, thread};
 
 use engine::{Service, encoders, hub::Layout, seq2seq, weights::Weights};
 use wire::{
@@ -19,7 +19,7 @@ use wire::{
     generate::{Generated, GenerationConfig, Prompt, Timing},
     host::{Request, Response, UnloadTarget},
     model::{
-        Activations, DType, Device, FourBitType, ModelSource, ModelSpec, Quantization,
+        Activations, DType, Device, FourBitType, GgmlType, ModelSource, ModelSpec, Quantization,
         QuantizationMethod,
     },
     pipeline::{
@@ -33,8 +33,9 @@ use service::ask;
 const TOKENS: u32 = 64;
 /// Tokens of the prompt that is continued: more than a kernel of a few takes.
 const PROMPT: u32 = 20;
-/// Tokens of prompts whose logits are compared: as many as tensor cores' tiles take once, twice, and more.
-const PROMPTS: [u32; 3] = [PROMPT, 45, 80];
+/// Tokens of prompts whose logits are compared: as few as are multiplied one by one, as tensor cores' tiles take once and
+/// twice, and more.
+const PROMPTS: [u32; 8] = [1, 2, 3, 6, 8, PROMPT, 45, 80];
 /// Requests that are made at once, and tokens of each.
 const TOGETHER: u32 = 12;
 const SHORT: u32 = 16;
@@ -45,6 +46,7 @@ struct Form {
     /// `None` leaves it to the device.
     dtype: Option<DType>,
     four_bit: Option<(FourBitType, bool)>,
+    blocks: Option<GgmlType>,
     /// The largest difference of a logit, of the largest logit, that the type explains.
     tolerance: f32,
     /// Whether the same tokens must come of it.
@@ -54,16 +56,17 @@ struct Form {
 /// Of GGUF files: everything in f32, and products of many tokens in what cards have for them.
 const GGUF_FORMS: [Form; 2] = [
     form("f32", DType::F32, None, 1e-3),
-    Form {
-        name: "as it is",
-        dtype: None,
-        four_bit: None,
-        tolerance: 2e-2,
-        is_exact: false,
-    },
+    blocks("as it is", None),
 ];
 
-const FORMS: [Form; 6] = [
+/// Of a checkpoint whose rows hold several blocks.
+const WIDE_FORMS: [Form; 3] = [
+    blocks("q4_k", Some(GgmlType::Q4K)),
+    blocks("q6_k", Some(GgmlType::Q6K)),
+    blocks("q8_0", Some(GgmlType::Q8_0)),
+];
+
+const FORMS: [Form; 7] = [
     form("f32", DType::F32, None, 1e-3),
     form("bf16", DType::BF16, None, 2e-2),
     form("f16", DType::F16, None, 2e-2),
@@ -80,6 +83,12 @@ const FORMS: [Form; 6] = [
         Some((FourBitType::Nf4, true)),
         2e-2,
     ),
+    form(
+        "nf4, f16",
+        DType::F16,
+        Some((FourBitType::Nf4, false)),
+        2e-2,
+    ),
 ];
 
 const fn form(
@@ -92,8 +101,21 @@ const fn form(
         name,
         dtype: Some(dtype),
         four_bit,
+        blocks: None,
         tolerance,
         is_exact: matches!(dtype, DType::F32),
+    }
+}
+
+/// In blocks, with products in what the device has for them.
+const fn blocks(name: &'static str, blocks: Option<GgmlType>) -> Form {
+    Form {
+        name,
+        dtype: None,
+        four_bit: None,
+        blocks,
+        tolerance: 2e-2,
+        is_exact: false,
     }
 }
 
@@ -106,7 +128,8 @@ impl Form {
                 kind,
                 double_quant,
                 compute_dtype: self.dtype.unwrap_or(DType::F32),
-            });
+            })
+            .or(self.blocks.map(QuantizationMethod::Ggml));
         ModelSpec {
             source: ModelSource::new(folder),
             dtype: self.dtype,
@@ -194,7 +217,12 @@ fn main() -> ExitCode {
                 continue;
             }
         };
-        for form in kind.forms() {
+        let wide = if Path::new(&folder).ends_with("wide") {
+            &WIDE_FORMS[..]
+        } else {
+            &[]
+        };
+        for form in kind.forms().iter().chain(wide) {
             match compare((&folder, kind), form, device) {
                 Ok(true) => {}
                 Ok(false) => failed += 1,
@@ -215,8 +243,9 @@ fn main() -> ExitCode {
 
 /// Whether both devices compute the same.
 fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<bool, Failure> {
-    let expected = run((folder, kind), form, (Device::Cpu, false))?;
-    let found = run((folder, kind), form, (device, form.is_exact))?;
+    let expected = run((folder, kind), form, (Device::Cpu, 0))?;
+    let requests = if form.is_exact { TOGETHER } else { 0 };
+    let found = run((folder, kind), form, (device, requests))?;
     let largest = |values: &[f32]| {
         values
             .iter()
@@ -244,7 +273,7 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
         && (!form.is_exact || (same == expected.ids.len() && found.disturbed == 0))
         && expected.footprint == found.footprint;
     println!(
-        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, {} requests with others at once, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
+        "{} {folder}, {}: numbers within {difference:.1e}, the same {same} of {} tokens, {} of {requests} requests at once disturbed, footprint {} and {}, load {:.2} and {:.2} s, prompt {:.0} and {:.0}, decode {:.0} and {:.0} tokens/s",
         if is_right { "ok" } else { "error:" },
         form.name,
         expected.ids.len(),
@@ -261,11 +290,11 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
     Ok(is_right)
 }
 
-/// What comes of a checkpoint; where it is to be `disturbed`, several requests are made at once, too.
+/// What comes of a checkpoint, of which so many requests are made at once, too.
 fn run(
     (folder, kind): (&str, Kind),
     form: &Form,
-    (device, disturbed): (Device, bool),
+    (device, requests): (Device, u32),
 ) -> Result<Found, Failure> {
     let model = form.of(folder, device);
     let service = Service::new();
@@ -314,11 +343,11 @@ fn run(
     }
     let one = continued(&service, &model, (prompts(0, PROMPT), TOKENS))?;
     let short = |request| continued(&service, &model, (prompts(request, 3 + request), SHORT));
-    let requests = if disturbed { TOGETHER } else { 0 };
     let alone = (0..requests).map(short).collect::<Result<Vec<_>, _>>()?;
+    let barrier = &Barrier::new(requests as usize);
     let at_once = thread::scope(|scope| {
         let threads: Vec<_> = (0..requests)
-            .map(|request| scope.spawn(move || short(request)))
+            .map(|request| scope.spawn(move || (barrier.wait(), short(request)).1))
             .collect();
         let written = threads.into_iter().map(thread::ScopedJoinHandle::join);
         let written = written.map(|written| written.map_err(|_| unexpected())?);

@@ -163,24 +163,22 @@ impl Placement {
     }
 
     /// This placement, of a model that cards do not run: `auto` takes the processor and says so, a card that was
-    /// asked for by its name is an error. `what` is plural.
-    pub fn off_cards(self, map: &DeviceMap, name: &str, what: &str) -> Result<Self, Failure> {
+    /// asked for by its name is an error.
+    pub fn off_cards(self, map: &DeviceMap, name: &str, reason: &str) -> Result<Self, Failure> {
         let mut devices = self.map.iter().map(|(_, device)| *device);
         let Some(card) = devices.find(|device| matches!(device, Device::Cuda(_))) else {
             return Ok(self);
         };
         if *map == DeviceMap::Whole(Device::Auto) {
             return Ok(Self {
-                choice: Some(format!(
-                    "`auto` takes the CPU for `{name}`: cards do not run {what} yet"
-                )),
+                choice: Some(format!("`auto` takes the CPU for `{name}`: {reason}")),
                 ..Self::whole(Device::Cpu)
             });
         }
-        Err(failures::unsupported(format!(
-            "cannot load `{name}` on `{card}`: cards do not run {what} yet"
-        ))
-        .hint("use the device `cpu` or `auto`"))
+        Err(
+            failures::unsupported(format!("cannot load `{name}` on `{card}`: {reason}"))
+                .hint("use the device `cpu` or `auto`"),
+        )
     }
 
     /// Fails where a model that runs on one device alone, as all of its kind (plural), is to be on several.
@@ -505,20 +503,22 @@ mod tests {
         let on_card = || Placement::whole(Device::Cuda(1));
         let auto = DeviceMap::Whole(Device::Auto);
         let placement = on_card()
-            .off_cards(&auto, "x", "rounded activations")
+            .off_cards(&auto, "x", "cards do not run these")
             .expect("falls back");
         assert_eq!(placement.name(), "cpu");
         let choice = placement.choice().expect("says so");
         assert_eq!(
             choice,
-            "`auto` takes the CPU for `x`: cards do not run rounded activations yet"
+            "`auto` takes the CPU for `x`: cards do not run these"
         );
-        let failure = on_card().off_cards(&Device::Cuda(1).into(), "x", "rounded activations");
+        let failure = on_card().off_cards(&Device::Cuda(1).into(), "x", "cards do not run these");
         let failure = failure.expect_err("was asked for");
         assert!(failure.message.contains("`cuda:1`") && failure.hint.is_some());
         let on_cpu = Placement::whole(Device::Cpu);
         assert_eq!(
-            on_cpu.clone().off_cards(&auto, "x", "rounded activations"),
+            on_cpu
+                .clone()
+                .off_cards(&auto, "x", "cards do not run these"),
             Ok(on_cpu)
         );
     }

@@ -172,6 +172,13 @@ struct Kernels {
     void (*rounded[4])(Bytes, unsigned, unsigned, int, const float *, const float *, const float *, float *, unsigned) = {};
 };
 
+// Older tensor cores have none.
+#ifdef OLD_TENSOR_CORES
+#define IN_BRAINS(NAME) nullptr
+#else
+#define IN_BRAINS(NAME) NAME
+#endif
+
 #define OF(NAME, LOWER, VALUES, BYTES, ...)                                                                            \
     {#NAME,                                                                                                            \
      VALUES,                                                                                                           \
@@ -180,8 +187,8 @@ struct Kernels {
      unpack_##LOWER,                                                                                                   \
      {multiply_##NAME##_1, multiply_##NAME##_2, multiply_##NAME##_4, multiply_##NAME##_8},                             \
      values_of_##NAME,                                                                                                 \
-     {arrange_##NAME##_f16, arrange_##NAME##_bf16},                                                                    \
-     {multiply_tiles_##NAME##_f16, multiply_tiles_##NAME##_bf16}}
+     {arrange_##NAME##_f16, IN_BRAINS(arrange_##NAME##_bf16)},                                                         \
+     {multiply_tiles_##NAME##_f16, IN_BRAINS(multiply_tiles_##NAME##_bf16)}}
 
 static Kernels ALL[] = {
     OF(Half, half, 32, 64),           OF(Brain, brain, 32, 64),
@@ -208,8 +215,8 @@ struct Matrix {
     std::vector<float> values;
 };
 
-// A product as `kind`: of few tokens by the kernels that take so many, else by tiles.
-static void check_product(const Kernels &kernels, const Matrix &matrix, unsigned tokens, int kind) {
+// A product as `kind`: by the kernels of so few tokens, or by tiles.
+static void check_product(const Kernels &kernels, const Matrix &matrix, unsigned tokens, int kind, bool by_tiles) {
     const auto [rows, columns, packed, values] = matrix;
     const size_t guard = 8;
     // Beside other columns, with what is added, or alone.
@@ -226,7 +233,7 @@ static void check_product(const Kernels &kernels, const Matrix &matrix, unsigned
         x.push_back(uniform(-1, 1));
     }
     const float *biases = has_bias ? bias.data() : nullptr, *summands = is_added ? added.data() : nullptr;
-    if (tokens <= 8) {
+    if (!by_tiles) {
         const int power = tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3;
         const unsigned per_block = product::WARPS * product::ROWS;
         emulated::launch((rows + per_block - 1) / per_block, 32 * product::WARPS, [&, rows = rows, columns = columns, packed = packed] {
@@ -312,14 +319,17 @@ static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
     }
     const Matrix matrix = {rows, columns, packed, std::move(values)};
     for (const unsigned tokens : {1, 2, 3, 4, 5, 8}) {
-        check_product(kernels, matrix, tokens, F32);
+        check_product(kernels, matrix, tokens, F32, false);
         if (kernels.kind != F32) {
-            check_product(kernels, matrix, tokens, kernels.kind);
+            check_product(kernels, matrix, tokens, kernels.kind, false);
         }
     }
-    for (const unsigned tokens : {9, 16, 32, 45}) {
-        check_product(kernels, matrix, tokens, F16);
-        check_product(kernels, matrix, tokens, BF16);
+    for (const unsigned tokens : {6, 16, 32, 45}) {
+        for (const int kind : {F16, BF16}) {
+            if (kernels.tiles[kind == F16 ? 0 : 1] != nullptr) {
+                check_product(kernels, matrix, tokens, kind, true);
+            }
+        }
     }
 }
 

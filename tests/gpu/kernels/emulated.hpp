@@ -26,15 +26,15 @@
 
 using std::min;
 
-struct uint4 {
+struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
-struct uint2 {
+struct alignas(8) uint2 {
     unsigned x, y;
 };
 
-struct float4 {
+struct alignas(16) float4 {
     float x, y, z, w;
 };
 

@@ -75,9 +75,9 @@ pub struct Seat<'a> {
 
 impl Steps {
     /// Shares a model. It `joins` when a token's numbers do not depend on which others are in its pass, but
-    /// for the order of sums: many tokens at once are added up in another order than few; and, on cards, but for blocks
-    /// of ggml in the type that was left to them, of which few tokens are computed in f32 and many in 16 bits. Else
-    /// requests take turns, step by step.
+    /// for the order of sums: many tokens at once are added up in another order than few. On cards that is not so of
+    /// blocks of ggml, unless f32 was asked for: up to eight tokens are computed in f32, more in 16 bits. Else requests
+    /// take turns, step by step.
     pub fn new(model: Box<dyn CausalLm>, joins: bool) -> Self {
         Self {
             model,
@@ -135,9 +135,7 @@ impl Steps {
         }
         let count = if self.joins { state.waiting.len() } else { 1 };
         let mut jobs: Vec<Job> = state.waiting.drain(..count).collect();
-        // Single tokens beside each other: cards compute them as one part, but for those behind padding.
-        let is_padded = |job: &Job| job.cache.padding().iter().any(|&padding| padding > 0);
-        jobs.sort_by_key(|job| (job.ids.len() > 1, is_padded(job)));
+        order(&mut jobs);
         if self.joins {
             state.expected = jobs.iter().map(|job| job.seat).collect();
         }
@@ -259,6 +257,12 @@ impl Steps {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Puts single tokens beside each other: cards compute them as one part, but for those behind padding.
+fn order(jobs: &mut [Job]) {
+    let is_padded = |job: &Job| job.cache.padding().iter().any(|&padding| padding > 0);
+    jobs.sort_by_key(|job| (job.ids.len() > 1, is_padded(job)));
 }
 
 impl Job {

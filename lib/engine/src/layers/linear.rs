@@ -59,7 +59,8 @@ pub(crate) struct Put<'a> {
     pub bias: Option<&'a Tensor>,
     /// `(tokens, out_features)`.
     pub added: Option<&'a Tensor>,
-    /// The tokens as kernels had them laid for products before it, by the kernel's name.
+    /// The tokens as kernels had them laid for products before it, by the kernel's name: all puts that share it are of
+    /// the same tokens.
     pub laid: &'a std::cell::RefCell<Vec<(String, Tensor)>>,
 }
 

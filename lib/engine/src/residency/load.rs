@@ -110,8 +110,8 @@ impl Residency {
         plan: Option<&Plan>,
     ) -> Result<(Placement, Need), Failure> {
         let mut placement = Placement::new(&spec.device_map, weights)?;
-        if let Some(what) = loaded::off_cards(spec) {
-            placement = placement.off_cards(&spec.device_map, name, what)?;
+        if let Some(reason) = loaded::off_cards(spec) {
+            placement = placement.off_cards(&spec.device_map, name, reason)?;
         }
         let undivided = loaded::undivided(weights);
         if let Some(what) = undivided {

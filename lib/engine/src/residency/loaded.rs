@@ -111,14 +111,19 @@ fn reads(weights: &Weights) -> bool {
         )
 }
 
-/// What is asked of a model that cards do not run yet, in the plural; `None` where they run all of it.
+/// Why cards do not run a model as it is asked for; `None` where they do.
 pub(super) fn off_cards(spec: &ModelSpec) -> Option<&'static str> {
     if spec.activations != Activations::F32 {
-        return Some("rounded activations");
+        return Some("cards do not run rounded activations yet");
     }
     let has_brain_floats = cuda::short_dtype() == candle_core::DType::BF16;
-    (spec.kept_dtype() == DType::BF16 && !has_brain_floats)
-        .then_some("caches of bf16 by kernels for compute capability 7.5")
+    off_cards_with_cache(spec.kept_dtype(), has_brain_floats)
+}
+
+fn off_cards_with_cache(dtype: DType, has_brain_floats: bool) -> Option<&'static str> {
+    (dtype == DType::BF16 && !has_brain_floats).then_some(
+        "kernels for compute capability 7.5 keep no caches of bf16 (of `cache_dtype` f16 they do)",
+    )
 }
 
 fn architecture(weights: &Weights) -> Option<String> {
@@ -269,5 +274,18 @@ impl Loaded {
             Self::Causal { steps, .. } => steps.model().modules().cloned(),
             Self::Encoder(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_of_bf16_need_kernels_that_have_it() {
+        let reason = off_cards_with_cache(DType::BF16, false).expect("are off cards");
+        assert!(reason.contains("`cache_dtype` f16"), "{reason}");
+        assert_eq!(off_cards_with_cache(DType::BF16, true), None);
+        assert_eq!(off_cards_with_cache(DType::F16, false), None);
     }
 }

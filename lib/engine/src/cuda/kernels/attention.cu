@@ -180,7 +180,10 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
             continue;
         }
         const size_t part = ((size_t)(row * of.tokens + token) * of.heads + head) * of.splits + split;
-        of.parts[part * of.head_dim + dim] = value;
+        // Of nothing no more than that it is nothing.
+        if (largest != -INFINITY) {
+            of.parts[part * of.head_dim + dim] = value;
+        }
         if (dim == 0) {
             of.scales[2 * part] = largest;
             of.scales[2 * part + 1] = whole;

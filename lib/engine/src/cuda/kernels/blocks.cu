@@ -1,5 +1,5 @@
 // Matrices in the block formats of ggml, and of floats of 16 bits: their products with a few tokens, and their values,
-// which equal those of `weights/format.rs` to the bit. A row is a whole number of blocks, or of 32 floats. A lane takes
+// which equal those of `weights/format.rs` to the bit where they are numbers. A row is a whole number of blocks, or of 32 floats. A lane takes
 // 32 values of one: two runs of 16, so chosen that what it reads of the block it reads alone.
 
 #include "tiles.cuh"

@@ -92,7 +92,7 @@ __device__ inline void store(float value, int kind, void *out, unsigned long lon
     }
 }
 
-// Eight, the first of which goes to a multiple of eight: at once, since single numbers of 16 bits cost a card as much each.
+// Eight, the first of which goes to a multiple of eight: a store of 2 bytes takes a card as long as one of 16.
 __device__ inline void store_eight(const float (&values)[8], int kind, void *out, unsigned long long at) {
     if (kind == F32) {
         auto *fours = reinterpret_cast<float4 *>(static_cast<float *>(out) + at);

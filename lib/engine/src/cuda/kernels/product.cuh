@@ -38,7 +38,7 @@ constexpr int ROWS = 4;
 // `Source` packs together. Tokens are rounded to `KIND` as they are loaded and products before anything is added; sums
 // are f32. A source has
 //   column(lane, index)        the column of a lane's value, from the segment's first on;
-//   Piece, piece(row, column)  what a lane takes of a row, of which the column from whose multiple of 32 on is given;
+//   Piece, piece(row, column)  what a lane takes of a row: the 32 values at `column`, a multiple of 32;
 //   values(piece, eight, out)  eight values of it, the first of which is the 8 · `eight`th;
 //   factor(piece)              what multiplies the sum of their products.
 template <int TOKENS, int KIND, typename Source>

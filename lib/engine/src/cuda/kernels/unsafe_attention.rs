@@ -16,6 +16,8 @@ const MOST_TOKENS: usize = 8;
 const MOST_DIMS: usize = 256;
 /// Keys of a split at least: a tile of each warp.
 const SPLIT_KEYS: usize = 128;
+/// Numbers of all parts at most: what a launch takes for a moment.
+const MOST_PARTS: usize = 4 << 20;
 /// Blocks that keep a card busy.
 const BLOCKS: usize = 512;
 
@@ -62,8 +64,9 @@ pub(crate) fn attention(
     let (batch, heads, tokens, head_dim) = q.dims4()?;
     let kv_heads = kernel.kv_heads;
     let groups = (heads / kv_heads * tokens).div_ceil(kernel.together);
-    let (splits, split_keys) = split(&kernel, batch, kv_heads * groups);
     let count = batch * heads * tokens;
+    let most_splits = MOST_PARTS / (count * head_dim).max(1);
+    let (splits, split_keys) = split(&kernel, (batch, kv_heads * groups), most_splits);
     let (q, device) = (q.contiguous()?, q.device());
     // SAFETY: the kernels write all of these before they read them.
     let (out, parts, scales) = unsafe {
@@ -119,13 +122,14 @@ pub(crate) fn attention(
     Ok(Some(out))
 }
 
-/// In how many parts the longest sequence's keys are taken, and keys of a part: so many that a card is busy with all
-/// sequences, each part of which is so many blocks.
-fn split(kernel: &Kernel, batch: usize, blocks: usize) -> (usize, usize) {
-    let most = (BLOCKS / blocks).max(1);
+/// In how many parts the longest sequence's keys are taken, and keys of a part: so many that a card is busy with the
+/// parts of all rows, each of which is so many blocks, and not more than there is to be.
+fn split(kernel: &Kernel, (batch, blocks): (usize, usize), most: usize) -> (usize, usize) {
     // Rows of one cache are equally long.
     let all_keys = kernel.all_keys * batch / kernel.caches;
-    let each = all_keys.div_ceil(most).next_multiple_of(SPLIT_KEYS);
+    let busy = all_keys.div_ceil((BLOCKS / blocks).max(1));
+    let few = kernel.most_keys.div_ceil(most.max(1));
+    let each = busy.max(few).next_multiple_of(SPLIT_KEYS);
     (kernel.most_keys.div_ceil(each), each)
 }
 

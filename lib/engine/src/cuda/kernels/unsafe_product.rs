@@ -23,8 +23,8 @@ use crate::{
 const THREADS: usize = 256;
 const ROWS: usize = 32;
 pub(super) const LANE_VALUES: usize = 32;
-/// Tokens up to which a matrix can be multiplied in registers as it lies, and up to which that is less work than tensor
-/// cores' tiles where both give the same numbers, by the instructions of either.
+/// Tokens up to which a matrix can be multiplied in registers as it lies, and up to which that is less work, counted in
+/// instructions, than tensor cores' tiles where both give the same numbers.
 const FEW_TOKENS: usize = 8;
 const FEWER_TOKENS: usize = 4;
 /// Tokens up to which numbers of 16 bits are made of it there, which tensor cores multiply; of more, values are made of the
@@ -36,8 +36,8 @@ const TILED_TOKENS: usize = 32;
 const STEP: usize = 4 * LANE_VALUES;
 const STEP_BYTES: usize = STEP * TILE * 2;
 
-/// Puts `x · Wᵀ` where it is to go, from f32 `(tokens, in_features)`; says whether it did: where [`puts_four_bit`] does not
-/// say that it would, it does not.
+/// Puts `x · Wᵀ` where it is to go, from f32 `(tokens, in_features)`. Does not where [`puts_four_bit`] is `None`, and says
+/// so.
 pub(crate) fn put_four_bit(matrix: &FourBitOnDevice, x: &Tensor, put: &Put) -> Result<bool> {
     let Some(known) = four_bit(matrix)?.taking(x.dim(0)?) else {
         return Ok(false);
@@ -111,11 +111,11 @@ pub(crate) fn puts_floats(matrix: &Tensor, tokens: usize) -> Option<(usize, usiz
     Some(floats(matrix).ok()??.taking(tokens)?.shape)
 }
 
-/// `None` of other floats.
+/// `None` of other floats, and of such that do not lie row by row.
 fn floats(matrix: &Tensor) -> Result<Option<Known>> {
     let format = match matrix.dtype() {
-        DType::F16 => Format::F16,
-        DType::BF16 => Format::BF16,
+        DType::F16 if matrix.is_contiguous() => Format::F16,
+        DType::BF16 if matrix.is_contiguous() => Format::BF16,
         _ => return Ok(None),
     };
     let (text, name) = text_of(format)?;
@@ -239,6 +239,8 @@ unsafe fn product(
     let fits = width == columns
         && known.takes(tokens)
         && out_tokens == tokens
+        // Kernels take four values at once.
+        && x.layout().start_offset().is_multiple_of(4)
         && put.first + rows <= stride
         && put.bias.is_none_or(|bias| bias.dims() == [rows])
         && put.added.is_none_or(|added| added.dims() == [tokens, rows]);

@@ -10,7 +10,7 @@ use std::{
 use candle_core::{DType, Device, Error, Result, Tensor};
 use wire::model::ModuleInfo;
 
-use super::{Job, Steps};
+use super::{Job, Steps, order};
 use crate::{
     families::{CausalLm, ModelSizes, Part},
     layers::{KvCache, Size, join},
@@ -176,6 +176,28 @@ fn a_failure_is_its_requests_own() {
 fn a_panic_ends_what_is_in_its_pass_and_nothing_hangs() {
     let (failure, _) = beside(WORSE);
     assert!(failure.contains("far too bad"), "{failure}");
+}
+
+#[test]
+fn single_tokens_without_padding_come_first() {
+    let job = |(seat, ids, padding): (u64, usize, usize)| Job {
+        seat,
+        ids: vec![0; ids],
+        cache: KvCache::new(1, 1, 1, &[padding]),
+        positions: 1,
+    };
+    let jobs = [
+        (1, 3, 0),
+        (2, 1, 0),
+        (3, 1, 2),
+        (4, 1, 0),
+        (5, 2, 1),
+        (6, 1, 0),
+    ];
+    let mut jobs = jobs.map(job);
+    order(&mut jobs);
+    let seats = jobs.map(|job| job.seat);
+    assert_eq!(seats, [2, 4, 6, 3, 1, 5]);
 }
 
 #[test]

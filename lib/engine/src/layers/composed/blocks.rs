@@ -1,4 +1,4 @@
-//! A matrix on a device as its file has it: in blocks of ggml, or in floats of 16 bits. A card multiplies a few tokens
+//! A matrix on a device as its file has it: in blocks of ggml, or in floats of 16 bits. A card multiplies some tokens
 //! with it as it lies; for more, and elsewhere, values are made of it for each product.
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -14,7 +14,7 @@ use crate::weights::Format;
 
 /// Values that a lane of a card takes of a row at once.
 const LANE_VALUES: usize = 32;
-/// Tokens of a product whose values are exact, and activations as they are: as many as cards multiply with blocks.
+/// Tokens of a product whose values are exact, and activations as they are: as many as cards multiply so.
 const FEW: usize = 8;
 
 /// Weights `(out_features, in_features)` in blocks. A few tokens meet what the file says in f32; products of more are

@@ -1,4 +1,4 @@
-//! A matrix in 4 bits on a device: codes and scales stay as they are. A card multiplies a few tokens with them as they
+//! A matrix in 4 bits on a device: codes and scales stay as they are. A card multiplies some tokens with them as they
 //! lie; for more, and elsewhere, values are made of them for each product.
 
 use candle_core::{DType, Device, Result, Tensor};

@@ -70,14 +70,17 @@ impl<'a> Rows<'a> {
         }
         let (q, k, v) = (q?, k?, v?);
         let scores = self.lengths.len() * self.heads * self.longest * size_of::<f32>();
-        let slice = match places {
-            // All keys meet vectors for the scores of any query.
-            Places::Met(_) => self.longest,
-            _ => (MOST_BYTES / scores.max(1)).max(1),
+        let slice = (MOST_BYTES / scores.max(1)).max(1);
+        let keys_met = match places {
+            Places::Met(Meeting {
+                queries: Some(vectors),
+                ..
+            }) => Some(self.against(&k, vectors)?),
+            _ => None,
         };
         let parts = (0..self.longest).step_by(slice).map(|start| {
             let queries = start..self.longest.min(start + slice);
-            self.mixed([&q, &k, &v], queries, places)
+            self.mixed([&q, &k, &v], queries, (places, keys_met.as_ref()))
         });
         // (rows, heads, longest, head_dim)
         let mixed = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 2)?;
@@ -95,18 +98,19 @@ impl<'a> Rows<'a> {
         mixed.index_select(&Tensor::new(places, mixed.device())?, 1)
     }
 
-    /// What some queries of each row make of values, `(rows, heads, queries, head_dim)`.
+    /// What some queries of each row make of values, `(rows, heads, queries, head_dim)`; with what keys give against the
+    /// vectors that they meet.
     fn mixed(
         &self,
         [q, k, v]: [&Tensor; 3],
         queries: Range<usize>,
-        places: &Places,
+        (places, keys_met): (&Places, Option<&Tensor>),
     ) -> Result<Tensor> {
         let q = q.narrow(2, queries.start, queries.len())?.contiguous()?;
         // (rows, heads, queries, longest)
         let mut scores = q.matmul(&k.t()?)?;
         if let Places::Met(met) = places {
-            scores = self.met(&scores, (&q, k), (met, &queries))?;
+            scores = self.met(scores, (&q, keys_met), (met, &queries))?;
         }
         scores = (scores * f64::from(self.scale))?;
         if let Places::Bias(bias) = places {
@@ -148,39 +152,45 @@ impl<'a> Rows<'a> {
         x.reshape(shape)?.transpose(1, 2)?.contiguous()
     }
 
+    /// Queries or keys against vectors of distances, `(rows, heads, tokens, distances)`.
+    fn against(&self, x: &Tensor, vectors: &Tensor) -> Result<Tensor> {
+        let (distances, _) = vectors.dims2()?;
+        let vectors = vectors
+            .reshape((1, distances, self.heads, ()))?
+            .permute((0, 2, 3, 1))?;
+        x.broadcast_matmul(&vectors.contiguous()?)
+    }
+
     /// Adds what distances give: each query with the vector of its distance to each key, and the other way round.
     fn met(
         &self,
-        scores: &Tensor,
-        (q, k): (&Tensor, &Tensor),
+        mut scores: Tensor,
+        (q, keys_met): (&Tensor, Option<&Tensor>),
         (met, queries): (&Meeting, &Range<usize>),
     ) -> Result<Tensor> {
         // (queries, longest): the row of the vectors, by query and key.
         let row = |query, key| met.rows[self.longest - 1 + query - key] as u32;
-        let rows = self.pairs(queries, row);
-        let rows = Tensor::from_vec(rows, (queries.len(), self.longest), q.device())?;
-        // (rows, heads, queries or keys, distances), then of each the value of the other's distance.
-        let given = |x: &Tensor, vectors: &Tensor, rows: &Tensor| {
-            let (distances, _) = vectors.dims2()?;
-            let vectors = vectors
-                .reshape((1, distances, self.heads, ()))?
-                .permute((0, 2, 3, 1))?;
-            let given = x.broadcast_matmul(&vectors.contiguous()?)?;
-            let (batch, heads, ..) = scores.dims4()?;
+        let rows = Tensor::from_vec(
+            self.pairs(queries, row),
+            (queries.len(), self.longest),
+            q.device(),
+        )?;
+        let (batch, heads, ..) = scores.dims4()?;
+        // Of each query or key the values of the others' distances.
+        let given = |all: &Tensor, rows: &Tensor| {
             let (own, others) = rows.dims2()?;
             let rows = rows.broadcast_as((batch, heads, own, others))?;
-            given.gather(&rows.contiguous()?, D::Minus1)
+            all.gather(&rows.contiguous()?, D::Minus1)
         };
-        let mut sum = scores.clone();
         if let Some(vectors) = met.keys {
-            sum = (sum + given(q, vectors, &rows)?)?;
+            scores = (scores + given(&self.against(q, vectors)?, &rows)?)?;
         }
-        if let Some(vectors) = met.queries {
+        if let Some(keys_met) = keys_met {
             // By key and query, turned round.
             let turned = rows.t()?.contiguous()?;
-            sum = (sum + given(k, vectors, &turned)?.transpose(2, 3)?)?;
+            scores = (scores + given(keys_met, &turned)?.transpose(2, 3)?)?;
         }
-        Ok(sum)
+        Ok(scores)
     }
 
     /// `(1, heads, queries, longest)` of what distances add.
