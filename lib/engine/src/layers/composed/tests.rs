@@ -318,8 +318,9 @@ fn products_in_brain_floats_need_no_such_products() {
         let (with, without) = (product(), without_brain_floats(product));
         let mut others = 0;
         for (one, other) in with.iter().zip(&without) {
-            // Sums in another order may be rounded to the next.
-            assert!((one - other).abs() <= one.abs() / 127.0, "{weight:?}");
+            // Sums in another order may be rounded to the next; of those that nearly cancel f32 leaves more.
+            let step = one.abs() / 127.0 + 1e-4;
+            assert!((one - other).abs() <= step, "{one} {other}: {weight:?}");
             assert_eq!(bf16::from_f32(*other).to_f32().to_bits(), other.to_bits());
             others += usize::from(one.to_bits() != other.to_bits());
         }
