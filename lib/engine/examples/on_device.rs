@@ -19,8 +19,8 @@ use wire::{
     generate::{Generated, GenerationConfig, Prompt, Timing},
     host::{Request, Response, UnloadTarget},
     model::{
-        Activations, DType, Device, FourBitType, GgmlType, ModelSource, ModelSpec, Quantization,
-        QuantizationMethod,
+        Activations, DType, Device, FourBitType, GgmlType, ModelInfo, ModelSource, ModelSpec,
+        Quantization, QuantizationMethod,
     },
     pipeline::{
         EncoderTask, FeatureOptions, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask,
@@ -319,42 +319,16 @@ fn run(
             load: info.load_seconds,
         });
     }
-    let prompts = |first: u32, length: u32| {
-        let ids = (0..length).map(|at| (3 + first + at * 7) % info.vocab_size);
-        vec![Prompt::Ids {
-            ids: ids.collect(),
-            fingerprint: None,
-        }]
+    let numbers = if kind == Kind::Writer {
+        Vec::new()
+    } else {
+        logits(&service, &model, &info)?
     };
-    let mut numbers = Vec::new();
-    for length in PROMPTS {
-        if kind == Kind::Writer {
-            break;
-        }
-        let forward = Request::Forward {
-            model: model.clone(),
-            prompts: prompts(0, length.min(info.context_length)),
-            output_hidden_states: false,
-        };
-        let Response::Forward(forward) = ask(&service, forward)? else {
-            return Err(unexpected());
-        };
-        numbers.push(forward.logits);
-    }
-    let one = continued(&service, &model, (prompts(0, PROMPT), TOKENS))?;
-    let short = |request| continued(&service, &model, (prompts(request, 3 + request), SHORT));
-    let alone = (0..requests).map(short).collect::<Result<Vec<_>, _>>()?;
-    let barrier = &Barrier::new(requests as usize);
-    let at_once = thread::scope(|scope| {
-        let threads: Vec<_> = (0..requests)
-            .map(|request| scope.spawn(move || (barrier.wait(), short(request)).1))
-            .collect();
-        let written = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        let written = written.map(|written| written.map_err(|_| unexpected())?);
-        written.collect::<Result<Vec<_>, _>>()
-    })?;
-    let pairs = alone.iter().zip(&at_once);
-    let disturbed = pairs.filter(|(one, other)| one.ids != other.ids).count();
+    let write = |first, length, tokens| {
+        continued(&service, &model, (prompts(&info, first, length), tokens))
+    };
+    let one = write(0, PROMPT, TOKENS)?;
+    let disturbed = disturbed(requests, |request| write(request, 3 + request, SHORT))?;
     ask(&service, Request::Unload(UnloadTarget::All))?;
     Ok(Found {
         numbers,
@@ -364,6 +338,50 @@ fn run(
         footprint: info.memory_footprint,
         load: info.load_seconds,
     })
+}
+
+/// A prompt of so many tokens, another by each `first`.
+fn prompts(info: &ModelInfo, first: u32, length: u32) -> Vec<Prompt> {
+    let ids = (0..length).map(|at| (3 + first + at * 7) % info.vocab_size);
+    vec![Prompt::Ids {
+        ids: ids.collect(),
+        fingerprint: None,
+    }]
+}
+
+/// Logits of prompts of several lengths.
+fn logits(service: &Service, model: &ModelSpec, info: &ModelInfo) -> Result<Vec<Array>, Failure> {
+    let of_prompt = |length: u32| {
+        let forward = Request::Forward {
+            model: model.clone(),
+            prompts: prompts(info, 0, length.min(info.context_length)),
+            output_hidden_states: false,
+        };
+        match ask(service, forward)? {
+            Response::Forward(forward) => Ok(forward.logits),
+            _ => Err(unexpected()),
+        }
+    };
+    PROMPTS.into_iter().map(of_prompt).collect()
+}
+
+/// How many of so many requests get other tokens at once than each alone.
+fn disturbed(
+    requests: u32,
+    write: impl Fn(u32) -> Result<Generated, Failure> + Sync,
+) -> Result<usize, Failure> {
+    let alone = (0..requests).map(&write).collect::<Result<Vec<_>, _>>()?;
+    let (barrier, write) = (&Barrier::new(requests as usize), &write);
+    let at_once = thread::scope(|scope| {
+        let threads: Vec<_> = (0..requests)
+            .map(|request| scope.spawn(move || (barrier.wait(), write(request)).1))
+            .collect();
+        let written = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        let written = written.map(|written| written.map_err(|_| unexpected())?);
+        written.collect::<Result<Vec<_>, _>>()
+    })?;
+    let pairs = alone.iter().zip(&at_once);
+    Ok(pairs.filter(|(one, other)| one.ids != other.ids).count())
 }
 
 /// The likeliest tokens after prompts.

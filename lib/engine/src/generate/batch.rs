@@ -103,20 +103,11 @@ pub fn run(
     let mut rows = rows(batch, settings);
     let mut guide = Guide::new(generator, settings, cancel);
     let deciding = deciding(settings, &Record::new(settings)).filter(|_| guide.is_none());
-    // Of each sequence that is read, its last position's.
-    let read_rows = |sequences: &[&[u32]], cache: &mut KvCache| {
-        let logits = reader.read_logits(sequences, cache, 1)?;
-        let rows = logits.map(|logits| {
-            let rows = logits.squeeze(1).map_err(failures::internal)?;
-            deciding::read(&rows, deciding)
-        });
-        rows.transpose()
-    };
     let mut outcome = Outcome::default();
     let mut cache = generator.new_cache(&batch.padding)?;
     let prompts: Vec<&[u32]> = batch.rows.iter().map(Vec::as_slice).collect();
     // Each prompt is read once, whatever the number of its sequences.
-    let mut read = read_rows(&prompts, &mut cache)?;
+    let mut read = read_last(reader, &prompts, &mut cache, deciding)?;
     outcome.prefill = started.elapsed().as_secs_f64();
     let places: Vec<usize> = rows.iter().map(|row| row.prompt).collect();
     cache.reorder(&places).map_err(failures::internal)?;
@@ -150,13 +141,27 @@ pub fn run(
         }
         live = staying.into_iter().map(|place| live[place]).collect();
         let sequences: Vec<&[u32]> = live.iter().map(|&at| rows[at].ids.as_slice()).collect();
-        read = read_rows(&sequences, &mut cache)?;
+        read = read_last(reader, &sequences, &mut cache, deciding)?;
     }
     outcome.sequences = rows
         .into_iter()
         .map(|row| finished(row, settings))
         .collect();
     Ok(outcome)
+}
+
+/// Logits after the last position of each sequence, as far as they decide; `None` when cancelled.
+fn read_last(
+    reader: Reader,
+    sequences: &[&[u32]],
+    cache: &mut KvCache,
+    deciding: Option<usize>,
+) -> Result<Option<Vec<Logits>>, Failure> {
+    let Some(logits) = reader.read_logits(sequences, cache, 1)? else {
+        return Ok(None);
+    };
+    let rows = logits.squeeze(1).map_err(failures::internal)?;
+    deciding::read(&rows, deciding).map(Some)
 }
 
 fn rows(batch: &Batch, settings: &Settings) -> Vec<Row> {

@@ -95,14 +95,7 @@ pub(crate) fn attention(
         window: attention.window.map_or(u32::MAX, |window| window as u32),
         splits: splits as u32,
         split_keys: split_keys as u32,
-        caches: Parts::new(views.iter().map(|(k, v)| {
-            Ok(Part {
-                keys: start(k)?,
-                values: start(v)?,
-                capacity: (k.stride()[1] / head_dim) as u32,
-                count: k.dim(2)? as u32,
-            })
-        }))?,
+        caches: Parts::new(views.iter().map(|view| part(view, head_dim)))?,
     };
     let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
     let card = card(&q)?;
@@ -120,6 +113,15 @@ pub(crate) fn attention(
         }
     }
     Ok(Some(out))
+}
+
+fn part((k, v): &(Tensor, Tensor), head_dim: usize) -> Result<Part> {
+    Ok(Part {
+        keys: start(k)?,
+        values: start(v)?,
+        capacity: (k.stride()[1] / head_dim) as u32,
+        count: k.dim(2)? as u32,
+    })
 }
 
 /// In how many parts the longest sequence's keys are taken, and keys of a part: so many that a card is busy with the
