@@ -1,0 +1,25 @@
+//! A stand-in for a card and NVIDIA's driver, cuBLAS and cuRAND, as far as this project calls them: it runs the very text
+//! of kernels that a driver would compile, on the processor, and faults on what a card leaves undefined. So launches,
+//! their arguments, copies, allocations, and what becomes of a card that is full or lost can be tried where there is no
+//! card. Nothing follows from it about speed, nor of what several streams do at once: all is done when it is asked for.
+//!
+//! What it is, the environment says: `STANDIN_CARDS` how many cards (1), `STANDIN_CARD_BYTES` the memory of each (4 GiB),
+//! `STANDIN_CARD_CAPABILITY` its compute capability (`8.0`), `STANDIN_CARD_LOST_AFTER` after how many launches it is lost
+//! (never), `STANDIN_CARD_SEED` by which the order of warps is drawn (by the clock).
+
+mod access;
+mod block;
+pub mod decode;
+mod exchange;
+pub mod lanes;
+pub mod machine;
+pub mod memory;
+pub mod numbers;
+pub mod program;
+pub mod run;
+pub mod text;
+mod unsafe_blas;
+mod unsafe_driver;
+mod unsafe_random;
+mod warp;
+pub mod work;

@@ -1,0 +1,338 @@
+//! Cards, what is loaded to them and what they run. Calls into the driver are put into words of this project by
+//! `unsafe_driver`.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    decode::decode,
+    lanes::Registers,
+    memory::Memory,
+    program::Program,
+    run::{FaultKind, Launch, run},
+    text::{self, Text},
+};
+
+/// What a call gives (`CUresult`).
+pub type Status = i32;
+/// `CUDA_SUCCESS`.
+pub const SUCCESS: Status = 0;
+/// `CUDA_ERROR_INVALID_VALUE`.
+pub const INVALID_VALUE: Status = 1;
+/// `CUDA_ERROR_OUT_OF_MEMORY`.
+pub const OUT_OF_MEMORY: Status = 2;
+/// `CUDA_ERROR_INVALID_DEVICE`.
+pub const INVALID_DEVICE: Status = 101;
+/// `CUDA_ERROR_INVALID_CONTEXT`.
+pub const INVALID_CONTEXT: Status = 201;
+/// `CUDA_ERROR_ECC_UNCORRECTABLE`.
+pub const ECC_UNCORRECTABLE: Status = 214;
+/// `CUDA_ERROR_INVALID_PTX`.
+pub const INVALID_PTX: Status = 218;
+/// `CUDA_ERROR_INVALID_HANDLE`.
+pub const INVALID_HANDLE: Status = 400;
+/// `CUDA_ERROR_NOT_FOUND`.
+pub const NOT_FOUND: Status = 500;
+/// `CUDA_ERROR_ILLEGAL_ADDRESS`.
+pub const ILLEGAL_ADDRESS: Status = 700;
+/// `CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`.
+pub const LAUNCH_OUT_OF_RESOURCES: Status = 701;
+/// `CUDA_ERROR_ASSERT`.
+pub const ASSERT: Status = 710;
+/// `CUDA_ERROR_MISALIGNED_ADDRESS`.
+pub const MISALIGNED_ADDRESS: Status = 716;
+/// `CUDA_ERROR_LAUNCH_FAILED`.
+pub const LAUNCH_FAILED: Status = 719;
+
+/// Addresses of a card have its number, from one on, above these bits.
+const CARD: u32 = 48;
+/// Bytes of memory that a block has without asking for more.
+const SHARED_BYTES: usize = 48 * 1024;
+/// Blocks of a launch at most, by direction.
+const MOST_BLOCKS: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
+/// Threads of a block at most.
+const MOST_THREADS: u32 = 1024;
+
+/// All of it.
+pub struct Machine {
+    cards: Vec<Mutex<Card>>,
+    modules: Mutex<Vec<Option<Arc<Module>>>>,
+    functions: Mutex<Vec<Arc<Function>>>,
+    /// Compute capability: major and minor number.
+    pub capability: [i32; 2],
+}
+
+/// A card.
+pub struct Card {
+    /// What it has.
+    pub memory: Memory,
+    /// The error that all calls give once there was one.
+    pub broken: Option<Status>,
+    launches: u64,
+    lost_after: Option<u64>,
+    seed: u64,
+}
+
+/// Kernels that were loaded to a card.
+pub struct Module {
+    card: usize,
+    text: Text,
+    globals: BTreeMap<String, u64>,
+    /// Indices of functions, by name.
+    functions: Mutex<BTreeMap<String, usize>>,
+}
+
+/// A kernel that can be launched.
+pub struct Function {
+    card: usize,
+    program: Program,
+    /// Registers of warps that ran before.
+    pool: Mutex<Vec<Registers>>,
+}
+
+/// Blocks and threads of a launch, and bytes of a block's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// By direction.
+    pub blocks: [u32; 3],
+    /// By direction.
+    pub threads: [u32; 3],
+    /// Beside what the kernel has.
+    pub shared_bytes: u32,
+}
+
+/// The machine that the environment says.
+pub fn machine() -> &'static Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    MACHINE.get_or_init(|| {
+        let number = |name: &str| {
+            env::var(name)
+                .ok()
+                .and_then(|value| value.parse::<u64>().ok())
+        };
+        let clock = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(1, |time| time.as_nanos() as u64);
+        let count = number("STANDIN_CARDS").unwrap_or(1) as usize;
+        let card = |index: usize| Card {
+            memory: Memory::new(
+                (index as u64 + 1) << CARD,
+                number("STANDIN_CARD_BYTES").unwrap_or(4 << 30),
+            ),
+            broken: None,
+            launches: 0,
+            lost_after: number("STANDIN_CARD_LOST_AFTER"),
+            seed: number("STANDIN_CARD_SEED").unwrap_or(clock),
+        };
+        let capability = env::var("STANDIN_CARD_CAPABILITY").unwrap_or_default();
+        let capability = capability.split_once('.').unwrap_or(("8", "0"));
+        Machine {
+            cards: (0..count).map(|index| Mutex::new(card(index))).collect(),
+            modules: Mutex::default(),
+            functions: Mutex::default(),
+            capability: [capability.0, capability.1]
+                .map(|number| number.parse().unwrap_or_default()),
+        }
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Machine {
+    /// How many cards there are.
+    pub fn count(&self) -> usize {
+        self.cards.len()
+    }
+
+    /// A card, once nobody else does something on it. Fails as it did before, once it has.
+    pub fn card(&self, index: usize) -> Result<MutexGuard<'_, Card>, Status> {
+        let card = lock(self.cards.get(index).ok_or(INVALID_DEVICE)?);
+        card.broken.map_or(Ok(card), Err)
+    }
+
+    /// The card of an address.
+    pub fn card_of(&self, address: u64) -> Result<usize, Status> {
+        let number = (address >> CARD) as usize;
+        (1..=self.count())
+            .contains(&number)
+            .then(|| number - 1)
+            .ok_or(INVALID_VALUE)
+    }
+
+    /// Loads kernels to a card: their number.
+    pub fn load(&self, card: usize, text: &str) -> Result<usize, Status> {
+        let text = text::read(text).map_err(|error| complain(INVALID_PTX, &error))?;
+        let mut globals = BTreeMap::new();
+        {
+            let mut card = self.card(card)?;
+            for variable in text
+                .variables
+                .iter()
+                .filter(|variable| variable.space == text::Space::Global)
+            {
+                let address = card.memory.take(variable.bytes).ok_or(OUT_OF_MEMORY)?;
+                let bytes = card
+                    .memory
+                    .at_mut(address, variable.bytes)
+                    .ok_or(INVALID_VALUE)?;
+                bytes.fill(0);
+                bytes[..variable.initial.len()].copy_from_slice(&variable.initial);
+                globals.insert(variable.name.clone(), address);
+            }
+        }
+        let mut modules = lock(&self.modules);
+        modules.push(Some(Arc::new(Module {
+            card,
+            text,
+            globals,
+            functions: Mutex::default(),
+        })));
+        Ok(modules.len() - 1)
+    }
+
+    /// Takes kernels from a card.
+    pub fn unload(&self, module: usize) -> Result<(), Status> {
+        let mut modules = lock(&self.modules);
+        let module = modules
+            .get_mut(module)
+            .and_then(Option::take)
+            .ok_or(INVALID_HANDLE)?;
+        if let Ok(mut card) = self.card(module.card) {
+            for address in module.globals.values() {
+                card.memory.give_back(*address);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of a kernel of this name.
+    pub fn function(&self, module: usize, name: &str) -> Result<usize, Status> {
+        let module = lock(&self.modules)
+            .get(module)
+            .and_then(Clone::clone)
+            .ok_or(INVALID_HANDLE)?;
+        let mut known = lock(&module.functions);
+        if let Some(index) = known.get(name) {
+            return Ok(*index);
+        }
+        let kernel = module
+            .text
+            .kernels
+            .get(name)
+            .ok_or_else(|| complain(NOT_FOUND, &format!("no kernel is named `{name}`")))?;
+        let program = decode(name, kernel, &module.globals, &module.text.variables)
+            .map_err(|error| complain(INVALID_PTX, &error))?;
+        let mut functions = lock(&self.functions);
+        functions.push(Arc::new(Function {
+            card: module.card,
+            program,
+            pool: Mutex::default(),
+        }));
+        known.insert(name.to_owned(), functions.len() - 1);
+        Ok(functions.len() - 1)
+    }
+
+    /// Where a kernel's arguments lie, and how many bytes each is.
+    pub fn parameters(&self, function: usize) -> Result<Vec<(usize, usize)>, Status> {
+        Ok(self.find(function)?.program.parameters.clone())
+    }
+
+    fn find(&self, function: usize) -> Result<Arc<Function>, Status> {
+        lock(&self.functions)
+            .get(function)
+            .cloned()
+            .ok_or(INVALID_HANDLE)
+    }
+
+    /// Runs a kernel on a card.
+    pub fn launch(
+        &self,
+        card: usize,
+        function: usize,
+        shape: Shape,
+        arguments: &[u8],
+    ) -> Result<(), Status> {
+        let function = self.find(function)?;
+        let program = &function.program;
+        let refused = |status, why: &str| {
+            Err(complain(
+                status,
+                &format!("{}, {shape:?}: {why}", program.name),
+            ))
+        };
+        if function.card != card {
+            return refused(INVALID_HANDLE, "the kernel was loaded to another card");
+        }
+        let threads: u64 = shape
+            .threads
+            .iter()
+            .map(|count| u64::from(*count))
+            .product();
+        if threads == 0
+            || shape
+                .blocks
+                .iter()
+                .zip(MOST_BLOCKS)
+                .any(|(count, most)| *count == 0 || *count > most)
+        {
+            return refused(INVALID_VALUE, "no such launch");
+        }
+        if threads > u64::from(MOST_THREADS) || shape.threads[2] > 64 {
+            return refused(INVALID_VALUE, "too many threads");
+        }
+        if program
+            .most_threads
+            .is_some_and(|most| threads > u64::from(most))
+        {
+            return refused(
+                LAUNCH_OUT_OF_RESOURCES,
+                "more threads than the kernel was compiled for",
+            );
+        }
+        if program.shared_bytes + shape.shared_bytes as usize > SHARED_BYTES {
+            return refused(INVALID_VALUE, "more memory than a block has");
+        }
+        let mut card = self.card(card)?;
+        card.launches += 1;
+        if card.lost_after.is_some_and(|most| card.launches > most) {
+            card.broken = Some(ECC_UNCORRECTABLE);
+            return Err(ECC_UNCORRECTABLE);
+        }
+        let launch = Launch {
+            program,
+            blocks: shape.blocks,
+            threads: shape.threads,
+            shared_bytes: shape.shared_bytes as usize,
+            arguments,
+            seed: card
+                .seed
+                .wrapping_add(card.launches.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        };
+        run(&launch, &mut card.memory, &mut lock(&function.pool)).map_err(|fault| {
+            let status = match fault.kind {
+                FaultKind::Address => ILLEGAL_ADDRESS,
+                FaultKind::Misaligned => MISALIGNED_ADDRESS,
+                FaultKind::Assertion => ASSERT,
+                FaultKind::Undefined => LAUNCH_FAILED,
+            };
+            card.broken = Some(status);
+            complain(status, &format!("{} (seed {})", fault.text, card.seed))
+        })
+    }
+}
+
+/// Says what a status alone does not.
+#[expect(
+    clippy::print_stderr,
+    reason = "calls give numbers, and who tries something wants to know why"
+)]
+pub fn complain(status: Status, why: &str) -> Status {
+    eprintln!("stand-in card: {status}: {why}");
+    status
+}
