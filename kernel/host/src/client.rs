@@ -165,6 +165,11 @@ fn wait_until_gone(socket: &Path) -> Result<()> {
     ))
 }
 
+fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
 fn unexpected(socket: &Path) -> HostError {
     HostError::io("understand the host on", socket)(io::ErrorKind::InvalidData.into())
 }
@@ -194,29 +199,34 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Connects to a host of any version, and gives its version of the protocol.
+    /// Connects to a host of any version, and gives its version of the protocol. One that ends meanwhile is waited for:
+    /// where its card is lost, or its models are large, its socket goes after its answers.
     fn greeted(socket: &'a Path, session: &str) -> Result<Option<(Self, u32)>> {
-        let stream = match UnixStream::connect(socket) {
-            Ok(stream) => stream,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return Ok(None);
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let stream = match UnixStream::connect(socket) {
+                Ok(stream) => stream,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    ) =>
+                {
+                    return Ok(None);
+                }
+                Err(error) => return Err(HostError::io("reach the model host on", socket)(error)),
+            };
+            let mut host = Self {
+                socket,
+                stream,
+                decoder: frame::Decoder::default(),
+            };
+            match host.greet(session) {
+                Ok(theirs) => return Ok(Some((host, theirs))),
+                Err(error) if is_hang_up(&error) && Instant::now() < limit => thread::sleep(POLL),
+                Err(error) => return Err(HostError::io("reach the model host on", socket)(error)),
             }
-            Err(error) => return Err(HostError::io("reach the model host on", socket)(error)),
-        };
-        let mut host = Self {
-            socket,
-            stream,
-            decoder: frame::Decoder::default(),
-        };
-        let theirs = host
-            .greet(session)
-            .map_err(HostError::io("reach the model host on", socket))?;
-        Ok(Some((host, theirs)))
+        }
     }
 
     /// Says hello, and gives the host's version of the protocol.
@@ -245,17 +255,20 @@ impl<'a> Connection<'a> {
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Response> {
         let socket = self.socket;
+        let failed = |error: io::Error| {
+            if is_hang_up(&error) {
+                return HostError::Ended;
+            }
+            HostError::io("hear the model host on", socket)(error)
+        };
         self.send(&ClientMessage::Request {
             id: 1,
             request,
             hub,
         })
-        .map_err(HostError::io("reach", socket))?;
+        .map_err(failed)?;
         loop {
-            match self
-                .receive()
-                .map_err(HostError::io("hear the model host on", socket))?
-            {
+            match self.receive().map_err(failed)? {
                 HostMessage::Event {
                     event: Event::Done(response),
                     ..

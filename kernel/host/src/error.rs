@@ -32,6 +32,9 @@ pub enum HostError {
         /// What the system said.
         source: io::Error,
     },
+    /// The host hung up before it answered.
+    #[error("the model host ended while a request ran")]
+    Ended,
     /// The host answered with a failure.
     #[error(transparent)]
     Failed(#[from] Failure),

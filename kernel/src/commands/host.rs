@@ -47,6 +47,11 @@ pub fn unexpected() -> CellError {
 pub fn from_host(failure: HostError) -> CellError {
     match failure {
         HostError::Failed(failure) => error::from_failure(failure),
+        HostError::Ended => error::failed(
+            "HostError",
+            failure.to_string(),
+            "run the cell again: the host is started and the model is loaded again",
+        ),
         other => error::failed(
             "HostError",
             other.to_string(),

@@ -57,7 +57,7 @@ pub fn internal(error: candle_core::Error) -> Failure {
              (`cache_dtype`)",
         );
     }
-    let text = error.to_string();
+    let text = said(&error);
     if cuda::is_out_of_memory(&text) {
         return Failure::new(
             FailureKind::OutOfMemory,
@@ -84,7 +84,17 @@ pub(crate) fn missing(error: &candle_core::Error) -> Option<(Option<Device>, u64
     if let Some(shortage) = shortage(error) {
         return Some((Some(shortage.device), shortage.missing()));
     }
-    cuda::is_out_of_memory(&error.to_string()).then_some((None, 1))
+    cuda::is_out_of_memory(&said(error)).then_some((None, 1))
+}
+
+/// What an error says, without the calls that led to it: those are for who debugs this program, and candle adds them
+/// where `RUST_BACKTRACE` is set.
+fn said(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => said(inner),
+        candle_core::Error::Context { inner, context } => format!("{context}\n{}", said(inner)),
+        _ => error.to_string(),
+    }
 }
 
 /// The shortage that an error is of; `None` of others.
@@ -137,5 +147,18 @@ mod tests {
         let failure = internal(driver("CUDA_ERROR_ECC_UNCORRECTABLE"));
         assert_eq!(failure.kind, FailureKind::Device);
         assert!(cuda::is_lost());
+    }
+
+    #[test]
+    fn the_calls_that_led_to_an_error_are_not_said() {
+        let error = candle_core::Error::WithBacktrace {
+            inner: Box::new(candle_core::Error::msg("no such row")),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        let failure = internal(error.context("in a layer"));
+        assert_eq!(
+            failure.message,
+            "tensor operation failed: in a layer\nno such row"
+        );
     }
 }

@@ -3,14 +3,16 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     process::Stdio,
+    thread,
     time::Duration,
 };
 
 use wire::{
-    PROTOCOL_VERSION,
-    host::{Event, Request, Response},
+    PROTOCOL_VERSION, frame,
+    host::{Event, HostMessage, Request, Response, Welcome},
 };
 
 use crate::support::{Client, Place, printed, spec, wait_for};
@@ -46,6 +48,47 @@ fn a_dead_hosts_socket_is_replaced() {
         .expect("answers")
         .expect("runs");
     assert_eq!(status.pid, second.0.id());
+}
+
+/// A host whose card is lost goes while others come to it.
+#[test]
+fn a_host_that_hangs_up_at_the_greeting_is_none() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.socket()).expect("binds");
+    let socket = place.socket();
+    let leaving = thread::spawn(move || {
+        for _ in 0..3 {
+            drop(listener.accept());
+        }
+        drop(listener);
+        fs::remove_file(socket)
+    });
+    let status = host::client::status(&place.socket());
+    assert!(status.expect("no error").is_none());
+    leaving.join().expect("ends").expect("it was there");
+}
+
+#[test]
+fn a_host_that_ends_while_it_is_asked_is_told_from_one_that_cannot_be_reached() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.socket()).expect("binds");
+    let leaving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("comes");
+        let mut greeting = [0; 1024];
+        let _ = stream.read(&mut greeting);
+        let welcome = HostMessage::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            version: String::new(),
+            pid: 1,
+        });
+        let welcome = frame::encode(&welcome).expect("a message");
+        stream.write_all(&welcome).expect("is heard");
+        // The request comes, and no answer.
+        let _ = stream.read(&mut greeting);
+    });
+    let error = host::client::status(&place.socket()).expect_err("no answer");
+    assert!(matches!(error, host::HostError::Ended), "{error}");
+    leaving.join().expect("ends");
 }
 
 #[test]

@@ -104,11 +104,13 @@ impl Reader<'_> {
 
     fn progress(&mut self, bytes: usize) {
         self.done += bytes as u64;
+        let total = self.weights.bytes();
         (self.sink)(Event::Progress(Progress {
             stage: self.stage,
             subject: self.subject.clone(),
-            done: self.done,
-            total: Some(self.weights.bytes()),
+            // Where a head is tied to the embedding and on another device, its bytes are read again.
+            done: self.done.min(total),
+            total: Some(total),
         }));
     }
 }

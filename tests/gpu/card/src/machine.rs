@@ -4,6 +4,8 @@
 use std::{
     collections::BTreeMap,
     env,
+    fs::File,
+    io::{BufWriter, Write},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -64,6 +66,7 @@ pub struct Machine {
     functions: Mutex<Vec<Arc<Function>>>,
     /// Compute capability: major and minor number.
     pub capability: [i32; 2],
+    log: Option<Mutex<BufWriter<File>>>,
 }
 
 /// A card.
@@ -74,6 +77,8 @@ pub struct Card {
     pub broken: Option<Status>,
     launches: u64,
     lost_after: Option<u64>,
+    allocations: u64,
+    full_at: Option<u64>,
     seed: u64,
 }
 
@@ -126,6 +131,8 @@ pub fn machine() -> &'static Machine {
             broken: None,
             launches: 0,
             lost_after: number("STANDIN_CARD_LOST_AFTER"),
+            allocations: 0,
+            full_at: number("STANDIN_CARD_FULL_AT"),
             seed: number("STANDIN_CARD_SEED").unwrap_or(clock),
         };
         let capability = env::var("STANDIN_CARD_CAPABILITY").unwrap_or_default();
@@ -136,6 +143,9 @@ pub fn machine() -> &'static Machine {
             functions: Mutex::default(),
             capability: [capability.0, capability.1]
                 .map(|number| number.parse().unwrap_or_default()),
+            log: env::var_os("STANDIN_CARD_LOG")
+                .and_then(|path| File::create(path).ok())
+                .map(|file| Mutex::new(BufWriter::new(file))),
         }
     })
 }
@@ -144,7 +154,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Card {
+    /// Gives bytes, where there are any.
+    pub fn take(&mut self, bytes: usize) -> Result<u64, Status> {
+        self.allocations += 1;
+        if bytes == 0 {
+            return Err(INVALID_VALUE);
+        }
+        if self.full_at == Some(self.allocations) {
+            return Err(OUT_OF_MEMORY);
+        }
+        self.memory.take(bytes).ok_or(OUT_OF_MEMORY)
+    }
+}
+
 impl Machine {
+    /// Writes a line of what was asked for, where the environment wants one. What it holds back is written when `is_last`
+    /// says that a caller waits for the card.
+    pub fn log(&self, is_last: bool, line: &str) {
+        let Some(log) = &self.log else {
+            return;
+        };
+        let mut log = lock(log);
+        // A log that cannot be written ends nothing.
+        let _ = writeln!(log, "{line}");
+        if is_last {
+            let _ = log.flush();
+        }
+    }
+
     /// How many cards there are.
     pub fn count(&self) -> usize {
         self.cards.len()
@@ -298,6 +336,12 @@ impl Machine {
         if program.shared_bytes + shape.shared_bytes as usize > SHARED_BYTES {
             return refused(INVALID_VALUE, "more memory than a block has");
         }
+        let Shape {
+            blocks,
+            threads: [across, ..],
+            ..
+        } = shape;
+        self.log(false, &format!("{} {blocks:?} {across}", program.name));
         let mut card = self.card(card)?;
         card.launches += 1;
         if card.lost_after.is_some_and(|most| card.launches > most) {

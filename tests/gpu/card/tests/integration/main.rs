@@ -366,7 +366,7 @@ fn a_tile() {
     let sums = words("", body, 32).expect("it runs");
     // Row 3 and column 6 are thread 15's.
     for (thread, sum) in sums.iter().enumerate() {
-        let expected = if thread == 15 { 4.0 + 2.0 * 3.0 } else { 4.0 };
-        assert_eq!(f32::from_bits(*sum), expected, "thread {thread}");
+        let expected: f32 = if thread == 15 { 4.0 + 2.0 * 3.0 } else { 4.0 };
+        assert_eq!(*sum, expected.to_bits(), "thread {thread}");
     }
 }
