@@ -1,0 +1,142 @@
+"""What becomes of models where a card is full, small, lost, or one of two: by the kernel as its user meets it, on
+stand-ins for cards (`card/src/lib.rs`). `host.sh` runs it with a program that has the
+feature `cuda`; pytest does not find it by itself, since one without sees no card.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+
+from conftest import MODEL, new_kernel, surroundings, warmcell  # noqa: E402, F401
+
+# What stays free on a card, what the model takes there, and a conversation of 2,048 tokens beside it.
+HEADROOM = 512 << 20
+WEIGHTS, CONVERSATION = 97_000_000, 95_000_000
+QUESTION = "%%chat --max 4\nHi"
+
+
+@pytest.fixture
+def on(monkeypatch, new_kernel):  # noqa: F811
+    """A kernel whose host finds such cards."""
+
+    def start(**card):
+        warmcell("host", "stop")
+        for name, value in card.items():
+            monkeypatch.setenv(f"STANDIN_{name}", str(value))
+        return new_kernel()
+
+    yield start
+    warmcell("host", "stop")
+
+
+def texts(outcome):
+    """All that a cell showed."""
+    shown = outcome.of("display_data") + outcome.of("execute_result") + outcome.of("update_display_data")
+    plain = [content["data"].get("text/plain", "") for content in shown]
+    return "\n".join([outcome.stream(), outcome.stream("stderr"), *plain])
+
+
+def answer(kernel, question=QUESTION):
+    """What the model says, which is short of what is said of it."""
+    return kernel.run(question).expect_ok().stream().split("the answer reached")[0].strip()
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What the processor answers."""
+    return "Hello! How can"
+
+
+def test_a_card_takes_a_model_and_answers_as_the_processor(on, expected):
+    kernel = on()
+    assert "cuda:0  Stand-in card  8.0" in texts(kernel.run("%gpu").expect_ok())
+    assert f"Loaded {MODEL} on cuda:0" in texts(kernel.run(f"%load {MODEL}").expect_ok())
+    assert answer(kernel) == expected
+    assert answer(on(), f"%%chat {MODEL} --device cpu --max 4\nHi") == expected
+
+
+def test_what_does_not_fit_is_split_between_card_and_processor(on, expected):
+    kernel = on(CARD_BYTES=HEADROOM + 93_000_000)
+    said = texts(kernel.run(f"%load {MODEL}").expect_ok())
+    layers, rest = re.search(r"(\d+) of 30 layers on `cuda:0`, (\d+) and the head on `cpu`", said).groups()
+    assert int(layers) + int(rest) == 30, said
+    assert answer(kernel) == expected
+
+
+def test_two_cards_share_a_model_by_layers(on, expected):
+    kernel = on(CARDS=2, CARD_BYTES=HEADROOM + 123_000_000)
+    said = texts(kernel.run(f"%load {MODEL}").expect_ok())
+    layers, rest = re.search(r"(\d+) of 30 layers on `cuda:0`, (\d+) and the head on `cuda:1`", said).groups()
+    assert int(layers) + int(rest) == 30, said
+    assert answer(kernel) == expected
+    where = texts(kernel.run("%models").expect_ok())
+    assert re.search(r"MB on cpu, [\d.]+ MB on cuda:0, [\d.]+ MB on cuda:1", where), where
+
+
+def test_a_named_card_that_has_no_room_is_an_error(on):
+    kernel = on(CARD_BYTES=HEADROOM + WEIGHTS)
+    failed = kernel.run(f"%load {MODEL} --device cuda:0")
+    assert failed.status == "error" and "OutOfMemory" in failed.traceback
+    assert "are free there" in failed.traceback and 'device_map("auto")' in failed.traceback
+    assert "No model in memory" in texts(kernel.run("%models").expect_ok())
+
+
+def test_a_model_that_nobody_uses_goes_for_another(on, expected):
+    kernel = on(CARD_BYTES=HEADROOM + WEIGHTS + CONVERSATION)
+    kernel.run(f"%load {MODEL} --device cuda:0").expect_ok()
+    # With a cache of another type it is another model.
+    said = texts(kernel.run(f"%load {MODEL} --device cuda:0 --cache-dtype f16").expect_ok())
+    assert f"freed `{MODEL}`" in said and "to make room" in said, said
+    assert "1 model in memory" in texts(kernel.run("%models").expect_ok())
+    assert answer(kernel, f"%%chat {MODEL} --device cuda:0 --cache-dtype f16 --max 4\nHi") == expected
+
+
+def test_an_allocation_that_fails_ends_that_request_alone(on, expected):
+    # A load takes some hundred allocations, an answer some thousand.
+    kernel = on(CARD_FULL_AT=1500)
+    kernel.run(f"%load {MODEL}").expect_ok()
+    failed = kernel.run(QUESTION)
+    assert failed.status == "error" and "OutOfMemory" in failed.traceback, failed.traceback
+    assert "no memory left" in failed.traceback and "hint" in failed.traceback
+    assert f"{MODEL}" in texts(kernel.run("%models").expect_ok()), "it stays"
+    assert answer(kernel) == expected
+
+
+def test_a_lost_card_ends_the_host_and_not_the_notebook(on):
+    kernel = on(CARD_LOST_AFTER=800)
+    kernel.run(f"%load {MODEL}").expect_ok()
+    failed = kernel.run(QUESTION)
+    assert failed.status == "error" and "DeviceError" in failed.traceback
+    assert "CUDA_ERROR_ECC_UNCORRECTABLE" in failed.traceback and "the next request starts another" in failed.traceback
+    assert "candle_core::" not in failed.traceback, "calls of this program are not for its user"
+    # At once, while the old host may still be going.
+    assert f"Loaded {MODEL} on cuda:0" in texts(kernel.run(f"%load {MODEL}").expect_ok())
+    # What the notebook knows is still there.
+    assert "1 model in memory" in texts(kernel.run("%models").expect_ok())
+
+
+def test_a_card_that_is_too_old_is_told_and_left(on, expected):
+    kernel = on(CARD_CAPABILITY="7.5")
+    failed = kernel.run(f"%load {MODEL} --device cuda:0")
+    assert "compute capability 7.5, this program's kernels need 8.0" in failed.traceback, failed.traceback
+    said = texts(kernel.run(f"%load {MODEL}").expect_ok())
+    assert f"Loaded {MODEL} on cpu" in said and "`auto` takes the CPU" in said, said
+    assert answer(kernel) == expected
+
+
+def test_a_batch_of_requests_from_two_notebooks(on, expected):
+    first = on()
+    first.run(f"%load {MODEL}").expect_ok()
+    kernels = [first]
+    kernels.append(type(first)(Path.cwd()))
+    try:
+        requests = [kernel.send(QUESTION) for kernel in kernels]
+        answers = [kernel.collect(request) for kernel, request in zip(kernels, requests, strict=True)]
+    finally:
+        kernels[1].close()
+    for outcome in answers:
+        assert outcome.expect_ok().stream().startswith("Hello!"), outcome.stream()
