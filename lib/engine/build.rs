@@ -9,7 +9,7 @@ use std::{
 
 const FOLDER: &str = "src/cuda/kernels";
 /// Files, and for which of their kinds a text each is made: a driver compiles a whole text before it runs any of it.
-const KERNELS: [(&str, &[&str]); 10] = [
+const KERNELS: [(&str, &[&str]); 11] = [
     ("attention", &["f32", "f16", "bf16"]),
     (
         "blocks",
@@ -25,6 +25,7 @@ const KERNELS: [(&str, &[&str]); 10] = [
     ("heads", &[]),
     ("norm", &[]),
     ("pack", &[]),
+    ("prompt", &["f16", "bf16"]),
     ("round", &[]),
 ];
 

@@ -30,6 +30,6 @@ for source in tests/gpu/kernels/*.cpp; do
     run "$source" "$program" "$@"
 done
 # The same by what tensor cores before 8.0 have.
-for name in four_bit blocks; do
+for name in four_bit blocks prompt; do
     run tests/gpu/kernels/$name.cpp target/card-kernels/${name}_old "$@" -DOLD_TENSOR_CORES
 done

@@ -27,7 +27,8 @@ for checkpoint in lib/engine/tests/fixtures/{families,encoders,seq2seq}/*/; do
     rm -f "$copy"/{vocab.*,*.spm,spiece.model,sentencepiece*}
     echo "$tokenizer" >"$copy/tokenizer.json"
 done
-# One whose rows fill segments of a warp and end within the next; those of tests are narrower than one.
+# One whose rows fill segments of a warp and end within the next, and whose heads are as wide as those of large models;
+# rows of tests are narrower than a segment, and heads than half of these.
 mkdir "$folder/wide"
 echo "$tokenizer" >"$folder/wide/tokenizer.json"
 python3 - "$folder/wide" <<'PYTHON'
@@ -37,11 +38,11 @@ folder, numbers = pathlib.Path(sys.argv[1]), random.Random(1)
 hidden, inner, vocabulary = 1280, 2304, 300
 folder.joinpath("config.json").write_text(json.dumps({
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden,
-    "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 20, "num_key_value_heads": 1,
+    "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 10, "num_key_value_heads": 1,
     "max_position_embeddings": 512, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 1,
 }))
 shapes = {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,), "lm_head": (vocabulary, hidden)}
-layer = {"q_proj": (hidden, hidden), "k_proj": (64, hidden), "v_proj": (64, hidden), "o_proj": (hidden, hidden)}
+layer = {"q_proj": (hidden, hidden), "k_proj": (128, hidden), "v_proj": (128, hidden), "o_proj": (hidden, hidden)}
 layer = {f"self_attn.{name}": shape for name, shape in layer.items()}
 layer |= {"mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
 layer |= {"input_layernorm": (hidden,), "post_attention_layernorm": (hidden,)}

@@ -24,6 +24,7 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 
+using std::max;
 using std::min;
 
 struct alignas(16) uint4 {
@@ -34,6 +35,10 @@ struct alignas(8) uint2 {
     unsigned x, y;
 };
 
+struct alignas(8) float2 {
+    float x, y;
+};
+
 struct alignas(16) float4 {
     float x, y, z, w;
 };
@@ -42,7 +47,7 @@ struct Index {
     unsigned x, y, z;
 };
 
-inline Index threadIdx, blockIdx, blockDim;
+inline Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulated {
 
@@ -102,6 +107,7 @@ inline void run_fiber() {
 inline void launch(Index blocks, unsigned threads, std::function<void()> body) {
     kernel = std::move(body);
     blockDim.x = threads;
+    gridDim = blocks;
     fibers = std::vector<Fiber>(threads);
     exchanged.resize(threads);
     multiplied.resize(threads);

@@ -42,6 +42,13 @@ pub struct CausalAttention {
     pub rounds_to_brain: bool,
     /// What it gives.
     pub gives: DType,
+    /// What a card may round queries, keys, values and their weights to, of more tokens than a few: a type of 16 bits, or
+    /// f32.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(dead_code, reason = "there is no card's kernel to ask")
+    )]
+    pub card_dtype: candle_core::DType,
 }
 
 /// Keys or values of a cache.

@@ -38,6 +38,7 @@ impl Case {
             padding: Arc::from(self.padding.clone()),
             rounds_to_brain,
             gives: wire::model::DType::F32,
+            card_dtype: candle_core::DType::F32,
         }
     }
 
@@ -238,6 +239,7 @@ fn attention_rounds_where_it_may() {
             padding: Arc::from([0]),
             rounds_to_brain,
             gives: wire::model::DType::F32,
+            card_dtype: candle_core::DType::F32,
         };
         let out = q.apply_op3_no_bwd(&k, &v, &attention).unwrap();
         out.flatten_all().unwrap().to_vec1().unwrap()
@@ -272,6 +274,7 @@ fn attention_is_given_in_the_type_that_is_asked_for() {
                     padding: Arc::from([0]),
                     rounds_to_brain,
                     gives,
+                    card_dtype: candle_core::DType::F32,
                 };
                 q.apply_op3_no_bwd(&k, &v, &attention).unwrap()
             };

@@ -187,6 +187,7 @@ impl Attention {
             padding: Arc::clone(padding),
             rounds_to_brain: self.rounds_to_brain,
             gives: self.output.takes(),
+            card_dtype: self.projections.card_dtype(),
         }
     }
 
@@ -307,6 +308,21 @@ struct Place<'a> {
 }
 
 impl Projections {
+    /// What a card computes products of many tokens in, where it is one type.
+    fn card_dtype(&self) -> candle_core::DType {
+        match self {
+            Self::Separate([q, k, v]) => {
+                let is_one = q.card_dtype() == k.card_dtype() && k.card_dtype() == v.card_dtype();
+                if is_one {
+                    q.card_dtype()
+                } else {
+                    candle_core::DType::F32
+                }
+            }
+            Self::Fused(qkv) => qkv.card_dtype(),
+        }
+    }
+
     /// From `(batch, tokens, hidden)` to queries, keys and values beside each other, `(batch, tokens, …)`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {

@@ -101,6 +101,7 @@ impl CrossAttention {
             padding: memory.padding(run.sources),
             rounds_to_brain: false,
             gives: DType::F32,
+            card_dtype: candle_core::DType::F32,
         };
         let (keys, values) = (
             keys.narrow(0, first, sources)?,

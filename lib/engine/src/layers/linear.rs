@@ -39,6 +39,11 @@ pub(crate) trait Weight: Debug + Send + Sync {
         None
     }
 
+    /// What a card computes products of many tokens in.
+    fn card_dtype(&self) -> candle_core::DType {
+        candle_core::DType::F32
+    }
+
     /// Bytes that the values take.
     fn bytes(&self) -> usize;
 
@@ -149,6 +154,11 @@ impl Linear {
             y = y.broadcast_add(bias)?;
         }
         followed(y, after)
+    }
+
+    /// What a card computes products of many tokens in.
+    pub(crate) fn card_dtype(&self) -> candle_core::DType {
+        self.weight.card_dtype()
     }
 
     /// What it takes activations in: bf16 where it would round them to that, f32 everywhere else.

@@ -12,6 +12,7 @@ mod unsafe_launch;
 mod unsafe_norm;
 mod unsafe_pack;
 mod unsafe_product;
+mod unsafe_prompt;
 mod unsafe_round;
 mod unsafe_values;
 

@@ -3,14 +3,15 @@
 use candle_core::{DType, Result, Tensor, cuda_backend::cudarc::driver::DeviceRepr};
 
 use super::{
-    Text, address, card, start, text,
+    address, card, kind, start, text,
     unsafe_launch::{Part, Parts, empty, grid, launch_with},
+    unsafe_prompt::prompt,
 };
 use crate::kernels::CausalAttention;
 
 /// Warps of a block; each takes 32 keys at a time.
 const WARPS: usize = 4;
-/// Tokens up to which it pays to read keys by the lane; of more, scores are made by products.
+/// Tokens up to which it pays to read keys by the lane; of more, scores are made by tensor cores.
 const MOST_TOKENS: usize = 8;
 /// The widest head.
 const MOST_DIMS: usize = 256;
@@ -21,9 +22,9 @@ const MOST_PARTS: usize = 4 << 20;
 /// Blocks that keep a card busy.
 const BLOCKS: usize = 512;
 
-/// `Attention` of the kernel.
+/// `Attention` of the kernels.
 #[repr(C)]
-struct Attention {
+pub(super) struct Attention {
     queries: u64,
     padding: u64,
     out: u64,
@@ -39,12 +40,14 @@ struct Attention {
     window: u32,
     splits: u32,
     split_keys: u32,
+    kind: i32,
+    unused: u32,
     caches: Parts,
 }
 
 const _: () = assert!(
-    size_of::<Attention>() == 80 + size_of::<Parts>(),
-    "as in attention.cu"
+    size_of::<Attention>() == 88 + size_of::<Parts>(),
+    "as in attention.cuh"
 );
 
 // SAFETY: the kernel's struct has the same fields in the same order, by C's rules.
@@ -58,15 +61,45 @@ pub(crate) fn attention(
     views: &[(Tensor, Tensor)],
     attention: &CausalAttention,
 ) -> Result<Option<Tensor>> {
-    let Some(kernel) = kernel_of(q, views, attention)? else {
+    let Some(caches) = Caches::of(q, views, attention)? else {
         return Ok(None);
     };
+    if q.dim(2)? > MOST_TOKENS {
+        return prompt(q, (views, &caches), attention);
+    }
+    few(q, (views, &caches), attention).map(Some)
+}
+
+/// The same of a few tokens.
+fn few(
+    q: &Tensor,
+    (views, caches): (&[(Tensor, Tensor)], &Caches),
+    attention: &CausalAttention,
+) -> Result<Tensor> {
     let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let kv_heads = kernel.kv_heads;
-    let groups = (heads / kv_heads * tokens).div_ceil(kernel.together);
+    let kv_heads = caches.kv_heads;
+    let shared = heads / kv_heads * tokens;
+    // Queries that a block takes together.
+    let together = match shared {
+        1 => 1,
+        2..=4 => 4,
+        _ => 8,
+    };
+    // Of dimensions in whole warps, of which there are kernels for one to four, and for eight.
+    let dims = match head_dim.div_ceil(32) {
+        dims @ 1..=4 => dims,
+        _ => 8,
+    };
+    let (text, name) = match caches.dtype {
+        DType::F16 => (text!("attention_f16"), "f16"),
+        DType::BF16 => (text!("attention_bf16"), "bf16"),
+        _ => (text!("attention_f32"), "f32"),
+    };
+    let name = format!("attend_{name}_{dims}_{together}");
+    let groups = shared.div_ceil(together);
     let count = batch * heads * tokens;
     let most_splits = MOST_PARTS / (count * head_dim).max(1);
-    let (splits, split_keys) = split(&kernel, (batch, kv_heads * groups), most_splits);
+    let (splits, split_keys) = caches.split((batch, kv_heads * groups), most_splits);
     let (q, device) = (q.contiguous()?, q.device());
     // SAFETY: the kernels write all of these before they read them.
     let (out, parts, scales) = unsafe {
@@ -80,39 +113,54 @@ pub(crate) fn attention(
     };
     let padding = placed(&attention.padding, &q)?;
     let argument = Attention {
-        queries: address(&q, DType::F32)?,
-        padding: padding.as_ref().map_or(Ok(0), start)?,
-        out: start(&out)?,
         parts: start(&parts)?,
         scales: start(&scales)?,
-        scale: attention.scale,
-        cap: attention.cap.unwrap_or(0.0),
-        batch: batch as u32,
-        heads: heads as u32,
-        kv_heads: kv_heads as u32,
-        tokens: tokens as u32,
-        head_dim: head_dim as u32,
-        window: attention.window.map_or(u32::MAX, |window| window as u32),
         splits: splits as u32,
         split_keys: split_keys as u32,
-        caches: Parts::new(views.iter().map(|view| part(view, head_dim)))?,
+        ..Attention::of((&q, padding.as_ref(), &out), (views, caches), attention)?
     };
     let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
     let card = card(&q)?;
     // SAFETY: what the kernels read of queries, keys and values was seen to be there, and what they write is as large
     // as they take it; none of it is changed before they are done.
     unsafe {
-        launch_with(card, (&kernel.text, &kernel.name), blocks, &argument)?;
+        launch_with(card, (&text, &name), blocks, &argument)?;
         if splits > 1 {
-            launch_with(
-                card,
-                (&kernel.text, "merge"),
-                grid((count, 1, 1), 64),
-                &argument,
-            )?;
+            launch_with(card, (&text, "merge"), grid((count, 1, 1), 64), &argument)?;
         }
     }
-    Ok(Some(out))
+    Ok(out)
+}
+
+impl Attention {
+    /// Of contiguous queries, padding and what is to hold what comes of them, in one part.
+    pub(super) fn of(
+        (q, padding, out): (&Tensor, Option<&Tensor>, &Tensor),
+        (views, caches): (&[(Tensor, Tensor)], &Caches),
+        attention: &CausalAttention,
+    ) -> Result<Self> {
+        let (batch, heads, tokens, head_dim) = q.dims4()?;
+        Ok(Self {
+            queries: address(q, DType::F32)?,
+            padding: padding.map_or(Ok(0), start)?,
+            out: start(out)?,
+            parts: 0,
+            scales: 0,
+            scale: attention.scale,
+            cap: attention.cap.unwrap_or(0.0),
+            batch: batch as u32,
+            heads: heads as u32,
+            kv_heads: caches.kv_heads as u32,
+            tokens: tokens as u32,
+            head_dim: head_dim as u32,
+            window: attention.window.map_or(u32::MAX, |window| window as u32),
+            splits: 1,
+            split_keys: caches.most_keys as u32,
+            kind: kind(caches.dtype)?,
+            unused: 0,
+            caches: Parts::new(views.iter().map(|view| part(view, head_dim)))?,
+        })
+    }
 }
 
 fn part((k, v): &(Tensor, Tensor), head_dim: usize) -> Result<Part> {
@@ -124,88 +172,68 @@ fn part((k, v): &(Tensor, Tensor), head_dim: usize) -> Result<Part> {
     })
 }
 
-/// In how many parts the longest sequence's keys are taken, and keys of a part: so many that a card is busy with the
-/// parts of all rows, each of which is so many blocks, and not more than there is to be.
-fn split(kernel: &Kernel, (batch, blocks): (usize, usize), most: usize) -> (usize, usize) {
-    // Rows of one cache are equally long.
-    let all_keys = kernel.all_keys * batch / kernel.caches;
-    let busy = all_keys.div_ceil((BLOCKS / blocks).max(1));
-    let few = kernel.most_keys.div_ceil(most.max(1));
-    let each = busy.max(few).next_multiple_of(SPLIT_KEYS);
-    (kernel.most_keys.div_ceil(each), each)
-}
-
-/// The kernel that takes such heads.
-struct Kernel {
-    text: Text,
-    name: String,
-    /// Queries that a block takes together.
-    together: usize,
+/// Keys and values that kernels take.
+pub(super) struct Caches {
+    dtype: DType,
     kv_heads: usize,
-    caches: usize,
-    /// Of the longest sequence.
+    /// How many there are.
+    count: usize,
+    /// Keys of the longest sequence.
     most_keys: usize,
     /// Of all caches.
     all_keys: usize,
 }
 
-/// `None` where none does.
-fn kernel_of(
-    q: &Tensor,
-    views: &[(Tensor, Tensor)],
-    attention: &CausalAttention,
-) -> Result<Option<Kernel>> {
-    let (batch, heads, tokens, head_dim) = q.dims4()?;
-    let Some((first, _)) = views.first() else {
-        return Ok(None);
-    };
-    let (dtype, kv_heads) = (first.dtype(), first.dim(1)?);
-    let (text, name) = match dtype {
-        DType::F32 => (text!("attention_f32"), "f32"),
-        DType::F16 => (text!("attention_f16"), "f16"),
-        DType::BF16 => (text!("attention_bf16"), "bf16"),
-        _ => return Ok(None),
-    };
-    // Of a single cache all rows, else one each.
-    let rows = if views.len() == 1 { batch } else { 1 };
-    let form = (rows, kv_heads, tokens, head_dim);
-    let (mut most_keys, mut all_keys) = (0, 0);
-    for (k, v) in views {
-        if !is_cache((k, v), dtype, form)? {
+impl Caches {
+    /// `None` of others.
+    fn of(
+        q: &Tensor,
+        views: &[(Tensor, Tensor)],
+        attention: &CausalAttention,
+    ) -> Result<Option<Self>> {
+        let (batch, heads, tokens, head_dim) = q.dims4()?;
+        let Some((first, _)) = views.first() else {
             return Ok(None);
+        };
+        let (dtype, kv_heads) = (first.dtype(), first.dim(1)?);
+        // Of a single cache all rows, else one each.
+        let rows = if views.len() == 1 { batch } else { 1 };
+        let form = (rows, kv_heads, tokens, head_dim);
+        let (mut most_keys, mut all_keys) = (0, 0);
+        for (k, v) in views {
+            if !is_cache((k, v), dtype, form)? {
+                return Ok(None);
+            }
+            most_keys = most_keys.max(k.dim(2)?);
+            all_keys += k.dim(2)?;
         }
-        most_keys = most_keys.max(k.dim(2)?);
-        all_keys += k.dim(2)?;
+        let fits = matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+            && tokens > 0
+            && (1..=MOST_DIMS).contains(&head_dim)
+            && head_dim.is_multiple_of(4)
+            && (views.len() == 1 || views.len() == batch)
+            && kv_heads > 0
+            && heads.is_multiple_of(kv_heads)
+            && attention.padding.len() == batch;
+        Ok(fits.then_some(Self {
+            dtype,
+            kv_heads,
+            count: views.len(),
+            most_keys,
+            all_keys,
+        }))
     }
-    let fits = (1..=MOST_TOKENS).contains(&tokens)
-        && (1..=MOST_DIMS).contains(&head_dim)
-        && head_dim.is_multiple_of(4)
-        && (views.len() == 1 || views.len() == batch)
-        && kv_heads > 0
-        && heads.is_multiple_of(kv_heads)
-        && attention.padding.len() == batch;
-    if !fits {
-        return Ok(None);
+
+    /// In how many parts the longest sequence's keys are taken, and keys of a part: so many that a card is busy with the
+    /// parts of all rows, each of which is so many blocks, and not more than there is to be.
+    fn split(&self, (batch, blocks): (usize, usize), most: usize) -> (usize, usize) {
+        // Rows of one cache are equally long.
+        let all_keys = self.all_keys * batch / self.count;
+        let busy = all_keys.div_ceil((BLOCKS / blocks).max(1));
+        let few = self.most_keys.div_ceil(most.max(1));
+        let each = busy.max(few).next_multiple_of(SPLIT_KEYS);
+        (self.most_keys.div_ceil(each), each)
     }
-    let together = match heads / kv_heads * tokens {
-        1 => 1,
-        2..=4 => 4,
-        _ => 8,
-    };
-    // Of dimensions in whole warps, of which there are kernels for one to four, and for eight.
-    let dims = match head_dim.div_ceil(32) {
-        dims @ 1..=4 => dims,
-        _ => 8,
-    };
-    Ok(Some(Kernel {
-        text,
-        name: format!("attend_{name}_{dims}_{together}"),
-        together,
-        kv_heads,
-        caches: views.len(),
-        most_keys,
-        all_keys,
-    }))
 }
 
 /// Whether these are the first keys of a cache, `(rows, kv_heads, at least tokens, head_dim)` of a type, and its values
@@ -233,7 +261,7 @@ fn is_cache(
 }
 
 /// Padding on the card of queries; `None` where there is none.
-fn placed(padding: &[usize], q: &Tensor) -> Result<Option<Tensor>> {
+pub(super) fn placed(padding: &[usize], q: &Tensor) -> Result<Option<Tensor>> {
     if padding.iter().all(|&count| count == 0) {
         return Ok(None);
     }

@@ -96,6 +96,7 @@ pub fn relative_attention(q: &Tensor, (k, v): (&Tensor, &Tensor), bias: &[f32]) 
         padding: vec![0; batch].into(),
         rounds_to_brain: false,
         gives: wire::model::DType::F32,
+        card_dtype: candle_core::DType::F32,
     };
     mix(scores.unsqueeze(2)?, &v, &attention)
 }

@@ -107,6 +107,10 @@ impl Weight for Blocks {
         crate::cuda::puts_block(self, tokens)
     }
 
+    fn card_dtype(&self) -> DType {
+        self.dtype
+    }
+
     fn bytes(&self) -> usize {
         self.packed.elem_count()
     }

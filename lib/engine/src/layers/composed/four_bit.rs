@@ -181,6 +181,10 @@ impl Weight for FourBit {
         crate::cuda::puts_four_bit(self, tokens)
     }
 
+    fn card_dtype(&self) -> DType {
+        self.dtype
+    }
+
     fn bytes(&self) -> usize {
         self.bytes
     }

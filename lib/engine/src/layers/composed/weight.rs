@@ -38,6 +38,10 @@ impl Weight for Plain {
         crate::cuda::puts_floats(&self.0, tokens)
     }
 
+    fn card_dtype(&self) -> DType {
+        self.0.dtype()
+    }
+
     fn bytes(&self) -> usize {
         self.0.elem_count() * self.0.dtype().size_in_bytes()
     }

@@ -1,0 +1,250 @@
+// Attention of the tokens of a prompt over a cache of keys and values, as `attention.cu` has it of a few tokens, by tensor
+// cores: queries, keys, values and what they weigh are rounded to 16 bits, as transformers has them in such types; sums
+// and the softmax are f32. Scores stay in registers, and the softmax is kept up to date as keys come (Dao, "FlashAttention-2",
+// 2023).
+//
+// A block takes 64 queries of a head, a warp 16 of them, and all of them the same keys in turn.
+
+#include "attention.cuh"
+#include "tiles.cuh"
+
+namespace {
+
+constexpr int WARPS = 4;
+// Queries of a warp, and of a block.
+constexpr int ROWS = 16, QUERIES = WARPS * ROWS;
+constexpr float LOG2E = 1.44269504088896340736f;
+
+// Four as two words of `KIND`, of a cache of any type.
+template <int KIND> __device__ uint2 load_pairs(const void *from, unsigned kind, size_t at) {
+    if (kind == KIND) {
+        return *reinterpret_cast<const uint2 *>(static_cast<const unsigned short *>(from) + at);
+    }
+    float values[4];
+    if (kind == F32) {
+        load_four<F32>(from, at, values);
+    } else if (kind == F16) {
+        load_four<F16>(from, at, values);
+    } else {
+        load_four<BF16>(from, at, values);
+    }
+    return {pair_of<KIND>(values[0], values[1]), pair_of<KIND>(values[2], values[3])};
+}
+
+// Two numbers of 16 bits that lie beside each other, the first at an even place.
+__device__ unsigned pair_at(const unsigned short *row, int place) {
+    return *reinterpret_cast<const unsigned *>(row + place);
+}
+
+// Heads of up to `DIMS` dimensions, a multiple of four.
+template <int KIND, int DIMS> struct Prompt {
+    // Keys at once: as many as shared memory has room for.
+    static constexpr int KEYS = DIMS > 128 ? 32 : 64;
+    static constexpr int STEPS = DIMS / 16, TILES = KEYS / 8;
+    // Rows are eight longer, so that those of a tile begin in banks of their own.
+    struct alignas(16) Keys {
+        unsigned short rows[KEYS][DIMS + 8];
+    };
+    struct alignas(16) Values {
+        unsigned short columns[DIMS][KEYS + 8];
+    };
+
+    const Attention &of;
+    const Part &cache;
+    // Of the head in the cache.
+    size_t start;
+    // The first key that a row sees, and the place of the block's first query among keys.
+    unsigned padding, first_place;
+
+    // Keys as rows, values as columns: of both a lane multiplies two that lie beside each other.
+    __device__ void bring(unsigned tile, Keys &keys, Values &values) const {
+        const unsigned dims = of.head_dim;
+        for (unsigned at = threadIdx.x; at < KEYS * DIMS / 4; at += 32 * WARPS) {
+            const unsigned key = at / (DIMS / 4), dim = at % (DIMS / 4) * 4;
+            uint2 four = {0, 0};
+            if (tile + key < cache.count && dim < dims) {
+                four = load_pairs<KIND>(cache.keys, of.kind, start + (size_t)(tile + key) * dims + dim);
+            }
+            *reinterpret_cast<uint2 *>(&keys.rows[key][dim]) = four;
+        }
+        for (unsigned at = threadIdx.x; at < KEYS / 2 * DIMS / 4; at += 32 * WARPS) {
+            const unsigned key = at % (KEYS / 2) * 2, dim = at / (KEYS / 2) * 4;
+            uint2 fours[2] = {{0, 0}, {0, 0}};
+#pragma unroll
+            for (unsigned other = 0; other < 2; other++) {
+                // What is not there must be numbers: it is multiplied by zeros.
+                if (tile + key + other < cache.count && dim < dims) {
+                    fours[other] = load_pairs<KIND>(cache.values, of.kind, start + (size_t)(tile + key + other) * dims + dim);
+                }
+            }
+            const unsigned words[4] = {__byte_perm(fours[0].x, fours[1].x, 0x5410), __byte_perm(fours[0].x, fours[1].x, 0x7632),
+                                       __byte_perm(fours[0].y, fours[1].y, 0x5410), __byte_perm(fours[0].y, fours[1].y, 0x7632)};
+#pragma unroll
+            for (int place = 0; place < 4; place++) {
+                *reinterpret_cast<unsigned *>(&values.columns[dim + place][key]) = words[place];
+            }
+        }
+    }
+
+    // What is seen of scores, as powers of two; what is not, as nothing.
+    __device__ void weigh(unsigned tile, unsigned row, float (&scores)[TILES][4]) const {
+        const unsigned lane = threadIdx.x % 32;
+#pragma unroll
+        for (int part = 0; part < TILES; part++) {
+#pragma unroll
+            for (int place = 0; place < 4; place++) {
+                const unsigned key = tile + 8 * part + 2 * (lane % 4) + place % 2;
+                const unsigned query = first_place + row + 8 * (place / 2);
+                float &score = scores[part][place];
+                if (of.cap > 0.0f) {
+                    score = tanhf(score / of.cap) * of.cap * LOG2E;
+                }
+                const bool is_seen = key < cache.count && key <= query && query - key < of.window && key >= padding;
+                score = is_seen ? score : -INFINITY;
+            }
+        }
+    }
+};
+
+template <int KIND, int DIMS> __device__ void read(const Attention &of) {
+    using Of = Prompt<KIND, DIMS>;
+    __shared__ typename Of::Keys keys;
+    __shared__ typename Of::Values values;
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    // Late queries see most keys: they begin first.
+    const unsigned first = (gridDim.x - 1 - blockIdx.x) * QUERIES, head = blockIdx.y, row = blockIdx.z;
+    // Of the two rows of queries that a lane has numbers of, the first.
+    const unsigned own = warp * ROWS + lane / 4;
+    const unsigned kv_head = head / (of.heads / of.kv_heads);
+    unsigned own_row;
+    const Part &cache = of.caches.of(row, own_row);
+    const Of prompt = {of, cache, ((size_t)own_row * of.kv_heads + kv_head) * cache.capacity * of.head_dim,
+                       of.padding != nullptr ? of.padding[row] : 0, cache.count - of.tokens + first};
+    const float factor = of.cap > 0.0f ? of.scale : of.scale * LOG2E;
+    const float *queries = of.queries + ((size_t)row * of.heads + head) * of.tokens * of.head_dim;
+    unsigned inputs[Of::STEPS][4];
+#pragma unroll
+    for (int step = 0; step < Of::STEPS; step++) {
+#pragma unroll
+        for (int place = 0; place < 4; place++) {
+            const unsigned query = first + own + 8 * (place % 2), dim = 16 * step + 2 * (lane % 4) + 8 * (place / 2);
+            float2 two = {0.0f, 0.0f};
+            if (query < of.tokens && dim < of.head_dim) {
+                two = *reinterpret_cast<const float2 *>(queries + (size_t)query * of.head_dim + dim);
+            }
+            inputs[step][place] = pair_of<KIND>(two.x * factor, two.y * factor);
+        }
+    }
+    float sums[DIMS / 8][4] = {};
+    float most[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
+    const unsigned last_place = min(prompt.first_place + QUERIES, cache.count);
+    const unsigned behind = prompt.first_place + 1 > of.window ? prompt.first_place + 1 - of.window : 0;
+    const unsigned first_key = max(behind, prompt.padding);
+    for (unsigned tile = first_key / Of::KEYS * Of::KEYS; tile < last_place; tile += Of::KEYS) {
+        __syncthreads();
+        prompt.bring(tile, keys, values);
+        __syncthreads();
+        float scores[Of::TILES][4] = {};
+#pragma unroll
+        for (int step = 0; step < Of::STEPS; step++) {
+#pragma unroll
+            for (int part = 0; part < Of::TILES; part++) {
+                const unsigned short *key = keys.rows[8 * part + lane / 4];
+                const int dim = 16 * step + 2 * (int)(lane % 4);
+                const unsigned b[2] = {pair_at(key, dim), pair_at(key, dim + 8)};
+                tiles::multiply_tile<KIND>(scores[part], inputs[step], b);
+            }
+        }
+        prompt.weigh(tile, own, scores);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float largest = most[half];
+#pragma unroll
+            for (int part = 0; part < Of::TILES; part++) {
+                largest = fmaxf(largest, fmaxf(scores[part][2 * half], scores[part][2 * half + 1]));
+            }
+            // Four lanes have the numbers of a row.
+            largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+            largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+            // Nothing seen so far: there is no number to subtract.
+            const float base = largest == -INFINITY ? 0.0f : largest;
+            const float before = exp2f(most[half] - base);
+            most[half] = largest;
+            total[half] *= before;
+#pragma unroll
+            for (int part = 0; part < Of::TILES; part++) {
+#pragma unroll
+                for (int place = 2 * half; place < 2 * half + 2; place++) {
+                    scores[part][place] = exp2f(scores[part][place] - base);
+                    total[half] += scores[part][place];
+                }
+            }
+#pragma unroll
+            for (int part = 0; part < DIMS / 8; part++) {
+                sums[part][2 * half] *= before;
+                sums[part][2 * half + 1] *= before;
+            }
+        }
+#pragma unroll
+        for (int step = 0; step < Of::KEYS / 16; step++) {
+            // Where a product has its sums, the next has its factors.
+            const float(&lower)[4] = scores[2 * step], (&upper)[4] = scores[2 * step + 1];
+            const unsigned a[4] = {pair_of<KIND>(lower[0], lower[1]), pair_of<KIND>(lower[2], lower[3]),
+                                   pair_of<KIND>(upper[0], upper[1]), pair_of<KIND>(upper[2], upper[3])};
+#pragma unroll
+            for (int part = 0; part < DIMS / 8; part++) {
+                const unsigned short *value = values.columns[8 * part + lane / 4];
+                const int key = 16 * step + 2 * (int)(lane % 4);
+                const unsigned b[2] = {pair_at(value, key), pair_at(value, key + 8)};
+                tiles::multiply_tile<KIND>(sums[part], a, b);
+            }
+        }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float whole = total[half] + __shfl_xor_sync(0xffffffffu, total[half], 1);
+        whole += __shfl_xor_sync(0xffffffffu, whole, 2);
+        // Of a row of padding nothing is seen.
+        const float share = whole > 0.0f ? 1.0f / whole : 0.0f;
+        const unsigned query = first + own + 8 * half;
+#pragma unroll
+        for (int part = 0; part < DIMS / 8; part++) {
+            const unsigned dim = 8 * part + 2 * (lane % 4);
+            if (query < of.tokens && dim < of.head_dim) {
+                float *out = of.out + ((size_t)(row * of.tokens + query) * of.heads + head) * of.head_dim + dim;
+                *reinterpret_cast<float2 *>(out) = {sums[part][2 * half] * share, sums[part][2 * half + 1] * share};
+            }
+        }
+    }
+}
+
+} // namespace
+
+#define READ(NAME, KIND, DIMS)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(32 * WARPS) read_##NAME##_##DIMS(                                   \
+        const __grid_constant__ Attention of) {                                                                      \
+        read<KIND, DIMS>(of);                                                                                        \
+    }
+
+#define OF_KIND(NAME, KIND)                                                                                          \
+    READ(NAME, KIND, 64)                                                                                             \
+    READ(NAME, KIND, 128)                                                                                            \
+    READ(NAME, KIND, 256)
+
+#define OF_f16 OF_KIND(f16, F16)
+// Tensor cores before 8.0 have no brain floats.
+#if !defined(OLD_TENSOR_CORES) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
+#define OF_bf16 OF_KIND(bf16, BF16)
+#else
+#define OF_bf16
+#endif
+
+// A card's driver compiles all kernels of a text before it runs one: there is a text for each type.
+#ifdef ONLY
+#define PASTED(NAME) OF_##NAME
+#define EXPANDED(NAME) PASTED(NAME)
+EXPANDED(ONLY)
+#else
+OF_f16
+OF_bf16
+#endif
