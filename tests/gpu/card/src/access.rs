@@ -5,7 +5,7 @@ use crate::{
     lanes::WARP,
     memory::{Memory, number},
     numbers::{Type, float, rounded, signed},
-    program::{Access, Act, Change, Instruction, LOCAL, PARAMETERS, SHARED},
+    program::{Access, Change, Instruction, LOCAL, PARAMETERS, SHARED},
     run::{Fault, FaultKind},
     text::Space,
     warp::{Warp, lanes},
@@ -20,15 +20,21 @@ impl Warp<'_> {
         mask: u32,
     ) -> Result<(), Fault> {
         let size = access.kind.bits() as usize / 8;
+        let whole = size * instruction.at.len();
         for lane in lanes(mask) {
-            let (space, address) = self.place(block, (instruction, access), lane)?;
-            for (place, &register) in instruction.at.iter().enumerate() {
-                let address = address + (place * size) as u64;
-                self.check(block, (space, address), (lane, size, false), instruction)?;
-                let value = self.get(block, memory, (space, address), (lane, size));
-                let Some(value) = value else {
-                    return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
-                };
+            let (space, address) = self.place(access, lane);
+            self.check((block, instruction), (space, address), (lane, whole, false))?;
+            let bytes = if space == Space::Global {
+                memory.read(&mut self.found, address, whole)
+            } else {
+                let bytes = self.bytes(block, space, lane).get(address as usize..);
+                bytes.and_then(|bytes| bytes.get(..whole))
+            };
+            let Some(bytes) = bytes else {
+                return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
+            };
+            for (&register, bytes) in instruction.at.iter().zip(bytes.chunks_exact(size)) {
+                let value = number(bytes);
                 self.registers.0[register as usize][lane] = match access.kind {
                     Type::Signed(_) => signed(access.kind, value) as u64,
                     _ => value,
@@ -46,18 +52,16 @@ impl Warp<'_> {
         mask: u32,
     ) -> Result<(), Fault> {
         let size = access.kind.bits() as usize / 8;
+        let whole = size * instruction.at.len();
         for lane in lanes(mask) {
-            let (space, address) = self.place(block, (instruction, access), lane)?;
-            for (place, &register) in instruction.at.iter().enumerate() {
-                let address = address + (place * size) as u64;
+            let (space, address) = self.place(access, lane);
+            self.check((block, instruction), (space, address), (lane, whole, true))?;
+            let Some(bytes) = self.bytes_mut(block, memory, (space, address), (lane, whole)) else {
+                return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
+            };
+            for (&register, bytes) in instruction.at.iter().zip(bytes.chunks_exact_mut(size)) {
                 let value = self.registers.get(register)[lane];
-                self.check(block, (space, address), (lane, size, true), instruction)?;
-                if self
-                    .put(block, memory, (space, address), (lane, size, value))
-                    .is_none()
-                {
-                    return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
-                }
+                bytes.copy_from_slice(&value.to_le_bytes()[..size]);
             }
         }
         Ok(())
@@ -73,48 +77,30 @@ impl Warp<'_> {
     ) -> Result<(), Fault> {
         let (kind, size) = (access.kind, access.kind.bits() as usize / 8);
         for lane in lanes(mask) {
-            let (space, address) = self.place(block, (instruction, access), lane)?;
-            let before = self.get(block, memory, (space, address), (lane, size));
-            let Some(before) = before else {
+            let (space, address) = self.place(access, lane);
+            if !address.is_multiple_of(size as u64) {
+                return Err(self.misaligned((block, instruction), lane, (address, size)));
+            }
+            let operands = [1, 2].map(|place| {
+                let register = instruction.at.get(place);
+                register.map_or(0, |register| self.registers.get(*register)[lane])
+            });
+            let Some(bytes) = self.bytes_mut(block, memory, (space, address), (lane, size)) else {
                 return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
             };
-            let operand = |place: usize| self.registers.get(instruction.at[place])[lane];
-            let after = changed(
-                kind,
-                change,
-                before,
-                [1, 2].map(|place| {
-                    if place < instruction.at.len() {
-                        operand(place)
-                    } else {
-                        0
-                    }
-                }),
-            );
-            self.put(block, memory, (space, address), (lane, size, after));
+            let before = number(bytes);
+            let after = changed(kind, change, before, operands);
+            bytes.copy_from_slice(&after.to_le_bytes()[..size]);
             self.registers.0[instruction.at[0] as usize][lane] = before;
         }
         Ok(())
     }
 
     /// The memory and the address there that an access means.
-    fn place(
-        &self,
-        block: &Block<'_>,
-        (instruction, access): (&Instruction, &Access),
-        lane: usize,
-    ) -> Result<(Space, u64), Fault> {
+    #[inline]
+    fn place(&self, access: &Access, lane: usize) -> (Space, u64) {
         let address = self.registers.get(access.base)[lane].wrapping_add_signed(access.offset);
-        let bytes = u64::from(access.kind.bits() / 8) * instruction.values() as u64;
-        if !address.is_multiple_of(bytes) {
-            let text = format!("{address:#x} is no multiple of {bytes}");
-            let fault = self.fault(block, instruction, lane, &text);
-            return Err(Fault {
-                kind: FaultKind::Misaligned,
-                ..fault
-            });
-        }
-        Ok(match access.space {
+        match access.space {
             Space::Generic => match address & (15 << 60) {
                 SHARED => (Space::Shared, address - SHARED),
                 LOCAL => (Space::Local, address - LOCAL),
@@ -122,7 +108,7 @@ impl Warp<'_> {
                 _ => (Space::Global, address),
             },
             space => (space, address),
-        })
+        }
     }
 
     /// The memory that is not the card's.
@@ -137,30 +123,17 @@ impl Warp<'_> {
         }
     }
 
-    fn get(
+    /// Bytes of any memory that can be written to.
+    #[inline]
+    fn bytes_mut<'b>(
         &mut self,
-        block: &Block<'_>,
-        memory: &Memory,
+        block: &'b mut Block<'_>,
+        memory: &'b mut Memory,
         (space, address): (Space, u64),
         (lane, size): (usize, usize),
-    ) -> Option<u64> {
-        if space == Space::Global {
-            return memory.read(&mut self.found, address, size);
-        }
-        let bytes = self.bytes(block, space, lane);
-        let bytes = bytes.get(address as usize..)?.get(..size)?;
-        Some(number(bytes))
-    }
-
-    fn put(
-        &mut self,
-        block: &mut Block<'_>,
-        memory: &mut Memory,
-        (space, address): (Space, u64),
-        (lane, size, value): (usize, usize, u64),
-    ) -> Option<()> {
+    ) -> Option<&'b mut [u8]> {
         let bytes = match space {
-            Space::Global => return memory.write(&mut self.found, address, size, value),
+            Space::Global => return memory.write(&mut self.found, address, size),
             Space::Shared => &mut block.shared[..],
             Space::Parameter | Space::Generic => return None,
             Space::Local => {
@@ -168,19 +141,21 @@ impl Warp<'_> {
                 &mut block.local[(self.number * WARP + lane) * bytes..][..bytes]
             }
         };
-        let place = bytes.get_mut(address as usize..)?.get_mut(..size)?;
-        place.copy_from_slice(&value.to_le_bytes()[..size]);
-        Some(())
+        bytes.get_mut(address as usize..)?.get_mut(..size)
     }
 
-    /// Fails where two threads use a word of a block without a wait between. Of parts of words nothing is known.
+    /// Fails at an address that is no multiple of what is there, and where two threads use a word of a block without a
+    /// wait between. Of parts of words nothing is known.
+    #[inline]
     fn check(
         &self,
-        block: &mut Block<'_>,
+        (block, instruction): (&mut Block<'_>, &Instruction),
         (space, address): (Space, u64),
         (lane, size, is_write): (usize, usize, bool),
-        instruction: &Instruction,
     ) -> Result<(), Fault> {
+        if !address.is_multiple_of(size as u64) {
+            return Err(self.misaligned((block, instruction), lane, (address, size)));
+        }
         if space != Space::Shared || size < 4 {
             return Ok(());
         }
@@ -201,6 +176,21 @@ impl Warp<'_> {
         Ok(())
     }
 
+    #[cold]
+    fn misaligned(
+        &self,
+        (block, instruction): (&Block<'_>, &Instruction),
+        lane: usize,
+        (address, size): (u64, usize),
+    ) -> Fault {
+        let text = format!("{address:#x} is no multiple of {size}");
+        Fault {
+            kind: FaultKind::Misaligned,
+            ..self.fault(block, instruction, lane, &text)
+        }
+    }
+
+    #[cold]
     fn nowhere(
         &self,
         block: &Block<'_>,
@@ -221,16 +211,6 @@ impl Warp<'_> {
         Fault {
             kind: FaultKind::Address,
             ..fault
-        }
-    }
-}
-
-impl Instruction {
-    /// How many values an access reads or writes beside each other.
-    fn values(&self) -> usize {
-        match self.act {
-            Act::Load(_) | Act::Store(_) => self.at.len(),
-            _ => 1,
         }
     }
 }

@@ -96,27 +96,21 @@ impl Memory {
         })
     }
 
-    /// Up to eight bytes, looked for first where the last were found.
-    pub fn read(&self, last: &mut Found, address: u64, count: usize) -> Option<u64> {
+    /// Bytes, looked for first where the last were found.
+    #[inline]
+    pub fn read(&self, last: &mut Found, address: u64, count: usize) -> Option<&[u8]> {
         let from = self.look(last, address, count)?;
-        let bytes = &self.bytes[last.index][from..from + count];
-        Some(number(bytes))
+        self.bytes[last.index].get(from..from + count)
     }
 
-    /// The same, written.
-    pub fn write(
-        &mut self,
-        last: &mut Found,
-        address: u64,
-        count: usize,
-        value: u64,
-    ) -> Option<()> {
+    /// The same, to be written.
+    #[inline]
+    pub fn write(&mut self, last: &mut Found, address: u64, count: usize) -> Option<&mut [u8]> {
         let from = self.look(last, address, count)?;
-        let bytes = &mut self.bytes[last.index][from..from + count];
-        bytes.copy_from_slice(&value.to_le_bytes()[..count]);
-        Some(())
+        self.bytes[last.index].get_mut(from..from + count)
     }
 
+    #[inline]
     fn look(&self, last: &mut Found, address: u64, count: usize) -> Option<usize> {
         let from = address.wrapping_sub(last.start);
         if from < last.bytes && last.bytes - from >= count as u64 {
@@ -140,6 +134,7 @@ impl Memory {
 }
 
 /// Bytes as the number that they are, the lowest first.
+#[inline]
 pub fn number(bytes: &[u8]) -> u64 {
     match *bytes {
         [a] => a.into(),
