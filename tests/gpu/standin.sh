@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command where a stand-in is NVIDIA's driver and the card (`card/src/lib.rs` says what it is and what the
 # environment may say of it): a program built with the feature `cuda` computes on it as on a card, each kernel run from
-# its text, slowly, and with a fault where a card's answer would be undefined.
+# its text, slowly, and with a fault at much that a card leaves undefined.
 #
 #   kernel/cuda/build.sh build --release --locked -p warmcell-engine --features cuda --example on_device --example measure
 #   tests/gpu/standin.sh tests/gpu/run.sh target/cuda-80/x86_64-unknown-linux-gnu/release/examples

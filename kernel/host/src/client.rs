@@ -29,12 +29,18 @@ const POLL: Duration = Duration::from_millis(10);
 /// # Errors
 /// The host does not answer, or is of another version.
 pub fn status(socket: &Path) -> Result<Option<HostStatus>> {
-    let Some(mut host) = Connection::open(socket)? else {
-        return Ok(None);
-    };
-    match host.ask(Request::Status)? {
-        Response::Status(status) => Ok(Some(status)),
-        _ => Err(unexpected(socket)),
+    let limit = Instant::now() + LIMIT;
+    loop {
+        let Some(mut host) = Connection::open(socket)? else {
+            return Ok(None);
+        };
+        match host.ask(Request::Status) {
+            Ok(Response::Status(status)) => return Ok(Some(status)),
+            Ok(_) => return Err(unexpected(socket)),
+            // It ends, and is soon none.
+            Err(HostError::Ended) if Instant::now() < limit => thread::sleep(POLL),
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -43,7 +49,7 @@ pub fn status(socket: &Path) -> Result<Option<HostStatus>> {
 /// # Errors
 /// The host does not leave.
 pub fn stop(socket: &Path) -> Result<bool> {
-    let Some((mut host, _)) = Connection::greeted(socket, "")? else {
+    let Some((mut host, _)) = Connection::greeted(socket, "", LIMIT)? else {
         return Ok(false);
     };
     host.send(&ClientMessage::Request {
@@ -83,7 +89,7 @@ pub fn request(
     hub: HubVariables,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Response> {
-    let Some(mut host) = Connection::open_for(socket, session)? else {
+    let Some(mut host) = Connection::open_for(socket, session, LIMIT)? else {
         return Err(HostError::io("reach the model host on", socket)(
             io::ErrorKind::NotConnected.into(),
         ));
@@ -100,7 +106,7 @@ pub fn request(
 /// # Errors
 /// The host does not answer.
 pub fn cancel_session(socket: &Path, session: &str) -> Result<()> {
-    let Some(mut host) = Connection::open(socket)? else {
+    let Some(mut host) = Connection::open_for(socket, "", CANCEL_LIMIT)? else {
         return Ok(());
     };
     let reach = || HostError::io("reach", socket);
@@ -112,7 +118,11 @@ pub fn cancel_session(socket: &Path, session: &str) -> Result<()> {
     })
     .map_err(reach())?;
     // The host takes what comes on a connection in turn: when this is answered, that is done.
-    host.ask(Request::Status).map(drop)
+    match host.ask(Request::Status) {
+        // With it all its requests have ended.
+        Ok(_) | Err(HostError::Ended) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Starts a host by `binary host serve` unless one runs, waits until it answers, and gives what it
@@ -184,12 +194,12 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// Connects to a host of this version; `None` when nobody listens.
     fn open(socket: &'a Path) -> Result<Option<Self>> {
-        Self::open_for(socket, "")
+        Self::open_for(socket, "", LIMIT)
     }
 
     /// The same, for a kernel whose requests can be cancelled by its session.
-    fn open_for(socket: &'a Path, session: &str) -> Result<Option<Self>> {
-        match Self::greeted(socket, session)? {
+    fn open_for(socket: &'a Path, session: &str, limit: Duration) -> Result<Option<Self>> {
+        match Self::greeted(socket, session, limit)? {
             Some((host, PROTOCOL_VERSION)) => Ok(Some(host)),
             Some((_, theirs)) => Err(HostError::Protocol {
                 ours: PROTOCOL_VERSION,
@@ -201,8 +211,8 @@ impl<'a> Connection<'a> {
 
     /// Connects to a host of any version, and gives its version of the protocol. One that ends meanwhile is waited for:
     /// where its card is lost, or its models are large, its socket goes after its answers.
-    fn greeted(socket: &'a Path, session: &str) -> Result<Option<(Self, u32)>> {
-        let limit = Instant::now() + LIMIT;
+    fn greeted(socket: &'a Path, session: &str, limit: Duration) -> Result<Option<(Self, u32)>> {
+        let limit = Instant::now() + limit;
         loop {
             let stream = match UnixStream::connect(socket) {
                 Ok(stream) => stream,

@@ -93,6 +93,9 @@ fn said(error: &candle_core::Error) -> String {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => said(inner),
         candle_core::Error::Context { inner, context } => format!("{context}\n{}", said(inner)),
+        candle_core::Error::WithPath { inner, path } => {
+            format!("`{}`: {}", path.display(), said(inner))
+        }
         _ => error.to_string(),
     }
 }

@@ -32,18 +32,23 @@ static const Kernel KERNELS[2][3] = {
 #endif
 };
 
-static void check(int kind, int cache_kind, Attention of, unsigned keys, const std::vector<unsigned> &padding) {
-    const unsigned group = of.heads / of.kv_heads, capacity = keys + 5;
+// `counts` has the keys of one cache of all rows, or of one each.
+static void check(int kind, int cache_kind, Attention of, const std::vector<unsigned> &counts,
+                  const std::vector<unsigned> &padding) {
+    const unsigned group = of.heads / of.kv_heads, cache_rows = of.batch / (unsigned)counts.size();
     const size_t count = (size_t)of.batch * of.heads * of.tokens;
     std::vector<float> q, out(count * of.head_dim + 4, NAN);
     for (size_t at = 0; at < count * of.head_dim; at++) {
         q.push_back(uniform(-4, 4));
     }
-    const Cache all_keys = cache(cache_kind, kind, of.batch * of.kv_heads, capacity, keys, of.head_dim);
-    const Cache all_values = cache(cache_kind, kind, of.batch * of.kv_heads, capacity, keys, of.head_dim);
-    of.caches.count = 1;
-    of.caches.all[0] = {const_cast<uint4 *>(all_keys.memory.data()), const_cast<uint4 *>(all_values.memory.data()),
-                        capacity, keys};
+    std::vector<Cache> all_keys, all_values;
+    of.caches.count = (unsigned)counts.size();
+    for (unsigned at = 0; at < counts.size(); at++) {
+        const unsigned capacity = counts[at] + 5 + at, heads = cache_rows * of.kv_heads;
+        all_keys.push_back(cache(cache_kind, kind, heads, capacity, counts[at], of.head_dim));
+        all_values.push_back(cache(cache_kind, kind, heads, capacity, counts[at], of.head_dim));
+        of.caches.all[at] = {all_keys[at].memory.data(), all_values[at].memory.data(), capacity, counts[at]};
+    }
     of.kind = (unsigned)cache_kind;
     of.queries = q.data();
     of.padding = padding.empty() ? nullptr : padding.data();
@@ -55,7 +60,10 @@ static void check(int kind, int cache_kind, Attention of, unsigned keys, const s
         const unsigned head = number % of.heads, token = number / of.heads % of.tokens;
         const unsigned row = (unsigned)(number / of.heads / of.tokens);
         const float *query = &q[((size_t)(row * of.heads + head) * of.tokens + token) * of.head_dim];
-        const size_t start = ((size_t)row * of.kv_heads + head / group) * capacity * of.head_dim;
+        const Cache &own_keys = all_keys[row / cache_rows], &own_values = all_values[row / cache_rows];
+        const Part &part_of = of.caches.all[row / cache_rows];
+        const unsigned keys = part_of.count;
+        const size_t start = ((size_t)(row % cache_rows) * of.kv_heads + head / group) * part_of.capacity * of.head_dim;
         const unsigned place = keys - of.tokens + token, hidden = padding.empty() ? 0 : padding[row];
         const float factor = of.cap > 0 ? of.scale : of.scale * LOG2E;
         std::vector<double> weights(keys);
@@ -63,7 +71,7 @@ static void check(int kind, int cache_kind, Attention of, unsigned keys, const s
         for (unsigned key = 0; key < keys; key++) {
             double score = 0;
             for (unsigned dim = 0; dim < of.head_dim; dim++) {
-                score += (double)rounded(query[dim] * factor, kind) * all_keys.values[start + (size_t)key * of.head_dim + dim];
+                score += (double)rounded(query[dim] * factor, kind) * own_keys.values[start + (size_t)key * of.head_dim + dim];
             }
             score = of.cap > 0 ? std::tanh(score / of.cap) * of.cap : score / LOG2E;
             const bool is_seen = key <= place && place - key < of.window && key >= hidden;
@@ -79,7 +87,7 @@ static void check(int kind, int cache_kind, Attention of, unsigned keys, const s
             double expected = 0, bound = 1e-5;
             for (unsigned key = 0; key < keys && total > 0; key++) {
                 if (weights[key] > 0) {
-                    const double part = weights[key] / total * all_values.values[start + (size_t)key * of.head_dim + dim];
+                    const double part = weights[key] / total * own_values.values[start + (size_t)key * of.head_dim + dim];
                     expected += part;
                     bound += std::fabs(part) * step / 2;
                 }
@@ -110,20 +118,28 @@ int main(int count, char **arguments) {
             of.head_dim = dims[which];
             of.scale = 1 / std::sqrt((float)of.head_dim);
             of.window = 1000000;
-            of.heads = 4;
-            of.kv_heads = 2;
+            // Heads that do not share keys, and heads that do.
+            of.heads = 2;
+            of.kv_heads = 1 + which % 2;
             // A prompt from the beginning on, and one that goes on.
             of.batch = 1;
             of.tokens = 13 + 17 * which;
-            check(kind, which % 3, of, of.tokens, {});
-            check(kind, (which + 1) % 3, of, of.tokens + 65, {});
-            // Rows with padding, one of nothing else, a window and a cap.
+            check(kind, which % 3, of, {of.tokens}, {});
+            check(kind, (which + 1) % 3, of, {of.tokens + 65}, {});
+            // Sequences with caches of their own.
             of.batch = 2;
+            check(kind, which % 3, of, {of.tokens + 3, of.tokens + 40}, {});
+            // Rows with padding, one of nothing else, and a cap; the same with a window.
             of.tokens = 70;
-            of.window = 33;
             of.cap = 5;
-            check(kind, (which + 2) % 3, of, 70, {0, 68});
-            check(kind, which % 3, of, 75, {75, 3});
+            check(kind, (which + 2) % 3, of, {75}, {75, 3});
+            of.window = 33;
+            check(kind, which % 3, of, {70}, {0, 68});
+            // A window alone, that leaves tiles of keys behind.
+            of.batch = 1;
+            of.cap = 0;
+            of.kv_heads = 2 - which % 2;
+            check(kind, (which + 1) % 3, of, {170}, {});
         }
     }
     if (failures > 0) {

@@ -12,7 +12,8 @@ use std::{
 
 use wire::{
     PROTOCOL_VERSION, frame,
-    host::{Event, HostMessage, Request, Response, Welcome},
+    host::{Event, HostMessage, Request, Response, UnloadTarget, Welcome},
+    hub::HubVariables,
 };
 
 use crate::support::{Client, Place, printed, spec, wait_for};
@@ -86,7 +87,10 @@ fn a_host_that_ends_while_it_is_asked_is_told_from_one_that_cannot_be_reached() 
         // The request comes, and no answer.
         let _ = stream.read(&mut greeting);
     });
-    let error = host::client::status(&place.socket()).expect_err("no answer");
+    let (hub, session) = (HubVariables::default(), "");
+    let asked = Request::Unload(UnloadTarget::All);
+    let error = host::client::request(&place.socket(), session, asked, hub, &mut |_| {});
+    let error = error.expect_err("no answer");
     assert!(matches!(error, host::HostError::Ended), "{error}");
     leaving.join().expect("ends");
 }

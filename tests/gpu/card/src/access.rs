@@ -1,8 +1,8 @@
 //! What threads read, write and change of memory: a thread after the other, each place checked.
 
 use crate::{
-    block::{Block, Moment},
-    lanes::WARP,
+    block::{Block, How, Moment},
+    lanes::{WARP, ones},
     memory::{Memory, number},
     numbers::{Type, float, rounded, signed},
     program::{Access, Change, Instruction, LOCAL, PARAMETERS, SHARED},
@@ -23,7 +23,11 @@ impl Warp<'_> {
         let whole = size * instruction.at.len();
         for lane in lanes(mask) {
             let (space, address) = self.place(access, lane);
-            self.check((block, instruction), (space, address), (lane, whole, false))?;
+            self.check(
+                (block, instruction),
+                (space, address),
+                (lane, whole, How::Read),
+            )?;
             let bytes = if space == Space::Global {
                 memory.read(&mut self.found, address, whole)
             } else {
@@ -55,7 +59,11 @@ impl Warp<'_> {
         let whole = size * instruction.at.len();
         for lane in lanes(mask) {
             let (space, address) = self.place(access, lane);
-            self.check((block, instruction), (space, address), (lane, whole, true))?;
+            self.check(
+                (block, instruction),
+                (space, address),
+                (lane, whole, How::Write),
+            )?;
             let Some(bytes) = self.bytes_mut(block, memory, (space, address), (lane, whole)) else {
                 return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
             };
@@ -78,13 +86,16 @@ impl Warp<'_> {
         let (kind, size) = (access.kind, access.kind.bits() as usize / 8);
         for lane in lanes(mask) {
             let (space, address) = self.place(access, lane);
-            if !address.is_multiple_of(size as u64) {
-                return Err(self.misaligned((block, instruction), lane, (address, size)));
-            }
+            self.check(
+                (block, instruction),
+                (space, address),
+                (lane, size, How::Change),
+            )?;
             let operands = [1, 2].map(|place| {
                 let register = instruction.at.get(place);
                 register.map_or(0, |register| self.registers.get(*register)[lane])
             });
+            let operands = operands.map(|operand| operand & ones(kind.bits()));
             let Some(bytes) = self.bytes_mut(block, memory, (space, address), (lane, size)) else {
                 return Err(self.nowhere(block, memory, (instruction, space), (lane, address)));
             };
@@ -151,7 +162,7 @@ impl Warp<'_> {
         &self,
         (block, instruction): (&mut Block<'_>, &Instruction),
         (space, address): (Space, u64),
-        (lane, size, is_write): (usize, usize, bool),
+        (lane, size, how): (usize, usize, How),
     ) -> Result<(), Fault> {
         if !address.is_multiple_of(size as u64) {
             return Err(self.misaligned((block, instruction), lane, (address, size)));
@@ -166,7 +177,7 @@ impl Warp<'_> {
             lane: lane as u32,
         };
         for word in address as usize / 4..(address as usize + size) / 4 {
-            if block.is_race(word, now, is_write) {
+            if block.is_race(word, now, how) {
                 let text = format!(
                     "word {word} of the block's memory is used by another thread without a barrier between"
                 );

@@ -24,6 +24,19 @@ struct Use {
     readers: u32,
     /// Threads of the warp that read it last.
     lanes: u32,
+    /// By what others may do at once.
+    changed: Moment,
+    /// Whether another thread than that one did at that epoch, too.
+    is_changed_by_several: bool,
+}
+
+/// How a word is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Read,
+    Write,
+    /// By what others may do at once.
+    Change,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -50,33 +63,50 @@ impl<'a> Block<'a> {
     }
 
     /// Remembers a use of a word, and says whether it is one that a card leaves undefined.
-    pub(crate) fn is_race(&mut self, word: usize, now: Moment, is_write: bool) -> bool {
+    pub(crate) fn is_race(&mut self, word: usize, now: Moment, how: How) -> bool {
         let Some(used) = self.uses.get_mut(word) else {
             return false;
         };
-        let other_wrote = used.written.epoch == now.epoch
-            && (used.written.warp != now.warp
-                || (used.written.of_warp == now.of_warp && used.written.lane != now.lane));
-        if is_write {
-            let other_read = used.read.epoch == now.epoch
-                && (used.readers & !(1 << now.warp) != 0
-                    || (used.read.warp == now.warp
-                        && used.read.of_warp == now.of_warp
-                        && used.lanes & !(1 << now.lane) != 0));
-            used.written = now;
-            return other_wrote || other_read;
+        let wrote = used.written.epoch == now.epoch && used.written.is_beside(now);
+        let changed = used.changed.epoch == now.epoch
+            && (used.is_changed_by_several || used.changed.is_beside(now));
+        let read = used.read.epoch == now.epoch
+            && (used.readers & !(1 << now.warp) != 0
+                || (used.read.is_of_same(now) && used.lanes & !(1 << now.lane) != 0));
+        match how {
+            How::Read => {
+                if used.read.epoch != now.epoch {
+                    used.readers = 0;
+                }
+                if used.read.epoch != now.epoch || !used.read.is_of_same(now) {
+                    used.lanes = 0;
+                }
+                used.read = now;
+                used.readers |= 1 << now.warp;
+                used.lanes |= 1 << now.lane;
+                wrote || changed
+            }
+            How::Write => {
+                used.written = now;
+                wrote || changed || read
+            }
+            How::Change => {
+                used.is_changed_by_several = changed;
+                used.changed = now;
+                wrote || read
+            }
         }
-        if used.read.epoch != now.epoch {
-            used.readers = 0;
-        }
-        if (used.read.epoch, used.read.warp, used.read.of_warp)
-            != (now.epoch, now.warp, now.of_warp)
-        {
-            used.lanes = 0;
-        }
-        used.read = now;
-        used.readers |= 1 << now.warp;
-        used.lanes |= 1 << now.lane;
-        other_wrote
+    }
+}
+
+impl Moment {
+    /// Whether a thread of the same warp did it, none of which has waited for others since.
+    fn is_of_same(self, now: Self) -> bool {
+        (self.warp, self.of_warp) == (now.warp, now.of_warp)
+    }
+
+    /// Whether another thread did it, and nobody has waited for it since, of one epoch of the block.
+    fn is_beside(self, now: Self) -> bool {
+        self.warp != now.warp || (self.is_of_same(now) && self.lane != now.lane)
     }
 }

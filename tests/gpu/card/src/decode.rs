@@ -21,13 +21,22 @@ pub fn decode(
     module: &[Variable],
 ) -> Result<Program, String> {
     let mut decoder = Decoder::new(name, kernel, globals);
-    for variable in module
+    let statements = text::statements(kernel)?;
+    let declared = |statement: &Statement| match statement {
+        Statement::Line(line, _) if line.starts_with(".shared") => Some(text::variable(line)),
+        _ => None,
+    };
+    let own = statements.iter().filter_map(declared);
+    let mut shared = own.collect::<Result<Vec<_>, _>>()?;
+    let of_module = module
         .iter()
-        .filter(|variable| variable.space == Space::Shared)
-    {
+        .filter(|variable| variable.space == Space::Shared);
+    shared.extend(of_module.cloned());
+    // What a launch says the size of lies behind all others.
+    shared.sort_by_key(|variable| variable.bytes == 0);
+    for variable in &shared {
         decoder.place(variable);
     }
-    let statements = text::statements(kernel)?;
     // Where labels lead, before they are met.
     let mut count = 0;
     for statement in &statements {
@@ -125,10 +134,13 @@ impl<'a> Decoder<'a> {
 
     fn declare(&mut self, line: &str) -> Result<(), String> {
         let Some(rest) = line.strip_prefix(".reg") else {
-            if line.starts_with(".shared") || line.starts_with(".local") {
+            if line.starts_with(".local") {
                 self.place(&text::variable(line)?);
+            } else if line.starts_with(".param") {
+                // What a call takes, which none reads here.
+                self.places.insert(text::variable(line)?.name, 0);
             }
-            // Others say how to compile, where a line comes from, or what a call takes.
+            // Others say how to compile, or where a line comes from.
             return Ok(());
         };
         let (_, names) = rest
@@ -213,7 +225,7 @@ impl<'a> Decoder<'a> {
             }
             "call" if rest.contains("__assertfail") => return Some((Act::Assertion, Vec::new())),
             // Warps of a block take turns, and blocks follow each other.
-            "membar" | "fence" => return Some((Act::Work(Box::new(|_, _, _| {})), Vec::new())),
+            "membar" | "fence" => return Some((nothing(), Vec::new())),
             "bar" | "barrier" | "call" => return None,
             _ => {}
         }
@@ -223,6 +235,7 @@ impl<'a> Decoder<'a> {
             .map(|operand| self.operand(operand))
             .collect::<Option<_>>()?;
         match words[0] {
+            "st" if words.contains(&"param") => Some((nothing(), Vec::new())),
             "ld" | "ldu" => load(&words, &operands),
             "st" => store(&words, &operands),
             "atom" | "red" => self.change(&words, &operands),
@@ -345,6 +358,11 @@ impl<'a> Decoder<'a> {
         };
         Some((Act::Work(work), at))
     }
+}
+
+/// What changes nothing here.
+fn nothing() -> Act {
+    Act::Work(Box::new(|_, _, _| {}))
 }
 
 /// Operands, at the commas between them.

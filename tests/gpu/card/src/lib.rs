@@ -1,5 +1,5 @@
 //! A stand-in for a card and NVIDIA's driver, cuBLAS and cuRAND, as far as this project calls them: it runs the very text
-//! of kernels that a driver would compile, on the processor, and faults on what a card leaves undefined. So launches,
+//! of kernels that a driver would compile, on the processor, and faults on much that a card leaves undefined (`run`). So launches,
 //! their arguments, copies, allocations, and what becomes of a card that is full or lost can be tried where there is no
 //! card. Nothing follows from it about speed, nor of what several streams do at once: all is done when it is asked for.
 //!

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     env,
     fs::File,
-    io::{BufWriter, Write},
+    io::Write,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -57,7 +57,7 @@ const SHARED_BYTES: usize = 48 * 1024;
 /// Blocks of a launch at most, by direction.
 const MOST_BLOCKS: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
 /// Threads of a block at most.
-const MOST_THREADS: u32 = 1024;
+const MOST_THREADS: u64 = 1024;
 
 /// All of it.
 pub struct Machine {
@@ -66,7 +66,7 @@ pub struct Machine {
     functions: Mutex<Vec<Arc<Function>>>,
     /// Compute capability: major and minor number.
     pub capability: [i32; 2],
-    log: Option<Mutex<BufWriter<File>>>,
+    log: Option<Mutex<File>>,
 }
 
 /// A card.
@@ -144,8 +144,8 @@ pub fn machine() -> &'static Machine {
             capability: [capability.0, capability.1]
                 .map(|number| number.parse().unwrap_or_default()),
             log: env::var_os("STANDIN_CARD_LOG")
-                .and_then(|path| File::create(path).ok())
-                .map(|file| Mutex::new(BufWriter::new(file))),
+                .and_then(|path| File::options().append(true).create(true).open(path).ok())
+                .map(Mutex::new),
         }
     })
 }
@@ -169,17 +169,11 @@ impl Card {
 }
 
 impl Machine {
-    /// Writes a line of what was asked for, where the environment wants one. What it holds back is written when `is_last`
-    /// says that a caller waits for the card.
-    pub fn log(&self, is_last: bool, line: &str) {
-        let Some(log) = &self.log else {
-            return;
-        };
-        let mut log = lock(log);
-        // A log that cannot be written ends nothing.
-        let _ = writeln!(log, "{line}");
-        if is_last {
-            let _ = log.flush();
+    /// Writes a line of what was asked for, where the environment wants one.
+    pub fn log(&self, line: &str) {
+        if let Some(log) = &self.log {
+            // A log that cannot be written ends nothing.
+            let _ = lock(log).write_all(format!("{line}\n").as_bytes());
         }
     }
 
@@ -298,50 +292,19 @@ impl Machine {
     ) -> Result<(), Status> {
         let function = self.find(function)?;
         let program = &function.program;
-        let refused = |status, why: &str| {
-            Err(complain(
-                status,
-                &format!("{}, {shape:?}: {why}", program.name),
-            ))
-        };
         if function.card != card {
-            return refused(INVALID_HANDLE, "the kernel was loaded to another card");
+            return Err(complain(INVALID_HANDLE, "the kernel is another card's"));
         }
-        let threads: u64 = shape
-            .threads
-            .iter()
-            .map(|count| u64::from(*count))
-            .product();
-        if threads == 0
-            || shape
-                .blocks
-                .iter()
-                .zip(MOST_BLOCKS)
-                .any(|(count, most)| *count == 0 || *count > most)
-        {
-            return refused(INVALID_VALUE, "no such launch");
-        }
-        if threads > u64::from(MOST_THREADS) || shape.threads[2] > 64 {
-            return refused(INVALID_VALUE, "too many threads");
-        }
-        if program
-            .most_threads
-            .is_some_and(|most| threads > u64::from(most))
-        {
-            return refused(
-                LAUNCH_OUT_OF_RESOURCES,
-                "more threads than the kernel was compiled for",
-            );
-        }
-        if program.shared_bytes + shape.shared_bytes as usize > SHARED_BYTES {
-            return refused(INVALID_VALUE, "more memory than a block has");
+        if let Some((status, why)) = refusal(program, shape) {
+            let text = format!("{}, {shape:?}: {why}", program.name);
+            return Err(complain(status, &text));
         }
         let Shape {
             blocks,
             threads: [across, ..],
             ..
         } = shape;
-        self.log(false, &format!("{} {blocks:?} {across}", program.name));
+        self.log(&format!("{} {blocks:?} {across}", program.name));
         let mut card = self.card(card)?;
         card.launches += 1;
         if card.lost_after.is_some_and(|most| card.launches > most) {
@@ -369,6 +332,28 @@ impl Machine {
             complain(status, &format!("{} (seed {})", fault.text, card.seed))
         })
     }
+}
+
+/// Why a card does not launch a kernel so, if it does not.
+fn refusal(program: &Program, shape: Shape) -> Option<(Status, &'static str)> {
+    let [x, y, z] = shape.threads.map(u64::from);
+    let threads = x * y * z;
+    let mut counts = shape.blocks.iter().zip(MOST_BLOCKS);
+    if threads == 0 || counts.any(|(count, most)| *count == 0 || *count > most) {
+        return Some((INVALID_VALUE, "no such launch"));
+    }
+    if threads > MOST_THREADS || z > 64 {
+        return Some((INVALID_VALUE, "too many threads"));
+    }
+    if program
+        .most_threads
+        .is_some_and(|most| threads > most.into())
+    {
+        let why = "more threads than the kernel was compiled for";
+        return Some((LAUNCH_OUT_OF_RESOURCES, why));
+    }
+    let bytes = program.shared_bytes + shape.shared_bytes as usize;
+    (bytes > SHARED_BYTES).then_some((INVALID_VALUE, "more memory than a block has"))
 }
 
 /// Says what a status alone does not.

@@ -95,11 +95,22 @@ pub fn float(kind: Type, bits: u64) -> f64 {
 /// The nearest of a type.
 pub fn rounded(kind: Type, value: f64) -> u64 {
     match kind {
-        Type::Float(16) => f16::from_f64(value).to_bits().into(),
-        Type::Brain => bf16::from_f64(value).to_bits().into(),
+        Type::Float(16) => f16::from_f32(odd(value)).to_bits().into(),
+        Type::Brain => bf16::from_f32(odd(value)).to_bits().into(),
         Type::Float(32) => (value as f32).to_bits().into(),
         _ => value.to_bits(),
     }
+}
+
+/// A number between which and this no number of 16 bits lies, nor one half way between two: it is rounded as this is. What
+/// is lost of it sets its last bit (Boldo and Melquiond, "When double rounding is odd", 2005).
+fn odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest).to_bits() == value.to_bits() || value.is_nan() {
+        return nearest;
+    }
+    let is_beyond = f64::from(nearest).abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(is_beyond)) | 1)
 }
 
 /// The number that a register holds, of those with a sign.

@@ -1,7 +1,9 @@
 //! Runs a kernel, block after block. Warps of a block take turns between barriers, in another order each time, and the
-//! threads of a warp go together as far as they go the same way. What a card leaves undefined is a fault here: an
-//! address that nobody was given or that is not a multiple of what is read, a wait that never ends, and memory of a
-//! block that two threads use without a barrier between, one of them to write.
+//! threads of a warp go together as far as they go the same way. Of what a card leaves undefined these are faults: an
+//! address that nobody was given or that is not a multiple of what is read, a wait for threads of a warp that never come or
+//! were not meant, and a word of a block's memory that two threads use without a barrier between, unless both read or both
+//! change it at once. Not looked for: whole warps that end before others' barriers, parts of words, memory of the card that
+//! several threads use, and what was never written, which is no number that anyone could take for one.
 
 use crate::{
     block::Block,
@@ -58,15 +60,16 @@ pub fn run(
     let threads = launch.threads.iter().product::<u32>() as usize;
     let warps = threads.div_ceil(WARP);
     while pool.len() < warps {
-        pool.push(Registers(launch.program.registers.clone()));
+        pool.push(Registers(Vec::new()));
     }
     for (number, registers) in pool.iter_mut().enumerate().take(warps) {
+        registers.0.clone_from(&launch.program.registers);
         set_threads(launch, number, registers);
     }
     let mut random = launch.seed | 1;
-    let [x, y, z] = launch.blocks;
+    let [x, y, z] = launch.blocks.map(u64::from);
     for number in 0..x * y * z {
-        let place = [number % x, number / x % y, number / x / y];
+        let place = [number % x, number / x % y, number / x / y].map(|place| place as u32);
         let mut block = Block::new(launch, place, threads);
         let mut all: Vec<Warp<'_>> = pool[..warps]
             .iter_mut()

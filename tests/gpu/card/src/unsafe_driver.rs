@@ -231,7 +231,7 @@ extern "C" fn cuStreamDestroy_v2(_stream: usize) -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamSynchronize(stream: usize) -> Status {
-    machine().log(true, "waited for");
+    machine().log("waited for");
     status(card_of_stream(stream).and_then(|card| machine().card(card).map(|_| ())))
 }
 
@@ -281,7 +281,7 @@ extern "C" fn cuEventSynchronize(_event: usize) -> Status {
 /// # Safety
 /// The place is the caller's.
 unsafe fn take(address: *mut u64, bytes: usize, card: Result<usize, Status>) -> Status {
-    machine().log(false, &format!("taken: {bytes} bytes"));
+    machine().log(&format!("taken: {bytes} bytes"));
     let taken = card
         .and_then(|card| machine().card(card))
         .and_then(|mut card| card.take(bytes));
@@ -350,7 +350,7 @@ unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     if let Err(status) = card_of_stream(stream) {
         return status;
     }
-    machine().log(false, &format!("to the card: {bytes} bytes"));
+    machine().log(&format!("to the card: {bytes} bytes"));
     // SAFETY: the caller's memory has so many bytes.
     let from = unsafe { slice::from_raw_parts(from.cast::<u8>(), bytes) };
     status(copy(to, bytes, |to| to.copy_from_slice(from)))
@@ -366,7 +366,7 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     if let Err(status) = card_of_stream(stream) {
         return status;
     }
-    machine().log(true, &format!("from the card: {bytes} bytes"));
+    machine().log(&format!("from the card: {bytes} bytes"));
     // SAFETY: the caller's memory has so many bytes.
     let to = unsafe { slice::from_raw_parts_mut(to.cast::<u8>(), bytes) };
     status(copy(from, bytes, |from| to.copy_from_slice(from)))

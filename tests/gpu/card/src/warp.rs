@@ -152,15 +152,22 @@ impl<'a> Warp<'a> {
     ) -> Result<Wait, Fault> {
         let lane = active.trailing_zeros() as usize;
         let needed = self.needed(act, instruction, lane);
-        if active != together || needed >> lane & 1 == 0 {
+        let agree = |lane| self.needed(act, instruction, lane) == needed && needed >> lane & 1 != 0;
+        if active != together || !lanes(together).all(agree) {
             return Err(self.fault(block, instruction, lane, "waits for some of those who came"));
+        }
+        if matches!(act, Act::Multiply(..)) && self.live != u32::MAX {
+            return Err(self.fault(block, instruction, lane, "multiplies without all of a warp"));
         }
         if needed & self.live & !together != 0 {
             self.set(together, at);
             self.waiting |= together;
             return Ok(Wait::OfWarp);
         }
-        self.epoch += 1;
+        // What exchanges registers orders no memory.
+        if matches!(act, Act::WarpBarrier | Act::Barrier) {
+            self.epoch += 1;
+        }
         if matches!(act, Act::Barrier) {
             self.set(together, at + 1);
             return Ok(Wait::OfBlock);

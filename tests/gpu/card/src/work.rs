@@ -23,7 +23,9 @@ pub fn work(words: &[&str]) -> Option<Work> {
     if let Some(work) = by_mode(name, &modes, &kinds) {
         return Some(work);
     }
-    if !modes.is_empty() {
+    // Bytes of one operand with a sign, of the other without.
+    let is_mixed = *name == "dp4a" && kinds[0] != kind;
+    if !modes.is_empty() || is_mixed {
         return None;
     }
     if kind.is_float() {
@@ -65,9 +67,13 @@ fn by_mode(name: &str, modes: &[&str], kinds: &[Type]) -> Option<Work> {
                 a.max(b)
             }
         }),
-        ("mul", ["hi"]) if !kind.is_float() => {
+        ("mul", ["hi"]) if matches!(kind, Type::Signed(_)) => {
             of_two(move |a, b| ((integer(kind, a) * integer(kind, b)) >> bits) as u64 & ones(bits))
         }
+        ("mul", ["hi"]) if !kind.is_float() => of_two(move |a, b| {
+            let [a, b] = [a, b].map(|part| u128::from(part & ones(bits)));
+            ((a * b) >> bits) as u64
+        }),
         ("mul", ["wide"]) => {
             of_two(move |a, b| (integer(kind, a) * integer(kind, b)) as u64 & ones(2 * bits))
         }
@@ -250,18 +256,16 @@ fn of_integers(name: &str, kind: Type) -> Option<Work> {
             })
         }
         "bfe" => of_three(move |a, place, count| {
-            let (place, count) = (place & 255, (count & 255) as u32);
-            let found = if place >= 64 {
+            let (place, count) = ((place & 255) as u32, (count & 255) as u32);
+            let found = if place >= bits {
                 0
             } else {
                 (a & fit) >> place & ones(count)
             };
-            let is_negative = is_signed && count > 0 && found >> (count.min(64) - 1) & 1 != 0;
-            (if is_negative {
-                found | !ones(count)
-            } else {
-                found
-            }) & fit
+            let last = (place + count).saturating_sub(1).min(bits - 1);
+            let is_negative = is_signed && count > 0 && a >> last & 1 != 0;
+            let taken = ones(count.min(bits.saturating_sub(place)));
+            (if is_negative { found | !taken } else { found }) & fit
         }),
         _ => return None,
     })

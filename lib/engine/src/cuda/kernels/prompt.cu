@@ -1,6 +1,5 @@
 // Attention of the tokens of a prompt over a cache of keys and values, as `attention.cu` has it of a few tokens, by tensor
-// cores: queries, keys, values and what they weigh are rounded to 16 bits, as transformers has them in such types; sums
-// and the softmax are f32. Scores stay in registers, and the softmax is kept up to date as keys come (Dao, "FlashAttention-2",
+// cores: queries with their scale, keys, values and their weights are rounded to 16 bits; sums and the softmax are f32. Scores stay in registers, and the softmax is kept up to date as keys come (Dao, "FlashAttention-2",
 // 2023).
 //
 // A block takes 64 queries of a head, a warp 16 of them, and all of them the same keys in turn.
@@ -36,7 +35,7 @@ __device__ unsigned pair_at(const unsigned short *row, int place) {
     return *reinterpret_cast<const unsigned *>(row + place);
 }
 
-// Heads of up to `DIMS` dimensions, a multiple of four.
+// A block's queries of a head, of up to `DIMS` dimensions, a multiple of four; a lane has numbers of two of its warp's rows.
 template <int KIND, int DIMS> struct Prompt {
     // Keys at once: as many as shared memory has room for.
     static constexpr int KEYS = DIMS > 128 ? 32 : 64;
@@ -48,13 +47,48 @@ template <int KIND, int DIMS> struct Prompt {
     struct alignas(16) Values {
         unsigned short columns[DIMS][KEYS + 8];
     };
+    using Scores = float[TILES][4];
 
     const Attention &of;
     const Part &cache;
     // Of the head in the cache.
     size_t start;
+    // The row of the batch, the head, and the block's first query.
+    unsigned row, head, first;
     // The first key that a row sees, and the place of the block's first query among keys.
     unsigned padding, first_place;
+    // What a lane has: queries, sums of what they weigh, and by row what weights are scaled by and add up to.
+    unsigned queries[STEPS][4] = {};
+    float sums[DIMS / 8][4] = {};
+    float most[2] = {-INFINITY, -INFINITY}, total[2] = {};
+
+    __device__ static unsigned lane() {
+        return threadIdx.x % 32;
+    }
+
+    // The first of a lane's two rows.
+    __device__ static unsigned own() {
+        return threadIdx.x / 32 * ROWS + lane() / 4;
+    }
+
+    // Queries, scaled so that scores are powers of two where they are not bent first.
+    __device__ void begin() {
+        const float factor = of.cap > 0.0f ? of.scale : of.scale * LOG2E;
+        const float *all = of.queries + ((size_t)row * of.heads + head) * of.tokens * of.head_dim;
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) {
+#pragma unroll
+            for (int place = 0; place < 4; place++) {
+                const unsigned query = first + own() + 8 * (place % 2);
+                const unsigned dim = 16 * step + 2 * (lane() % 4) + 8 * (place / 2);
+                float2 two = {0.0f, 0.0f};
+                if (query < of.tokens && dim < of.head_dim) {
+                    two = *reinterpret_cast<const float2 *>(all + (size_t)query * of.head_dim + dim);
+                }
+                queries[step][place] = pair_of<KIND>(two.x * factor, two.y * factor);
+            }
+        }
+    }
 
     // Keys as rows, values as columns: of both a lane multiplies two that lie beside each other.
     __device__ void bring(unsigned tile, Keys &keys, Values &values) const {
@@ -74,11 +108,13 @@ template <int KIND, int DIMS> struct Prompt {
             for (unsigned other = 0; other < 2; other++) {
                 // What is not there must be numbers: it is multiplied by zeros.
                 if (tile + key + other < cache.count && dim < dims) {
-                    fours[other] = load_pairs<KIND>(cache.values, of.kind, start + (size_t)(tile + key + other) * dims + dim);
+                    const size_t from = start + (size_t)(tile + key + other) * dims + dim;
+                    fours[other] = load_pairs<KIND>(cache.values, of.kind, from);
                 }
             }
-            const unsigned words[4] = {__byte_perm(fours[0].x, fours[1].x, 0x5410), __byte_perm(fours[0].x, fours[1].x, 0x7632),
-                                       __byte_perm(fours[0].y, fours[1].y, 0x5410), __byte_perm(fours[0].y, fours[1].y, 0x7632)};
+            const unsigned words[4] = {
+                __byte_perm(fours[0].x, fours[1].x, 0x5410), __byte_perm(fours[0].x, fours[1].x, 0x7632),
+                __byte_perm(fours[0].y, fours[1].y, 0x5410), __byte_perm(fours[0].y, fours[1].y, 0x7632)};
 #pragma unroll
             for (int place = 0; place < 4; place++) {
                 *reinterpret_cast<unsigned *>(&values.columns[dim + place][key]) = words[place];
@@ -86,15 +122,24 @@ template <int KIND, int DIMS> struct Prompt {
         }
     }
 
-    // What is seen of scores, as powers of two; what is not, as nothing.
-    __device__ void weigh(unsigned tile, unsigned row, float (&scores)[TILES][4]) const {
-        const unsigned lane = threadIdx.x % 32;
+    // Scores of the keys, as powers of two; of what is not seen, as nothing.
+    __device__ void score(unsigned tile, const Keys &keys, Scores &scores) const {
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) {
+#pragma unroll
+            for (int part = 0; part < TILES; part++) {
+                const unsigned short *key = keys.rows[8 * part + lane() / 4];
+                const int dim = 16 * step + 2 * (int)(lane() % 4);
+                const unsigned b[2] = {pair_at(key, dim), pair_at(key, dim + 8)};
+                tiles::multiply_tile<KIND>(scores[part], queries[step], b);
+            }
+        }
 #pragma unroll
         for (int part = 0; part < TILES; part++) {
 #pragma unroll
             for (int place = 0; place < 4; place++) {
-                const unsigned key = tile + 8 * part + 2 * (lane % 4) + place % 2;
-                const unsigned query = first_place + row + 8 * (place / 2);
+                const unsigned key = tile + 8 * part + 2 * (lane() % 4) + place % 2;
+                const unsigned query = first_place + own() + 8 * (place / 2);
                 float &score = scores[part][place];
                 if (of.cap > 0.0f) {
                     score = tanhf(score / of.cap) * of.cap * LOG2E;
@@ -104,63 +149,14 @@ template <int KIND, int DIMS> struct Prompt {
             }
         }
     }
-};
 
-template <int KIND, int DIMS> __device__ void read(const Attention &of) {
-    using Of = Prompt<KIND, DIMS>;
-    __shared__ typename Of::Keys keys;
-    __shared__ typename Of::Values values;
-    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    // Late queries see most keys: they begin first.
-    const unsigned first = (gridDim.x - 1 - blockIdx.x) * QUERIES, head = blockIdx.y, row = blockIdx.z;
-    // Of the two rows of queries that a lane has numbers of, the first.
-    const unsigned own = warp * ROWS + lane / 4;
-    const unsigned kv_head = head / (of.heads / of.kv_heads);
-    unsigned own_row;
-    const Part &cache = of.caches.of(row, own_row);
-    const Of prompt = {of, cache, ((size_t)own_row * of.kv_heads + kv_head) * cache.capacity * of.head_dim,
-                       of.padding != nullptr ? of.padding[row] : 0, cache.count - of.tokens + first};
-    const float factor = of.cap > 0.0f ? of.scale : of.scale * LOG2E;
-    const float *queries = of.queries + ((size_t)row * of.heads + head) * of.tokens * of.head_dim;
-    unsigned inputs[Of::STEPS][4];
-#pragma unroll
-    for (int step = 0; step < Of::STEPS; step++) {
-#pragma unroll
-        for (int place = 0; place < 4; place++) {
-            const unsigned query = first + own + 8 * (place % 2), dim = 16 * step + 2 * (lane % 4) + 8 * (place / 2);
-            float2 two = {0.0f, 0.0f};
-            if (query < of.tokens && dim < of.head_dim) {
-                two = *reinterpret_cast<const float2 *>(queries + (size_t)query * of.head_dim + dim);
-            }
-            inputs[step][place] = pair_of<KIND>(two.x * factor, two.y * factor);
-        }
-    }
-    float sums[DIMS / 8][4] = {};
-    float most[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
-    const unsigned last_place = min(prompt.first_place + QUERIES, cache.count);
-    const unsigned behind = prompt.first_place + 1 > of.window ? prompt.first_place + 1 - of.window : 0;
-    const unsigned first_key = max(behind, prompt.padding);
-    for (unsigned tile = first_key / Of::KEYS * Of::KEYS; tile < last_place; tile += Of::KEYS) {
-        __syncthreads();
-        prompt.bring(tile, keys, values);
-        __syncthreads();
-        float scores[Of::TILES][4] = {};
-#pragma unroll
-        for (int step = 0; step < Of::STEPS; step++) {
-#pragma unroll
-            for (int part = 0; part < Of::TILES; part++) {
-                const unsigned short *key = keys.rows[8 * part + lane / 4];
-                const int dim = 16 * step + 2 * (int)(lane % 4);
-                const unsigned b[2] = {pair_at(key, dim), pair_at(key, dim + 8)};
-                tiles::multiply_tile<KIND>(scores[part], inputs[step], b);
-            }
-        }
-        prompt.weigh(tile, own, scores);
+    // Makes weights of scores, and scales what there was before as they are.
+    __device__ void weigh(Scores &scores) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             float largest = most[half];
 #pragma unroll
-            for (int part = 0; part < Of::TILES; part++) {
+            for (int part = 0; part < TILES; part++) {
                 largest = fmaxf(largest, fmaxf(scores[part][2 * half], scores[part][2 * half + 1]));
             }
             // Four lanes have the numbers of a row.
@@ -172,7 +168,7 @@ template <int KIND, int DIMS> __device__ void read(const Attention &of) {
             most[half] = largest;
             total[half] *= before;
 #pragma unroll
-            for (int part = 0; part < Of::TILES; part++) {
+            for (int part = 0; part < TILES; part++) {
 #pragma unroll
                 for (int place = 2 * half; place < 2 * half + 2; place++) {
                     scores[part][place] = exp2f(scores[part][place] - base);
@@ -185,37 +181,71 @@ template <int KIND, int DIMS> __device__ void read(const Attention &of) {
                 sums[part][2 * half + 1] *= before;
             }
         }
+    }
+
+    // Adds the values, each times its weight.
+    __device__ void mix(const Scores &weights, const Values &values) {
 #pragma unroll
-        for (int step = 0; step < Of::KEYS / 16; step++) {
+        for (int step = 0; step < KEYS / 16; step++) {
             // Where a product has its sums, the next has its factors.
-            const float(&lower)[4] = scores[2 * step], (&upper)[4] = scores[2 * step + 1];
+            const float(&lower)[4] = weights[2 * step], (&upper)[4] = weights[2 * step + 1];
             const unsigned a[4] = {pair_of<KIND>(lower[0], lower[1]), pair_of<KIND>(lower[2], lower[3]),
                                    pair_of<KIND>(upper[0], upper[1]), pair_of<KIND>(upper[2], upper[3])};
 #pragma unroll
             for (int part = 0; part < DIMS / 8; part++) {
-                const unsigned short *value = values.columns[8 * part + lane / 4];
-                const int key = 16 * step + 2 * (int)(lane % 4);
+                const unsigned short *value = values.columns[8 * part + lane() / 4];
+                const int key = 16 * step + 2 * (int)(lane() % 4);
                 const unsigned b[2] = {pair_at(value, key), pair_at(value, key + 8)};
                 tiles::multiply_tile<KIND>(sums[part], a, b);
             }
         }
     }
+
+    __device__ void put() const {
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        float whole = total[half] + __shfl_xor_sync(0xffffffffu, total[half], 1);
-        whole += __shfl_xor_sync(0xffffffffu, whole, 2);
-        // Of a row of padding nothing is seen.
-        const float share = whole > 0.0f ? 1.0f / whole : 0.0f;
-        const unsigned query = first + own + 8 * half;
+        for (int half = 0; half < 2; half++) {
+            float whole = total[half] + __shfl_xor_sync(0xffffffffu, total[half], 1);
+            whole += __shfl_xor_sync(0xffffffffu, whole, 2);
+            // Of a row of padding nothing is seen.
+            const float share = whole > 0.0f ? 1.0f / whole : 0.0f;
+            const unsigned query = first + own() + 8 * half;
 #pragma unroll
-        for (int part = 0; part < DIMS / 8; part++) {
-            const unsigned dim = 8 * part + 2 * (lane % 4);
-            if (query < of.tokens && dim < of.head_dim) {
-                float *out = of.out + ((size_t)(row * of.tokens + query) * of.heads + head) * of.head_dim + dim;
-                *reinterpret_cast<float2 *>(out) = {sums[part][2 * half] * share, sums[part][2 * half + 1] * share};
+            for (int part = 0; part < DIMS / 8; part++) {
+                const unsigned dim = 8 * part + 2 * (lane() % 4);
+                if (query < of.tokens && dim < of.head_dim) {
+                    float *out = of.out + ((size_t)(row * of.tokens + query) * of.heads + head) * of.head_dim + dim;
+                    *reinterpret_cast<float2 *>(out) = {sums[part][2 * half] * share, sums[part][2 * half + 1] * share};
+                }
             }
         }
     }
+};
+
+template <int KIND, int DIMS> __device__ void read(const Attention &of) {
+    using Of = Prompt<KIND, DIMS>;
+    __shared__ typename Of::Keys keys;
+    __shared__ typename Of::Values values;
+    // Late queries see most keys: they begin first.
+    const unsigned first = (gridDim.x - 1 - blockIdx.x) * QUERIES, head = blockIdx.y, row = blockIdx.z;
+    const unsigned kv_head = head / (of.heads / of.kv_heads);
+    unsigned own_row;
+    const Part &cache = of.caches.of(row, own_row);
+    const size_t start = ((size_t)own_row * of.kv_heads + kv_head) * cache.capacity * of.head_dim;
+    const unsigned padding = of.padding != nullptr ? of.padding[row] : 0;
+    Of prompt{of, cache, start, row, head, first, padding, cache.count - of.tokens + first};
+    prompt.begin();
+    const unsigned last_place = min(prompt.first_place + QUERIES, cache.count);
+    const unsigned behind = prompt.first_place + 1 > of.window ? prompt.first_place + 1 - of.window : 0;
+    for (unsigned tile = max(behind, padding) / Of::KEYS * Of::KEYS; tile < last_place; tile += Of::KEYS) {
+        __syncthreads();
+        prompt.bring(tile, keys, values);
+        __syncthreads();
+        typename Of::Scores scores = {};
+        prompt.score(tile, keys, scores);
+        prompt.weigh(scores);
+        prompt.mix(scores, values);
+    }
+    prompt.put();
 }
 
 } // namespace

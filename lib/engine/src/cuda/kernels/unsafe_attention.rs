@@ -11,7 +11,7 @@ use crate::kernels::CausalAttention;
 
 /// Warps of a block; each takes 32 keys at a time.
 const WARPS: usize = 4;
-/// Tokens up to which it pays to read keys by the lane; of more, scores are made by tensor cores.
+/// Tokens up to which it pays to read keys by the lane; more are `prompt`'s.
 const MOST_TOKENS: usize = 8;
 /// The widest head.
 const MOST_DIMS: usize = 256;
@@ -55,7 +55,7 @@ unsafe impl DeviceRepr for Attention {}
 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and values
 /// `(batch, kv_heads, keys, head_dim)`, the first keys of a cache, or of one cache a row, to f32 `(batch, tokens, heads *
-/// head_dim)`. `None` of more tokens, or other shapes, than the kernels take.
+/// head_dim)`. `None` of shapes that no kernel takes, and of more than a few tokens that may not be rounded.
 pub(crate) fn attention(
     q: &Tensor,
     views: &[(Tensor, Tensor)],

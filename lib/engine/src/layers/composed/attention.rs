@@ -1,5 +1,5 @@
 //! The attention of `kernels::attention`: products, a mask and a softmax over the scores of as many queries as there is
-//! memory for at once. A card has a kernel for a few tokens.
+//! memory for at once. A card has kernels for a few tokens, and for many where they may be rounded to 16 bits.
 
 use candle_core::{D, DType, Result, Tensor};
 

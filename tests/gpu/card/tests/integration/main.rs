@@ -91,6 +91,7 @@ fn integers() {
         ("min.u32 %r6, %r2, %r3;", [u32::MAX, 1, 0, 0], 1),
         ("bfe.u32 %r6, %r2, %r3, %r4;", [0xabcd, 4, 8, 0], 0xbc),
         ("bfe.s32 %r6, %r2, %r3, %r4;", [0xf0, 4, 4, 0], u32::MAX),
+        ("bfe.s32 %r6, %r2, %r3, %r4;", [1 << 31, 31, 4, 0], u32::MAX),
         ("bfi.b32 %r6, %r2, %r3, %r4, %r5;", [0xff, 0, 8, 4], 0xf00),
         (
             "prmt.b32 %r6, %r2, %r3, %r4;",
@@ -189,6 +190,17 @@ fn floats() {
             [bits(1.0), bits(1.003_906_3), 0, 0],
             0x3f80_3f80,
         ),
+        // Just above what lies half way between two.
+        (
+            "cvt.rn.bf16x2.f32 %r6, %r2, %r3;",
+            [0x3f80_8001, 0x3f80_7fff, 0, 0],
+            0x3f81_3f80,
+        ),
+        (
+            "cvt.rn.f16x2.f32 %r6, %r2, %r3;",
+            [0x3f80_1001, 0x7f7f_ffff, 0, 0],
+            0x3c01_7c00,
+        ),
         (
             "ex2.approx.ftz.f32 %r6, %r2;",
             [bits(3.0), 0, 0, 0],
@@ -231,7 +243,6 @@ fn threads_of_a_warp_part_and_meet() {
                 shfl.sync.bfly.b32 %r4|%p2, %r3, 1, 31, -1;\nst.global.u32 [%rd2], %r4;";
     let expected: Vec<u32> = (0..40)
         .map(|thread| {
-            // Of a warp's last, of which there is no other, nothing is said.
             let other = thread ^ 1;
             100 + other + if other % 2 == 0 { 2 } else { 1 }
         })
@@ -307,7 +318,7 @@ fn what_a_card_leaves_undefined_is_a_fault() {
             "do not come",
         ),
         (
-            "shfl.sync.idx.b32 %r2|%p1, %r1, 0, 31, 2;",
+            "shfl.sync.idx.b32 %r2|%p1, %r1, 0, 31, 1;",
             FaultKind::Undefined,
             "waits for some",
         ),
@@ -353,20 +364,136 @@ fn memory_that_was_given_back_is_nowhere() {
     );
 }
 
-/// A tile of `mma.m16n8k16` by elements: the fragments are those of the PTX ISA's figures.
+/// What exchanges registers orders no memory.
 #[test]
-fn a_tile() {
-    // Of a only element (3, 5) is not zero, of b only (5, 6): thread 14 has the first in the high half of its first
-    // register, thread 26 the second.
-    let body = "mov.u32 %r10, 0;\nmov.u32 %r11, 0;\nsetp.eq.s32 %p1, %r1, 14;\n@%p1 mov.u32 %r10, 0x40000000;\n\
-                setp.eq.s32 %p2, %r1, 26;\n@%p2 mov.u32 %r11, 0x42000000;\nmov.u32 %r12, 0;\nmov.f32 %f1, 0f3F800000;\n\
-                mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f2, %f3, %f4, %f5}, {%r10, %r12, %r12, %r12}, \
-                {%r11, %r12}, {%f1, %f1, %f1, %f1};\nadd.f32 %f6, %f2, %f3;\nadd.f32 %f7, %f4, %f5;\n\
-                add.f32 %f6, %f6, %f7;\nst.global.f32 [%rd2], %f6;";
-    let sums = words("", body, 32).expect("it runs");
-    // Row 3 and column 6 are thread 15's.
+fn a_shuffle_is_no_barrier() {
+    assert!(exchanged("shfl.sync.bfly.b32 %r6|%p1, %r1, 1, 31, -1;", 1).is_err());
+}
+
+#[test]
+fn what_is_changed_by_several_at_once_is_read_behind_a_barrier() {
+    let body = |between: &str| {
+        format!(
+            "mov.u32 %r2, room;\nsetp.eq.s32 %p1, %r1, 0;\n@%p1 st.shared.u32 [%r2], %r1;\n{between}\n\
+             atom.shared.add.u32 %r3, [%r2], 2;\nbar.sync 0;\nld.shared.u32 %r4, [%r2];\n\
+             st.global.u32 [%rd2], %r4;"
+        )
+    };
+    let room = "\t.shared .align 4 .b8 room[4];";
+    let sums = words(room, &body("bar.sync 0;"), 64).expect("it runs");
+    assert!(sums.iter().all(|sum| *sum == 128), "{sums:?}");
+    assert!(words(room, &body(""), 64).is_err());
+    let unread = body("bar.sync 0;").replace("2;\nbar.sync 0;", "2;");
+    assert!(words(room, &unread, 64).is_err());
+}
+
+#[test]
+fn memory_of_all_kinds() {
+    // Of a thread, by an address of its own kind and by one of any kind; bytes with a sign.
+    let body = "add.s32 %r2, %r1, 253;\nmov.u64 %rd3, own;\nst.local.u8 [%rd3+1], %r2;\nld.local.s8 %r3, [%rd3+1];\n\
+                cvta.local.u64 %rd4, %rd3;\nst.u16 [%rd4+2], %r3;\nld.local.u16 %r4, [%rd3+2];\n\
+                st.global.u32 [%rd2], %r4;";
+    let expected = vec![0xfffd, 0xfffe, 0xffff, 0];
+    assert_eq!(
+        words("\t.local .align 4 .b8 own[8];", body, 4).expect("it runs"),
+        expected
+    );
+    let body = "mov.u64 %rd3, room;\ncvta.shared.u64 %rd4, %rd3;\nst.u32 [%rd4], 7;\nld.shared.u32 %r2, [%rd3];\n\
+                atom.global.cas.b32 %r3, [%rd2], -1, %r2;\natom.global.max.s32 %r4, [%rd2], -2;\n\
+                red.global.max.u32 [%rd2], 9;";
+    assert_eq!(
+        words("\t.shared .align 4 .b8 room[8];", body, 1).expect("it runs"),
+        [9]
+    );
+}
+
+#[test]
+fn lanes_give_each_other_registers() {
+    type Expected = fn(u32) -> u32;
+    let cases: [(&str, Expected); 4] = [
+        ("shfl.sync.up.b32 %r2|%p1, %r1, 3, 0, -1;", |lane| {
+            if lane < 3 { lane } else { lane - 3 }
+        }),
+        ("shfl.sync.down.b32 %r2|%p1, %r1, 3, 31, -1;", |lane| {
+            if lane > 28 { lane } else { lane + 3 }
+        }),
+        ("shfl.sync.idx.b32 %r2, %r1, 5, 31, -1;", |_| 5),
+        (
+            "and.b32 %r3, %r1, 1;\nsetp.eq.s32 %p1, %r3, 0;\nvote.sync.ballot.b32 %r2, %p1, -1;",
+            |_| 0x5555_5555,
+        ),
+    ];
+    for (body, expected) in cases {
+        let found = words("", &format!("{body}\nst.global.u32 [%rd2], %r2;"), 32).expect(body);
+        assert_eq!(found, (0..32).map(expected).collect::<Vec<_>>(), "{body}");
+    }
+}
+
+/// As candle's kernels have it.
+#[test]
+fn an_assertion_that_does_not_hold_is_a_fault() {
+    let body = "{\n.param .b64 param0;\nst.param.b64 [param0+0], %rd1;\ncall.uni \n__assertfail, \n(\nparam0\n);\n}";
+    let fault = words("", body, 1).expect_err("it fails");
+    assert_eq!(fault.kind, FaultKind::Assertion, "{}", fault.text);
+}
+
+/// Tiles by elements: the fragments are those of the PTX ISA's figures of `mma.m16n8k16` and `mma.m16n8k8`.
+#[test]
+fn tiles() {
+    for (columns, kind, two, three) in [
+        (16, "f16", 0x4000u32, 0x4200u32),
+        (16, "bf16", 0x4000, 0x4040),
+        (8, "f16", 0x4000, 0x4200),
+    ] {
+        for row in 0..16 {
+            for at in 0..columns {
+                // Each element of b once for each row of a tile.
+                tile((columns, kind), (row, at, row % 8), (two, three));
+            }
+        }
+    }
+}
+
+/// Of a only one element is not zero, and of b only one.
+fn tile(
+    (columns, kind): (u32, &str),
+    (row, at, column): (u32, u32, u32),
+    (two, three): (u32, u32),
+) {
+    // Two of a row lie in a register, the first in the low half; four lanes have eight of them, eight lanes the rows.
+    let place = |row: u32, at: u32| (4 * (row % 8) + at % 8 / 2, 16 * (at % 2));
+    let (a_lane, a_shift) = place(row, at);
+    let (b_lane, b_shift) = place(column, at);
+    let (a_register, b_register) = (10 + row / 8 + 2 * (at / 8), 20 + at / 8);
+    let zeros = "mov.u32 %r10, 0;\nmov.u32 %r11, 0;\nmov.u32 %r12, 0;\nmov.u32 %r13, 0;\nmov.u32 %r20, 0;\n\
+                 mov.u32 %r21, 0;\n";
+    let (a, b) = match columns {
+        16 => ("%r10, %r11, %r12, %r13", "%r20, %r21"),
+        _ => ("%r10, %r11", "%r20"),
+    };
+    let body = format!(
+        "{zeros}setp.eq.s32 %p1, %r1, {a_lane};\n@%p1 mov.u32 %r{a_register}, {};\n\
+         setp.eq.s32 %p2, %r1, {b_lane};\n@%p2 mov.u32 %r{b_register}, {};\nmov.f32 %f1, 0f3F800000;\n\
+         mma.sync.aligned.m16n8k{columns}.row.col.f32.{kind}.{kind}.f32 {{%f2, %f3, %f4, %f5}}, {{{a}}}, {{{b}}}, \
+         {{%f1, %f1, %f1, %f1}};\nmul.f32 %f3, %f3, 0f41200000;\nmul.f32 %f4, %f4, 0f42C80000;\n\
+         mul.f32 %f5, %f5, 0f447A0000;\nadd.f32 %f2, %f2, %f3;\nadd.f32 %f4, %f4, %f5;\nadd.f32 %f2, %f2, %f4;\n\
+         st.global.f32 [%rd2], %f2;",
+        two << a_shift,
+        three << b_shift
+    );
+    let sums = words("", &body, 32).expect("it runs");
+    // Of the results each is told by a power of ten.
+    let (lane, result) = (4 * (row % 8) + column / 2, column % 2 + 2 * (row / 8));
     for (thread, sum) in sums.iter().enumerate() {
-        let expected: f32 = if thread == 15 { 4.0 + 2.0 * 3.0 } else { 4.0 };
-        assert_eq!(*sum, expected.to_bits(), "thread {thread}");
+        let own = if thread as u32 == lane {
+            6.0 * 10f32.powi(result.cast_signed())
+        } else {
+            0.0
+        };
+        assert_eq!(
+            *sum,
+            (1111.0 + own).to_bits(),
+            "{kind}, {columns} columns, ({row}, {at}), thread {thread}"
+        );
     }
 }
