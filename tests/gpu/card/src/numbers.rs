@@ -143,12 +143,13 @@ pub fn fused_down(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// To the integer that a word of an instruction says: `rni`, `rzi`, `rmi`, `rpi`.
-pub fn whole(word: &str, value: f64) -> f64 {
-    match word {
-        "rni" => value.round_ties_even(),
-        "rmi" => value.floor(),
-        "rpi" => value.ceil(),
-        _ => value.trunc(),
-    }
+/// To the integer that a word of an instruction says.
+pub fn whole(word: &str) -> Option<fn(f64) -> f64> {
+    Some(match word {
+        "rni" => f64::round_ties_even,
+        "rzi" => f64::trunc,
+        "rmi" => f64::floor,
+        "rpi" => f64::ceil,
+        _ => return None,
+    })
 }

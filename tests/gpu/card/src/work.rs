@@ -444,56 +444,53 @@ fn conversion(modes: &[&str], kinds: &[Type]) -> Option<Work> {
         .copied()
         .collect();
     let step = match steps.as_slice() {
-        [] => "",
-        [step @ ("rni" | "rzi" | "rmi" | "rpi")] if from.is_float() => match *step {
-            "rni" => "rni",
-            "rzi" => "rzi",
-            "rmi" => "rmi",
-            _ => "rpi",
-        },
+        [] => None,
+        [word] if from.is_float() => Some(whole(word)?),
         _ => return None,
     };
-    let fit = ones(to.bits());
-    Some(match (to.is_float(), from.is_float()) {
-        (false, false) if !is_saturated => of_one(move |a| integer(from, a) as u64 & fit),
-        (false, true) => of_one(move |a| {
-            let value = whole(step, float(from, a));
-            match to {
-                Type::Signed(bits) => {
-                    let most = ones(bits - 1).cast_signed();
-                    (value as i64).clamp(-most - 1, most) as u64 & fit
-                }
-                _ => (value as u64).min(fit),
-            }
-        }),
-        (true, _) => {
-            if (to, from, step, is_saturated) == (Type::Float(32), Type::Float(16), "", false) {
-                return Some(of_one(|a| {
-                    half::f16::from_bits(a as u16).to_f32().to_bits().into()
-                }));
-            }
-            of_one(move |a| {
-                let value = float(from, a);
-                let value = if step.is_empty() {
-                    value
-                } else {
-                    whole(step, value)
-                };
-                let value = match is_saturated {
-                    true if value.is_nan() => 0.0,
-                    true => value.clamp(0.0, 1.0),
-                    false => value,
-                };
-                // Of 64 bits not all are exact in doubles.
-                match from {
-                    Type::Signed(64) if to == Type::Float(32) => {
-                        (a.cast_signed() as f32).to_bits().into()
-                    }
-                    Type::Unsigned(64) if to == Type::Float(32) => (a as f32).to_bits().into(),
-                    _ => rounded(to, value),
-                }
-            })
+    match (to.is_float(), from.is_float()) {
+        (false, false) if !is_saturated => {
+            let fit = ones(to.bits());
+            Some(of_one(move |a| integer(from, a) as u64 & fit))
         }
-        _ => return None,
+        (false, true) => Some(to_integer((to, from), step?)),
+        (true, _) => Some(to_float((to, from), step, is_saturated)),
+        _ => None,
+    }
+}
+
+/// To the nearest that there is.
+fn to_integer((to, from): (Type, Type), step: fn(f64) -> f64) -> Work {
+    let fit = ones(to.bits());
+    of_one(move |a| {
+        let value = step(float(from, a));
+        match to {
+            Type::Signed(bits) => {
+                let most = ones(bits - 1).cast_signed();
+                (value as i64).clamp(-most - 1, most) as u64 & fit
+            }
+            _ => (value as u64).min(fit),
+        }
+    })
+}
+
+fn to_float((to, from): (Type, Type), step: Option<fn(f64) -> f64>, is_saturated: bool) -> Work {
+    if (to, from, step.is_none(), is_saturated) == (Type::Float(32), Type::Float(16), true, false) {
+        return of_one(|a| half::f16::from_bits(a as u16).to_f32().to_bits().into());
+    }
+    of_one(move |a| {
+        let value = float(from, a);
+        let value = step.map_or(value, |step| step(value));
+        let value = match is_saturated {
+            true if value.is_nan() => 0.0,
+            true => value.clamp(0.0, 1.0),
+            false => value,
+        };
+        // Of 64 bits not all are exact in doubles.
+        match from {
+            Type::Signed(64) if to == Type::Float(32) => (a.cast_signed() as f32).to_bits().into(),
+            Type::Unsigned(64) if to == Type::Float(32) => (a as f32).to_bits().into(),
+            _ => rounded(to, value),
+        }
     })
 }
