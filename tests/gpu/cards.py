@@ -50,7 +50,11 @@ def answer(kernel, question=QUESTION):
 def test_a_card_takes_a_model_and_answers_as_the_processor(on):
     kernel = on()
     assert "cuda:0  Stand-in card  8.0" in texts(kernel.run("%gpu").expect_ok())
-    assert f"Loaded {MODEL} on cuda:0" in texts(kernel.run(f"%load {MODEL}").expect_ok())
+    said = texts(kernel.run(f"%load {MODEL}").expect_ok())
+    assert f"Loaded {MODEL} on cuda:0" in said
+    # The head is tied to the embedding, which stays on the processor.
+    steps = re.findall(r"([\d.]+) MB of ([\d.]+) MB", said)
+    assert steps and all(float(done) <= float(whole) for done, whole in steps), said
     assert answer(kernel) == EXPECTED
     assert answer(on(), f"%%chat {MODEL} --device cpu --max 4\nHi") == EXPECTED
 

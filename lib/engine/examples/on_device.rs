@@ -36,7 +36,7 @@ const PROMPT: u32 = 20;
 /// Tokens of prompts whose logits are compared: as few as are multiplied one by one, as tensor cores' tiles take once and
 /// twice, and more.
 const PROMPTS: [u32; 8] = [1, 2, 3, 6, 8, PROMPT, 45, 80];
-/// How far a single logit may be from what is expected, of the largest, where products are of 16 bits.
+/// How far a single logit may be from what is expected, of the largest, where products are of brain floats.
 const MOST_APART: f32 = 0.1;
 /// Requests that are made at once, and tokens of each.
 const TOGETHER: u32 = 12;
@@ -49,7 +49,7 @@ struct Form {
     dtype: Option<DType>,
     four_bit: Option<(FourBitType, bool)>,
     blocks: Option<GgmlType>,
-    /// How far logits may be apart: of those that are exact each, of the largest; of others the root of all squares.
+    /// How far logits may be apart: each, of the largest; of brain floats the root of all squares.
     tolerance: f32,
     /// Whether the same tokens must come of it.
     is_exact: bool,
@@ -250,13 +250,15 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
     let found = run((folder, kind), form, (device, requests))?;
     let is_mixture = is_mixture(Path::new(folder));
     let (most, all) = apart(&expected, &found, is_mixture);
-    // Where products are of 16 bits, single numbers may be far apart: a processor that rounds what it multiplies is from
+    // Where products are of brain floats, single numbers may be far apart: a processor that rounds what it multiplies is from
     // one that does not, too, by five hundredths for a checkpoint of these.
-    let (difference, bound) = match form.is_exact {
-        true => (most, form.tolerance),
+    let (difference, bound) = match form.dtype {
+        Some(DType::F32) => (most, form.tolerance),
         // A token that is another expert's may be anything but no number.
-        false if is_mixture => (all, f32::MAX),
-        false => (all, MOST_APART),
+        _ if is_mixture => (all, f32::MAX),
+        // Halves are eight times finer than brain floats.
+        Some(DType::F16) => (most, form.tolerance),
+        _ => (all, MOST_APART),
     };
     let shapes = |found: &Found| -> Vec<Vec<usize>> {
         let numbers = found.numbers.iter();

@@ -2,6 +2,8 @@
 //! instruction unknown, rather than another one. Source: "PTX ISA 9.0", "Instruction Set". What a card approximates
 //! (`.approx`) is the nearest number here.
 
+use std::cmp::Ordering;
+
 use crate::{
     lanes::{Work, of_four, of_one, of_three, of_two, ones},
     numbers::{Type, float, fused_down, integer, rounded, signed, whole},
@@ -339,90 +341,28 @@ fn compared<T: PartialOrd>(
     truth: u64,
     of: impl Fn(u64) -> T + Copy + Send + Sync + 'static,
 ) -> Option<Work> {
-    Some(match word {
-        "eq" => of_two(move |a, b| if of(a) == of(b) { truth } else { 0 }),
-        "lt" | "lo" => of_two(move |a, b| if of(a) < of(b) { truth } else { 0 }),
-        "le" | "ls" => of_two(move |a, b| if of(a) <= of(b) { truth } else { 0 }),
-        "gt" | "hi" => of_two(move |a, b| if of(a) > of(b) { truth } else { 0 }),
-        "ge" | "hs" => of_two(move |a, b| if of(a) >= of(b) { truth } else { 0 }),
-        // Of numbers that do not compare none is smaller: `ne` of floats is false there, and `neu` true.
-        "ne" => of_two(move |a, b| {
-            if of(a)
-                .partial_cmp(&of(b))
-                .is_some_and(std::cmp::Ordering::is_ne)
-            {
-                truth
-            } else {
-                0
-            }
-        }),
-        "neu" => of_two(move |a, b| if of(a) == of(b) { 0 } else { truth }),
-        "equ" => of_two(move |a, b| {
-            if of(a)
-                .partial_cmp(&of(b))
-                .is_none_or(std::cmp::Ordering::is_eq)
-            {
-                truth
-            } else {
-                0
-            }
-        }),
-        "ltu" => of_two(move |a, b| {
-            if of(a)
-                .partial_cmp(&of(b))
-                .is_none_or(std::cmp::Ordering::is_lt)
-            {
-                truth
-            } else {
-                0
-            }
-        }),
-        "leu" => of_two(move |a, b| {
-            if of(a)
-                .partial_cmp(&of(b))
-                .is_none_or(std::cmp::Ordering::is_le)
-            {
-                truth
-            } else {
-                0
-            }
-        }),
-        "gtu" => of_two(move |a, b| {
-            if of(a)
-                .partial_cmp(&of(b))
-                .is_none_or(std::cmp::Ordering::is_gt)
-            {
-                truth
-            } else {
-                0
-            }
-        }),
-        "geu" => of_two(move |a, b| {
-            if of(a)
-                .partial_cmp(&of(b))
-                .is_none_or(std::cmp::Ordering::is_ge)
-            {
-                truth
-            } else {
-                0
-            }
-        }),
-        "num" => of_two(move |a, b| {
-            if of(a).partial_cmp(&of(b)).is_some() {
-                truth
-            } else {
-                0
-            }
-        }),
-        "nan" => of_two(move |a, b| {
-            if of(a).partial_cmp(&of(b)).is_none() {
-                truth
-            } else {
-                0
-            }
-        }),
+    // Of numbers that do not compare none is smaller: `ne` of floats is false there, and `neu` true.
+    let holds: fn(Option<Ordering>) -> bool = match word {
+        "eq" => |order| order == Some(Ordering::Equal),
+        "ne" => |order| order.is_some_and(Ordering::is_ne),
+        "lt" | "lo" => |order| order == Some(Ordering::Less),
+        "le" | "ls" => |order| order.is_some_and(Ordering::is_le),
+        "gt" | "hi" => |order| order == Some(Ordering::Greater),
+        "ge" | "hs" => |order| order.is_some_and(Ordering::is_ge),
+        "equ" => |order| order.is_none_or(Ordering::is_eq),
+        "neu" => |order| order != Some(Ordering::Equal),
+        "ltu" => |order| order.is_none_or(Ordering::is_lt),
+        "leu" => |order| order.is_none_or(Ordering::is_le),
+        "gtu" => |order| order.is_none_or(Ordering::is_gt),
+        "geu" => |order| order.is_none_or(Ordering::is_ge),
+        "num" => |order| order.is_some(),
+        "nan" => |order| order.is_none(),
         _ => return None,
-    })
+    };
+    Some(of_two(move |a, b| {
+        let is_so = holds(of(a).partial_cmp(&of(b)));
+        if is_so { truth } else { 0 }
+    }))
 }
 
 /// `cvt` to the first type, from the last.

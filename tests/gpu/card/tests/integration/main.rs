@@ -236,6 +236,32 @@ fn floats() {
     }
 }
 
+/// Of a smaller number, an equal one, a greater one, and one that does not compare.
+#[test]
+fn comparisons() {
+    let cases = [
+        ("eq", [0, 1, 0, 0]),
+        ("ne", [1, 0, 1, 0]),
+        ("lt", [1, 0, 0, 0]),
+        ("le", [1, 1, 0, 0]),
+        ("gt", [0, 0, 1, 0]),
+        ("ge", [0, 1, 1, 0]),
+        ("equ", [0, 1, 0, 1]),
+        ("neu", [1, 0, 1, 1]),
+        ("ltu", [1, 0, 0, 1]),
+        ("leu", [1, 1, 0, 1]),
+        ("gtu", [0, 0, 1, 1]),
+        ("geu", [0, 1, 1, 1]),
+        ("num", [1, 1, 1, 0]),
+        ("nan", [0, 0, 0, 1]),
+    ];
+    for (word, expected) in cases {
+        let body = format!("setp.{word}.f32 %p1, %r2, %r3;\nselp.b32 %r6, 1, 0, %p1;");
+        let found = [1.0, 2.0, 3.0, f32::NAN].map(|a| made(&body, [bits(a), bits(2.0), 0, 0]));
+        assert_eq!(found, expected, "{word}");
+    }
+}
+
 #[test]
 fn threads_of_a_warp_part_and_meet() {
     let body = "and.b32 %r2, %r1, 1;\nsetp.eq.s32 %p1, %r2, 0;\nmov.u32 %r3, 100;\n@%p1 bra $even;\nadd.s32 %r3, %r3, 1;\n\
