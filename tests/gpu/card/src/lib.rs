@@ -6,7 +6,8 @@
 //! What it is, the environment says: `STANDIN_CARDS` how many cards (1), `STANDIN_CARD_BYTES` the memory of each (4 GiB),
 //! `STANDIN_CARD_CAPABILITY` its compute capability (`8.0`), `STANDIN_CARD_LOST_AFTER` after how many launches it is lost
 //! (never), `STANDIN_CARD_FULL_AT` which allocation fails though there is room (none), `STANDIN_CARD_SEED` by which the
-//! order of warps is drawn (by the clock), `STANDIN_CARD_LOG` a file for a line of each launch, copy and allocation.
+//! order of warps is drawn (by the clock), `STANDIN_CARD_LOG` a file for a line of each launch, copy and allocation,
+//! `STANDIN_CARD_IDLE=1` that nothing is computed: what is left of the time is the host's.
 
 mod access;
 mod block;
