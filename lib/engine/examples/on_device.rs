@@ -31,11 +31,13 @@ use service::ask;
 
 /// Tokens that are generated.
 const TOKENS: u32 = 64;
-/// Tokens of the prompt that is continued: more than a kernel of a few takes.
-const PROMPT: u32 = 20;
+/// Tokens of the prompt that is continued, where there is room for so many: more than a kernel of a few takes, and with
+/// what follows more than attention takes in one split. At least so many.
+const PROMPT: u32 = 110;
+const LEAST_PROMPT: u32 = 20;
 /// Tokens of prompts whose logits are compared: as few as are multiplied one by one, as tensor cores' tiles take once and
 /// twice, and more.
-const PROMPTS: [u32; 8] = [1, 2, 3, 6, 8, PROMPT, 45, 80];
+const PROMPTS: [u32; 8] = [1, 2, 3, 6, 8, 20, 45, 80];
 /// How far a single logit may be from what is expected, of the largest, where products are of brain floats.
 const MOST_APART: f32 = 0.1;
 /// Requests that are made at once, and tokens of each.
@@ -153,6 +155,8 @@ struct Found {
     numbers: Vec<Array>,
     /// Of what writes.
     ids: Vec<u32>,
+    /// Tokens of the prompt that these follow.
+    prompt: u32,
     /// Requests that got other tokens at once than each alone, where they were made.
     disturbed: usize,
     timing: Timing,
@@ -281,8 +285,8 @@ fn compare((folder, kind): (&str, Kind), form: &Form, device: Device) -> Result<
         found.footprint,
         expected.load,
         found.load,
-        f64::from(PROMPT) / expected.timing.prefill,
-        f64::from(PROMPT) / found.timing.prefill,
+        f64::from(expected.prompt) / expected.timing.prefill,
+        f64::from(found.prompt) / found.timing.prefill,
         f64::from(TOKENS - 1) / expected.timing.decode,
         f64::from(TOKENS - 1) / found.timing.decode,
     );
@@ -373,6 +377,7 @@ fn run(
         return Ok(Found {
             numbers,
             ids: Vec::new(),
+            prompt: 0,
             disturbed: 0,
             timing: Timing::default(),
             footprint: info.memory_footprint,
@@ -387,12 +392,15 @@ fn run(
     let write = |first, length, tokens| {
         continued(&service, &model, (prompts(&info, first, length), tokens))
     };
-    let one = write(0, PROMPT, TOKENS)?;
+    let room = info.context_length.saturating_sub(TOKENS);
+    let prompt = room.clamp(LEAST_PROMPT, PROMPT);
+    let one = write(0, prompt, TOKENS)?;
     let disturbed = disturbed(requests, |request| write(request, 3 + request, SHORT))?;
     ask(&service, Request::Unload(UnloadTarget::All))?;
     Ok(Found {
         numbers,
         ids: one.ids,
+        prompt,
         disturbed,
         timing: one.timing,
         footprint: info.memory_footprint,

@@ -5,6 +5,8 @@
 
 #include "../../../lib/engine/src/cuda/kernels/blocks.cu"
 
+#include "products.hpp"
+
 using Bytes = const unsigned char *;
 
 static float half(Bytes at) {
@@ -162,21 +164,19 @@ struct Kernels {
     // Where the block has floats of two bytes.
     std::vector<unsigned> halves;
     void (*unpack)(Bytes, float *);
-    void (*multiply[4])(Bytes, unsigned, unsigned, int, const float *, const float *, const float *, float *, unsigned);
     void (*make)(Bytes, unsigned long long, int, void *);
-    // By tiles, in f16 and in brain floats.
-    void (*arrange[2])(const float *, unsigned, unsigned, uint4 *);
-    void (*tiles[2])(Bytes, unsigned, unsigned, unsigned, const uint4 *, const float *, const float *, float *, unsigned);
-    // Of floats, with tokens and products rounded to their type.
-    int kind = F32;
-    void (*rounded[4])(Bytes, unsigned, unsigned, int, const float *, const float *, const float *, float *, unsigned) = {};
+    std::vector<products::Kernels> products;
 };
+
+#define FEW(NAME) {multiply_##NAME##_1, multiply_##NAME##_2, multiply_##NAME##_4, multiply_##NAME##_8}
+#define BY_TILES(NAME, KIND, TYPE)                                                                                     \
+    {#NAME " by tiles", KIND, {}, nullptr, arrange_##NAME##_##TYPE, multiply_tiles_##NAME##_##TYPE}
 
 // Older tensor cores have none.
 #ifdef OLD_TENSOR_CORES
-#define IN_BRAINS(NAME) nullptr
+#define IN_BRAINS(NAME)
 #else
-#define IN_BRAINS(NAME) NAME
+#define IN_BRAINS(NAME) , BY_TILES(NAME, BF16, bf16)
 #endif
 
 #define OF(NAME, LOWER, VALUES, BYTES, ...)                                                                            \
@@ -185,10 +185,8 @@ struct Kernels {
      BYTES,                                                                                                            \
      {__VA_ARGS__},                                                                                                    \
      unpack_##LOWER,                                                                                                   \
-     {multiply_##NAME##_1, multiply_##NAME##_2, multiply_##NAME##_4, multiply_##NAME##_8},                             \
      values_of_##NAME,                                                                                                 \
-     {arrange_##NAME##_f16, IN_BRAINS(arrange_##NAME##_bf16)},                                                         \
-     {multiply_tiles_##NAME##_f16, IN_BRAINS(multiply_tiles_##NAME##_bf16)}}
+     {{#NAME, F32, FEW(NAME), nullptr, nullptr, nullptr}, BY_TILES(NAME, F16, f16) IN_BRAINS(NAME)}}
 
 static Kernels ALL[] = {
     OF(Half, half, 32, 64),           OF(Brain, brain, 32, 64),
@@ -198,153 +196,95 @@ static Kernels ALL[] = {
     OF(Q6_K, q6_k, 256, 210, 208),
 };
 
-static int failures = 0;
+using products::failures;
 
-static void fail(const char *what, const Kernels &kernels, unsigned rows, unsigned columns, unsigned tokens, size_t at,
-                 double got, double expected) {
+static void fail(const char *what, const Kernels &kernels, unsigned rows, unsigned columns, size_t at, double got,
+                 double expected) {
     if (failures++ < 10) {
-        std::printf("%s of %s (%u, %u), %u tokens: at %zu %.9g instead of %.9g\n", what, kernels.name, rows, columns,
-                    tokens, at, got, expected);
+        std::printf("%s of %s (%u, %u): at %zu %.9g instead of %.9g\n", what, kernels.name, rows, columns, at, got,
+                    expected);
     }
 }
 
-// Values of a matrix, and its bytes.
+// Bytes of a matrix, as aligned as memory of a card is, and its values.
 struct Matrix {
-    unsigned rows, columns;
-    Bytes packed;
+    std::vector<uint4> memory;
     std::vector<float> values;
+
+    Matrix(const Kernels &kernels, size_t blocks)
+        : memory(blocks * kernels.bytes / 16 + 1), values(blocks * kernels.values) {
+        auto *packed = reinterpret_cast<unsigned char *>(memory.data());
+        for (size_t block = 0; block < blocks; block++) {
+            unsigned char *bytes = packed + block * kernels.bytes;
+            for (unsigned at = 0; at < kernels.bytes; at++) {
+                bytes[at] = numbers() & 255;
+            }
+            for (const unsigned at : kernels.halves) {
+                const float number = uniform(-0.1f, 0.1f);
+                const unsigned short bits = kernels.unpack == unpack_brain ? brain_of(number) : half_of(number);
+                bytes[at] = bits & 255;
+                bytes[at + 1] = bits >> 8;
+            }
+            kernels.unpack(bytes, &values[block * kernels.values]);
+        }
+    }
+
+    Bytes packed() const {
+        return reinterpret_cast<Bytes>(memory.data());
+    }
 };
 
-// A product as `kind`: by the kernels of so few tokens, or by tiles.
-static void check_product(const Kernels &kernels, const Matrix &matrix, unsigned tokens, int kind, bool by_tiles) {
-    const auto [rows, columns, packed, values] = matrix;
-    const size_t guard = 8;
-    // Beside other columns, with what is added, or alone.
-    const unsigned stride = tokens % 2 ? rows : rows + 5;
-    const bool has_bias = tokens % 3 == 1, is_added = tokens % 4 != 0;
-    std::vector<float> x, bias, added, y(tokens * stride + guard, NAN);
-    for (unsigned row = 0; row < rows; row++) {
-        bias.push_back(uniform(-1, 1));
-    }
-    for (size_t at = 0; at < (size_t)tokens * rows; at++) {
-        added.push_back(uniform(-1, 1));
-    }
-    for (size_t at = 0; at < (size_t)tokens * columns; at++) {
-        x.push_back(uniform(-1, 1));
-    }
-    const float *biases = has_bias ? bias.data() : nullptr, *summands = is_added ? added.data() : nullptr;
-    if (!by_tiles) {
-        const int power = tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3;
-        const unsigned per_block = product::WARPS * product::ROWS;
-        emulated::launch((rows + per_block - 1) / per_block, 32 * product::WARPS, [&, rows = rows, columns = columns, packed = packed] {
-            (kind == F32 ? kernels.multiply : kernels.rounded)[power](packed, rows, columns, (int)tokens, x.data(), biases, summands,
-                                                                     y.data(), stride);
-        });
-    } else {
-        const unsigned steps = (columns + tiles::STEP - 1) / tiles::STEP, count = (tokens + tiles::TILE - 1) / tiles::TILE;
-        std::vector<uint4> laid(steps * count * tiles::EIGHTS * 32, uint4{~0u, ~0u, ~0u, ~0u});
-        emulated::launch((unsigned)(laid.size() + 255) / 256, 256, [&, columns = columns] {
-            kernels.arrange[kind == F16 ? 0 : 1](x.data(), columns, tokens, laid.data());
-        });
-        const Index blocks = {(tokens + tiles::TOKENS - 1) / tiles::TOKENS, (rows + tiles::ROWS - 1) / tiles::ROWS, 1};
-        emulated::launch(blocks, 32 * tiles::WARPS, [&, rows = rows, columns = columns, packed = packed] {
-            kernels.tiles[kind == F16 ? 0 : 1](packed, rows, columns, tokens, laid.data(), biases, summands, y.data(), stride);
-        });
-    }
-    for (size_t at = 0; at < y.size(); at++) {
-        if (at >= tokens * stride || at % stride >= rows) {
-            if (!std::isnan(y[at])) {
-                fail("what lies behind the product", kernels, rows, columns, tokens, at, y[at], NAN);
-            }
-            continue;
-        }
-        const size_t token = at / stride, row = at % stride;
-        double sum = 0, size = 2;
-        for (unsigned column = 0; column < columns; column++) {
-            const double input = rounded(x[token * columns + column], kind);
-            const double product = input * rounded(values[row * columns + column], kind);
-            sum += product;
-            size += std::fabs(product);
-        }
-        // Products are rounded, too.
-        const double half_a_step = kind == F32 ? 0 : std::fabs(sum) / (kind == F16 ? 2048 : 256);
-        sum += has_bias ? bias[row] : 0;
-        sum += is_added ? added[token * rows + row] : 0;
-        // Written so that what is no number is none of the near ones.
-        if (!(std::fabs(y[at] - sum) <= 1e-6 * size + half_a_step)) {
-            fail("product", kernels, rows, columns, tokens, at, y[at], sum);
-        }
-    }
-}
-
-static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
-    const size_t count = (size_t)rows * columns, blocks = count / kernels.values;
-    // As aligned as memory of a card is.
-    std::vector<uint4> memory(blocks * kernels.bytes / 16 + 1);
-    auto *packed = reinterpret_cast<unsigned char *>(memory.data());
-    std::vector<float> values(count);
-    for (size_t block = 0; block < blocks; block++) {
-        unsigned char *bytes = packed + block * kernels.bytes;
-        for (unsigned at = 0; at < kernels.bytes; at++) {
-            bytes[at] = numbers() & 255;
-        }
-        for (const unsigned at : kernels.halves) {
-            const float number = uniform(-0.1f, 0.1f);
-            const unsigned short bits = kernels.unpack == unpack_brain ? brain_of(number) : half_of(number);
-            bytes[at] = bits & 255;
-            bytes[at + 1] = bits >> 8;
-        }
-        kernels.unpack(bytes, &values[block * kernels.values]);
-    }
-    const size_t guard = 8;
+static void check_values(const Kernels &kernels, unsigned rows, unsigned columns) {
+    const size_t count = (size_t)rows * columns, guard = 8;
+    const Matrix matrix(kernels, count / kernels.values);
+    const std::vector<float> &values = matrix.values;
     for (const int kind : {F32, F16, BF16}) {
         std::vector<float> wide(count + guard, NAN);
         std::vector<unsigned short> narrow(count + guard, 0xffff);
         void *out = kind == F32 ? (void *)wide.data() : narrow.data();
-        emulated::launch((unsigned)(count / 32 + 255) / 256, 256, [&] { kernels.make(packed, count / 32, kind, out); });
+        emulated::launch((unsigned)(count / 32 + 255) / 256, 256,
+                         [&] { kernels.make(matrix.packed(), count / 32, kind, out); });
         for (size_t at = 0; at < count + guard; at++) {
             if (kind == F32) {
                 const bool is_same = at < count ? wide[at] == values[at] : std::isnan(wide[at]);
                 if (!is_same) {
-                    fail("value", kernels, rows, columns, 0, at, wide[at], at < count ? values[at] : NAN);
+                    fail("value", kernels, rows, columns, at, wide[at], at < count ? values[at] : NAN);
                 }
             } else {
                 const unsigned expected =
                     at >= count ? 0xffff : kind == F16 ? half_of(values[at]) : brain_of(values[at]);
                 if (narrow[at] != expected) {
-                    fail("rounded value", kernels, rows, columns, 0, at, narrow[at], expected);
+                    fail("rounded value", kernels, rows, columns, at, narrow[at], expected);
                 }
             }
         }
     }
-    const Matrix matrix = {rows, columns, packed, std::move(values)};
-    for (const unsigned tokens : {1, 2, 3, 4, 5, 8}) {
-        check_product(kernels, matrix, tokens, F32, false);
-        if (kernels.kind != F32) {
-            check_product(kernels, matrix, tokens, kernels.kind, false);
-        }
-    }
-    for (const unsigned tokens : {6, 16, 32, 45}) {
-        for (const int kind : {F16, BF16}) {
-            if (kernels.tiles[kind == F16 ? 0 : 1] != nullptr) {
-                check_product(kernels, matrix, tokens, kind, true);
-            }
-        }
-    }
 }
 
-#define ROUNDED(NAME)                                                                                                  \
-    {multiply_rounded_##NAME##_1, multiply_rounded_##NAME##_2, multiply_rounded_##NAME##_4, multiply_rounded_##NAME##_8}
-
-static void set_rounded(Kernels &kernels, int kind, decltype(multiply_rounded_Half_1) *const (&rounded)[4]) {
-    kernels.kind = kind;
-    std::copy(rounded, rounded + 4, kernels.rounded);
+static void check(const Kernels &kernels, unsigned rows, unsigned columns) {
+    check_values(kernels, rows, columns);
+    for (const products::Kernels &own : kernels.products) {
+        std::vector<std::unique_ptr<Matrix>> all;
+        products::check_all(own, rows, columns, [&](unsigned own_rows) {
+            // Some of its rows, behind others.
+            const unsigned from = numbers() % 3;
+            all.emplace_back(new Matrix(kernels, (size_t)(from + own_rows) * columns / kernels.values));
+            const Matrix &matrix = *all.back();
+            products::Operand operand = {};
+            operand.matrix.packed = matrix.packed();
+            operand.matrix.rows = own_rows;
+            operand.matrix.from = from;
+            operand.values = {matrix.values.begin() + (size_t)from * columns, matrix.values.end()};
+            return operand;
+        });
+    }
 }
 
 int main(int count, char **arguments) {
     seed(count, arguments);
-    set_rounded(ALL[0], F16, ROUNDED(Half));
-    set_rounded(ALL[1], BF16, ROUNDED(Brain));
+    // Of floats tokens and products are rounded to their type, too, where they are computed in it.
+    ALL[0].products.push_back({"rounded Half", F16, FEW(rounded_Half), nullptr, nullptr, nullptr});
+    ALL[1].products.push_back({"rounded Brain", BF16, FEW(rounded_Brain), nullptr, nullptr, nullptr});
     fill(ALL[0].halves, 64);
     fill(ALL[1].halves, 64);
     for (const Kernels &kernels : ALL) {

@@ -16,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#include <csetjmp>
 #include <ucontext.h>
 
 #define __global__
@@ -59,24 +60,30 @@ struct Barrier {
     unsigned members = 0, arrived = 0, passed = 0;
 };
 
+// Where a fiber begins, and where it gave way: to jump there asks nothing of the system.
 struct Fiber {
     ucontext_t context;
+    std::jmp_buf place;
     std::unique_ptr<char[]> stack{new char[STACK]};
-    bool is_done = false;
+    bool is_begun = false, is_done = false;
 };
 
 inline std::vector<Fiber> fibers;
 inline std::vector<Barrier> warps;
 inline Barrier block;
-inline ucontext_t scheduler;
+inline std::jmp_buf scheduler;
 inline std::function<void()> kernel;
-inline std::vector<float> exchanged;
+// What lanes give each other, in turns: who is at the next exchange has left none behind that is not read at the last.
+inline std::vector<std::array<unsigned, 2>> exchanged;
+inline std::vector<unsigned> turns;
 // Of the four and the two registers that a thread multiplies a tile from.
 inline std::vector<std::array<unsigned, 6>> multiplied;
 
 inline void give_way() {
     const unsigned thread = threadIdx.x;
-    swapcontext(&fibers[thread].context, &scheduler);
+    if (_setjmp(fibers[thread].place) == 0) {
+        _longjmp(scheduler, 1);
+    }
     threadIdx.x = thread;
 }
 
@@ -99,7 +106,21 @@ inline void run_fiber() {
     block.members--;
     warps[threadIdx.x / WARP].members--;
     fibers[threadIdx.x].is_done = true;
-    swapcontext(&fibers[threadIdx.x].context, &scheduler);
+    _longjmp(scheduler, 1);
+}
+
+// Goes on with a thread until it gives way.
+inline void go_on(unsigned thread) {
+    threadIdx.x = thread;
+    Fiber &fiber = fibers[thread];
+    if (_setjmp(scheduler) != 0) {
+        return;
+    }
+    if (fiber.is_begun) {
+        _longjmp(fiber.place, 1);
+    }
+    fiber.is_begun = true;
+    setcontext(&fiber.context);
 }
 
 // Calls `body` as blocks of so many threads would, so many in each direction. A kernel that waits for ever ends the
@@ -108,17 +129,21 @@ inline void launch(Index blocks, unsigned threads, std::function<void()> body) {
     kernel = std::move(body);
     blockDim.x = threads;
     gridDim = blocks;
-    fibers = std::vector<Fiber>(threads);
+    if (fibers.size() < threads) {
+        fibers = std::vector<Fiber>(threads);
+    }
     exchanged.resize(threads);
+    turns.resize(threads);
     multiplied.resize(threads);
     for (unsigned number = 0; number < blocks.x * blocks.y * blocks.z; number++) {
         blockIdx = {number % blocks.x, number / blocks.x % blocks.y, number / blocks.x / blocks.y};
         block = Barrier{threads};
+        std::fill(turns.begin(), turns.end(), 0);
         warps.assign((threads + WARP - 1) / WARP, Barrier{});
         for (unsigned thread = 0; thread < threads; thread++) {
             warps[thread / WARP].members++;
             Fiber &fiber = fibers[thread];
-            fiber.is_done = false;
+            fiber.is_begun = fiber.is_done = false;
             getcontext(&fiber.context);
             fiber.context.uc_stack.ss_sp = fiber.stack.get();
             fiber.context.uc_stack.ss_size = STACK;
@@ -130,8 +155,7 @@ inline void launch(Index blocks, unsigned threads, std::function<void()> body) {
             for (unsigned thread = 0; thread < threads; thread++) {
                 if (!fibers[thread].is_done) {
                     is_done = false;
-                    threadIdx.x = thread;
-                    swapcontext(&scheduler, &fibers[thread].context);
+                    go_on(thread);
                 }
             }
             if (is_done) {
@@ -159,16 +183,29 @@ inline void __syncwarp() {
     emulated::arrive(emulated::warps[threadIdx.x / emulated::WARP]);
 }
 
-template <typename T> T __shfl_xor_sync(unsigned, T value, int distance) {
-    static_assert(sizeof(T) == sizeof(float), "a register");
-    using namespace emulated;
-    Barrier &warp = warps[threadIdx.x / WARP];
-    std::memcpy(&exchanged[threadIdx.x], &value, sizeof value);
-    arrive(warp);
+namespace emulated {
+
+// What another thread of the warp gives.
+template <typename T> T exchange(T value, unsigned from) {
+    static_assert(sizeof(T) == sizeof(unsigned), "a register");
+    const unsigned turn = turns[threadIdx.x]++ % 2;
+    std::memcpy(&exchanged[threadIdx.x][turn], &value, sizeof value);
+    arrive(warps[threadIdx.x / WARP]);
     T other;
-    std::memcpy(&other, &exchanged[threadIdx.x ^ (unsigned)distance], sizeof other);
-    arrive(warp);
+    std::memcpy(&other, &exchanged[from][turn], sizeof other);
     return other;
+}
+
+} // namespace emulated
+
+template <typename T> T __shfl_xor_sync(unsigned, T value, int distance) {
+    return emulated::exchange(value, threadIdx.x ^ (unsigned)distance);
+}
+
+// What another lane of a group of so many has, by the last bits of its number.
+template <typename T> T __shfl_sync(unsigned, T value, int lane, int width) {
+    const unsigned group = threadIdx.x / (unsigned)width * (unsigned)width;
+    return emulated::exchange(value, group + (unsigned)lane % (unsigned)width);
 }
 
 namespace emulated {
@@ -238,6 +275,12 @@ inline unsigned atomicAdd(unsigned *place, unsigned value) {
     const unsigned before = *place;
     *place += value;
     return before;
+}
+
+inline void __threadfence() {}
+
+template <typename T> T __ldcg(const T *place) {
+    return *place;
 }
 
 inline int __dp4a(int a, int b, int sum) {

@@ -5,6 +5,8 @@
 
 #include "../../../lib/engine/src/cuda/kernels/four_bit.cu"
 
+#include "products.hpp"
+
 struct Matrix {
     unsigned rows, columns, block;
     bool is_nested;
@@ -45,99 +47,57 @@ struct Matrix {
     }
 };
 
-static int failures = 0;
+using products::failures;
 
-static void fail(const char *what, const Matrix &matrix, int kind, unsigned tokens, size_t at, double got,
-                 double expected) {
+static void fail(const Matrix &matrix, int kind, size_t at, double got, double expected) {
     if (failures++ < 10) {
-        std::printf("%s of (%u, %u) in blocks of %u, nested %d, kind %d, %u tokens: at %zu %g instead of %g\n", what,
-                    matrix.rows, matrix.columns, matrix.block, matrix.is_nested, kind, tokens, at, got, expected);
+        std::printf("value of (%u, %u) in blocks of %u, nested %d, kind %d: at %zu %g instead of %g\n", matrix.rows,
+                    matrix.columns, matrix.block, matrix.is_nested, kind, at, got, expected);
     }
 }
 
 using Bytes = const unsigned char *;
 using Floats = const float *;
+using Values = void (*)(Bytes, Floats, Floats, Bytes, Floats, Floats, float, unsigned, unsigned long long, void *);
 
-struct Kernels {
-    void (*multiply[4])(Bytes, Floats, Floats, Bytes, Floats, Floats, float, unsigned, unsigned, unsigned, int, Floats, Floats,
-                        Floats, float *, unsigned);
-    void (*values)(Bytes, Floats, Floats, Bytes, Floats, Floats, float, unsigned, unsigned long long, void *);
-    // Of 16 bits.
-    void (*arrange)(Floats, unsigned, unsigned, uint4 *);
-    void (*tiles)(Bytes, Floats, Floats, Bytes, Floats, Floats, float, unsigned, unsigned, unsigned, unsigned, const uint4 *,
-                  Floats, Floats, float *, unsigned);
-};
+#define FEW(NAME)                                                                                                    \
+    {multiply_four_bit_##NAME##_1, multiply_four_bit_##NAME##_2, multiply_four_bit_##NAME##_4,                       \
+     multiply_four_bit_##NAME##_8}
+#define BY_TILES(NAME) multiply_tile_four_bit_##NAME, arrange_four_bit_##NAME, multiply_tiles_four_bit_##NAME
 
-#define OF(NAME, ARRANGE, TILES)                                                                                     \
-    {{multiply_four_bit_##NAME##_1, multiply_four_bit_##NAME##_2, multiply_four_bit_##NAME##_4,                      \
-      multiply_four_bit_##NAME##_8},                                                                                 \
-     values_of_four_bit_##NAME,                                                                                      \
-     ARRANGE,                                                                                                        \
-     TILES}
-
-static const Kernels KERNELS[] = {
-    OF(f32, nullptr, nullptr),
-    OF(f16, arrange_four_bit_f16, multiply_tiles_four_bit_f16),
+static const products::Kernels KERNELS[] = {
+    {"f32", F32, FEW(f32), nullptr, nullptr, nullptr},
+    {"f16", F16, {}, BY_TILES(f16)},
 #ifdef OLD_TENSOR_CORES
-    OF(bf16, nullptr, nullptr),
+    {"bf16", BF16, FEW(bf16), nullptr, nullptr, nullptr},
 #else
-    OF(bf16, arrange_four_bit_bf16, multiply_tiles_four_bit_bf16),
+    {"bf16", BF16, {}, BY_TILES(bf16)},
 #endif
 };
 
-static void check_products(const Matrix &matrix, int kind, unsigned tokens, bool by_tiles) {
-    const unsigned guard = 8;
-    std::vector<float> x, y(tokens * matrix.rows + guard, NAN);
-    for (size_t at = 0; at < (size_t)tokens * matrix.columns; at++) {
-        x.push_back(uniform(-1, 1));
-    }
-    const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
-    const Kernels &kernels = KERNELS[kind];
-    if (tokens <= 8 && !by_tiles) {
-        const auto kernel = kernels.multiply[tokens == 1 ? 0 : tokens == 2 ? 1 : tokens <= 4 ? 2 : 3];
-        const unsigned per_block = product::WARPS * product::ROWS;
-        emulated::launch((matrix.rows + per_block - 1) / per_block, 32 * product::WARPS, [&] {
-            kernel(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
-                   matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns, (int)tokens, x.data(),
-                   nullptr, nullptr, y.data(), matrix.rows);
-        });
-    } else {
-        const unsigned steps = (matrix.columns + tiles::STEP - 1) / tiles::STEP;
-        const unsigned count = (tokens + tiles::TILE - 1) / tiles::TILE;
-        std::vector<uint4> laid(steps * count * tiles::EIGHTS * 32, uint4{~0u, ~0u, ~0u, ~0u});
-        emulated::launch((unsigned)(laid.size() + 255) / 256, 256, [&] {
-            kernels.arrange(x.data(), matrix.columns, tokens, laid.data());
-        });
-        const unsigned rows = (matrix.rows + tiles::ROWS - 1) / tiles::ROWS;
-        emulated::launch({(tokens + tiles::TOKENS - 1) / tiles::TOKENS, rows, 1}, 32 * tiles::WARPS, [&] {
-            kernels.tiles(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
-                          matrix.map.data(), matrix.offset, matrix.block, matrix.rows, matrix.columns, tokens,
-                          laid.data(), nullptr, nullptr, y.data(), matrix.rows);
-        });
-    }
-    for (unsigned token = 0; token < tokens; token++) {
-        for (unsigned row = 0; row < matrix.rows; row++) {
-            double sum = 0, size = 0;
-            for (unsigned column = 0; column < matrix.columns; column++) {
-                const float input = rounded(x[(size_t)token * matrix.columns + column], kind);
-                const float value = rounded(matrix.value((size_t)row * matrix.columns + column), kind);
-                const double product = (double)input * value;
-                sum += product;
-                size += std::fabs(product);
-            }
-            const double half_a_step = kind == F32 ? 0 : std::fabs(sum) / (kind == F16 ? 2048 : 256);
-            const float got = y[(size_t)token * matrix.rows + row];
-            // Written so that what is no number is none of the near ones.
-            if (!(std::fabs(got - sum) <= 2e-6 * size + half_a_step + 1e-7)) {
-                fail("product", matrix, kind, tokens, (size_t)token * matrix.rows + row, got, sum);
-            }
+static const Values VALUES[] = {values_of_four_bit_f32, values_of_four_bit_f16, values_of_four_bit_bf16};
+
+static void check_products(const products::Kernels &kernels, unsigned rows, unsigned columns, unsigned block, bool is_nested) {
+    std::vector<std::unique_ptr<Matrix>> all;
+    products::check_all(kernels, rows, columns, [&](unsigned own) {
+        // Some of its rows, behind others.
+        const unsigned from = numbers() % 3;
+        const Matrix &matrix = *all.emplace_back(new Matrix(from + own, columns, block, is_nested));
+        products::Operand operand = {};
+        operand.matrix.packed = matrix.packed.data();
+        operand.matrix.book = matrix.book.data();
+        operand.matrix.scales = is_nested ? matrix.outer.data() : matrix.plain.data();
+        operand.matrix.codes = is_nested ? matrix.codes.data() : nullptr;
+        operand.matrix.map = is_nested ? matrix.map.data() : nullptr;
+        operand.matrix.offset = is_nested ? matrix.offset : NAN;
+        operand.matrix.block = block;
+        operand.matrix.rows = own;
+        operand.matrix.from = from;
+        for (size_t at = (size_t)from * columns; at < (size_t)(from + own) * columns; at++) {
+            operand.values.push_back(matrix.value(at));
         }
-    }
-    for (unsigned at = 0; at < guard; at++) {
-        if (!std::isnan(y[tokens * matrix.rows + at])) {
-            fail("what lies behind the product", matrix, kind, tokens, at, y[tokens * matrix.rows + at], NAN);
-        }
-    }
+        return operand;
+    });
 }
 
 static void check_values(const Matrix &matrix, int kind) {
@@ -148,7 +108,7 @@ static void check_values(const Matrix &matrix, int kind) {
     const unsigned threads = 256;
     const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
     emulated::launch((unsigned)((count + 8 * threads - 1) / (8 * threads)), threads, [&] {
-        KERNELS[kind].values(matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
+        VALUES[kind](matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
                              matrix.map.data(), matrix.offset, matrix.block, count, out);
     });
     for (size_t at = 0; at < count + guard; at++) {
@@ -163,7 +123,7 @@ static void check_values(const Matrix &matrix, int kind) {
             got = narrow[at];
         }
         if (!is_same) {
-            fail("value", matrix, kind, 0, at, got, value);
+            fail(matrix, kind, at, got, value);
         }
     }
 }
@@ -175,17 +135,14 @@ int main(int count, char **arguments) {
         for (const bool is_nested : {false, true}) {
             const Matrix matrix(rows, columns, block, is_nested);
             for (const int kind : {F32, F16, BF16}) {
-                for (const unsigned tokens : {1, 2, 3, 4, 7, 8}) {
-                    check_products(matrix, kind, tokens, false);
-                }
-                for (const unsigned tokens : {3, 8, 20, 32, 41}) {
-                    if (KERNELS[kind].tiles != nullptr) {
-                        check_products(matrix, kind, tokens, true);
-                    }
-                }
+                check_products(KERNELS[kind], rows, columns, block, is_nested);
                 check_values(matrix, kind);
             }
         }
+    }
+    // More columns than a block has of a token at once.
+    for (const int kind : {F16, BF16}) {
+        check_products(KERNELS[kind], 2, 8192 + 96, 64, true);
     }
     // An odd number of values.
     const Matrix odd(3, 33, 64, true);

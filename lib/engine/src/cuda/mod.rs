@@ -25,9 +25,8 @@ use unsafe_driver::Silence;
 
 #[cfg(feature = "cuda")]
 pub(crate) use kernels::{
-    HeadsInto, attention, block_values, candidates, four_bit_values, gate, int8_product,
-    layer_norm, pack_four_bit, put_all, put_block, put_floats, put_four_bit, put_heads, puts_block,
-    puts_floats, puts_four_bit, root_mean_square, rounded,
+    Around, HeadsInto, attention, block_values, candidates, four_bit_values, gate, int8_product,
+    layer_norm, pack_four_bit, put_all, put_heads, root_mean_square, rounded,
 };
 
 /// What the driver says of this machine.
@@ -74,7 +73,11 @@ pub struct Build {
 /// What the kernels of this program need; `None` when it was built without the feature `cuda`.
 pub fn build() -> Option<Build> {
     #[cfg(feature = "cuda")]
-    return Build::of_kernel(candle_core::cuda_backend::kernels::FILL.ptx());
+    {
+        static BUILD: OnceLock<Option<Build>> = OnceLock::new();
+        let read = || Build::of_kernel(candle_core::cuda_backend::kernels::FILL.ptx());
+        *BUILD.get_or_init(read)
+    }
     #[cfg(not(feature = "cuda"))]
     None
 }

@@ -11,7 +11,7 @@ use crate::{
     cuda,
     layers::{
         Attention, AttentionShape, Embedding, FeedForward, KvCache, LayerCache, Linear, Norm,
-        Rotary, Size, Span, Step, join, serves_on, sum,
+        Normed, Rotary, Size, Span, Step, join, serves_on, sum,
     },
     memory,
     placement::Devices,
@@ -288,21 +288,27 @@ impl DecoderLayer {
         steps: &[Step],
         caches: &mut [&mut LayerCache],
     ) -> Result<Tensor> {
-        let normed = self.input_norm.forward_as(x, self.attention.takes())?;
+        let normed = Normed {
+            x,
+            norm: Some(&self.input_norm),
+        };
         let x = match &self.post_attention_norm {
-            None => self.attention.forward(&normed, steps, caches, Some(x))?,
+            None => self.attention.forward(normed, steps, caches, Some(x))?,
             Some(norm) => {
-                let y = self.attention.forward(&normed, steps, caches, None)?;
+                let y = self.attention.forward(normed, steps, caches, None)?;
                 sum(x, &norm.forward(&y)?)?
             }
         };
-        let feed_forward = &self.feed_forward;
-        let normed = self
-            .feed_forward_norm
-            .forward_as(&x, feed_forward.takes())?;
+        let normed = Normed {
+            x: &x,
+            norm: Some(&self.feed_forward_norm),
+        };
         match &self.post_feed_forward_norm {
-            None => feed_forward.forward(&normed, Some(&x)),
-            Some(norm) => sum(&x, &norm.forward(&feed_forward.forward(&normed, None)?)?),
+            None => self.feed_forward.forward(normed, Some(&x)),
+            Some(norm) => {
+                let y = self.feed_forward.forward(normed, None)?;
+                sum(&x, &norm.forward(&y)?)
+            }
         }
     }
 }

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use wire::model::DType;
 
 use super::{
-    LayerCache, Linear, Positions, RelativeAttention, RmsNorm, Rotary, Size, composed, join,
-    linear::After, split,
+    LayerCache, Linear, Normed, Positions, RelativeAttention, RmsNorm, Rotary, Size, View,
+    composed, join, linear::After, split,
 };
 use crate::kernels::{CausalAttention, Heads, PutHeads};
 
@@ -100,15 +99,15 @@ impl Step<'_> {
 impl Attention {
     /// From `(batch, tokens, hidden)`, several parts joined, to the same shape; the keys and values of
     /// each part go into a cache of its own, or of each of its rows. Added to another where there is one.
-    pub fn forward(
+    pub fn forward<'a>(
         &self,
-        x: &Tensor,
+        x: impl Into<Normed<'a>>,
         steps: &[Step],
         caches: &mut [&mut LayerCache],
         added_to: Option<&Tensor>,
     ) -> Result<Tensor> {
         let sizes: Vec<Size> = steps.iter().map(|step| step.size).collect();
-        let parts = split(&self.projections.forward(x)?, &sizes)?;
+        let parts = split(&self.projections.forward(x.into())?, &sizes)?;
         let mut mixed = Vec::with_capacity(parts.len());
         let mut rest = caches;
         for (qkv, step) in parts.iter().zip(steps) {
@@ -126,42 +125,27 @@ impl Attention {
         self.output.forward_then(&join(mixed)?.0, after)
     }
 
-    /// What it takes activations in, as [`Linear::takes`].
-    pub(crate) fn takes(&self) -> DType {
-        match &self.projections {
-            Projections::Separate([q, k, v]) => {
-                let is_one = q.takes() == k.takes() && k.takes() == v.takes();
-                if is_one { q.takes() } else { DType::F32 }
-            }
-            Projections::Fused(qkv) => qkv.takes(),
-        }
-    }
-
     /// From queries, keys and values beside each other, `(batch, tokens, …)`, to
     /// `(batch, tokens, heads * head_dim)`.
     fn mix(&self, qkv: &Tensor, step: &Step, cache: &mut LayerCache) -> Result<Tensor> {
-        // (batch, heads, tokens, head_dim), and twice (batch, kv_heads, keys, head_dim)
-        let (q, (keys, values)) = if composed::serves(qkv) {
-            let (q, mut views) = self.composed_heads(qkv, step, &mut [cache])?;
-            (q, views.swap_remove(0))
-        } else {
-            self.heads(qkv, step, cache)?
-        };
-        if let Some(bias) = &step.bias {
-            if composed::serves(&q) {
+        if composed::serves(qkv) {
+            let (q, views) = self.composed_heads(qkv, step, &mut [cache])?;
+            if let ([view], Some(bias)) = (&views[..], &step.bias) {
+                let (keys, values) = view.tokens()?;
                 return composed::relative_attention(&q, (&keys, &values), bias);
             }
+            return composed::causal_attention(&q, &views, &self.causal(&step.padding));
+        }
+        // (batch, heads, tokens, head_dim), and twice (batch, kv_heads, keys, head_dim)
+        let (q, (keys, values)) = self.heads(qkv, step, cache)?;
+        if let Some(bias) = &step.bias {
             let attention = RelativeAttention {
                 bias: Arc::clone(bias),
                 bidirectional: false,
             };
             return q.apply_op3_no_bwd(&keys, &values, &attention);
         }
-        let attention = self.causal(&step.padding);
-        if composed::serves(&q) {
-            return composed::causal_attention(&q, &[(keys, values)], &attention);
-        }
-        q.apply_op3_no_bwd(&keys, &values, &attention)
+        q.apply_op3_no_bwd(&keys, &values, &self.causal(&step.padding))
     }
 
     /// The same of single tokens of sequences that have caches of their own, `(1, sequences, …)`, on a device that
@@ -218,7 +202,7 @@ impl Attention {
             put(&k, keys, position)?;
             put(&v, values, position)
         })?;
-        Ok((queries, all))
+        Ok((queries, all.tokens()?))
     }
 
     /// The same on a device that computes by what is composed, of rows in one cache or in one each.
@@ -227,7 +211,7 @@ impl Attention {
         qkv: &Tensor,
         step: &Step,
         caches: &mut [&mut LayerCache],
-    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
+    ) -> Result<(Tensor, Vec<View>)> {
         let rotary = self.rotary.map(|index| &step.rotaries[index]);
         let angles = rotary.map(|(rotary, positions)| rotary.angles(positions, qkv.device()));
         let angles = angles.transpose()?;
@@ -259,7 +243,7 @@ impl Attention {
         qkv: &Tensor,
         angles: Option<&composed::Angles>,
         (tokens, caches): (usize, &mut [&mut LayerCache]),
-    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
+    ) -> Result<(Tensor, Vec<View>)> {
         let rooms = caches
             .iter_mut()
             .map(|cache| cache.room(tokens, qkv.device()))
@@ -271,9 +255,9 @@ impl Attention {
             rooms: &rooms,
         };
         let queries = crate::cuda::put_heads(qkv, &into)?;
-        let views = caches.iter_mut().zip(&rooms);
+        let views = caches.iter_mut().zip(rooms);
         let views = views.map(|(cache, room)| cache.fill(room, tokens));
-        Ok((queries, views.collect::<Result<_>>()?))
+        Ok((queries, views.collect()))
     }
 
     /// Queries, keys and values, where they lie beside each other.
@@ -324,10 +308,10 @@ impl Projections {
     }
 
     /// From `(batch, tokens, hidden)` to queries, keys and values beside each other, `(batch, tokens, …)`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: Normed) -> Result<Tensor> {
         match self {
             Self::Separate([q, k, v]) => Linear::forward_all([q, k, v], x),
-            Self::Fused(qkv) => qkv.forward(x),
+            Self::Fused(qkv) => Linear::forward_all([qkv], x),
         }
     }
 }

@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 use wire::model::DType;
 
-use super::{Linear, Memory, Size, composed, join, memory::Run, split};
+use super::{Linear, Memory, Size, View, composed, join, memory::Run, split};
 use crate::kernels::CausalAttention;
 
 /// One cross-attention layer.
@@ -109,7 +109,7 @@ impl CrossAttention {
         );
         // (sources, 1, heads * rows * tokens * head_dim)
         let mixed = if composed::serves(&q) {
-            composed::causal_attention(&q, &[(keys, values)], &attention)?
+            composed::causal_attention(&q, &[View::whole((keys, values))?], &attention)?
         } else {
             q.apply_op3_no_bwd(&keys, &values, &attention)?
         };

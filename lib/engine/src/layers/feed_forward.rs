@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use wire::model::DType;
 
-use super::{Experts, Linear, composed, linear::After, norm::sum};
+use super::{Experts, Linear, Normed, composed, linear::After, norm::sum};
 use crate::kernels::{Activation, Gate};
 
 /// A feed-forward layer of any kind.
@@ -19,23 +19,21 @@ pub enum FeedForward {
 
 impl FeedForward {
     /// From `(batch, tokens, hidden)` to the same shape, added to another where there is one.
-    pub fn forward(&self, x: &Tensor, added_to: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward<'a>(
+        &self,
+        x: impl Into<Normed<'a>>,
+        added_to: Option<&Tensor>,
+    ) -> Result<Tensor> {
         match self {
             Self::Gated(layer) => layer.forward(x, added_to),
             Self::Plain(layer) => layer.forward(x, added_to),
-            Self::Experts(layer) => match added_to {
-                Some(before) => sum(before, &layer.forward(x)?),
-                None => layer.forward(x),
-            },
-        }
-    }
-
-    /// What it takes activations in, as [`Linear::takes`].
-    pub(crate) fn takes(&self) -> DType {
-        match self {
-            Self::Gated(layer) => layer.inputs.takes(),
-            Self::Plain(layer) => layer.up.takes(),
-            Self::Experts(_) => DType::F32,
+            Self::Experts(layer) => {
+                let y = layer.forward(&x.into().whole(DType::F32)?)?;
+                match added_to {
+                    Some(before) => sum(before, &y),
+                    None => Ok(y),
+                }
+            }
         }
     }
 }
@@ -60,29 +58,40 @@ pub enum GateAndUp {
     Fused(Linear),
 }
 
-impl GateAndUp {
-    fn takes(&self) -> DType {
-        match self {
-            Self::Separate([gate, up]) if gate.takes() == up.takes() => gate.takes(),
-            Self::Separate(_) => DType::F32,
-            Self::Fused(both) => both.takes(),
-        }
-    }
-}
-
 impl GatedMlp {
     /// From `(…, hidden)` to the same shape, added to another where there is one.
-    pub fn forward(&self, x: &Tensor, added_to: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward<'a>(
+        &self,
+        x: impl Into<Normed<'a>>,
+        added_to: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let after = After {
             sum: added_to,
             ..After::default()
         };
-        self.down.forward_then(&self.gated(x)?, after)
+        self.down.forward_then(&self.gated(x.into())?, after)
     }
 
     /// To `(…, intermediate)`.
-    fn gated(&self, x: &Tensor) -> Result<Tensor> {
+    fn gated(&self, x: Normed) -> Result<Tensor> {
         let how = (self.activation, self.down.takes());
+        #[cfg(feature = "cuda")]
+        {
+            let gated = match &self.inputs {
+                GateAndUp::Separate([gate, up]) => {
+                    Linear::gated_on_card(&[gate, up], x, self.activation)?
+                }
+                GateAndUp::Fused(both) => Linear::gated_on_card(&[both], x, self.activation)?,
+            };
+            if let Some(gated) = gated {
+                return Ok(gated);
+            }
+        }
+        let takes = match &self.inputs {
+            GateAndUp::Separate([gate, up]) => Linear::takes_all([gate, up]),
+            GateAndUp::Fused(both) => both.takes(),
+        };
+        let x = &x.whole(takes)?;
         let whole = match &self.inputs {
             GateAndUp::Separate([gate, up]) => Linear::gated([gate, up], x, how),
             GateAndUp::Fused(both) => both.gated_by_itself(x, how),
@@ -115,7 +124,12 @@ pub struct PlainMlp {
 
 impl PlainMlp {
     /// From `(…, hidden)` to the same shape, added to another where there is one.
-    pub fn forward(&self, x: &Tensor, added_to: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward<'a>(
+        &self,
+        x: impl Into<Normed<'a>>,
+        added_to: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let x = &x.into().whole(self.up.takes())?;
         let after = After {
             activation: Some(self.activation),
             gives: self.down.takes(),

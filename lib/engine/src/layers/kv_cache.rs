@@ -241,10 +241,38 @@ pub(crate) struct Room {
     pub(crate) position: usize,
 }
 
+/// What a cache has: the first tokens of its buffers.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// `(batch, kv_heads, capacity, head_dim)`.
+    pub(crate) keys: Tensor,
+    /// As `keys`.
+    pub(crate) values: Tensor,
+    /// How many tokens there are.
+    pub(crate) length: usize,
+}
+
+impl View {
+    /// Of keys and values that are all there.
+    pub(super) fn whole((keys, values): (Tensor, Tensor)) -> Result<Self> {
+        Ok(Self {
+            length: keys.dim(2)?,
+            keys,
+            values,
+        })
+    }
+
+    /// The tokens alone, `(batch, kv_heads, length, head_dim)` each.
+    pub(super) fn tokens(&self) -> Result<(Tensor, Tensor)> {
+        let own = |buffer: &Tensor| buffer.narrow(2, 0, self.length);
+        Ok((own(&self.keys)?, own(&self.values)?))
+    }
+}
+
 impl LayerCache {
     /// Appends f32 keys and values `(batch, kv_heads, tokens, head_dim)`, contiguous, and gives all
-    /// there are as views `(batch, kv_heads, length, head_dim)` of the type they are kept in.
-    pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// there are, of the type they are kept in.
+    pub(crate) fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<View> {
         let dtype = self.dtype;
         self.extend(keys.dim(2)?, keys.device(), |(all_keys, all_values), at| {
             all_keys.slice_set(&keys.to_dtype(dtype)?, 2, at)?;
@@ -259,10 +287,10 @@ impl LayerCache {
         tokens: usize,
         device: &Device,
         put: impl FnOnce((&Tensor, &Tensor), usize) -> Result<()>,
-    ) -> Result<(Tensor, Tensor)> {
+    ) -> Result<View> {
         let room = self.room(tokens, device)?;
         put((&room.keys, &room.values), room.position)?;
-        self.fill(&room, tokens)
+        Ok(self.fill(room, tokens))
     }
 
     /// The buffers, with room for so many tokens more. Growing copies what is there, and takes half as
@@ -282,16 +310,14 @@ impl LayerCache {
         })
     }
 
-    /// Counts tokens whose keys and values were written, and gives views of all there are, as
-    /// [`Self::append`] does.
-    pub(super) fn fill(&mut self, room: &Room, tokens: usize) -> Result<(Tensor, Tensor)> {
-        let length = self.length + tokens;
-        let views = (
-            room.keys.narrow(2, 0, length)?,
-            room.values.narrow(2, 0, length)?,
-        );
-        self.length = length;
-        Ok(views)
+    /// Counts tokens whose keys and values were written, and gives all there are.
+    pub(super) fn fill(&mut self, room: Room, tokens: usize) -> View {
+        self.length += tokens;
+        View {
+            keys: room.keys,
+            values: room.values,
+            length: self.length,
+        }
     }
 
     /// Larger buffers with what is there; the old ones stay until these are whole.

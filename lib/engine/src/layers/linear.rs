@@ -5,7 +5,11 @@ use std::{fmt::Debug, sync::Arc};
 use candle_core::{Result, Tensor};
 use wire::model::DType;
 
-use super::{composed, norm::sum};
+#[cfg(feature = "cuda")]
+use super::{BlocksOnDevice, FourBitOnDevice};
+use super::{Normed, composed, norm::sum};
+#[cfg(feature = "cuda")]
+use crate::cuda::Around;
 use crate::{
     bitsandbytes::round,
     kernels::{
@@ -26,16 +30,9 @@ pub(crate) trait Weight: Debug + Send + Sync {
         None
     }
 
-    /// Puts the product with f32 `(tokens, in_features)` where it is to go, where a card has a kernel for it and so few
-    /// tokens; says whether it did.
+    /// What kernels of a card multiply some tokens with, where there are any.
     #[cfg(feature = "cuda")]
-    fn put(&self, _x: &Tensor, _put: &Put) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// Its shape `(out_features, in_features)` where [`Self::put`] serves so many tokens.
-    #[cfg(feature = "cuda")]
-    fn puts(&self, _tokens: usize) -> Option<(usize, usize)> {
+    fn packed(&self) -> Option<Packed<'_>> {
         None
     }
 
@@ -52,21 +49,16 @@ pub(crate) trait Weight: Debug + Send + Sync {
     fn class(&self) -> (&'static str, Option<Format>);
 }
 
-/// Where a product with a few tokens goes, and what is added to it on the way.
+/// Weights that kernels of a card multiply some tokens with as they lie.
 #[cfg(feature = "cuda")]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Put<'a> {
-    /// f32 `(tokens, width)`, of which `out_features` columns are written.
-    pub out: &'a Tensor,
-    /// The first of them.
-    pub first: usize,
-    /// `(out_features)`.
-    pub bias: Option<&'a Tensor>,
-    /// `(tokens, out_features)`.
-    pub added: Option<&'a Tensor>,
-    /// The tokens as kernels had them laid for products before it, by the kernel's name: all puts that share it are of
-    /// the same tokens.
-    pub laid: &'a std::cell::RefCell<Vec<(String, Tensor)>>,
+pub(crate) enum Packed<'a> {
+    /// In 4 bits as bitsandbytes has them.
+    FourBit(&'a FourBitOnDevice),
+    /// In blocks of ggml.
+    Blocks(&'a BlocksOnDevice),
+    /// Plain floats `(out_features, in_features)`.
+    Floats(&'a Tensor),
 }
 
 impl Weight for Matrix {
@@ -144,7 +136,7 @@ impl Linear {
         #[cfg(feature = "cuda")]
         {
             let added = after.sum.filter(|_| after.activation.is_none());
-            if let Some(y) = put_all(&[self], x, added)? {
+            if let Some(y) = put_all(&[self], x.into(), (added, None))? {
                 let sum = after.sum.filter(|_| added.is_none());
                 return followed(y, After { sum, ..after });
             }
@@ -169,6 +161,15 @@ impl Linear {
         }
     }
 
+    /// The same of several layers.
+    pub(crate) fn takes_all<const COUNT: usize>(layers: [&Self; COUNT]) -> DType {
+        let mut takes = layers.iter().map(|layer| layer.takes());
+        match takes.next() {
+            Some(first) if takes.all(|other| other == first) => first,
+            _ => DType::F32,
+        }
+    }
+
     /// What the second layer makes of an input times a non-linearity of what the first does, where one product
     /// does both: from `(…, in_features)` to `(…, out_features)`.
     pub(crate) fn gated(
@@ -181,6 +182,16 @@ impl Linear {
         let is_even = rows[0].shape() == rows[1].shape();
         let stacked = is_even.then(|| Stacked::of(rows)).flatten()?;
         Some(gated(&stacked, x, (activation, gives)))
+    }
+
+    /// The same by a card, with the norm before them; of one layer or of two, `None` where it has no kernels for them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn gated_on_card(
+        layers: &[&Self],
+        x: Normed,
+        activation: Activation,
+    ) -> Result<Option<Tensor>> {
+        put_all(layers, x, (None, Some(activation)))
     }
 
     /// The same of one layer whose rows are those of both.
@@ -196,16 +207,18 @@ impl Linear {
 
     /// What several layers make of one input, side by side: from `(…, in_features)` to `(…, the sum of
     /// their out_features)`. One product where weights allow it: each token is handed out once.
-    pub(crate) fn forward_all<const COUNT: usize>(
+    pub(crate) fn forward_all<'a, const COUNT: usize>(
         layers: [&Self; COUNT],
-        x: &Tensor,
+        x: impl Into<Normed<'a>>,
     ) -> Result<Tensor> {
+        let x = x.into();
+        #[cfg(feature = "cuda")]
+        if let Some(all) = put_all(&layers, x, (None, None))? {
+            return Ok(all);
+        }
+        let x = &x.whole(Self::takes_all(layers))?;
         let rows: Option<Vec<_>> = layers.iter().map(|layer| layer.weight.rows()).collect();
         let Some(stacked) = rows.and_then(Stacked::of) else {
-            #[cfg(feature = "cuda")]
-            if let Some(all) = put_all(&layers, x, None)? {
-                return Ok(all);
-            }
             let parts = layers.map(|layer| layer.forward(x));
             let parts: Vec<Tensor> = parts.into_iter().collect::<Result<_>>()?;
             return Tensor::cat(&parts, x.rank() - 1);
@@ -245,22 +258,33 @@ impl Linear {
     }
 }
 
-/// What layers make of one input, side by side, `(…, the sum of their out_features)`, added to another of that shape,
-/// where a card puts it there straight away; `None` elsewhere.
+/// What layers make of one input, side by side, `(…, the sum of their out_features)`, added to another of that shape, or
+/// with the first half multiplying the second through a gate, where a card has kernels for it; `None` elsewhere.
 #[cfg(feature = "cuda")]
-fn put_all(layers: &[&Linear], x: &Tensor, added: Option<&Tensor>) -> Result<Option<Tensor>> {
-    let parts = layers.iter();
-    let parts: Vec<_> = parts
-        .map(|layer| (layer.weight.as_ref(), layer.bias.as_ref()))
-        .collect();
+fn put_all(
+    layers: &[&Linear],
+    Normed { x, norm }: Normed,
+    (added, gate): (Option<&Tensor>, Option<Activation>),
+) -> Result<Option<Tensor>> {
     let mut shape = x.dims().to_vec();
     let Some(last) = shape.last_mut().filter(|_| x.device().is_cuda()) else {
         return Ok(None);
     };
+    let parts = layers.iter();
+    let parts = parts.map(|layer| Some((layer.weight.packed()?, layer.bias.as_ref())));
+    let Some(parts) = parts.collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
     let x = x.reshape(((), *last))?;
-    let added = added.map(|added| added.reshape((x.dim(0)?, ())));
-    let all = crate::cuda::put_all(&parts, &x, added.transpose()?.as_ref())?;
-    let Some(all) = all else {
+    let added = added
+        .map(|added| added.reshape((x.dim(0)?, ())))
+        .transpose()?;
+    let around = Around {
+        norm,
+        added: added.as_ref(),
+        gate,
+    };
+    let Some(all) = crate::cuda::put_all(&parts, &x, around)? else {
         return Ok(None);
     };
     *last = all.dim(1)?;

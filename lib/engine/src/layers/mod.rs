@@ -37,13 +37,14 @@ pub use feed_forward::{FeedForward, GateAndUp, GatedMlp, PlainMlp};
 pub use joined::{Size, join, split};
 #[cfg(feature = "cuda")]
 pub(crate) use kv_cache::Room;
+pub(crate) use kv_cache::View;
 pub use kv_cache::{KvCache, LayerCache};
 pub use linear::Linear;
 #[cfg(feature = "cuda")]
-pub(crate) use linear::Put;
+pub(crate) use linear::Packed;
 pub(crate) use linear::{Weight, activate};
 pub use memory::Memory;
-pub use norm::{LayerNorm, Norm, RmsNorm, sum};
+pub use norm::{LayerNorm, Norm, Normed, RmsNorm, sum};
 pub(crate) use ragged::RaggedHeads;
 pub use relative::{RelativeAttention, RelativeBias};
 pub use rope_scaling::{DynamicScaling, Llama3Scaling, LongRopeScaling, RopeScaling, YarnScaling};

@@ -39,6 +39,31 @@ impl Norm {
     }
 }
 
+/// What a layer takes, before the norm in front of it: who multiplies with it may do both at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Normed<'a> {
+    /// `(…, hidden)`.
+    pub x: &'a Tensor,
+    /// What it goes through; `None` where it is taken as it is.
+    pub norm: Option<&'a Norm>,
+}
+
+impl<'a> From<&'a Tensor> for Normed<'a> {
+    fn from(x: &'a Tensor) -> Self {
+        Self { x, norm: None }
+    }
+}
+
+impl Normed<'_> {
+    /// What comes of the norm, in a type, where whoever takes it would round to that.
+    pub fn whole(&self, gives: DType) -> Result<Tensor> {
+        match self.norm {
+            Some(norm) => norm.forward_as(self.x, gives),
+            None => Ok(self.x.clone()),
+        }
+    }
+}
+
 /// `x + y` of two of one shape.
 pub fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     if composed::serves(x) {
@@ -76,7 +101,7 @@ impl RmsNorm {
     }
 
     /// Its weight `(hidden)`, and what is added under the root.
-    pub(super) fn parts(&self) -> (&Tensor, f32) {
+    pub(crate) fn parts(&self) -> (&Tensor, f32) {
         (&self.weight, self.epsilon)
     }
 

@@ -1,7 +1,7 @@
 // Attention of a few tokens over a cache of keys and values: softmax(q·kᵀ·scale)·v, with groups of heads that share
 // keys, a window, a cap of scores, and padding before rows. The last query sits at the last key. Keys are split over
 // blocks (Dao et al., "Flash-Decoding", 2023): each has the sum of its part and by what it is scaled, and where there
-// are several, `merge` adds them up.
+// are several, the one that is done last adds them up.
 //
 // A lane takes a key for its scores, and some of a head's dimensions for what they weigh; each key is read once for all
 // queries of a block.
@@ -17,6 +17,29 @@ __device__ float most_of_warp(float value) {
         value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, distance));
     }
     return value;
+}
+
+// What a sum that is scaled by one number is multiplied with to be so by another; of nothing, which has none, nothing.
+__device__ float factor_of(float scale, float other) {
+    return scale == -INFINITY ? 0.0f : expf(scale - other);
+}
+
+// Whether a block is the last of its queries' splits to be done; all that the others have put is there then
+// ("threadFenceReduction", CUDA samples).
+__device__ bool is_last_of(const Attention &of) {
+    __threadfence();
+    __shared__ bool is_last;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        unsigned *done = &of.done[blockIdx.y * gridDim.z + blockIdx.z];
+        is_last = atomicAdd(done, 1u) == of.splits - 1;
+        if (is_last) {
+            *done = 0;
+        }
+    }
+    __syncthreads();
+    __threadfence();
+    return is_last;
 }
 
 // `QUERIES` of those that share a head of keys, of dimensions up to 32 · `DIMS`, a multiple of four.
@@ -142,13 +165,68 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
             continue;
         }
         const size_t part = ((size_t)(row * of.tokens + token) * of.heads + head) * of.splits + split;
-        // Of nothing no more than that it is nothing.
-        if (largest != -INFINITY) {
-            of.parts[part * of.head_dim + dim] = value;
-        }
+        of.parts[part * of.head_dim + dim] = value;
         if (dim == 0) {
             of.scales[2 * part] = largest;
             of.scales[2 * part + 1] = whole;
+        }
+    }
+    if (of.splits == 1 || !is_last_of(of)) {
+        return;
+    }
+    // A warp takes a query's scales, of which the largest and the sum are put where the block's own were.
+    const auto place = [&](unsigned query) {
+        const unsigned head = kv_head * group + query / of.tokens, token = query % of.tokens;
+        return (size_t)(row * of.tokens + token) * of.heads + head;
+    };
+    const unsigned count = min((unsigned)QUERIES, shared - begin);
+    for (unsigned index = warp; index < count; index += WARPS) {
+        const float *scales = of.scales + 2 * place(begin + index) * of.splits;
+        float largest = -INFINITY, whole = 0.0f;
+        for (unsigned other = lane; other < of.splits; other += 32) {
+            largest = fmaxf(largest, __ldcg(&scales[2 * other]));
+        }
+        largest = most_of_warp(largest);
+        for (unsigned other = lane; other < of.splits; other += 32) {
+            whole += factor_of(__ldcg(&scales[2 * other]), largest) * __ldcg(&scales[2 * other + 1]);
+        }
+        whole = sum_of_warp(whole);
+        if (lane == 0) {
+            mosts[0][index] = largest;
+            totals[0][index] = whole;
+        }
+    }
+    // Values of a thread, and splits whose factors there is room for at once.
+    constexpr int OWN = (QUERIES * DIMS + WARPS - 1) / WARPS, AT_ONCE = 32 * WARPS;
+    float values[OWN] = {};
+    for (unsigned start = 0; start < of.splits; start += AT_ONCE) {
+        const unsigned splits = min(of.splits - start, (unsigned)AT_ONCE);
+        __syncthreads();
+        for (unsigned at = thread; at < count * splits; at += 32 * WARPS) {
+            const unsigned index = at / splits, other = start + at % splits;
+            const float scale = __ldcg(&of.scales[2 * (place(begin + index) * of.splits + other)]);
+            weights[at % splits / 32][index][at % splits % 32] = factor_of(scale, mosts[0][index]);
+        }
+        __syncthreads();
+#pragma unroll
+        for (int own_value = 0; own_value < OWN; own_value++) {
+            const unsigned at = thread + 32 * WARPS * own_value, index = at / (32 * DIMS), dim = at % (32 * DIMS);
+            if (index >= count || dim >= of.head_dim) {
+                continue;
+            }
+            const float *parts = of.parts + (place(begin + index) * of.splits + start) * of.head_dim + dim;
+#pragma unroll 8
+            for (unsigned other = 0; other < splits; other++) {
+                values[own_value] += weights[other / 32][index][other % 32] * __ldcg(&parts[(size_t)other * of.head_dim]);
+            }
+        }
+    }
+#pragma unroll
+    for (int own_value = 0; own_value < OWN; own_value++) {
+        const unsigned at = thread + 32 * WARPS * own_value, index = at / (32 * DIMS), dim = at % (32 * DIMS);
+        if (index < count && dim < of.head_dim) {
+            const float whole = totals[0][index];
+            of.out[place(begin + index) * of.head_dim + dim] = whole > 0.0f ? values[own_value] / whole : 0.0f;
         }
     }
 }
@@ -186,24 +264,3 @@ OF_KIND(f32, F32)
 OF_KIND(f16, F16)
 OF_KIND(bf16, BF16)
 #endif
-
-// The parts of all splits of a head of a token, which a block takes.
-extern "C" __global__ void merge(const __grid_constant__ Attention of) {
-    const size_t number = blockIdx.x;
-    const float *scales = of.scales + 2 * number * of.splits;
-    float largest = -INFINITY;
-    for (unsigned split = 0; split < of.splits; split++) {
-        largest = fmaxf(largest, scales[2 * split]);
-    }
-    for (unsigned dim = threadIdx.x; dim < of.head_dim; dim += blockDim.x) {
-        float whole = 0.0f, value = 0.0f;
-        for (unsigned split = 0; split < of.splits; split++) {
-            if (scales[2 * split] != -INFINITY) {
-                const float factor = expf(scales[2 * split] - largest);
-                whole += factor * scales[2 * split + 1];
-                value += factor * of.parts[(number * of.splits + split) * of.head_dim + dim];
-            }
-        }
-        of.out[number * of.head_dim + dim] = whole > 0.0f ? value / whole : 0.0f;
-    }
-}

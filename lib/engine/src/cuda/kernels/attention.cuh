@@ -16,6 +16,8 @@ struct Attention {
     // (batch · heads · tokens, splits, head_dim), and twice as many as its first two say: what a part's sums are
     // scaled by and what they add up to. Of several splits.
     float *parts, *scales;
+    // (batch · kv_heads, groups of queries that a block takes), zeros before and after.
+    unsigned *done;
     float scale, cap;
     unsigned batch, heads, kv_heads, tokens, head_dim, window, splits, split_keys;
     // Of keys and values, as `numbers.cuh` has it, where kernels take any.
@@ -23,7 +25,7 @@ struct Attention {
     Parts caches;
 };
 
-static_assert(sizeof(Attention) == 88 + sizeof(Parts), "as in unsafe_attention.rs");
+static_assert(sizeof(Attention) == 96 + sizeof(Parts), "as in unsafe_attention.rs");
 
 // Four, the first of which is at a multiple of four.
 template <int KIND> __device__ void load_four(const void *from, size_t at, float (&values)[4]) {

@@ -1,6 +1,6 @@
 // Matrices in the block formats of ggml, and of floats of 16 bits: their products with a few tokens, and their values,
-// which equal those of `weights/format.rs` to the bit where they are numbers. A row is a whole number of blocks, or of 32 floats. A lane takes
-// 32 values of one: two runs of 16, so chosen that what it reads of the block it reads alone.
+// which equal those of `weights/format.rs` to the bit where they are numbers. A row is a whole number of blocks, or of 32
+// floats. A lane takes 32 values of one: two runs of 16, so chosen that what it reads of the block it reads alone.
 
 #include "tiles.cuh"
 
@@ -58,11 +58,6 @@ struct Codes {
     float step[2], offset[2];
 };
 
-// In two roundings, as the processor has it, or in one.
-template <bool EXACT> __device__ float scaled(float number, float step, float offset) {
-    return EXACT ? __fadd_rn(__fmul_rn(number, step), offset) : fmaf(number, step, offset);
-}
-
 // Blocks of 32: the first run in the low halves of 16 bytes, the second in the high ones.
 struct Plain {
     static constexpr int PARTS = 1;
@@ -74,10 +69,11 @@ struct Plain {
 // A format of blocks has
 //   piece(block, part)   what a lane takes;
 //   codes(piece, four)   codes of four values in bytes;
+//   BITS                 bits of a code;
 //   ZERO                 the code of nothing;
 //   HAS_OFFSET           whether something is added.
 struct Q4_0 : Plain {
-    static constexpr int BYTES = 18;
+    static constexpr int BYTES = 18, BITS = 4;
     static constexpr unsigned ZERO = 8;
     static constexpr bool HAS_OFFSET = false;
     using Piece = Codes;
@@ -93,7 +89,7 @@ struct Q4_0 : Plain {
 };
 
 struct Q4_1 : Plain {
-    static constexpr int BYTES = 20;
+    static constexpr int BYTES = 20, BITS = 4;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
     using Piece = Codes;
@@ -111,7 +107,7 @@ struct Q4_1 : Plain {
 
 // The fifth bit of each value is in a field before the others.
 template <bool HAS_MINIMUM> struct Q5 : Plain {
-    static constexpr int BYTES = HAS_MINIMUM ? 24 : 22, START = HAS_MINIMUM ? 4 : 2, ALIGN = HAS_MINIMUM ? 4 : 2;
+    static constexpr int BITS = 5, BYTES = HAS_MINIMUM ? 24 : 22, START = HAS_MINIMUM ? 4 : 2, ALIGN = HAS_MINIMUM ? 4 : 2;
     static constexpr unsigned ZERO = HAS_MINIMUM ? 0 : 16;
     static constexpr bool HAS_OFFSET = HAS_MINIMUM;
     struct Piece : Codes {
@@ -133,7 +129,7 @@ template <bool HAS_MINIMUM> struct Q5 : Plain {
 };
 
 struct Q8_0 : Plain {
-    static constexpr int BYTES = 34;
+    static constexpr int BYTES = 34, BITS = 8;
     // A byte's sign bit turned round counts from -128.
     static constexpr unsigned ZERO = 128;
     static constexpr bool HAS_OFFSET = false;
@@ -172,7 +168,7 @@ struct Quarters {
 };
 
 struct Q2_K : Quarters {
-    static constexpr int BYTES = 84;
+    static constexpr int BYTES = 84, BITS = 2;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
     struct Piece : Codes {
@@ -197,7 +193,7 @@ struct Q2_K : Quarters {
 };
 
 struct Q3_K : Quarters {
-    static constexpr int BYTES = 110;
+    static constexpr int BYTES = 110, BITS = 3;
     static constexpr unsigned ZERO = 4;
     static constexpr bool HAS_OFFSET = false;
     struct Piece : Codes {
@@ -233,29 +229,27 @@ struct Pairs {
     static __device__ int column(int part, int index) {
         return 64 * (part / 2) + 32 * (index / 16) + 16 * (part % 2) + index % 16;
     }
-    // Step and offset of both runs, by the 6-bit pairs that `get_scale_min_k4` of ggml takes apart.
+    // Step and offset of both runs, which are neighbours: the 6 bits that `get_scale_min_k4` of ggml takes apart, of
+    // two numbers at once.
     static __device__ void scales(const unsigned char *block, int part, Codes &piece) {
-        const float scale = half_at(block), minimum = half_at(block + 2);
-        const unsigned char *packed = block + 4;
+        const unsigned both = *reinterpret_cast<const unsigned *>(block);
+        const float scale = float_of_half((unsigned short)both), minimum = float_of_half((unsigned short)(both >> 16));
+        const auto *packed = reinterpret_cast<const unsigned short *>(block + 4);
+        const int pair = part / 2;
+        const unsigned first = packed[pair % 2], own = packed[pair], behind = packed[pair + 2];
+        const bool is_split = pair >= 2;
+        const unsigned steps = is_split ? (behind & 0x0f0f) | (first & 0xc0c0) >> 2 : first & 0x3f3f;
+        const unsigned offsets = is_split ? (behind >> 4 & 0x0f0f) | (own & 0xc0c0) >> 2 : behind & 0x3f3f;
 #pragma unroll
         for (int run = 0; run < 2; run++) {
-            const int index = 2 * (part / 2) + run;
-            unsigned step = packed[index + (index < 4 ? 0 : 4)], offset = packed[index + 4];
-            if (index < 4) {
-                step &= 63;
-                offset &= 63;
-            } else {
-                step = (step & 15) | (packed[index - 4] >> 6 << 4);
-                offset = (offset >> 4) | (packed[index] >> 6 << 4);
-            }
-            piece.step[run] = __fmul_rn(scale, number_of(step));
-            piece.offset[run] = -__fmul_rn(minimum, number_of(offset));
+            piece.step[run] = __fmul_rn(scale, number_of(steps, run, 0));
+            piece.offset[run] = -__fmul_rn(minimum, number_of(offsets, run, 0));
         }
     }
 };
 
 struct Q4_K : Pairs {
-    static constexpr int BYTES = 144;
+    static constexpr int BYTES = 144, BITS = 4;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
     using Piece = Codes;
@@ -271,7 +265,7 @@ struct Q4_K : Pairs {
 };
 
 struct Q5_K : Pairs {
-    static constexpr int BYTES = 176;
+    static constexpr int BYTES = 176, BITS = 5;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
     struct Piece : Codes {
@@ -293,7 +287,7 @@ struct Q5_K : Pairs {
 };
 
 struct Q6_K {
-    static constexpr int PARTS = 8, BYTES = 210;
+    static constexpr int PARTS = 8, BYTES = 210, BITS = 6;
     static constexpr unsigned ZERO = 32;
     static constexpr bool HAS_OFFSET = false;
     struct Piece : Codes {
@@ -324,8 +318,8 @@ struct Q6_K {
     }
 };
 
-// Eight values of a piece, the `eight`th; in two roundings each, as the processor has it, or in one.
-template <bool EXACT, typename Format>
+// Eight values of a piece, the `eight`th, in two roundings each, as the processor has it.
+template <typename Format>
 __device__ void eight_values(const Format &, const typename Format::Piece &piece, int eight, float (&out)[8]) {
     const int run = eight / 2;
 #pragma unroll
@@ -333,13 +327,45 @@ __device__ void eight_values(const Format &, const typename Format::Piece &piece
         const unsigned codes = Format::codes(piece, 2 * eight + half);
 #pragma unroll
         for (int place = 0; place < 4; place++) {
-            const float number = number_of(codes, place, Format::ZERO);
+            float &value = out[4 * half + place];
+            value = __fmul_rn(number_of(codes, place, Format::ZERO), piece.step[run]);
             if constexpr (Format::HAS_OFFSET) {
-                out[4 * half + place] = scaled<EXACT>(number, piece.step[run], piece.offset[run]);
-            } else {
-                out[4 * half + place] = __fmul_rn(number, piece.step[run]);
+                value = __fadd_rn(value, piece.offset[run]);
             }
         }
+    }
+}
+
+// Codes of so few bits lie, as the first ones behind a float's point, in a byte of it: what becomes of the code c is
+// 1 + c / 2^BITS. There are too many of those of a byte.
+template <typename Format> constexpr bool IS_FRACTION = Format::BITS < 8;
+
+// Numbers of eight values, one instruction each.
+template <typename Format>
+__device__ void eight_numbers(const Format &, const typename Format::Piece &piece, int eight, float (&out)[8]) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const unsigned codes = Format::codes(piece, 2 * eight + half);
+        const unsigned fractions = codes << (IS_FRACTION<Format> ? 7 - Format::BITS : 0) | 0x80808080u;
+#pragma unroll
+        for (int place = 0; place < 4; place++) {
+            out[4 * half + place] = IS_FRACTION<Format>
+                                        ? __uint_as_float(__byte_perm(fractions, 0x3f000000u, 0x7044u | place << 8))
+                                        : number_of(codes, place, Format::ZERO);
+        }
+    }
+}
+
+// The sum of products of a run's values with what its numbers were multiplied with, whose total is known.
+template <typename Format>
+__device__ float sum_of_values(const Format &, const typename Format::Piece &piece, int run, float of, float total) {
+    constexpr float WHOLE = IS_FRACTION<Format> ? 1 << Format::BITS : 1;
+    constexpr float NOTHING = IS_FRACTION<Format> ? 1.0f + Format::ZERO / WHOLE : 0.0f;
+    const float sum = piece.step[run] * WHOLE * (of - NOTHING * total);
+    if constexpr (Format::HAS_OFFSET) {
+        return sum + piece.offset[run] * total;
+    } else {
+        return sum;
     }
 }
 
@@ -359,7 +385,7 @@ template <bool IS_BRAIN> struct Floats : Plain {
     }
 };
 
-template <bool EXACT, bool IS_BRAIN>
+template <bool IS_BRAIN>
 __device__ void eight_values(const Floats<IS_BRAIN> &, const typename Floats<IS_BRAIN>::Piece &piece, int eight,
                              float (&out)[8]) {
 #pragma unroll
@@ -369,10 +395,21 @@ __device__ void eight_values(const Floats<IS_BRAIN> &, const typename Floats<IS_
     }
 }
 
-// Where it is `EXACT`, values are those that are made for more tokens.
+template <bool IS_BRAIN>
+__device__ void eight_numbers(const Floats<IS_BRAIN> &floats, const typename Floats<IS_BRAIN>::Piece &piece, int eight,
+                              float (&out)[8]) {
+    eight_values(floats, piece, eight, out);
+}
+
+template <bool IS_BRAIN>
+__device__ float sum_of_values(const Floats<IS_BRAIN> &, const typename Floats<IS_BRAIN>::Piece &, int, float of, float) {
+    return of;
+}
+
+// Where it is `EXACT`, numbers are the values themselves, those that are made for more tokens.
 template <typename Format, bool EXACT> struct Blocks {
     const unsigned char *packed;
-    unsigned columns;
+    unsigned columns, from;
 
     using Piece = typename Format::Piece;
 
@@ -381,20 +418,41 @@ template <typename Format, bool EXACT> struct Blocks {
         return block + Format::column(lane % Format::PARTS, index);
     }
 
-    __device__ Piece piece(unsigned row, unsigned column) const {
+    using Row = const unsigned char *;
+    __device__ Row row(unsigned number) const {
+        const unsigned blocks = columns / product::VALUES / Format::PARTS;
+        return packed + (unsigned long long)(from + number) * blocks * Format::BYTES;
+    }
+
+    __device__ Piece piece(Row row, unsigned column) const {
         const unsigned number = column / product::VALUES;
-        const unsigned long long block = (unsigned long long)row * (columns / product::VALUES / Format::PARTS);
-        return Format::piece(packed + (block + number / Format::PARTS) * Format::BYTES, number % Format::PARTS);
+        return Format::piece(row + number / Format::PARTS * Format::BYTES, number % Format::PARTS);
+    }
+
+    using Ready = Piece;
+    __device__ Ready ready(const Piece &piece) const {
+        return piece;
     }
 
     __device__ void values(const Piece &piece, int eight, float (&out)[8]) const {
-        eight_values<EXACT>(Format(), piece, eight, out);
+        if (EXACT) {
+            eight_values(Format(), piece, eight, out);
+        } else {
+            eight_numbers(Format(), piece, eight, out);
+        }
     }
 
-    __device__ float factor(const Piece &) const {
-        return 1.0f;
+    __device__ float sum(const Piece &piece, int run, float of, float total) const {
+        return EXACT ? of : sum_of_values(Format(), piece, run, of, total);
     }
 };
+
+// A warp's.
+template <typename Format, bool EXACT>
+__device__ Blocks<Format, EXACT> blocks_of(const product::Product &of, const product::Share &share) {
+    const product::Matrix &matrix = of.all[share.matrix];
+    return {matrix.packed, of.columns, matrix.from};
+}
 
 // The values of so many pieces of 32. A thread takes a piece.
 template <typename Format>
@@ -409,7 +467,7 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
 #pragma unroll
     for (int eight = 0; eight < product::VALUES / 8; eight++) {
         float values[8];
-        eight_values<true>(Format(), piece, eight, values);
+        eight_values(Format(), piece, eight, values);
         // Runs of 16 lie together.
         const int column = Format::column(part, 8 * eight);
         store_eight(values, kind, out, block * Format::PARTS * product::VALUES + column);
@@ -419,11 +477,10 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
 } // namespace
 
 #define MULTIPLY(NAME, FORMAT, KIND, TOKENS)                                                                         \
-    extern "C" __global__ void __launch_bounds__(32 * product::WARPS) multiply_##NAME##_##TOKENS(                    \
-        const unsigned char *packed, unsigned rows, unsigned columns, int tokens, const float *x,                    \
-        const float *bias, const float *added, float *y, unsigned stride) {                                          \
-        const Blocks<FORMAT, false> source = {packed, columns};                                                      \
-        product::multiply<TOKENS, KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                 \
+    extern "C" __global__ void __launch_bounds__(32 * product::WARPS)                                                \
+        multiply_##NAME##_##TOKENS(const __grid_constant__ product::Product of) {                                    \
+        const product::Share share = product::share_of(of, blockIdx.x, product::GATED_ROWS);                         \
+        product::multiply<TOKENS, KIND>(of, share, blocks_of<FORMAT, false>(of, share));                             \
     }
 
 #define MULTIPLY_FEW(NAME, FORMAT, KIND)                                                                             \
@@ -432,24 +489,15 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
     MULTIPLY(NAME, FORMAT, KIND, 4)                                                                                  \
     MULTIPLY(NAME, FORMAT, KIND, 8)
 
-// Two blocks at once are to hide more waiting than the few registers cost that are spilled for it (not measured); cards
-// before 8.0 have no shared memory for two.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define TILED_BLOCKS 1
-#else
-#define TILED_BLOCKS 2
-#endif
 #define MULTIPLY_TILES(FORMAT, NAME, KIND)                                                                           \
     extern "C" __global__ void arrange_##FORMAT##_##NAME(const float *x, unsigned columns, unsigned tokens,          \
                                                          uint4 *out) {                                               \
         tiles::arrange<KIND, Blocks<FORMAT, true>>(x, columns, tokens, out);                                         \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, TILED_BLOCKS)                               \
-        multiply_tiles_##FORMAT##_##NAME(                                                                            \
-            const unsigned char *packed, unsigned rows, unsigned columns, unsigned tokens, const uint4 *x,           \
-            const float *bias, const float *added, float *y, unsigned stride) {                                      \
-        const Blocks<FORMAT, true> source = {packed, columns};                                                       \
-        tiles::multiply<KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                           \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, TILED_BLOCKS)                                    \
+        multiply_tiles_##FORMAT##_##NAME(const __grid_constant__ product::Product of) {                              \
+        const product::Share share = product::share_of(of, blockIdx.y, tiles::ROWS);                                 \
+        tiles::multiply<KIND>(of, share, blocks_of<FORMAT, true>(of, share));                                        \
     }
 
 #if !defined(OLD_TENSOR_CORES) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)

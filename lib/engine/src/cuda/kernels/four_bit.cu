@@ -11,13 +11,17 @@ namespace {
 // Scales of a block of the second quantisation.
 constexpr int NESTED = 256;
 
+// In steps, as bitsandbytes and the processor have it.
+__device__ float nested(float value, float outer, float offset) {
+    return __fadd_rn(__fmul_rn(value, outer), offset);
+}
+
 __device__ float scale_of(unsigned long long block, const float *plain, const unsigned char *codes,
                           const float *outer, const float *map, float offset) {
     if (codes == nullptr) {
         return plain[block];
     }
-    // In steps, as bitsandbytes and the processor have it.
-    return __fadd_rn(__fmul_rn(map[codes[block]], outer[block / NESTED]), offset);
+    return nested(map[codes[block]], outer[block / NESTED], offset);
 }
 
 // Of eight codes in four bytes; the first of a byte is in its high half.
@@ -33,14 +37,20 @@ __device__ unsigned long long block_of(unsigned long long at, unsigned block) {
 // Blocks are a multiple of 32 codes. Values are scaled, and rounded to `KIND` as those that are made for more tokens; or
 // they are not, and a block's scale multiplies the sum of their products.
 template <int KIND, bool SCALES> struct FourBit {
-    const unsigned char *packed;
-    const float *book, *plain;
-    const unsigned char *codes;
-    const float *outer, *map;
-    float offset;
-    unsigned block, columns;
+    const product::Matrix &of;
+    // What one of the codes stands for: of each lane its own, twice over.
+    float book;
+    // By how many bits the number of a lane's values is moved to give that of their block.
+    unsigned shift, columns;
 
     struct Piece {
+        uint4 bytes;
+        // Of a block of the second quantisation, or the block's own.
+        float scale;
+        unsigned char code;
+    };
+
+    struct Ready {
         uint4 bytes;
         float scale;
     };
@@ -49,18 +59,33 @@ template <int KIND, bool SCALES> struct FourBit {
         return lane * product::VALUES + index;
     }
 
-    __device__ Piece piece(unsigned row, unsigned column) const {
-        const unsigned long long at = (unsigned long long)row * columns + column;
-        return {*reinterpret_cast<const uint4 *>(packed + at / 2),
-                scale_of(block_of(at, block), plain, codes, outer, map, offset)};
+    // The number of its first 32 values.
+    using Row = unsigned;
+    __device__ Row row(unsigned number) const {
+        return (of.from + number) * (columns / product::VALUES);
     }
 
-    __device__ void values(const Piece &piece, int eight, float (&out)[8]) const {
-        const unsigned four = word_of(piece.bytes, eight);
+    __device__ Piece piece(Row row, unsigned column) const {
+        const unsigned number = row + column / product::VALUES;
+        const unsigned block = number >> shift;
+        const uint4 bytes = reinterpret_cast<const uint4 *>(of.packed)[number];
+        if (of.codes == nullptr) {
+            return {bytes, of.scales[block], 0};
+        }
+        return {bytes, of.scales[block / NESTED], of.codes[block]};
+    }
+
+    __device__ Ready ready(const Piece &piece) const {
+        return {piece.bytes, of.codes == nullptr ? piece.scale : nested(of.map[piece.code], piece.scale, of.offset)};
+    }
+
+    __device__ void values(const Ready &ready, int eight, float (&out)[8]) const {
+        const unsigned four = word_of(ready.bytes, eight);
 #pragma unroll
         for (int place = 0; place < 8; place++) {
-            const float value = book[code_of(four, place)];
-            out[place] = SCALES ? __fmul_rn(value, piece.scale) : value;
+            // Of what stands there the last four bits count: a mask is saved, and a table in memory.
+            const float value = __shfl_sync(0xffffffffu, book, (int)(four >> (4 * (place ^ 1))), 16);
+            out[place] = SCALES ? __fmul_rn(value, ready.scale) : value;
         }
         if (KIND != F32) {
 #pragma unroll
@@ -70,42 +95,48 @@ template <int KIND, bool SCALES> struct FourBit {
         }
     }
 
-    __device__ float factor(const Piece &piece) const {
-        return SCALES ? 1.0f : piece.scale;
+    __device__ float sum(const Ready &ready, int, float of, float) const {
+        return SCALES ? of : ready.scale * of;
     }
 };
+
+// A warp's.
+template <int KIND, bool SCALES>
+__device__ FourBit<KIND, SCALES> four_bit_of(const product::Product &of, const product::Share &share) {
+    const product::Matrix &matrix = of.all[share.matrix];
+    const unsigned shift = __ffs((int)(matrix.block / product::VALUES)) - 1;
+    return {matrix, matrix.book[threadIdx.x % 16], shift, of.columns};
+}
 
 } // namespace
 
 #define MULTIPLY(NAME, KIND, TOKENS)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(32 * product::WARPS) multiply_four_bit_##NAME##_##TOKENS(           \
-        const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
-        const float *outer, const float *map, float offset, unsigned block, unsigned rows, unsigned columns,         \
-        int tokens, const float *x, const float *bias, const float *added, float *y, unsigned stride) {              \
-        __shared__ float values[16];                                                                                 \
-        if (threadIdx.x < 16) {                                                                                      \
-            values[threadIdx.x] = book[threadIdx.x];                                                                 \
-        }                                                                                                            \
-        const FourBit<KIND, KIND != F32> source = {packed, values, plain, codes, outer, map, offset, block, columns}; \
-        product::multiply<TOKENS, KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                 \
+    extern "C" __global__ void __launch_bounds__(32 * product::WARPS)                                                \
+        multiply_four_bit_##NAME##_##TOKENS(const __grid_constant__ product::Product of) {                           \
+        const product::Share share = product::share_of(of, blockIdx.x, product::GATED_ROWS);                         \
+        product::multiply<TOKENS, KIND>(of, share, four_bit_of<KIND, KIND != F32>(of, share));                       \
     }
 
+#define MULTIPLY_FEW(NAME, KIND)                                                                                     \
+    MULTIPLY(NAME, KIND, 1)                                                                                          \
+    MULTIPLY(NAME, KIND, 2)                                                                                          \
+    MULTIPLY(NAME, KIND, 4)                                                                                          \
+    MULTIPLY(NAME, KIND, 8)
+
 #define MULTIPLY_TILES(NAME, KIND)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, TILED_BLOCKS)                                    \
+        multiply_tile_four_bit_##NAME(const __grid_constant__ product::Product of) {                                 \
+        const product::Share share = product::share_of(of, blockIdx.x, tiles::ROWS);                                 \
+        tiles::multiply_few<KIND>(of, share, four_bit_of<F32, true>(of, share));                                     \
+    }                                                                                                                \
     extern "C" __global__ void arrange_four_bit_##NAME(const float *x, unsigned columns, unsigned tokens,            \
                                                        uint4 *out) {                                                 \
         tiles::arrange<KIND, FourBit<KIND, true>>(x, columns, tokens, out);                                          \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS) multiply_tiles_four_bit_##NAME(                  \
-        const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
-        const float *outer, const float *map, float offset, unsigned block, unsigned rows, unsigned columns,         \
-        unsigned tokens, const uint4 *x, const float *bias, const float *added, float *y, unsigned stride) {         \
-        __shared__ float values[16];                                                                                 \
-        if (threadIdx.x < 16) {                                                                                      \
-            values[threadIdx.x] = book[threadIdx.x];                                                                 \
-        }                                                                                                            \
-        __syncthreads();                                                                                             \
-        const FourBit<F32, true> source = {packed, values, plain, codes, outer, map, offset, block, columns};        \
-        tiles::multiply<KIND>(source, rows, columns, tokens, x, {bias, added, y, stride});                           \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, TILED_BLOCKS)                                    \
+        multiply_tiles_four_bit_##NAME(const __grid_constant__ product::Product of) {                                \
+        const product::Share share = product::share_of(of, blockIdx.y, tiles::ROWS);                                 \
+        tiles::multiply<KIND>(of, share, four_bit_of<F32, true>(of, share));                                         \
     }
 
 // The values of a matrix: each a code's value times its block's scale, rounded once. A thread takes eight codes.
@@ -133,23 +164,20 @@ template <int KIND, bool SCALES> struct FourBit {
         store_eight(values, KIND, out, at);                                                                          \
     }
 
-#define OF_KIND(NAME, KIND)                                                                                          \
-    MULTIPLY(NAME, KIND, 1)                                                                                          \
-    MULTIPLY(NAME, KIND, 2)                                                                                          \
-    MULTIPLY(NAME, KIND, 4)                                                                                          \
-    MULTIPLY(NAME, KIND, 8)                                                                                          \
-    VALUES_OF(NAME, KIND)
-
-#define OF_f32 OF_KIND(f32, F32)
+#define OF_f32                                                                                                       \
+    MULTIPLY_FEW(f32, F32)                                                                                           \
+    VALUES_OF(f32, F32)
 #define OF_f16                                                                                                       \
-    OF_KIND(f16, F16)                                                                                                \
-    MULTIPLY_TILES(f16, F16)
+    MULTIPLY_TILES(f16, F16)                                                                                         \
+    VALUES_OF(f16, F16)
 #if !defined(OLD_TENSOR_CORES) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
 #define OF_bf16                                                                                                      \
-    OF_KIND(bf16, BF16)                                                                                              \
-    MULTIPLY_TILES(bf16, BF16)
+    MULTIPLY_TILES(bf16, BF16)                                                                                       \
+    VALUES_OF(bf16, BF16)
 #else
-#define OF_bf16 OF_KIND(bf16, BF16)
+#define OF_bf16                                                                                                      \
+    MULTIPLY_FEW(bf16, BF16)                                                                                         \
+    VALUES_OF(bf16, BF16)
 #endif
 
 // A card's driver compiles all kernels of a text before it runs one: there is a text for each type.

@@ -1,26 +1,6 @@
 // What lies between the layers of a gated feed-forward layer (Shazeer, 2020), in f32. A thread takes a value.
 
-#include "numbers.cuh"
-
-namespace {
-
-// As `unsafe_gate.rs` has them.
-constexpr int SILU = 0, GELU = 1, GELU_TANH = 2;
-
-__device__ float activated(float x, int activation) {
-    switch (activation) {
-    case SILU:
-        return x / (1.0f + expf(-x));
-    case GELU:
-        return 0.5f * x * (1.0f + erff(x * 0.70710678f));
-    case GELU_TANH:
-        return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-    default:
-        return fmaxf(x, 0.0f);
-    }
-}
-
-} // namespace
+#include "activation.cuh"
 
 // From (rows, 2 · width), the gate first, to activation(gate) · up, (rows, width).
 extern "C" __global__ void gate(const float *both, unsigned rows, unsigned width, int activation, float *y) {

@@ -3,6 +3,7 @@
 //! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too; for what goes to
 //! another card `cuda::moved` has its stream wait.
 
+mod known;
 mod unsafe_attention;
 mod unsafe_candidates;
 mod unsafe_gate;
@@ -16,6 +17,8 @@ mod unsafe_prompt;
 mod unsafe_round;
 mod unsafe_values;
 
+use std::fmt;
+
 use candle_core::{
     CudaDevice, CudaStorage, DType, Result, Storage, Tensor, bail,
     cuda_backend::{CudaStorageSlice, cudarc::driver::DevicePtr},
@@ -28,9 +31,7 @@ pub(crate) use unsafe_heads::{HeadsInto, put_heads};
 pub(crate) use unsafe_int8::int8_product;
 pub(crate) use unsafe_norm::{layer_norm, root_mean_square};
 pub(crate) use unsafe_pack::pack_four_bit;
-pub(crate) use unsafe_product::{
-    put_all, put_block, put_floats, put_four_bit, puts_block, puts_floats, puts_four_bit,
-};
+pub(crate) use unsafe_product::{Around, put_all};
 pub(crate) use unsafe_round::rounded;
 pub(crate) use unsafe_values::{block_values, four_bit_values};
 
@@ -38,6 +39,12 @@ pub(crate) use unsafe_values::{block_values, four_bit_values};
 struct Text {
     name: &'static str,
     ptx: &'static str,
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// The text of a file of kernels.

@@ -1,6 +1,6 @@
 // Attention of the tokens of a prompt over a cache of keys and values, as `attention.cu` has it of a few tokens, by tensor
-// cores: queries with their scale, keys, values and their weights are rounded to 16 bits; sums and the softmax are f32. Scores stay in registers, and the softmax is kept up to date as keys come (Dao, "FlashAttention-2",
-// 2023).
+// cores: queries with their scale, keys, values and their weights are rounded to 16 bits; sums and the softmax are f32.
+// Scores stay in registers, and the softmax is kept up to date as keys come (Dao, "FlashAttention-2", 2023).
 //
 // A block takes 64 queries of a head, a warp 16 of them, and all of them the same keys in turn.
 

@@ -1,8 +1,8 @@
-// Products of packed matrices with more tokens than `product.cuh` takes and fewer than values are worth making for:
-// weights are read once, as they lie, and become numbers of 16 bits in the registers that tensor cores multiply from.
+// Products of packed matrices with fewer tokens than values are worth making for: weights are read once, as they lie, and
+// become numbers of 16 bits in the registers that tensor cores multiply from.
 //
 // A product sums over columns, in whichever order: a lane has 32 of a row that lie together, as a `Source` of
-// `product.cuh` gives them, and of the tokens the same ones, which `arrange` has laid so.
+// `product.cuh` gives them, and of the tokens the same ones, which were laid so: by `arrange`, or of a tile by each block.
 
 #pragma once
 
@@ -11,9 +11,9 @@
 namespace tiles {
 
 // Warps of a block, which take turns at the columns.
-constexpr int WARPS = 8;
-// Rows of a block: two tiles' of 16.
-constexpr int ROWS = 32;
+constexpr int WARPS = product::WARPS;
+// Rows of a block: two tiles' of 16, also of both matrices where one gates the other.
+constexpr int ROWS = product::BLOCK_ROWS;
 // Tokens of a tile, and of a block.
 constexpr unsigned TILE = 8, TOKENS = 32;
 // Columns that a warp takes at once: of each of four lanes.
@@ -21,6 +21,13 @@ constexpr unsigned STEP = 4 * product::VALUES;
 // Eights of a lane's columns.
 constexpr int EIGHTS = product::VALUES / 8;
 
+// Two blocks at once are to hide more waiting than the few registers cost that are spilled for it (not measured); cards
+// before 8.0 have no shared memory for two.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define TILED_BLOCKS 1
+#else
+#define TILED_BLOCKS 2
+#endif
 // Tensor cores before 8.0 take halves alone, eight columns at a time.
 #if defined(OLD_TENSOR_CORES) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
 constexpr bool IS_OLD = true;
@@ -93,83 +100,201 @@ __device__ void arrange(const float *x, unsigned columns, unsigned tokens, uint4
                pair_of<KIND>(values[4], values[5]), pair_of<KIND>(values[6], values[7])};
 }
 
-// y (tokens, rows) = x (tokens, columns) · wᵀ, of tokens that `arrange` has laid. Values of the matrix, whose source
-// scales them itself, and products before anything is added are rounded to `KIND`; sums are f32. Columns are as
-// `product::multiply` has them.
-template <int KIND, typename Source>
-__device__ void multiply(const Source &source, unsigned rows, unsigned columns, unsigned tokens, const uint4 *x,
-                         const product::Put &put) {
-    __shared__ float parts[WARPS][TOKENS][ROWS + 1];
-    const unsigned thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-    const unsigned count = (tokens + TILE - 1) / TILE, first_tile = blockIdx.x * (TOKENS / TILE);
-    const unsigned first = blockIdx.y * ROWS, own = lane / 4;
-    float sums[2][TOKENS / TILE][4] = {};
-    for (unsigned step = warp; step * STEP < columns; step += WARPS) {
-        // All lanes of a warp multiply; those that have no columns the first ones, with zeros.
-        const unsigned own_column = step * STEP + lane % 4 * product::VALUES;
-        const unsigned column = own_column < columns ? own_column : 0;
-        typename Source::Piece pieces[4];
+// Where the rows of a lane lie.
+template <typename Source>
+__device__ void find_rows(const Source &source, const product::Share &share, typename Source::Row (&lies)[4]) {
 #pragma unroll
-        for (int row = 0; row < 4; row++) {
-            pieces[row] = source.piece(min(first + own + 8 * row, rows - 1), column);
-        }
+    for (int row = 0; row < 4; row++) {
+        lies[row] = source.row(min(share.first + threadIdx.x % 32 / 4 + 8 * row, share.rows - 1));
+    }
+}
+
+// sums (2, tiles) += what a lane has of 32 rows and the `eight`th eight of their columns, times that of tiles of tokens.
+template <int KIND, typename Source, int TILES, typename Inputs>
+__device__ void multiply_eight(float (&sums)[2][TILES][4], const Source &source,
+                               const typename Source::Ready (&readies)[4], int eight, unsigned tiles,
+                               const Inputs &inputs_of) {
+    // Of each row eight numbers, two by two.
+    unsigned pairs[4][4];
 #pragma unroll
-        for (int eight = 0; eight < EIGHTS; eight++) {
-            // Of each row eight numbers, two by two.
-            unsigned pairs[4][4];
+    for (int row = 0; row < 4; row++) {
+        float values[8];
+        source.values(readies[row], eight, values);
 #pragma unroll
-            for (int row = 0; row < 4; row++) {
-                float values[8];
-                source.values(pieces[row], eight, values);
-#pragma unroll
-                for (int pair = 0; pair < 4; pair++) {
-                    pairs[row][pair] = pair_of<KIND>(values[2 * pair], values[2 * pair + 1]);
-                }
-            }
-#pragma unroll
-            for (unsigned tile = 0; tile < TOKENS / TILE; tile++) {
-                if (first_tile + tile >= count) {
-                    continue;
-                }
-                const uint4 inputs = x[((step * count + first_tile + tile) * EIGHTS + eight) * 32 + lane];
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const unsigned b[2] = {word_of(inputs, 2 * half), word_of(inputs, 2 * half + 1)};
-#pragma unroll
-                    for (int pair_of_rows = 0; pair_of_rows < 2; pair_of_rows++) {
-                        const int upper = 2 * pair_of_rows, lower = upper + 1;
-                        const unsigned a[4] = {pairs[upper][2 * half], pairs[lower][2 * half],
-                                               pairs[upper][2 * half + 1], pairs[lower][2 * half + 1]};
-                        multiply_tile<KIND>(sums[pair_of_rows][tile], a, b);
-                    }
-                }
-            }
+        for (int pair = 0; pair < 4; pair++) {
+            pairs[row][pair] = pair_of<KIND>(values[2 * pair], values[2 * pair + 1]);
         }
     }
 #pragma unroll
-    for (int tile = 0; tile < (int)(TOKENS / TILE); tile++) {
+    for (unsigned tile = 0; tile < TILES; tile++) {
+        if (tile >= tiles) {
+            continue;
+        }
+        const uint4 inputs = inputs_of(tile);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const unsigned b[2] = {word_of(inputs, 2 * half), word_of(inputs, 2 * half + 1)};
+#pragma unroll
+            for (int pair_of_rows = 0; pair_of_rows < 2; pair_of_rows++) {
+                const int upper = 2 * pair_of_rows, lower = upper + 1;
+                const unsigned a[4] = {pairs[upper][2 * half], pairs[lower][2 * half], pairs[upper][2 * half + 1],
+                                       pairs[lower][2 * half + 1]};
+                multiply_tile<KIND>(sums[pair_of_rows][tile], a, b);
+            }
+        }
+    }
+}
+
+// Adds up what all warps of a block have of each row and token, and puts it.
+template <int KIND, int TILES>
+__device__ void put_all(const product::Product &of, const product::Share &share, unsigned first_token,
+                        const float (&sums)[2][TILES][4]) {
+    __shared__ float parts[WARPS][TILE * TILES][ROWS + 1];
+    const unsigned thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+#pragma unroll
+    for (int tile = 0; tile < TILES; tile++) {
 #pragma unroll
         for (int place = 0; place < 4; place++) {
 #pragma unroll
             for (int pair_of_rows = 0; pair_of_rows < 2; pair_of_rows++) {
-                const unsigned row = 16 * pair_of_rows + own + 8 * (place / 2);
+                const unsigned row = 16 * pair_of_rows + lane / 4 + 8 * (place / 2);
                 const unsigned token = TILE * tile + 2 * (lane % 4) + place % 2;
                 parts[warp][token][row] = sums[pair_of_rows][tile][place];
             }
         }
     }
     __syncthreads();
-    for (unsigned at = thread; at < TOKENS * ROWS; at += 32 * WARPS) {
-        const unsigned row = first + at % ROWS, token = blockIdx.x * TOKENS + at / ROWS;
-        if (row >= rows || token >= tokens) {
+    for (unsigned at = thread; at < TILE * TILES * ROWS; at += 32 * WARPS) {
+        const unsigned row = share.first + at % ROWS, token = first_token + at / ROWS;
+        if (row >= share.rows || token >= of.tokens) {
             continue;
         }
-        float sum = 0.0f;
-        for (int other = 0; other < WARPS; other++) {
-            sum += parts[other][at / ROWS][at % ROWS];
+        const auto made = [&](unsigned matrix, unsigned from) {
+            float sum = 0.0f;
+            for (unsigned other = from; other < from + share.turns; other++) {
+                sum += parts[other][at / ROWS][at % ROWS];
+            }
+            return with_bias(of, matrix, row, rounded(sum, KIND));
+        };
+        float value;
+        if (share.is_gated()) {
+            value = activated(made(0, 0), of.gate) * made(1, share.turns);
+        } else {
+            value = made(share.matrix, 0);
         }
-        put.store(row, token, rows, rounded(sum, KIND));
+        put(of, share, row, token, value);
     }
+}
+
+// y (tokens, rows) = x (tokens, columns) · wᵀ, of tokens that `arrange` has laid. Values of the matrix, whose source
+// scales them itself, and products before anything is added are rounded to `KIND`; sums are f32. Columns are as
+// `product::multiply` has them.
+template <int KIND, typename Source>
+__device__ void multiply(const product::Product &of, const product::Share &share, const Source &source) {
+    constexpr unsigned TILES = TOKENS / TILE;
+    const unsigned lane = threadIdx.x % 32, columns = of.columns;
+    const uint4 *x = static_cast<const uint4 *>(of.x);
+    const unsigned count = (of.tokens + TILE - 1) / TILE, first_tile = blockIdx.x * TILES;
+    typename Source::Row lies[4];
+    find_rows(source, share, lies);
+    float sums[2][TILES][4] = {};
+    for (unsigned step = share.turn; step * STEP < columns; step += share.turns) {
+        // All lanes of a warp multiply; those that have no columns the first ones, with zeros.
+        const unsigned own_column = step * STEP + lane % 4 * product::VALUES;
+        const unsigned column = own_column < columns ? own_column : 0;
+        typename Source::Ready readies[4];
+#pragma unroll
+        for (int row = 0; row < 4; row++) {
+            readies[row] = source.ready(source.piece(lies[row], column));
+        }
+#pragma unroll
+        for (int eight = 0; eight < EIGHTS; eight++) {
+            multiply_eight<KIND>(sums, source, readies, eight, count - first_tile, [&](unsigned tile) {
+                return x[((step * count + first_tile + tile) * EIGHTS + eight) * 32 + lane];
+            });
+        }
+    }
+    put_all<KIND>(of, share, blockIdx.x * TOKENS, sums);
+}
+
+// Numbers of 16 bits of tokens that a block has at once.
+constexpr unsigned ROOM = 8192;
+
+// The same of tokens of one tile at most, f32 (tokens, columns), which a block lays for itself.
+template <int KIND, typename Source>
+__device__ void multiply_few(const product::Product &of, const product::Share &share, const Source &source) {
+    // By steps, their eights, tokens, and the four lanes that have the columns.
+    __shared__ uint4 laid[ROOM / 8];
+    const unsigned thread = threadIdx.x, lane = thread % 32, columns = of.columns, tokens = of.tokens;
+    // So many that all warps have some, whoever they are.
+    const unsigned width = ROOM / tokens / (WARPS * STEP) * (WARPS * STEP);
+    // What is multiplied with a token that is not there goes nowhere.
+    const unsigned own_token = min(lane / 4, tokens - 1);
+    typename Source::Row lies[4];
+    find_rows(source, share, lies);
+    using Piece = typename Source::Piece;
+    const auto take = [&](unsigned step, Piece (&pieces)[4]) {
+        // All lanes of a warp multiply; those that have no columns the first ones, with zeros.
+        const unsigned own = step * STEP + lane % 4 * product::VALUES, column = own < columns ? own : 0;
+#pragma unroll
+        for (int row = 0; row < 4; row++) {
+            pieces[row] = source.piece(lies[row], column);
+        }
+    };
+    // Memory is asked for weights before anything else, and for the next while these are multiplied.
+    Piece pieces[4];
+    take(share.turn, pieces);
+    const float *x = static_cast<const float *>(of.x);
+    __shared__ float room[WARPS];
+    // Of a single token.
+    float factor = 1.0f;
+    if (of.norm != nullptr) {
+        factor = norms::factor_of_row<32 * WARPS>(x, columns, 0.0f, of.epsilon, room);
+    }
+    float sums[2][1][4] = {};
+    for (unsigned start = 0; start < columns; start += width) {
+        const unsigned steps = (min(width, columns - start) + STEP - 1) / STEP;
+        __syncthreads();
+        for (unsigned at = thread; at < steps * tokens * 16; at += 32 * WARPS) {
+            // Neighbours take what lies beside each other.
+            const unsigned eight = at % EIGHTS, owner = at / EIGHTS % 4, step = at / 16 % steps, token = at / 16 / steps;
+            const unsigned column = start + Source::column((int)(4 * step + owner), 8 * (int)eight);
+            float4 fours[2] = {};
+            if (column < columns) {
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    const unsigned from = column + 4 * half;
+                    float4 &four = fours[half];
+                    four = *reinterpret_cast<const float4 *>(x + (size_t)token * columns + from);
+                    if (of.norm != nullptr) {
+                        const float4 weight = *reinterpret_cast<const float4 *>(of.norm + from);
+                        four = {four.x * factor * weight.x, four.y * factor * weight.y, four.z * factor * weight.z,
+                                four.w * factor * weight.w};
+                    }
+                }
+            }
+            laid[((step * EIGHTS + eight) * tokens + token) * 4 + owner] = {
+                pair_of<KIND>(fours[0].x, fours[0].y), pair_of<KIND>(fours[0].z, fours[0].w),
+                pair_of<KIND>(fours[1].x, fours[1].y), pair_of<KIND>(fours[1].z, fours[1].w)};
+        }
+        __syncthreads();
+        for (unsigned step = share.turn; step < steps; step += share.turns) {
+            typename Source::Ready readies[4];
+#pragma unroll
+            for (int row = 0; row < 4; row++) {
+                readies[row] = source.ready(pieces[row]);
+            }
+            // In the order in which they are multiplied: a whole width has steps for all.
+            take(start / STEP + step + share.turns, pieces);
+#pragma unroll
+            for (int eight = 0; eight < EIGHTS; eight++) {
+                multiply_eight<KIND>(sums, source, readies, eight, 1, [&](unsigned) {
+                    return laid[((step * EIGHTS + eight) * tokens + own_token) * 4 + lane % 4];
+                });
+            }
+        }
+    }
+    put_all<KIND>(of, share, 0, sums);
 }
 
 } // namespace tiles

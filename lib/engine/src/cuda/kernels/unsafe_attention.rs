@@ -1,13 +1,21 @@
 //! Launches of `attention.cu`. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
 
-use candle_core::{DType, Result, Tensor, cuda_backend::cudarc::driver::DeviceRepr};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use candle_core::{
+    DType, Device, Result, Tensor,
+    cuda_backend::{DeviceId, cudarc::driver::DeviceRepr},
+};
 
 use super::{
-    address, card, kind, start, text,
+    address, address_of, card, kind, start, text,
     unsafe_launch::{Part, Parts, empty, grid, launch_with},
     unsafe_prompt::prompt,
 };
-use crate::kernels::CausalAttention;
+use crate::{kernels::CausalAttention, layers::View};
 
 /// Warps of a block; each takes 32 keys at a time.
 const WARPS: usize = 4;
@@ -19,6 +27,8 @@ const MOST_DIMS: usize = 256;
 const SPLIT_KEYS: usize = 128;
 /// Numbers of all parts at most: what a launch takes for a moment.
 const MOST_PARTS: usize = 4 << 20;
+/// Counters that are taken at first.
+const LEAST_COUNTERS: usize = 4096;
 /// Blocks that keep a card busy.
 const BLOCKS: usize = 512;
 
@@ -30,6 +40,7 @@ pub(super) struct Attention {
     out: u64,
     parts: u64,
     scales: u64,
+    done: u64,
     scale: f32,
     cap: f32,
     batch: u32,
@@ -46,7 +57,7 @@ pub(super) struct Attention {
 }
 
 const _: () = assert!(
-    size_of::<Attention>() == 88 + size_of::<Parts>(),
+    size_of::<Attention>() == 96 + size_of::<Parts>(),
     "as in attention.cuh"
 );
 
@@ -54,11 +65,11 @@ const _: () = assert!(
 unsafe impl DeviceRepr for Attention {}
 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and values
-/// `(batch, kv_heads, keys, head_dim)`, the first keys of a cache, or of one cache a row, to f32 `(batch, tokens, heads *
-/// head_dim)`. `None` of shapes that no kernel takes, and of more than a few tokens that may not be rounded.
+/// `(batch, kv_heads, keys, head_dim)` of a cache, or of one cache a row, to f32 `(batch, tokens, heads * head_dim)`. `None`
+/// of shapes that no kernel takes, and of more than a few tokens that may not be rounded.
 pub(crate) fn attention(
     q: &Tensor,
-    views: &[(Tensor, Tensor)],
+    views: &[View],
     attention: &CausalAttention,
 ) -> Result<Option<Tensor>> {
     let Some(caches) = Caches::of(q, views, attention)? else {
@@ -73,7 +84,7 @@ pub(crate) fn attention(
 /// The same of a few tokens.
 fn few(
     q: &Tensor,
-    (views, caches): (&[(Tensor, Tensor)], &Caches),
+    (views, caches): (&[View], &Caches),
     attention: &CausalAttention,
 ) -> Result<Tensor> {
     let (batch, heads, tokens, head_dim) = q.dims4()?;
@@ -101,42 +112,55 @@ fn few(
     let most_splits = MOST_PARTS / (count * head_dim).max(1);
     let (splits, split_keys) = caches.split((batch, kv_heads * groups), most_splits);
     let (q, device) = (q.contiguous()?, q.device());
-    // SAFETY: the kernels write all of these before they read them.
-    let (out, parts, scales) = unsafe {
-        // Of one split nothing, which a card does not give.
-        let room = if splits == 1 { 1 } else { count * splits };
-        (
-            empty((batch, tokens, heads * head_dim), DType::F32, device)?,
-            empty(room * head_dim, DType::F32, device)?,
-            empty(2 * room, DType::F32, device)?,
-        )
+    let room = count * splits;
+    // SAFETY: the kernel writes all of these before it reads them.
+    let (out, parts) = unsafe {
+        let parts = (splits > 1).then(|| empty(room * (head_dim + 2), DType::F32, device));
+        let shape = (batch, tokens, heads * head_dim);
+        (empty(shape, DType::F32, device)?, parts.transpose()?)
     };
+    let done = parts
+        .as_ref()
+        .map(|_| counters(device, batch * kv_heads * groups));
+    let done = done.transpose()?;
     let padding = placed(&attention.padding, &q)?;
+    let parts_at = address_of(parts.as_ref())?;
     let argument = Attention {
-        parts: start(&parts)?,
-        scales: start(&scales)?,
+        parts: parts_at,
+        scales: parts_at + (room * head_dim * size_of::<f32>()) as u64,
+        done: done.as_ref().map_or(Ok(0), start)?,
         splits: splits as u32,
         split_keys: split_keys as u32,
         ..Attention::of((&q, padding.as_ref(), &out), (views, caches), attention)?
     };
     let blocks = grid((splits, batch * kv_heads, groups), 32 * WARPS);
-    let card = card(&q)?;
-    // SAFETY: what the kernels read of queries, keys and values was seen to be there, and what they write is as large
-    // as they take it; none of it is changed before they are done.
-    unsafe {
-        launch_with(card, (&text, &name), blocks, &argument)?;
-        if splits > 1 {
-            launch_with(card, (&text, "merge"), grid((count, 1, 1), 64), &argument)?;
-        }
-    }
+    // SAFETY: what the kernel reads of queries, keys and values was seen to be there, and what it writes is as large
+    // as it takes it; none of it is changed before it is done.
+    unsafe { launch_with(card(&q)?, (&text, &name), blocks, &argument)? };
     Ok(out)
+}
+
+/// Zeros on a card, at least so many, that each launch which counts by them leaves as it found them.
+fn counters(device: &Device, count: usize) -> Result<Tensor> {
+    static COUNTERS: Mutex<Option<HashMap<DeviceId, Tensor>>> = Mutex::new(None);
+    let id = device.as_cuda_device()?.id();
+    let mut all = COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = all.get_or_insert_default();
+    if let Some(counters) = all.get(&id).filter(|own| own.elem_count() >= count) {
+        return Ok(counters.clone());
+    }
+    let room = count.next_power_of_two().max(LEAST_COUNTERS);
+    let counters = Tensor::zeros(room, DType::U32, device)?;
+    // Launches that are still to be done with the old ones are before whoever gets their memory.
+    all.insert(id, counters.clone());
+    Ok(counters)
 }
 
 impl Attention {
     /// Of contiguous queries, padding and what is to hold what comes of them, in one part.
     pub(super) fn of(
         (q, padding, out): (&Tensor, Option<&Tensor>, &Tensor),
-        (views, caches): (&[(Tensor, Tensor)], &Caches),
+        (views, caches): (&[View], &Caches),
         attention: &CausalAttention,
     ) -> Result<Self> {
         let (batch, heads, tokens, head_dim) = q.dims4()?;
@@ -146,6 +170,7 @@ impl Attention {
             out: start(out)?,
             parts: 0,
             scales: 0,
+            done: 0,
             scale: attention.scale,
             cap: attention.cap.unwrap_or(0.0),
             batch: batch as u32,
@@ -158,17 +183,17 @@ impl Attention {
             split_keys: caches.most_keys as u32,
             kind: kind(caches.dtype)?,
             unused: 0,
-            caches: Parts::new(views.iter().map(|view| part(view, head_dim)))?,
+            caches: Parts::new(views.iter().map(part))?,
         })
     }
 }
 
-fn part((k, v): &(Tensor, Tensor), head_dim: usize) -> Result<Part> {
+fn part(view: &View) -> Result<Part> {
     Ok(Part {
-        keys: start(k)?,
-        values: start(v)?,
-        capacity: (k.stride()[1] / head_dim) as u32,
-        count: k.dim(2)? as u32,
+        keys: start(&view.keys)?,
+        values: start(&view.values)?,
+        capacity: view.keys.dim(2)? as u32,
+        count: view.length as u32,
     })
 }
 
@@ -186,26 +211,21 @@ pub(super) struct Caches {
 
 impl Caches {
     /// `None` of others.
-    fn of(
-        q: &Tensor,
-        views: &[(Tensor, Tensor)],
-        attention: &CausalAttention,
-    ) -> Result<Option<Self>> {
+    fn of(q: &Tensor, views: &[View], attention: &CausalAttention) -> Result<Option<Self>> {
         let (batch, heads, tokens, head_dim) = q.dims4()?;
-        let Some((first, _)) = views.first() else {
+        let Some(first) = views.first() else {
             return Ok(None);
         };
-        let (dtype, kv_heads) = (first.dtype(), first.dim(1)?);
+        let (dtype, kv_heads) = (first.keys.dtype(), first.keys.dim(1)?);
         // Of a single cache all rows, else one each.
         let rows = if views.len() == 1 { batch } else { 1 };
-        let form = (rows, kv_heads, tokens, head_dim);
         let (mut most_keys, mut all_keys) = (0, 0);
-        for (k, v) in views {
-            if !is_cache((k, v), dtype, form)? {
+        for view in views {
+            if view.length < tokens || !is_cache(view, dtype, (rows, kv_heads, head_dim))? {
                 return Ok(None);
             }
-            most_keys = most_keys.max(k.dim(2)?);
-            all_keys += k.dim(2)?;
+            most_keys = most_keys.max(view.length);
+            all_keys += view.length;
         }
         let fits = matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
             && tokens > 0
@@ -236,28 +256,19 @@ impl Caches {
     }
 }
 
-/// Whether these are the first keys of a cache, `(rows, kv_heads, at least tokens, head_dim)` of a type, and its values
-/// likewise.
+/// Whether these are buffers `(rows, kv_heads, capacity, head_dim)` of a type, each head by itself.
 fn is_cache(
-    (k, v): (&Tensor, &Tensor),
+    view: &View,
     dtype: DType,
-    (rows, kv_heads, tokens, head_dim): (usize, usize, usize, usize),
+    (rows, kv_heads, head_dim): (usize, usize, usize),
 ) -> Result<bool> {
-    let (own_rows, own_heads, keys, dim) = k.dims4()?;
-    let strides = k.stride();
-    let capacity = strides[1] / head_dim.max(1);
+    let (own_rows, own_heads, capacity, dim) = view.keys.dims4()?;
     Ok([own_rows, own_heads, dim] == [rows, kv_heads, head_dim]
-        && keys >= tokens
-        && capacity >= keys
-        && strides
-            == [
-                kv_heads * capacity * head_dim,
-                capacity * head_dim,
-                head_dim,
-                1,
-            ]
-        && [k.dtype(), v.dtype()] == [dtype; 2]
-        && (v.dims(), v.stride()) == (k.dims(), strides))
+        && capacity >= view.length
+        && view.values.dims() == view.keys.dims()
+        && [&view.keys, &view.values]
+            .iter()
+            .all(|buffer| buffer.is_contiguous() && buffer.dtype() == dtype))
 }
 
 /// Padding on the card of queries; `None` where there is none.

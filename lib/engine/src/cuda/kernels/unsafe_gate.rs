@@ -15,6 +15,16 @@ const TEXT: Text = text!("gate");
 /// Threads of a block.
 const THREADS: usize = 256;
 
+/// The number by which kernels know an activation.
+pub(super) fn number_of(activation: Activation) -> i32 {
+    match activation {
+        Activation::Silu => 0,
+        Activation::Gelu => 1,
+        Activation::GeluTanh => 2,
+        Activation::Relu => 3,
+    }
+}
+
 /// From f32 `(…, 2 * intermediate)` with the gate first to `activation(gate) * up` `(…, intermediate)`.
 pub(crate) fn gate(both: &Tensor, activation: Activation) -> Result<Tensor> {
     let width = both.dim(D::Minus1)? / 2;
@@ -30,12 +40,7 @@ pub(crate) fn gate(both: &Tensor, activation: Activation) -> Result<Tensor> {
         Address(address(&both, DType::F32)?),
         Count(rows as u32),
         Count(width as u32),
-        Kind(match activation {
-            Activation::Silu => 0,
-            Activation::Gelu => 1,
-            Activation::GeluTanh => 2,
-            Activation::Relu => 3,
-        }),
+        Kind(number_of(activation)),
         Address(start(&y)?),
     ];
     let blocks = (rows * width).div_ceil(THREADS);

@@ -1,10 +1,15 @@
 //! What all launches share. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
 
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
 use candle_core::{
     CudaDevice, DType, Device, Result, Shape, Tensor, bail,
     cuda_backend::{
-        WrapErr,
-        cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg},
+        DeviceId, WrapErr,
+        cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg},
     },
 };
 
@@ -93,6 +98,26 @@ pub(super) unsafe fn empty(
     unsafe { Tensor::empty(shape, dtype, device) }
 }
 
+/// A kernel, asked for once a device: the driver looks it up by its name each time.
+fn function(device: &CudaDevice, (text, kernel): (&Text, &str)) -> Result<CudaFunction> {
+    type Kernels = HashMap<(DeviceId, &'static str), HashMap<String, CudaFunction>>;
+    static KNOWN: RwLock<Option<Kernels>> = RwLock::new(None);
+    let key = (device.id(), text.name);
+    {
+        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+        let kernels = known.as_ref().and_then(|known| known.get(&key));
+        if let Some(function) = kernels.and_then(|kernels| kernels.get(kernel)) {
+            return Ok(function.clone());
+        }
+    }
+    let function = device.get_or_load_custom_func(kernel, text.name, text.ptx)?;
+    let function = function.into_cuda_function();
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    let kernels = known.get_or_insert_default().entry(key).or_default();
+    kernels.insert(kernel.to_owned(), function.clone());
+    Ok(function)
+}
+
 /// Launches a kernel.
 ///
 /// # Safety
@@ -100,12 +125,12 @@ pub(super) unsafe fn empty(
 /// else's who is not behind it on the stream.
 pub(super) unsafe fn launch(
     device: &CudaDevice,
-    (text, kernel): (&Text, &str),
+    kernel: (&Text, &str),
     grid: LaunchConfig,
     arguments: &[Argument],
 ) -> Result<()> {
-    let function = device.get_or_load_custom_func(kernel, text.name, text.ptx)?;
-    let mut builder = function.builder();
+    let (function, stream) = (function(device, kernel)?, device.cuda_stream());
+    let mut builder = stream.launch_builder(&function);
     for argument in arguments {
         match argument {
             Argument::Address(value) | Argument::Long(value) => builder.arg(value),
@@ -125,12 +150,12 @@ pub(super) unsafe fn launch(
 /// As of [`launch`], of what the struct says.
 pub(super) unsafe fn launch_with<T: DeviceRepr>(
     device: &CudaDevice,
-    (text, kernel): (&Text, &str),
+    kernel: (&Text, &str),
     grid: LaunchConfig,
     argument: &T,
 ) -> Result<()> {
-    let function = device.get_or_load_custom_func(kernel, text.name, text.ptx)?;
-    let mut builder = function.builder();
+    let (function, stream) = (function(device, kernel)?, device.cuda_stream());
+    let mut builder = stream.launch_builder(&function);
     builder.arg(argument);
     // SAFETY: as the caller says.
     unsafe { builder.launch(grid) }.w()?;

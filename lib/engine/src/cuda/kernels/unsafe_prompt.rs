@@ -7,7 +7,7 @@ use super::{
     unsafe_attention::{Attention, Caches, placed},
     unsafe_launch::{empty, grid, launch_with},
 };
-use crate::{cuda::short_dtype, kernels::CausalAttention};
+use crate::{cuda::short_dtype, kernels::CausalAttention, layers::View};
 
 /// Queries of a block, and its threads: those of the kernels.
 const QUERIES: usize = 64;
@@ -17,7 +17,7 @@ const THREADS: usize = 128;
 /// `None` where none may, and where the kernels have no tensor cores for it.
 pub(super) fn prompt(
     q: &Tensor,
-    (views, caches): (&[(Tensor, Tensor)], &Caches),
+    (views, caches): (&[View], &Caches),
     attention: &CausalAttention,
 ) -> Result<Option<Tensor>> {
     let (text, kind) = match attention.card_dtype {

@@ -4,12 +4,13 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::{
-    Text, address, card, kind, start, text,
+    Text, address, card, kind,
+    known::LANE_VALUES,
+    start, text,
     unsafe_launch::{
         Argument::{self, Address, Count, Kind, Long, Value},
         empty, grid, launch,
     },
-    unsafe_product::LANE_VALUES,
 };
 use crate::{
     layers::{BlocksOnDevice, FourBitOnDevice, Scales},
@@ -62,7 +63,7 @@ pub(crate) fn block_values(matrix: &BlocksOnDevice, dtype: DType) -> Result<Tens
 
 /// What kernels take of a matrix in 4 bits: codes, their values, plain scales, codes of scales, their outer scales,
 /// their values, their offset, codes of a block.
-pub(super) fn tables(matrix: &FourBitOnDevice) -> Result<Vec<Argument>> {
+fn tables(matrix: &FourBitOnDevice) -> Result<Vec<Argument>> {
     let floats = |tensor: &Tensor| address(tensor, DType::F32).map(Address);
     let bytes = |tensor: &Tensor| address(tensor, DType::U8).map(Address);
     let mut tables = vec![bytes(&matrix.packed)?, floats(&matrix.book)?];

@@ -3,6 +3,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::super::View;
 use crate::kernels::CausalAttention;
 
 /// A score that no softmax sees. Not infinity: of a row of padding nothing is seen, its numbers are of no use to
@@ -15,26 +16,24 @@ pub(super) const MOST_BYTES: usize = if cfg!(test) { 1 << 12 } else { 256 << 20 
 /// Softmax(q·kᵀ·scale)·v, as [`CausalAttention`] has it: from f32 `(batch, heads, tokens, head_dim)` and keys and
 /// values `(batch, kv_heads, keys, head_dim)` of any type, or as many as there are rows, `(1, kv_heads, keys, head_dim)`,
 /// to f32 `(batch, tokens, heads * head_dim)`.
-pub fn causal_attention(
-    q: &Tensor,
-    views: &[(Tensor, Tensor)],
-    attention: &CausalAttention,
-) -> Result<Tensor> {
+pub fn causal_attention(q: &Tensor, views: &[View], attention: &CausalAttention) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if q.device().is_cuda()
         && let Some(mixed) = crate::cuda::attention(q, views, attention)?
     {
         return Ok(mixed);
     }
-    if let [(keys, values)] = views {
-        return attended(q, (keys, values), attention);
+    if let [view] = views {
+        let (keys, values) = view.tokens()?;
+        return attended(q, (&keys, &values), attention);
     }
-    let rows = views.iter().enumerate().map(|(row, (keys, values))| {
+    let rows = views.iter().enumerate().map(|(row, view)| {
+        let (keys, values) = view.tokens()?;
         let alone = CausalAttention {
             padding: attention.padding[row..=row].into(),
             ..attention.clone()
         };
-        attended(&q.narrow(0, row, 1)?, (keys, values), &alone)
+        attended(&q.narrow(0, row, 1)?, (&keys, &values), &alone)
     });
     Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
 }

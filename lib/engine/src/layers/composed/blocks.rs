@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use super::super::Put;
+use super::super::Packed;
 use super::{
     super::Weight,
     flat_product,
@@ -98,13 +98,8 @@ impl Weight for Blocks {
     }
 
     #[cfg(feature = "cuda")]
-    fn put(&self, x: &Tensor, put: &Put) -> Result<bool> {
-        crate::cuda::put_block(self, x, put)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn puts(&self, tokens: usize) -> Option<(usize, usize)> {
-        crate::cuda::puts_block(self, tokens)
+    fn packed(&self) -> Option<Packed<'_>> {
+        Some(Packed::Blocks(self))
     }
 
     fn card_dtype(&self) -> DType {

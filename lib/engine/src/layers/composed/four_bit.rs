@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use super::super::Put;
+use super::super::Packed;
 use super::{super::Weight, flat_product, rounding::product};
 use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
 
@@ -172,13 +172,8 @@ impl Weight for FourBit {
     }
 
     #[cfg(feature = "cuda")]
-    fn put(&self, x: &Tensor, put: &Put) -> Result<bool> {
-        crate::cuda::put_four_bit(self, x, put)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn puts(&self, tokens: usize) -> Option<(usize, usize)> {
-        crate::cuda::puts_four_bit(self, tokens)
+    fn packed(&self) -> Option<Packed<'_>> {
+        Some(Packed::FourBit(self))
     }
 
     fn card_dtype(&self) -> DType {

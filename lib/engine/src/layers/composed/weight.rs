@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use super::super::Put;
+use super::super::Packed;
 use super::{super::Weight, flat_product, rounding::product};
 use crate::weights::Format;
 
@@ -29,13 +29,8 @@ impl Weight for Plain {
     }
 
     #[cfg(feature = "cuda")]
-    fn put(&self, x: &Tensor, put: &Put) -> Result<bool> {
-        crate::cuda::put_floats(&self.0, x, put)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn puts(&self, tokens: usize) -> Option<(usize, usize)> {
-        crate::cuda::puts_floats(&self.0, tokens)
+    fn packed(&self) -> Option<Packed<'_>> {
+        Some(Packed::Floats(&self.0))
     }
 
     fn card_dtype(&self) -> DType {
