@@ -95,9 +95,24 @@ def test_a_model_that_nobody_uses_goes_for_another(on):
     assert answer(kernel, f"%%chat {MODEL} --device cuda:0 --cache-dtype f16 --max 4\nHi") == EXPECTED
 
 
-def test_an_allocation_that_fails_ends_that_request_alone(on):
-    # A load takes some hundred allocations, an answer some thousand.
-    kernel = on(CARD_FULL_AT=1500)
+@pytest.fixture
+def halfway(on, tmp_path):
+    """Allocations and launches until half of an answer is there."""
+    log = tmp_path / "log"
+    kernel = on(CARD_LOG=log)
+    kernel.run(f"%load {MODEL}").expect_ok()
+    loaded = log.read_text().splitlines()
+    answer(kernel)
+    lines = log.read_text().splitlines()
+    lines = lines[: (len(loaded) + len(lines)) // 2]
+    taken = sum(line.startswith("taken: ") for line in lines)
+    launched = sum(re.fullmatch(r"\w+ \[\d+, \d+, \d+\] \d+", line) is not None for line in lines)
+    assert taken > sum(line.startswith("taken: ") for line in loaded) and launched > 100
+    return {"allocations": taken, "launches": launched}
+
+
+def test_an_allocation_that_fails_ends_that_request_alone(on, halfway):
+    kernel = on(CARD_FULL_AT=halfway["allocations"])
     kernel.run(f"%load {MODEL}").expect_ok()
     failed = kernel.run(QUESTION)
     assert failed.status == "error" and "OutOfMemory" in failed.traceback, failed.traceback
@@ -106,8 +121,8 @@ def test_an_allocation_that_fails_ends_that_request_alone(on):
     assert answer(kernel) == EXPECTED
 
 
-def test_a_lost_card_ends_the_host_and_not_the_notebook(on):
-    kernel = on(CARD_LOST_AFTER=800)
+def test_a_lost_card_ends_the_host_and_not_the_notebook(on, halfway):
+    kernel = on(CARD_LOST_AFTER=halfway["launches"])
     kernel.run(f"%load {MODEL}").expect_ok()
     failed = kernel.run(QUESTION)
     assert failed.status == "error" and "DeviceError" in failed.traceback
