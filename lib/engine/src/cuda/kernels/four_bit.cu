@@ -124,7 +124,7 @@ __device__ FourBit<KIND, SCALES> four_bit_of(const product::Product &of, const p
     MULTIPLY(NAME, KIND, 8)
 
 #define MULTIPLY_TILES(NAME, KIND)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, TILED_BLOCKS)                                    \
+    extern "C" __global__ void __launch_bounds__(32 * tiles::WARPS, 2)                                               \
         multiply_tile_four_bit_##NAME(const __grid_constant__ product::Product of) {                                 \
         const product::Share share = product::share_of(of, blockIdx.x, tiles::ROWS);                                 \
         tiles::multiply_few<KIND>(of, share, four_bit_of<F32, true>(of, share));                                     \
