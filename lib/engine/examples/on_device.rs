@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
+mod forms;
 mod service;
 
 use std::{io::Read, path::Path, process::ExitCode, sync::Barrier, thread};
@@ -18,15 +19,13 @@ use wire::{
     array::Array,
     generate::{Generated, GenerationConfig, Prompt, Timing},
     host::{Request, Response, UnloadTarget},
-    model::{
-        Activations, DType, Device, FourBitType, GgmlType, ModelInfo, ModelSource, ModelSpec,
-        Quantization, QuantizationMethod,
-    },
+    model::{DType, Device, ModelInfo, ModelSpec},
     pipeline::{
         EncoderTask, FeatureOptions, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask,
     },
 };
 
+use forms::{FORMS, Form, GGUF_FORMS, WIDE_FORMS};
 use service::ask;
 
 /// Tokens that are generated.
@@ -43,111 +42,6 @@ const MOST_APART: f32 = 0.1;
 /// Requests that are made at once, and tokens of each.
 const TOGETHER: u32 = 12;
 const SHORT: u32 = 16;
-
-/// A way to load a checkpoint.
-struct Form {
-    name: &'static str,
-    /// `None` leaves it to the device.
-    dtype: Option<DType>,
-    four_bit: Option<(FourBitType, bool)>,
-    blocks: Option<GgmlType>,
-    /// How far logits may be apart: each, of the largest; of brain floats the root of all squares.
-    tolerance: f32,
-    /// Whether the same tokens must come of it.
-    is_exact: bool,
-}
-
-/// Of GGUF files: everything in f32, and products of many tokens in what cards have for them.
-const GGUF_FORMS: [Form; 2] = [
-    form("f32", DType::F32, None, 1e-3),
-    blocks("as it is", None),
-];
-
-/// Of a checkpoint whose rows hold several blocks.
-const WIDE_FORMS: [Form; 3] = [
-    blocks("q4_k", Some(GgmlType::Q4K)),
-    blocks("q6_k", Some(GgmlType::Q6K)),
-    blocks("q8_0", Some(GgmlType::Q8_0)),
-];
-
-const FORMS: [Form; 7] = [
-    form("f32", DType::F32, None, 1e-3),
-    form("bf16", DType::BF16, None, 2e-2),
-    form("f16", DType::F16, None, 2e-2),
-    form(
-        "nf4, double",
-        DType::F32,
-        Some((FourBitType::Nf4, true)),
-        1e-3,
-    ),
-    form("fp4", DType::F32, Some((FourBitType::Fp4, false)), 1e-3),
-    form(
-        "nf4, double, bf16",
-        DType::BF16,
-        Some((FourBitType::Nf4, true)),
-        2e-2,
-    ),
-    form(
-        "nf4, f16",
-        DType::F16,
-        Some((FourBitType::Nf4, false)),
-        2e-2,
-    ),
-];
-
-const fn form(
-    name: &'static str,
-    dtype: DType,
-    four_bit: Option<(FourBitType, bool)>,
-    tolerance: f32,
-) -> Form {
-    Form {
-        name,
-        dtype: Some(dtype),
-        four_bit,
-        blocks: None,
-        tolerance,
-        is_exact: matches!(dtype, DType::F32),
-    }
-}
-
-/// In blocks, with products in what the device has for them.
-const fn blocks(name: &'static str, blocks: Option<GgmlType>) -> Form {
-    Form {
-        name,
-        dtype: None,
-        four_bit: None,
-        blocks,
-        tolerance: 2e-2,
-        is_exact: false,
-    }
-}
-
-impl Form {
-    /// A checkpoint in it, on a device.
-    fn of(&self, folder: &str, device: Device) -> ModelSpec {
-        let method = self
-            .four_bit
-            .map(|(kind, double_quant)| QuantizationMethod::FourBit {
-                kind,
-                double_quant,
-                compute_dtype: self.dtype.unwrap_or(DType::F32),
-            })
-            .or(self.blocks.map(QuantizationMethod::Ggml));
-        ModelSpec {
-            source: ModelSource::new(folder),
-            dtype: self.dtype,
-            auto_dtype: false,
-            device_map: device.into(),
-            quantization: method.map(|method| Quantization {
-                method,
-                skip_modules: None,
-            }),
-            activations: Activations::F32,
-            cache_dtype: None,
-        }
-    }
-}
 
 /// What came of a checkpoint on one device.
 struct Found {

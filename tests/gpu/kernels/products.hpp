@@ -147,7 +147,7 @@ inline void check(const Kernels &kernels, How how, std::vector<Operand> operands
         if (around.bias) {
             sum += biases[matrix][row];
         }
-        return std::pair(sum, 2e-6 * (1 + size) + half_a_step);
+        return std::pair(sum, 1e-6 * size + 5e-7 + half_a_step);
     };
     for (size_t at = 0; at < y.size(); at++) {
         const size_t token = at / stride, place = at % stride;
