@@ -278,6 +278,25 @@ def test_a_model_is_quantised_by_options(kernel):
     kernel.run(f"%unload {folder}").expect_ok()
 
 
+def test_a_name_alone_is_the_model_in_memory(kernel):
+    folder = FIXTURES / "text_generation/llama"
+    kernel.run(f"%unload all\n%load {folder} --load-in-4bit --quant-type nf4").expect_ok()
+    line = f"{folder} as it is in memory: nf4 on cpu"
+    assert line in kernel.run(f"%pin {folder}").expect_ok().stream()
+    assert line in kernel.run(f"%%chat {folder} --max 3\nHi").expect_ok().stream()
+    # Once it has answered, it is known.
+    for model in ["", folder]:
+        assert line not in kernel.run(f"%%chat {model} --max 3\nHi").expect_ok().stream()
+    assert shown(kernel.run("%models").expect_ok()).count(str(folder)) == 1
+    # Its options come back with it.
+    kernel.run(f"%unload {folder}").expect_ok()
+    kernel.run("%%chat --max 3\nHi").expect_ok()
+    assert "nf4" in shown(kernel.run("%models").expect_ok())
+    kernel.run(f"%%chat {folder} --dtype bf16 --max 3\nHi").expect_ok()
+    assert shown(kernel.run("%models").expect_ok()).count(str(folder)) == 2
+    kernel.run(f"%unload {folder}").expect_ok()
+
+
 def test_tokens_and_templates_look_as_in_rust(kernel):
     file = "SmolLM2-135M-Instruct.Q4_1.gguf"
     assert shown(kernel.run(f"%tokens {MODEL} --file {file} --revision main a b").expect_ok()) == shown(kernel.run(f"%tokens {MODEL} a b"))

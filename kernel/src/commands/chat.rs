@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use jupyter::CellError;
+use jupyter::{CellError, Publisher};
 use wire::{
     generate::{FinishReason, GenerationConfig, Prompt, StreamOptions},
     host::Request,
@@ -12,7 +12,8 @@ use wire::{
 };
 
 use super::{
-    Assistant, Call, Command, Commands, Form, error, host, language::say, live, model_options,
+    Assistant, Call, Command, Commands, Form, error, host, in_memory, language::say, live,
+    model_options,
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -21,8 +22,8 @@ pub(super) const COMMAND: Command = Command {
     arguments: "[MODEL] [OPTIONS]",
     summary: "says the cell to a model, whose answer comes as it is written",
     details: "The conversation goes on from cell to cell, one for each model; without a model it is the \
-last one's, at first the embedded one's. Stop ends an answer and keeps it; an interrupt takes the \
-question back. Options: `--new` begins anew, `--system TEXT` (to the end of the line) begins anew with \
+last one's, at first the embedded one's. A name without options is the model in memory, as it was loaded. Stop \
+ends an answer and keeps it; an interrupt takes the question back. Options: `--new` begins anew, `--system TEXT` (to the end of the line) begins anew with \
 instructions, `--max N` most tokens of an answer (512), and those of `%load`.
 
     %%chat
@@ -55,16 +56,24 @@ fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
 #[derive(Default)]
 pub(super) struct Chats {
     /// By the model's name.
-    messages: HashMap<String, Vec<ChatMessage>>,
+    all: HashMap<String, Conversation>,
     /// What the last one was with.
-    last: Option<ModelSpec>,
+    last: Option<String>,
+}
+
+struct Conversation {
+    messages: Vec<ChatMessage>,
+    /// The model that answered last.
+    spec: ModelSpec,
 }
 
 /// What the command's line says.
 #[derive(Debug, PartialEq)]
 struct Asked {
-    /// The model and its options, when one is named.
+    /// The model, when one is named.
     spec: Option<ModelSpec>,
+    /// Whether options stand behind it.
+    has_options: bool,
     is_new: bool,
     system: Option<String>,
     most_tokens: u32,
@@ -76,14 +85,13 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if question.is_empty() {
         return Err(error::usage(call.command, "the cell says nothing"));
     }
-    let chats = &mut commands.chats;
-    let spec = asked.spec.or_else(|| chats.last.clone());
-    let spec = spec.unwrap_or_else(|| model_options::plain(EMBEDDED_REPO));
+    let spec = model(commands, &asked, call.out)?;
     let name = spec.source.repo.clone();
     let mut messages = if asked.is_new || asked.system.is_some() {
         Vec::new()
     } else {
-        chats.messages.get(&name).cloned().unwrap_or_default()
+        let before = commands.chats.all.get(&name);
+        before.map(|chat| chat.messages.clone()).unwrap_or_default()
     };
     if let Some(system) = asked.system {
         messages.push(ChatMessage::new("system", system));
@@ -116,14 +124,28 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         say(call.out, &line);
     }
     messages.push(ChatMessage::new("assistant", written.generated.text.trim()));
-    commands.chats.messages.insert(name, messages);
-    commands.chats.last = Some(spec);
+    let chats = &mut commands.chats;
+    chats.last = Some(name.clone());
+    chats.all.insert(name, Conversation { messages, spec });
     Ok(())
+}
+
+/// Who is to answer.
+fn model(commands: &Commands, asked: &Asked, out: &Publisher) -> Result<ModelSpec, CellError> {
+    let chats = &commands.chats;
+    let last = || model_options::plain(chats.last.as_deref().unwrap_or(EMBEDDED_REPO));
+    let spec = asked.spec.clone().unwrap_or_else(last);
+    if asked.has_options {
+        return Ok(spec);
+    }
+    let before = chats.all.get(&spec.source.repo);
+    in_memory::named(commands, spec, before.map(|chat| &chat.spec), out)
 }
 
 fn read(arguments: &str) -> Result<Asked, String> {
     let mut asked = Asked {
         spec: None,
+        has_options: false,
         is_new: false,
         system: None,
         most_tokens: MOST_TOKENS,
@@ -156,6 +178,7 @@ fn read(arguments: &str) -> Result<Asked, String> {
     }
     if !rest.is_empty() {
         asked.spec = Some(model_options::spec(&rest.join(" "))?);
+        asked.has_options = rest.len() > 1;
     }
     Ok(asked)
 }
@@ -169,6 +192,7 @@ mod tests {
         let asked = read("a/b --new --max 20 --dtype bf16").expect("is right");
         assert!(asked.is_new && asked.most_tokens == 20);
         assert_eq!(asked.spec.expect("is named").source.repo, "a/b");
+        assert!(asked.has_options && !read("a/b --max 20").expect("is right").has_options);
         let asked = read("--system Answer in one word.").expect("is right");
         assert_eq!(asked.system.as_deref(), Some("Answer in one word."));
         assert_eq!(asked.spec, None);

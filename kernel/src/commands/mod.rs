@@ -17,6 +17,7 @@ mod gpu;
 mod help;
 mod host;
 mod hub_folders;
+mod in_memory;
 mod language;
 mod limit;
 mod live;

