@@ -18,6 +18,13 @@ pub struct Experts {
     pub normalize: bool,
 }
 
+/// A token that goes to an expert, and what its answer weighs.
+struct Share {
+    expert: usize,
+    token: usize,
+    weight: f32,
+}
+
 impl Experts {
     /// From `(batch, tokens, hidden)` to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -25,27 +32,43 @@ impl Experts {
         // (batch * tokens, hidden)
         let x = x.reshape((batch * tokens, hidden))?;
         let scores: Vec<Vec<f32>> = self.router.forward(&x)?.to_vec2()?;
-        // The tokens of each expert, with their weights.
-        let mut shares: Vec<(Vec<u32>, Vec<f32>)> = vec![Default::default(); self.experts.len()];
+        let mut shares: Vec<Share> = Vec::with_capacity(scores.len() * self.per_token);
         for (token, scores) in scores.iter().enumerate() {
-            for (expert, weight) in self.choose(scores) {
-                shares[expert].0.push(token as u32);
-                shares[expert].1.push(weight);
-            }
+            let chosen = self.choose(scores).into_iter();
+            shares.extend(chosen.map(|(expert, weight)| Share {
+                expert,
+                token,
+                weight,
+            }));
         }
-        let mut out = x.zeros_like()?;
-        for (expert, (rows, weights)) in self.experts.iter().zip(shares) {
-            if rows.is_empty() {
-                continue;
-            }
-            let count = rows.len();
-            let rows = Tensor::from_vec(rows, count, x.device())?;
-            let weights = Tensor::from_vec(weights, (count, 1), x.device())?;
-            // (rows, hidden)
-            let y = expert.forward(&x.index_select(&rows, 0)?, None)?;
-            out = out.index_add(&rows, &y.broadcast_mul(&weights)?, 0)?;
+        // Tokens of an expert lie beside each other, the experts' one behind the other.
+        shares.sort_by_key(|share| (share.expert, share.token));
+        let all = self.shared(&x, &shares)?;
+        let mut places = vec![Vec::new(); batch * tokens];
+        for (place, share) in (0_u32..).zip(&shares) {
+            places[share.token].push(place);
         }
-        out.reshape((batch, tokens, hidden))
+        let places = Tensor::new(places.concat(), x.device())?;
+        let all = all.index_select(&places, 0)?;
+        all.reshape((batch * tokens, (), hidden))?
+            .sum(1)?
+            .reshape((batch, tokens, hidden))
+    }
+
+    /// What experts make of their shares of `x` `(tokens, hidden)`, weighted: `(shares, hidden)`.
+    fn shared(&self, x: &Tensor, shares: &[Share]) -> Result<Tensor> {
+        let tokens: Vec<u32> = shares.iter().map(|share| share.token as u32).collect();
+        let weights: Vec<f32> = shares.iter().map(|share| share.weight).collect();
+        let x = x.index_select(&Tensor::new(tokens, x.device())?, 0)?;
+        let mut start = 0;
+        let of_expert = |own: &[Share]| {
+            let rows = x.narrow(0, start, own.len())?;
+            start += own.len();
+            self.experts[own[0].expert].forward(&rows, None)
+        };
+        let made = shares.chunk_by(|a, b| a.expert == b.expert).map(of_expert);
+        let made = Tensor::cat(&made.collect::<Result<Vec<_>>>()?, 0)?;
+        made.broadcast_mul(&Tensor::from_vec(weights, (shares.len(), 1), x.device())?)
     }
 
     /// A token's experts and their weights: the largest of the softmax over all scores.
