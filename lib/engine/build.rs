@@ -8,8 +8,8 @@ use std::{
 };
 
 const FOLDER: &str = "src/cuda/kernels";
-/// Files, and for which of their kinds a text each is made: a driver compiles a whole text before it runs any of it.
-const KERNELS: [(&str, &[&str]); 11] = [
+/// Files, and which of their kinds are each made by itself: a driver that compiles compiles all of what is made together.
+const KERNELS: [(&str, &[&str]); 12] = [
     ("attention", &["f32", "f16", "bf16"]),
     (
         "blocks",
@@ -27,6 +27,7 @@ const KERNELS: [(&str, &[&str]); 11] = [
     ("pack", &[]),
     ("prompt", &["f16", "bf16"]),
     ("round", &[]),
+    ("softmax", &[]),
 ];
 
 fn main() -> Result<(), String> {

@@ -26,7 +26,7 @@ use unsafe_driver::Silence;
 #[cfg(feature = "cuda")]
 pub(crate) use kernels::{
     Around, HeadsInto, attention, block_values, candidates, four_bit_values, gate, int8_product,
-    layer_norm, pack_four_bit, put_all, put_heads, root_mean_square, rounded,
+    layer_norm, pack_four_bit, put_all, put_heads, root_mean_square, rounded, softmax,
 };
 
 /// What the driver says of this machine.

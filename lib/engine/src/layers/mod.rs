@@ -26,7 +26,7 @@ pub(crate) use composed::{
     Rows as PaddedRows, candidates, serves, serves_on,
 };
 #[cfg(feature = "cuda")]
-pub(crate) use composed::{FourBitForm, Scales};
+pub(crate) use composed::{FourBitForm, Scales, Scaling, Sight};
 #[cfg(test)]
 pub(crate) use composed::{ROWS, composed};
 pub use cross_attention::CrossAttention;

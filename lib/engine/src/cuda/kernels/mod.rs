@@ -15,6 +15,7 @@ mod unsafe_pack;
 mod unsafe_product;
 mod unsafe_prompt;
 mod unsafe_round;
+mod unsafe_softmax;
 mod unsafe_values;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub(crate) use unsafe_norm::{layer_norm, root_mean_square};
 pub(crate) use unsafe_pack::pack_four_bit;
 pub(crate) use unsafe_product::{Around, put_all};
 pub(crate) use unsafe_round::rounded;
+pub(crate) use unsafe_softmax::softmax;
 pub(crate) use unsafe_values::{block_values, four_bit_values};
 
 /// Kernels of one file; candle has each compiled once a device.

@@ -1,14 +1,15 @@
 //! The attention of `kernels::attention`: products, a mask and a softmax over the scores of as many queries as there is
 //! memory for at once. A card has kernels for a few tokens, and for many where they may be rounded to 16 bits.
 
-use candle_core::{D, DType, Result, Tensor};
+use std::ops::Range;
 
-use super::super::View;
+use candle_core::{DType, Result, Tensor};
+
+use super::{
+    super::View,
+    softmax::{Scaling, Sight, softmax},
+};
 use crate::kernels::CausalAttention;
-
-/// A score that no softmax sees. Not infinity: of a row of padding nothing is seen, its numbers are of no use to
-/// anyone, but must be numbers, since they are multiplied with zeros.
-const HIDDEN: f32 = -1e30;
 
 /// Bytes of scores that are made at once: queries beyond these take turns. In tests so few that they do.
 pub(super) const MOST_BYTES: usize = if cfg!(test) { 1 << 12 } else { 256 << 20 };
@@ -55,108 +56,63 @@ fn attended(q: &Tensor, (k, v): (&Tensor, &Tensor), attention: &CausalAttention)
         });
         return Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1);
     }
-    let group = heads / kv_heads;
-    let shape = (batch, kv_heads, group, tokens, keys);
+    let lines = heads / kv_heads * tokens;
     let (k, v) = (k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?);
     // The heads of a group lie beside each other: their queries are rows of one product.
-    let q = q.reshape((batch, kv_heads, group * tokens, head_dim))?;
-    // (batch, kv_heads, group * tokens, keys)
-    let mut scores = (q.matmul(&k.t()?)? * f64::from(attention.scale))?;
-    if let Some(cap) = attention.cap {
-        let cap = f64::from(cap);
-        scores = ((scores / cap)?.tanh()? * cap)?;
-    }
-    let scores = scores.reshape(shape)?;
-    mix(scores, &v, attention)
+    let q = q.reshape((batch, kv_heads, lines, head_dim))?;
+    let scores = q.matmul(&k.t()?)?.reshape((batch, heads, tokens, keys))?;
+    let scaling = Scaling {
+        scale: attention.scale,
+        cap: attention.cap,
+        bias: None,
+    };
+    let before = attention.window.map_or(keys, |window| window.max(1) - 1);
+    let weights = causal(scores, (before, &attention.padding), &scaling)?;
+    let mixed = weights
+        .reshape((batch, kv_heads, lines, keys))?
+        .matmul(&v)?;
+    beside(&mixed.reshape((batch, heads, tokens, head_dim))?)
 }
 
 /// Softmax(q·kᵀ + bias)·v of heads that have keys of their own, with what is added by distance, `(heads, keys)`, the
 /// farthest first: from f32 `(batch, heads, tokens, head_dim)` and keys and values of as many heads to f32 `(batch,
 /// tokens, heads * head_dim)`.
 pub fn relative_attention(q: &Tensor, (k, v): (&Tensor, &Tensor), bias: &[f32]) -> Result<Tensor> {
-    let (batch, heads, tokens, _) = q.dims4()?;
-    let keys = k.dim(2)?;
+    let (heads, keys) = (q.dim(1)?, k.dim(2)?);
     let (k, v) = (k.to_dtype(DType::F32)?, v.to_dtype(DType::F32)?);
-    // Of what comes after a query nothing is seen: any distance will do.
-    let places = (keys - tokens..keys).flat_map(|query| {
-        let distance = move |key: usize| (keys - 1 - query + key).min(keys - 1) as u32;
-        (0..keys).map(distance)
-    });
-    let places = Tensor::new(places.collect::<Vec<u32>>(), q.device())?;
     let bias = Tensor::from_slice(bias, (heads, keys), q.device())?;
-    let bias = bias.index_select(&places, 1)?;
-    let scores = q
-        .matmul(&k.t()?)?
-        .broadcast_add(&bias.reshape((1, heads, tokens, keys))?)?;
-    let attention = CausalAttention {
+    let scaling = Scaling {
         scale: 1.0,
         cap: None,
-        window: None,
-        padding: vec![0; batch].into(),
-        rounds_to_brain: false,
-        gives: wire::model::DType::F32,
-        card_dtype: candle_core::DType::F32,
+        bias: Some(&bias),
     };
-    mix(scores.unsqueeze(2)?, &v, &attention)
+    let weights = causal(q.matmul(&k.t()?)?, (keys, &[]), &scaling)?;
+    beside(&weights.matmul(&v)?)
 }
 
-/// From scores `(batch, kv_heads, group, tokens, keys)` and values `(batch, kv_heads, keys, head_dim)` to `(batch,
-/// tokens, heads * head_dim)`.
-fn mix(mut scores: Tensor, v: &Tensor, attention: &CausalAttention) -> Result<Tensor> {
-    let (batch, kv_heads, group, tokens, keys) = scores.dims5()?;
-    let shape = scores.shape().clone();
-    let (heads, head_dim) = (kv_heads * group, v.dim(3)?);
-    if let Some(seen) = seen(&scores, attention)? {
-        let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1, 1), v.device())?;
-        scores = seen
-            .broadcast_as(&shape)?
-            .where_cond(&scores, &hidden.broadcast_as(&shape)?)?;
-    }
-    let weights = softmax(&scores)?.reshape((batch, kv_heads, group * tokens, keys))?;
-    // (batch, heads, tokens, head_dim), then heads beside each other
-    let mixed = weights
-        .matmul(v)?
-        .reshape((batch, heads, tokens, head_dim))?;
-    mixed
-        .transpose(1, 2)?
-        .reshape((batch, tokens, heads * head_dim))
+/// The weights of scores `(batch, heads, tokens, keys)` of the last tokens, each of which sees so many keys before it,
+/// but no padding.
+fn causal(
+    scores: Tensor,
+    (before, padding): (usize, &[usize]),
+    scaling: &Scaling,
+) -> Result<Tensor> {
+    let (_, _, tokens, keys) = scores.dims4()?;
+    let rows: Vec<Range<usize>> = if padding.iter().all(|&padding| padding == 0) {
+        Vec::new()
+    } else {
+        padding.iter().map(|&padding| padding..keys).collect()
+    };
+    let sight = Sight {
+        first: keys - tokens,
+        reach: [before, 0],
+        rows: &rows,
+    };
+    softmax(scores, &sight, scaling)
 }
 
-/// Over the last dimension.
-pub(super) fn softmax(scores: &Tensor) -> Result<Tensor> {
-    let exponentials = scores
-        .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
-        .exp()?;
-    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
-}
-
-/// Which keys a query sees, 1 or 0, `(batch or 1, 1, 1, tokens, keys)`; `None` where each sees all.
-fn seen(scores: &Tensor, attention: &CausalAttention) -> Result<Option<Tensor>> {
-    let (_, _, _, tokens, keys) = scores.dims5()?;
-    let window = attention.window.unwrap_or(keys);
-    let is_padded = attention.padding.iter().any(|&padding| padding > 0);
-    if tokens == 1 && keys <= window && !is_padded {
-        return Ok(None);
-    }
-    let device = scores.device();
-    // Positions are exact in f32 up to 16 million.
-    let places = |from: usize, to: usize| Tensor::arange(from as f32, to as f32, device);
-    let key = places(0, keys)?.reshape((1, 1, 1, 1, keys))?;
-    let query = places(keys - tokens, keys)?.reshape((1, 1, 1, tokens, 1))?;
-    let mut seen = key.broadcast_le(&query)?;
-    if keys > window {
-        let first = (query - (window as f64 - 1.0))?;
-        seen = seen.mul(&key.broadcast_ge(&first)?)?;
-    }
-    if is_padded {
-        let padding: Vec<f32> = attention
-            .padding
-            .iter()
-            .map(|&count| count as f32)
-            .collect();
-        let batch = padding.len();
-        let padding = Tensor::from_vec(padding, (batch, 1, 1, 1, 1), device)?;
-        seen = seen.broadcast_mul(&key.broadcast_ge(&padding)?)?;
-    }
-    Ok(Some(seen))
+/// Heads `(batch, heads, tokens, head_dim)` beside each other, `(batch, tokens, heads * head_dim)`.
+fn beside(heads: &Tensor) -> Result<Tensor> {
+    let (batch, _, tokens, _) = heads.dims4()?;
+    heads.transpose(1, 2)?.reshape((batch, tokens, ()))
 }

@@ -12,6 +12,7 @@ mod heads;
 mod norm;
 mod ragged;
 mod rounding;
+mod softmax;
 mod weight;
 
 use candle_core::{Device, Result, Tensor, bail};
@@ -32,6 +33,8 @@ pub(crate) use heads::Angles;
 pub(super) use heads::heads;
 pub(super) use norm::{layer_norm, root_mean_square};
 pub(crate) use ragged::{Meeting, Places, Rows};
+#[cfg(feature = "cuda")]
+pub(crate) use softmax::{Scaling, Sight};
 pub(crate) use weight::Plain;
 
 /// Whether layers compute of this tensor by what is here.

@@ -7,12 +7,10 @@ use candle_core::{D, Result, Tensor, bail};
 
 use super::{
     Angles,
-    attention::{MOST_BYTES, softmax},
+    attention::MOST_BYTES,
     heads::turned,
+    softmax::{Scaling, Sight, softmax},
 };
-
-/// A score that no softmax sees.
-const HIDDEN: f32 = -1e30;
 
 /// What places of query and key mean to attention.
 pub(crate) enum Places<'a> {
@@ -78,9 +76,14 @@ impl<'a> Rows<'a> {
             }) => Some(self.against(&k, vectors)?),
             _ => None,
         };
+        let bias = match places {
+            Places::Bias(bias) => Some(self.by_distance(bias, &q)?),
+            _ => None,
+        };
         let parts = (0..self.longest).step_by(slice).map(|start| {
             let queries = start..self.longest.min(start + slice);
-            self.mixed([&q, &k, &v], queries, (places, keys_met.as_ref()))
+            let added = (keys_met.as_ref(), bias.as_ref());
+            self.mixed([&q, &k, &v], queries, places, added)
         });
         // (rows, heads, longest, head_dim)
         let mixed = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 2)?;
@@ -99,12 +102,13 @@ impl<'a> Rows<'a> {
     }
 
     /// What some queries of each row make of values, `(rows, heads, queries, head_dim)`; with what keys give against the
-    /// vectors that they meet.
+    /// vectors that they meet, or what distances add.
     fn mixed(
         &self,
         [q, k, v]: [&Tensor; 3],
         queries: Range<usize>,
-        (places, keys_met): (&Places, Option<&Tensor>),
+        places: &Places,
+        (keys_met, bias): (Option<&Tensor>, Option<&Tensor>),
     ) -> Result<Tensor> {
         let q = q.narrow(2, queries.start, queries.len())?.contiguous()?;
         // (rows, heads, queries, longest)
@@ -112,22 +116,26 @@ impl<'a> Rows<'a> {
         if let Places::Met(met) = places {
             scores = self.met(scores, (&q, keys_met), (met, &queries))?;
         }
-        scores = (scores * f64::from(self.scale))?;
-        if let Places::Bias(bias) = places {
-            scores = scores.broadcast_add(&self.by_distance(bias, &queries, &q)?)?;
-        }
         let reach = match places {
             Places::Turned(_, reach) => *reach,
             _ => None,
         };
-        if let Some(seen) = self.seen(reach, &queries, &q)? {
-            let hidden = Tensor::full(HIDDEN, (1, 1, 1, 1), q.device())?;
-            let hidden = hidden.broadcast_as(scores.shape())?;
-            scores = seen
-                .broadcast_as(scores.shape())?
-                .where_cond(&scores, &hidden)?;
-        }
-        softmax(&scores)?.matmul(v)
+        let rows: Vec<Range<usize>> = if self.is_even() {
+            Vec::new()
+        } else {
+            self.lengths.iter().map(|&length| 0..length).collect()
+        };
+        let sight = Sight {
+            first: queries.start,
+            reach: [reach.unwrap_or(self.longest); 2],
+            rows: &rows,
+        };
+        let scaling = Scaling {
+            scale: self.scale,
+            cap: None,
+            bias,
+        };
+        softmax(scores, &sight, &scaling)?.matmul(v)
     }
 
     fn is_even(&self) -> bool {
@@ -193,47 +201,13 @@ impl<'a> Rows<'a> {
         Ok(scores)
     }
 
-    /// `(1, heads, queries, longest)` of what distances add.
-    fn by_distance(&self, bias: &[f32], queries: &Range<usize>, like: &Tensor) -> Result<Tensor> {
+    /// What distances add, `(heads, 2 * longest - 1)`.
+    fn by_distance(&self, bias: &[f32], like: &Tensor) -> Result<Tensor> {
         let distances = 2 * self.longest - 1;
         if bias.len() != self.heads * distances {
             bail!("{} values are no bias of {} heads", bias.len(), self.heads);
         }
-        let bias = Tensor::from_slice(bias, (self.heads, distances), like.device())?;
-        let places = self.pairs(queries, |query, key| {
-            (self.longest - 1 + key - query) as u32
-        });
-        let places = Tensor::new(places, like.device())?;
-        let shape = (1, self.heads, queries.len(), self.longest);
-        bias.index_select(&places, 1)?.reshape(shape)
-    }
-
-    /// Which keys a query sees, 1 or 0, `(rows or 1, 1, queries or 1, longest)`; `None` where each sees all.
-    fn seen(
-        &self,
-        reach: Option<usize>,
-        queries: &Range<usize>,
-        like: &Tensor,
-    ) -> Result<Option<Tensor>> {
-        let mut seen = None;
-        if !self.is_even() {
-            let of = |&length: &usize| (0..self.longest).map(move |key| u8::from(key < length));
-            let keys: Vec<u8> = self.lengths.iter().flat_map(of).collect();
-            let shape = (self.lengths.len(), 1, 1, self.longest);
-            seen = Some(Tensor::from_vec(keys, shape, like.device())?);
-        }
-        let reach = reach.filter(|reach| reach + 1 < self.longest);
-        let Some(reach) = reach else {
-            return Ok(seen);
-        };
-        let is_near = |query: usize, key| u8::from(query.abs_diff(key) <= reach);
-        let near = self.pairs(queries, is_near);
-        let shape = (1, 1, queries.len(), self.longest);
-        let near = Tensor::from_vec(near, shape, like.device())?;
-        match seen {
-            Some(seen) => seen.broadcast_mul(&near).map(Some),
-            None => Ok(Some(near)),
-        }
+        Tensor::from_slice(bias, (self.heads, distances), like.device())
     }
 
     /// Of each of some queries and each key.
