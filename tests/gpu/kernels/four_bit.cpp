@@ -58,7 +58,8 @@ static void fail(const Matrix &matrix, int kind, size_t at, double got, double e
 
 using Bytes = const unsigned char *;
 using Floats = const float *;
-using Values = void (*)(Bytes, Floats, Floats, Bytes, Floats, Floats, float, unsigned, unsigned long long, void *);
+using Values = void (*)(Bytes, Floats, Floats, Bytes, Floats, Floats, float, unsigned, unsigned long long,
+                        unsigned long long, void *);
 
 #define FEW(NAME)                                                                                                    \
     {multiply_four_bit_##NAME##_1, multiply_four_bit_##NAME##_2, multiply_four_bit_##NAME##_4,                       \
@@ -100,8 +101,11 @@ static void check_products(const products::Kernels &kernels, unsigned rows, unsi
     });
 }
 
-static void check_values(const Matrix &matrix, int kind) {
-    const size_t count = (size_t)matrix.rows * matrix.columns, guard = 4;
+// All of them, or some in the middle.
+static void check_values(const Matrix &matrix, int kind, bool is_whole) {
+    const size_t all = (size_t)matrix.rows * matrix.columns, guard = 4;
+    const size_t first = is_whole ? 0 : numbers() % ((all + 7) / 8) * 8;
+    const size_t count = is_whole ? all : 1 + numbers() % (all - first);
     std::vector<float> wide(count + guard, NAN);
     std::vector<unsigned short> narrow(count + guard, 0xffff);
     void *out = kind == F32 ? (void *)wide.data() : narrow.data();
@@ -109,10 +113,10 @@ static void check_values(const Matrix &matrix, int kind) {
     const unsigned char *codes = matrix.is_nested ? matrix.codes.data() : nullptr;
     emulated::launch((unsigned)((count + 8 * threads - 1) / (8 * threads)), threads, [&] {
         VALUES[kind](matrix.packed.data(), matrix.book.data(), matrix.plain.data(), codes, matrix.outer.data(),
-                             matrix.map.data(), matrix.offset, matrix.block, count, out);
+                             matrix.map.data(), matrix.offset, matrix.block, first, first + count, out);
     });
     for (size_t at = 0; at < count + guard; at++) {
-        const float value = at < count ? matrix.value(at) : NAN;
+        const float value = at < count ? matrix.value(first + at) : NAN;
         bool is_same;
         double got = wide[at];
         if (kind == F32) {
@@ -123,7 +127,7 @@ static void check_values(const Matrix &matrix, int kind) {
             got = narrow[at];
         }
         if (!is_same) {
-            fail(matrix, kind, at, got, value);
+            fail(matrix, kind, first + at, got, value);
         }
     }
 }
@@ -136,7 +140,8 @@ int main(int count, char **arguments) {
             const Matrix matrix(rows, columns, block, is_nested);
             for (const int kind : {F32, F16, BF16}) {
                 check_products(KERNELS[kind], rows, columns, block, is_nested);
-                check_values(matrix, kind);
+                check_values(matrix, kind, true);
+                check_values(matrix, kind, false);
             }
         }
     }
@@ -147,7 +152,8 @@ int main(int count, char **arguments) {
     // An odd number of values.
     const Matrix odd(3, 33, 64, true);
     for (const int kind : {F32, F16, BF16}) {
-        check_values(odd, kind);
+        check_values(odd, kind, true);
+        check_values(odd, kind, false);
     }
     if (failures > 0) {
         std::printf("%d values are wrong\n", failures);

@@ -139,20 +139,23 @@ __device__ FourBit<KIND, SCALES> four_bit_of(const product::Product &of, const p
         tiles::multiply<KIND>(of, share, four_bit_of<F32, true>(of, share));                                         \
     }
 
-// The values of a matrix: each a code's value times its block's scale, rounded once. A thread takes eight codes.
+// Values of a matrix from the number `first` on, a multiple of eight, to that of `end`: each a code's value times its
+// block's scale, rounded once. A thread takes eight codes.
 #define VALUES_OF(NAME, KIND)                                                                                        \
     extern "C" __global__ void values_of_four_bit_##NAME(                                                            \
         const unsigned char *packed, const float *book, const float *plain, const unsigned char *codes,              \
-        const float *outer, const float *map, float offset, unsigned block, unsigned long long count, void *out) {   \
-        const unsigned long long at = 8 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x);               \
-        if (at >= count) {                                                                                           \
+        const float *outer, const float *map, float offset, unsigned block, unsigned long long first,                \
+        unsigned long long end, void *out) {                                                                         \
+        const unsigned long long own = 8 * ((unsigned long long)blockIdx.x * blockDim.x + threadIdx.x);              \
+        const unsigned long long at = first + own;                                                                   \
+        if (at >= end) {                                                                                             \
             return;                                                                                                  \
         }                                                                                                            \
         const float scale = scale_of(block_of(at, block), plain, codes, outer, map, offset);                         \
-        if (at + 8 > count) {                                                                                        \
-            for (unsigned place = 0; at + place < count; place++) {                                                  \
+        if (at + 8 > end) {                                                                                          \
+            for (unsigned place = 0; at + place < end; place++) {                                                    \
                 const unsigned code = packed[(at + place) / 2] >> (place % 2 ? 0 : 4) & 15;                          \
-                store(__fmul_rn(book[code], scale), KIND, out, at + place);                                          \
+                store(__fmul_rn(book[code], scale), KIND, out, own + place);                                         \
             }                                                                                                        \
             return;                                                                                                  \
         }                                                                                                            \
@@ -161,7 +164,7 @@ __device__ FourBit<KIND, SCALES> four_bit_of(const product::Product &of, const p
         for (int place = 0; place < 8; place++) {                                                                    \
             values[place] = __fmul_rn(book[code_of(four, place)], scale);                                            \
         }                                                                                                            \
-        store_eight(values, KIND, out, at);                                                                          \
+        store_eight(values, KIND, out, own);                                                                         \
     }
 
 #define OF_f32                                                                                                       \

@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::{
     Text, address, card, kind,
     known::LANE_VALUES,
-    start, text,
+    start as place, text,
     unsafe_launch::{
         Argument::{self, Address, Count, Kind, Long, Value},
         empty, grid, launch,
@@ -21,22 +21,33 @@ use crate::{
 const VALUE_THREADS: usize = 256;
 const CODES: usize = 8;
 
-/// All values, `(out_features, in_features)`, in the type that they are computed in.
-pub(crate) fn four_bit_values(matrix: &FourBitOnDevice) -> Result<Tensor> {
-    let count = matrix.shape.0 * matrix.shape.1;
+/// Values of some rows, from one on that begins with a multiple of eight values, `(count, in_features)`, in the type that
+/// they are computed in.
+pub(crate) fn four_bit_values(
+    matrix: &FourBitOnDevice,
+    (start, count): (usize, usize),
+) -> Result<Tensor> {
+    let (rows, columns) = matrix.shape;
+    let (first, end) = (start * columns, (start + count) * columns);
+    if start + count > rows || !first.is_multiple_of(CODES) {
+        bail!(
+            "{count} rows from {start} of {:?} are not made",
+            matrix.shape
+        );
+    }
     if !matrix.block.is_power_of_two() {
         bail!("blocks of {} codes are none of bitsandbytes'", matrix.block);
     }
     let (text, kind) = four_bit_text(matrix.dtype)?;
     let name = format!("values_of_four_bit_{kind}");
     // SAFETY: the kernel writes all of it.
-    let out = unsafe { empty(matrix.shape, matrix.dtype, matrix.packed.device())? };
+    let out = unsafe { empty((count, columns), matrix.dtype, matrix.packed.device())? };
     let mut arguments = tables(matrix)?;
-    arguments.extend([Long(count as u64), Address(start(&out)?)]);
-    let blocks = count.div_ceil(CODES).div_ceil(VALUE_THREADS);
+    arguments.extend([Long(first as u64), Long(end as u64), Address(place(&out)?)]);
+    let blocks = (end - first).div_ceil(CODES).div_ceil(VALUE_THREADS);
     let grid = grid((blocks, 1, 1), VALUE_THREADS);
     // SAFETY: the kernel reads the codes, scales and tables of the matrix, which has them for its shape, and writes
-    // `count` values of the type, as many as there are.
+    // a value of the type for each from the first to the last, as many as there are.
     unsafe { launch(card(&out)?, (&text, &name), grid, &arguments)? };
     Ok(out)
 }
@@ -50,7 +61,7 @@ pub(crate) fn block_values(matrix: &BlocksOnDevice, dtype: DType) -> Result<Tens
         Address(address(&matrix.packed, DType::U8)?),
         Long(pieces as u64),
         Kind(kind(dtype)?),
-        Address(start(&out)?),
+        Address(place(&out)?),
     ];
     let (text, name) = text_of(matrix.format)?;
     let name = format!("values_of_{name}");

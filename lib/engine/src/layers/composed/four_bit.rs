@@ -5,7 +5,11 @@ use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::Packed;
-use super::{super::Weight, flat_product, rounding::product};
+use super::{
+    super::Weight,
+    flat_product,
+    rounding::{product, sliced},
+};
 use crate::{bitsandbytes::Absmax, kernels::Nibbles, weights::Format};
 
 /// Scales of a block of the second quantisation.
@@ -109,11 +113,11 @@ impl FourBit {
         })
     }
 
-    /// All values, `(out_features, in_features)`.
-    fn values(&self) -> Result<Tensor> {
+    /// Values of some rows, `(count, in_features)`.
+    fn values(&self, (start, count): (usize, usize)) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if self.packed.device().is_cuda() {
-            return crate::cuda::four_bit_values(self);
+            return crate::cuda::four_bit_values(self, (start, count));
         }
         let (rows, columns) = self.shape;
         let book = self.values_of_codes;
@@ -126,7 +130,8 @@ impl FourBit {
         let values = by_blocks(&values, self.block)?;
         let values = values.broadcast_mul(&self.scales()?.unsqueeze(1)?)?;
         let values = values.flatten_all()?.narrow(0, 0, rows * columns)?;
-        values.reshape((rows, columns))?.to_dtype(self.dtype)
+        let values = values.reshape((rows, columns))?;
+        values.narrow(0, start, count)?.to_dtype(self.dtype)
     }
 
     /// `(blocks)`.
@@ -148,7 +153,11 @@ impl FourBit {
 
     /// From f32 `(tokens, in_features)` to f32 `(tokens, out_features)`.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        product(x, &self.values()?)
+        let (rows, columns) = self.shape;
+        sliced(
+            (rows, columns * self.dtype.size_in_bytes()),
+            |start, count| product(x, &self.values((start, count))?),
+        )
     }
 }
 

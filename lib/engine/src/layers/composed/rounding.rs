@@ -44,12 +44,12 @@ fn rounded(x: &Tensor, dtype: DType) -> Result<Tensor> {
 }
 
 /// Products with so many rows of values, each of so many bytes once made, some rows at a time: `product` makes those of a
-/// number of rows from one on. `(tokens, rows)`.
+/// number of rows from one on, which is a multiple of eight. `(tokens, rows)`.
 pub(super) fn sliced(
     (rows, row_bytes): (usize, usize),
     product: impl Fn(usize, usize) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let slice = (SLICE_BYTES / row_bytes.max(1)).max(1);
+    let slice = (SLICE_BYTES / row_bytes.max(1)).max(8) & !7;
     if slice >= rows {
         return product(0, rows);
     }
