@@ -41,12 +41,27 @@ static void check(unsigned tokens, unsigned rows, unsigned columns, float thresh
     if (has_outliers) {
         emulated::launch((columns + 255) / 256, 256,
                          [&] { mark_outliers(x.data(), tokens, columns, threshold, marks.data()); });
-        emulated::launch(1, 32, [&] { list_outliers(marks.data(), columns, list.data()); });
+        emulated::launch(1, MOST_THREADS, [&] { list_outliers(marks.data(), columns, list.data()); });
         expect(marks[columns] == 7, "mark", columns, marks[columns], 7);
     }
     const unsigned char *marked = has_outliers ? marks.data() : nullptr;
     emulated::launch(tokens, THREADS,
                      [&] { quantize_rows(x.data(), marked, columns, threshold, codes, scales.data()); });
+    if (tokens == 1) {
+        // The same at once.
+        std::vector<signed char> own(columns + 1, 99);
+        std::vector<unsigned> listed(columns + 2, ~0u);
+        float scale = NAN;
+        emulated::launch(1, MOST_THREADS, [&] {
+            quantize_token(x.data(), columns, threshold, own.data(), &scale, has_outliers ? listed.data() : nullptr);
+        });
+        expect(scale == scales[0], "scale at once", 0, scale, scales[0]);
+        expect(listed == list, "list at once", 0, listed[0], list[0]);
+        for (unsigned column = 0; column <= columns; column++) {
+            const int expected = column < columns ? codes[column] : 99;
+            expect(own[column] == expected, "code at once", column, own[column], expected);
+        }
+    }
     const auto at_half = [&](unsigned token, unsigned column) {
         return float_of_half(half_of(x[(size_t)token * columns + column]));
     };
@@ -110,7 +125,7 @@ static void check(unsigned tokens, unsigned rows, unsigned columns, float thresh
 
 int main(int count, char **arguments) {
     seed(count, arguments);
-    const unsigned shapes[][3] = {{1, 3, 16}, {2, 33, 528}, {3, 40, 64}, {7, 70, 1040}, {19, 37, 96}};
+    const unsigned shapes[][3] = {{1, 3, 16}, {1, 5, 2608}, {2, 9, 1040}, {2, 33, 528}, {3, 40, 64}, {7, 70, 1040}, {19, 37, 96}};
     for (const auto &[tokens, rows, columns] : shapes) {
         check(tokens, rows, columns, 6);
         check(tokens, rows, columns, 0);

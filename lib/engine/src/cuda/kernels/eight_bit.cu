@@ -10,6 +10,8 @@ namespace {
 constexpr float SCALE = 6.200124e-5f, WEIGHT_SCALE = 7.874016e-3f;
 
 constexpr int THREADS = 256;
+// Of a block that is alone.
+constexpr int MOST_THREADS = 1024;
 // Codes that a lane takes of a row at once, and a warp.
 constexpr int CODES = 16, SEGMENT = 32 * CODES;
 constexpr int WARPS = 8, ROWS = 4;
@@ -42,36 +44,46 @@ extern "C" __global__ void mark_outliers(const float *x, unsigned tokens, unsign
     marks[column] = is_outlier;
 }
 
-// Lists marked columns in order, by which sums are the same each time: their number first. Of one warp.
-extern "C" __global__ void __launch_bounds__(32)
-    list_outliers(const unsigned char *marks, unsigned columns, unsigned *list) {
-    const unsigned lane = threadIdx.x;
-    unsigned count = 0;
-    for (unsigned start = 0; start < columns; start += 32) {
-        const unsigned column = start + lane;
-        const bool is_marked = column < columns && marks[column];
-        const unsigned all = __ballot_sync(0xffffffffu, is_marked);
-        if (is_marked) {
-            list[1 + count + __popc(all & ((1u << lane) - 1))] = column;
+namespace {
+
+// Lists marked columns in order, by which sums are the same each time: their number first. A block does it.
+template <class Marked> __device__ void enlist(unsigned columns, unsigned *list, const Marked &is_marked) {
+    __shared__ unsigned counts[MOST_THREADS / 32];
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    unsigned total = 0;
+    for (unsigned start = 0; start < columns; start += MOST_THREADS) {
+        const unsigned column = start + threadIdx.x;
+        const bool is_own = column < columns && is_marked(column);
+        const unsigned all = __ballot_sync(0xffffffffu, is_own);
+        if (lane == 0) {
+            counts[warp] = __popc(all);
         }
-        count += __popc(all);
+        __syncthreads();
+        unsigned before = 0, sum = 0;
+        for (unsigned other = 0; other < MOST_THREADS / 32; other++) {
+            before += other < warp ? counts[other] : 0;
+            sum += counts[other];
+        }
+        if (is_own) {
+            list[1 + total + before + __popc(all & ((1u << lane) - 1))] = column;
+        }
+        total += sum;
+        __syncthreads();
     }
-    if (lane == 0) {
-        list[0] = count;
+    if (threadIdx.x == 0) {
+        list[0] = total;
     }
 }
 
-// Codes (tokens, columns) and scales (tokens) of activations. A block takes a token. `marks` may be none.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    quantize_rows(const float *x, const unsigned char *marks, unsigned columns, float threshold, signed char *codes,
-                  float *scales) {
+// Codes (columns) of a token and its scale. Of a column with outliers what is none counts for the scale. A block does it.
+template <int THREADS, class Marked>
+__device__ void quantize(const float *x, unsigned columns, float threshold, signed char *codes, float *scale,
+                         const Marked &is_marked) {
     __shared__ float room[THREADS / 32];
-    const float *own = x + (size_t)blockIdx.x * columns;
     float largest = 0.0f;
     for (unsigned column = threadIdx.x; column < columns; column += THREADS) {
-        const float size = fabsf(half_near(own[column]));
-        // Of a column with outliers what is none counts.
-        if (size > largest && !(marks != nullptr && marks[column] && size >= threshold)) {
+        const float size = fabsf(half_near(x[column]));
+        if (size > largest && !(is_marked(column) && size >= threshold)) {
             largest = size;
         }
     }
@@ -88,13 +100,42 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     // Two roundings: torch divides a number by a tensor so.
     const float inverse = __fmul_rn(__fdiv_rn(1.0f, largest), 127.0f);
     for (unsigned column = threadIdx.x; column < columns; column += THREADS) {
-        const bool is_marked = marks != nullptr && marks[column];
-        const int code = is_marked ? 0 : nearest(__fmul_rn(half_near(own[column]), inverse));
-        codes[(size_t)blockIdx.x * columns + column] = (signed char)code;
+        const int code = is_marked(column) ? 0 : nearest(__fmul_rn(half_near(x[column]), inverse));
+        codes[column] = (signed char)code;
     }
     if (threadIdx.x == 0) {
-        scales[blockIdx.x] = largest;
+        *scale = largest;
     }
+}
+
+} // namespace
+
+// Lists marked columns. Of one block.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
+    list_outliers(const unsigned char *marks, unsigned columns, unsigned *list) {
+    enlist(columns, list, [&](unsigned column) { return marks[column] != 0; });
+}
+
+// Codes (tokens, columns) and scales (tokens) of activations. A block takes a token. `marks` may be none.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    quantize_rows(const float *x, const unsigned char *marks, unsigned columns, float threshold, signed char *codes,
+                  float *scales) {
+    const size_t place = (size_t)blockIdx.x * columns;
+    const auto is_marked = [&](unsigned column) { return marks != nullptr && marks[column]; };
+    quantize<THREADS>(x + place, columns, threshold, codes + place, scales + blockIdx.x, is_marked);
+}
+
+// All of it for a single token: the list, where there is one, codes and the scale. Of one block.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
+    quantize_token(const float *x, unsigned columns, float threshold, signed char *codes, float *scale,
+                   unsigned *list) {
+    const auto is_outlier = [&](unsigned column) {
+        return list != nullptr && fabsf(half_near(x[column])) >= threshold;
+    };
+    if (list != nullptr) {
+        enlist(columns, list, is_outlier);
+    }
+    quantize<MOST_THREADS>(x, columns, threshold, codes, scale, is_outlier);
 }
 
 namespace {

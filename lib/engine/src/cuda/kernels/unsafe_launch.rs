@@ -66,6 +66,7 @@ impl Parts {
 pub(super) enum Argument {
     /// Where a tensor lies on the card; 0 for none.
     Address(u64),
+#[derive(Clone, Copy)]
     /// An `unsigned`.
     Count(u32),
     /// An `unsigned long long`.
