@@ -1,5 +1,5 @@
-//! With the feature `cuda`, has NVIDIA's compiler make the text of our kernels, for the capability that candle's are
-//! made for. Drivers compile it for the card that is there.
+//! With the feature `cuda`, has NVIDIA's compiler make machine code of our kernels, for the capability that candle's are
+//! made for and of 8.0 for 9.0, too, and their text, which drivers compile for other cards.
 
 use std::{
     env,
@@ -60,19 +60,24 @@ fn main() -> Result<(), String> {
     Ok(())
 }
 
-/// The text of a file, or of one of its kinds alone.
+/// What a card loads of a file, or of one of its kinds alone.
 fn compile(
     compiler: &Path,
     (file, kind): (&str, Option<&str>),
     (capability, out): (&str, &Path),
 ) -> Result<(), String> {
     let name = kind.map_or_else(|| file.to_owned(), |kind| format!("{file}_{kind}"));
+    // Machine code for 8.0 runs on 8.6 and 8.9, too.
+    let hopper = if capability == "80" { "sm_90," } else { "" };
     let status = Command::new(compiler)
-        // They ask for machine code, of which text has none.
+        // They are for candle's.
         .env_remove("NVCC_APPEND_FLAGS")
-        .args(["--ptx", "-O3", "-std=c++17", "-o"])
-        .arg(out.join(format!("{name}.ptx")))
-        .arg(format!("-arch=compute_{capability}"))
+        // Text that can be read: what stands in for a card runs it.
+        .args(["--fatbin", "--no-compress", "-O3", "-std=c++17", "-o"])
+        .arg(out.join(format!("{name}.fatbin")))
+        .arg(format!(
+            "-gencode=arch=compute_{capability},code=[sm_{capability},{hopper}compute_{capability}]"
+        ))
         // What only other kinds use.
         .arg("-diag-suppress=177")
         .args(kind.map(|kind| format!("-DONLY={kind}")))

@@ -16,6 +16,7 @@ mod exchange;
 pub mod lanes;
 pub mod machine;
 pub mod memory;
+mod image;
 pub mod numbers;
 pub mod program;
 pub mod run;

@@ -8,9 +8,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use crate::machine::{
-    INVALID_CONTEXT, INVALID_DEVICE, INVALID_HANDLE, INVALID_PTX, INVALID_VALUE, OUT_OF_MEMORY,
-    SUCCESS, Shape, Status, complain, machine,
+use crate::{
+    image,
+    machine::{
+        INVALID_CONTEXT, INVALID_DEVICE, INVALID_HANDLE, INVALID_PTX, INVALID_VALUE, OUT_OF_MEMORY,
+        SUCCESS, Shape, Status, complain, machine,
+    },
 };
 
 thread_local! {
@@ -413,9 +416,19 @@ extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, _stream: usize) 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_void) -> Status {
-    // SAFETY: texts end with a zero, and what else can be loaded does not begin as they do.
-    let Ok(text) = unsafe { CStr::from_ptr(image.cast()) }.to_str() else {
-        return complain(INVALID_PTX, "only texts of kernels can be loaded");
+    // SAFETY: of what is loaded the image has a head that says how long it is, and a text ends with a zero.
+    let text = unsafe {
+        let head = slice::from_raw_parts(image.cast::<u8>(), 4);
+        if head == image::MAGIC {
+            let head = slice::from_raw_parts(image.cast::<u8>(), image::HEAD);
+            let all = slice::from_raw_parts(image.cast::<u8>(), image::bytes(head));
+            image::text(all)
+        } else {
+            CStr::from_ptr(image.cast()).to_str().ok()
+        }
+    };
+    let Some(text) = text else {
+        return complain(INVALID_PTX, "there is no text of kernels in it");
     };
     match current().and_then(|card| machine().load(card, text)) {
         // SAFETY: as `cuda.h` says.

@@ -1,5 +1,5 @@
-//! Kernels of our own, whose text `build.rs` has NVIDIA's compiler make of the files beside this one. A card's driver
-//! compiles it when one is first used. What is launched is a matter of the files that are named for it; tensors are
+//! Kernels of our own, of which `build.rs` has NVIDIA's compiler make machine code and text, of the files beside this one.
+//! The driver of a card that is none of these compiles the text when one is first used. What is launched is a matter of the files that are named for it; tensors are
 //! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too; for what goes to
 //! another card `cuda::moved` has its stream wait.
 
@@ -37,10 +37,11 @@ pub(crate) use unsafe_round::rounded;
 pub(crate) use unsafe_softmax::softmax;
 pub(crate) use unsafe_values::{block_values, four_bit_values};
 
-/// Kernels of one file; candle has each compiled once a device.
+/// Kernels of one file, loaded once a device.
 struct Text {
     name: &'static str,
-    ptx: &'static str,
+    /// Machine code and text.
+    image: &'static [u8],
 }
 
 impl fmt::Debug for Text {
@@ -54,7 +55,7 @@ macro_rules! text {
     ($name:literal) => {
         $crate::cuda::kernels::Text {
             name: $name,
-            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
+            image: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".fatbin")),
         }
     };
 }

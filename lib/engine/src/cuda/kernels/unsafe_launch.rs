@@ -1,15 +1,18 @@
 //! What all launches share. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
 
 use std::{
-    collections::HashMap,
-    sync::{PoisonError, RwLock},
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
 };
 
 use candle_core::{
     CudaDevice, DType, Device, Result, Shape, Tensor, bail,
     cuda_backend::{
         DeviceId, WrapErr,
-        cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg},
+        cudarc::{
+            driver::{CudaFunction, CudaModule, DeviceRepr, LaunchConfig, PushKernelArg},
+            nvrtc::Ptx,
+        },
     },
 };
 
@@ -63,10 +66,10 @@ impl Parts {
 }
 
 /// What a kernel takes.
+#[derive(Clone, Copy)]
 pub(super) enum Argument {
     /// Where a tensor lies on the card; 0 for none.
     Address(u64),
-#[derive(Clone, Copy)]
     /// An `unsigned`.
     Count(u32),
     /// An `unsigned long long`.
@@ -99,23 +102,38 @@ pub(super) unsafe fn empty(
     unsafe { Tensor::empty(shape, dtype, device) }
 }
 
+/// What was loaded of a text, and the kernels that were looked up in it.
+struct Loaded {
+    module: Arc<CudaModule>,
+    kernels: HashMap<String, CudaFunction>,
+}
+
 /// A kernel, asked for once a device: the driver looks it up by its name each time.
 fn function(device: &CudaDevice, (text, kernel): (&Text, &str)) -> Result<CudaFunction> {
-    type Kernels = HashMap<(DeviceId, &'static str), HashMap<String, CudaFunction>>;
-    static KNOWN: RwLock<Option<Kernels>> = RwLock::new(None);
+    type All = HashMap<(DeviceId, &'static str), Loaded>;
+    static LOADED: LazyLock<RwLock<All>> = LazyLock::new(RwLock::default);
     let key = (device.id(), text.name);
     {
-        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
-        let kernels = known.as_ref().and_then(|known| known.get(&key));
-        if let Some(function) = kernels.and_then(|kernels| kernels.get(kernel)) {
+        let all = LOADED.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = all.get(&key);
+        if let Some(function) = loaded.and_then(|loaded| loaded.kernels.get(kernel)) {
             return Ok(function.clone());
         }
     }
-    let function = device.get_or_load_custom_func(kernel, text.name, text.ptx)?;
-    let function = function.into_cuda_function();
-    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-    let kernels = known.get_or_insert_default().entry(key).or_default();
-    kernels.insert(kernel.to_owned(), function.clone());
+    let mut all = LOADED.write().unwrap_or_else(PoisonError::into_inner);
+    let loaded = match all.entry(key) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => {
+            let image = Ptx::from_binary(text.image.to_vec());
+            let stream = device.cuda_stream();
+            place.insert(Loaded {
+                module: stream.context().load_module(image).w()?,
+                kernels: HashMap::new(),
+            })
+        }
+    };
+    let function = loaded.module.load_function(kernel).w()?;
+    loaded.kernels.insert(kernel.to_owned(), function.clone());
     Ok(function)
 }
 
