@@ -111,8 +111,30 @@ def halfway(on, tmp_path):
     return {"allocations": taken, "launches": launched}
 
 
-def test_an_allocation_that_fails_ends_that_request_alone(on, halfway):
+def test_what_is_freed_goes_back_to_the_card(on, tmp_path):
+    log = tmp_path / "log"
+    kernel = on(CARD_LOG=log)
+
+    def kept():
+        """What the pool was told to keep at last."""
+        lines = [line for line in log.read_text().splitlines() if line.startswith("kept: ")]
+        return int(lines[-1].split()[1])
+
+    kernel.run(f"%load {MODEL}").expect_ok()
+    answer(kernel)
+    assert kept() > 2.5 * WEIGHTS, "and some for the next answer"
+    kernel.run(f"%unload {MODEL}").expect_ok()
+    assert kept() < WEIGHTS / 10
+
+
+def test_an_allocation_that_fails_is_tried_again_without_what_the_pool_keeps(on, halfway):
     kernel = on(CARD_FULL_AT=halfway["allocations"])
+    kernel.run(f"%load {MODEL}").expect_ok()
+    assert answer(kernel) == EXPECTED
+
+
+def test_allocations_that_fail_end_that_request_alone(on, halfway):
+    kernel = on(CARD_FULL_AT=halfway["allocations"], CARD_FULL_COUNT=2)
     kernel.run(f"%load {MODEL}").expect_ok()
     failed = kernel.run(QUESTION)
     assert failed.status == "error" and "OutOfMemory" in failed.traceback, failed.traceback
@@ -144,13 +166,17 @@ def test_a_card_that_is_too_old_is_told_and_left(on):
 
 
 def test_two_notebooks_ask_one_model_at_once(on, tmp_path):
-    first = on()
+    log = tmp_path / "log"
+    # The host has long asked for the next token when the card is done with one.
+    first = on(CARD_LOG=log, CARD_LAUNCH_MICROS=5000)
     first.run(f"%load {MODEL}").expect_ok()
     second = type(first)(tmp_path)
     try:
-        requests = [kernel.send(QUESTION) for kernel in (first, second)]
+        requests = [kernel.send("%%chat --max 12\nHi") for kernel in (first, second)]
         outcomes = [kernel.collect(request) for kernel, request in zip((first, second), requests, strict=True)]
     finally:
         second.close()
     for outcome in outcomes:
         assert outcome.expect_ok().stream().startswith(EXPECTED), outcome.stream()
+    steps = re.findall(r"^candidates \[(\d), ", log.read_text(), re.MULTILINE)
+    assert steps.count("2") >= 9, f"tokens of both in a step: {steps}"

@@ -57,7 +57,7 @@ pub fn internal(error: candle_core::Error) -> Failure {
              (`cache_dtype`)",
         );
     }
-    let text = said(&error);
+    let text = told(&error);
     if cuda::is_out_of_memory(&text) {
         return Failure::new(
             FailureKind::OutOfMemory,
@@ -84,7 +84,25 @@ pub(crate) fn missing(error: &candle_core::Error) -> Option<(Option<Device>, u64
     if let Some(shortage) = shortage(error) {
         return Some((Some(shortage.device), shortage.missing()));
     }
-    cuda::is_out_of_memory(&said(error)).then_some((None, 1))
+    cuda::is_out_of_memory(&told(error)).then_some((None, 1))
+}
+
+/// A card that is there and cannot be opened. It is not lost: who has it may let it go.
+pub(crate) fn unopened(number: u32, error: &candle_core::Error) -> Failure {
+    let message = format!("`cuda:{number}` cannot be opened: {}", said(error));
+    Failure::new(FailureKind::Device, message).hint(
+        "see what `nvidia-smi` says: another program may have the card for itself, or all of its memory; or use the \
+         device `cpu`",
+    )
+}
+
+/// What an error says, and what it comes from.
+fn told(error: &candle_core::Error) -> String {
+    let text = said(error);
+    match cuda::reason(&text) {
+        Some(reason) => format!("{text} ({reason})"),
+        None => text,
+    }
 }
 
 /// What an error says, without the calls that led to it: those are for who debugs this program, and candle adds them

@@ -77,8 +77,14 @@ pub(crate) fn check(
     wanted: u64,
     what: impl FnOnce() -> String,
 ) -> Result<(), Shortage> {
+    let needed = wanted.saturating_add(SLACK);
+    if let Device::Cuda(number) = device
+        && cuda::unused_bytes(number).is_some_and(|bytes| bytes >= needed)
+    {
+        return Ok(());
+    }
     match available(device) {
-        Some(available) if available < wanted.saturating_add(SLACK) => Err(Shortage {
+        Some(available) if available < needed => Err(Shortage {
             what: what(),
             device,
             wanted,
@@ -179,8 +185,12 @@ impl GroupFiles {
     }
 }
 
-/// What `ulimit -v` leaves; `None` where it is unlimited.
+/// What `ulimit -v` leaves; `None` where it is unlimited, or a card's driver has reserved addresses for far more memory
+/// than there is.
 fn address_space(root: &Path) -> Option<u64> {
+    if cuda::is_open() {
+        return None;
+    }
     let limits = fs::read_to_string(root.join("proc/self/limits")).ok()?;
     let line = limits
         .lines()

@@ -31,7 +31,7 @@ use wire::{
 };
 
 use crate::{
-    Cancel,
+    Cancel, cuda,
     encoders::{CausalReader, TextEncoder},
     generate::{Defaults, Generator, PrefixCaches, Seat, Steps},
     hub::{self, HubConfig, Wanted},
@@ -161,6 +161,10 @@ impl Drop for Place<'_> {
         let mut usage = lock(&self.resident.usage);
         usage.users -= 1;
         usage.last_used = Instant::now();
+        if usage.users == 0 {
+            drop(usage);
+            cuda::return_scratch();
+        }
     }
 }
 

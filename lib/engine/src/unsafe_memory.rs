@@ -1,4 +1,4 @@
-//! Gives memory that was freed back to the system. Unsafe for one call into the C library.
+//! Gives memory that was freed back to the system, that of cards too. Unsafe for one call into the C library.
 //!
 //! The weights of a model are some hundred vectors of up to some megabytes. glibc keeps such sizes in
 //! its heaps once the first of them was freed, and after a model has gone two thirds of its memory
@@ -13,6 +13,7 @@ pub(crate) fn return_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+    crate::cuda::return_memory();
 }
 
 /// Asks when it is dropped. The last field of what holds much memory, so that this goes first.

@@ -84,7 +84,7 @@ pub fn build() -> Option<Build> {
 
 /// What the driver says, asked once: it does not learn of cards later. Fails where there is none.
 pub fn driver() -> Result<&'static Driver, Failure> {
-    asked().map_err(|silence| silence.clone().into())
+    asked().map_err(Into::into)
 }
 
 /// Whether there is no driver at all, rather than one that fails.
@@ -92,10 +92,17 @@ pub fn lacks_driver() -> bool {
     matches!(asked(), Err(Silence::Absent(_)))
 }
 
-fn asked() -> Result<&'static Driver, &'static Silence> {
+/// One that fails is asked again: it may be coming up.
+fn asked() -> Result<&'static Driver, Silence> {
     static DRIVER: OnceLock<Result<Driver, Silence>> = OnceLock::new();
-    let answer = DRIVER.get_or_init(|| unsafe_driver::ask(unsafe_driver::NAME));
-    answer.as_ref()
+    let answer = match DRIVER.get() {
+        Some(answer) => answer,
+        None => match unsafe_driver::ask(unsafe_driver::NAME) {
+            Err(refused @ Silence::Refused { .. }) => return Err(refused),
+            lasting => DRIVER.get_or_init(|| lasting),
+        },
+    };
+    answer.as_ref().map_err(Clone::clone)
 }
 
 /// Whether this program can compute on the card of this number. Fails with what is in the way.
@@ -128,7 +135,7 @@ pub(crate) fn device(number: u32) -> Result<candle_core::Device, Failure> {
     if number < tests::CARDS.get() {
         return Ok(candle_core::Device::Cpu);
     }
-    unsafe_device::open(number).map_err(failures::internal)
+    unsafe_device::open(number).map_err(|error| failures::unopened(number, &error))
 }
 
 /// The cards that this program can compute on, in order.
@@ -141,6 +148,55 @@ pub(crate) fn cards() -> Vec<Device> {
         .collect()
 }
 
+/// Bytes of temporary tensors that a card's pool keeps while no request needs them: they would be asked for again by the
+/// next.
+#[cfg(feature = "cuda")]
+const SCRATCH_BYTES: u64 = 256 << 20;
+
+/// Gives what was freed on cards back to their system, once it is free.
+pub(crate) fn return_memory() {
+    #[cfg(feature = "cuda")]
+    for (number, device) in unsafe_device::opened() {
+        // A card that fails says so to who computes on it.
+        let _ = device.synchronize();
+        unsafe_device::trim_pool(number, 0);
+    }
+}
+
+/// The same of what is free already, but for what the next request is likely to need.
+pub(crate) fn return_scratch() {
+    #[cfg(feature = "cuda")]
+    for (number, _) in unsafe_device::opened() {
+        unsafe_device::trim_pool(number, SCRATCH_BYTES);
+    }
+}
+
+/// Whether a card was opened by this process.
+pub(crate) fn is_open() -> bool {
+    !unsafe_device::opened().is_empty()
+}
+
+/// Bytes that a card can give at once, in pieces maybe: a glance, for which nobody waits. `None` where it does not say.
+pub(crate) fn unused_bytes(number: u32) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    {
+        let device = device(number).ok()?;
+        let (free, _) = device
+            .as_cuda_device()
+            .ok()?
+            .cuda_stream()
+            .context()
+            .mem_get_info()
+            .ok()?;
+        Some(free as u64 + unsafe_device::kept_bytes(number)?)
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = number;
+        None
+    }
+}
+
 /// Bytes that are free on a card once all that was given to it is done; `None` where it does not say.
 pub fn free_bytes(number: u32) -> Option<u64> {
     #[cfg(feature = "cuda")]
@@ -149,7 +205,7 @@ pub fn free_bytes(number: u32) -> Option<u64> {
         let stream = device.as_cuda_device().ok()?.cuda_stream();
         // What was freed is the stream's until the stream has been waited for, and then the pool's.
         stream.synchronize().ok()?;
-        unsafe_device::trim_pool(number);
+        unsafe_device::trim_pool(number, 0);
         let (free, _) = stream.context().mem_get_info().ok()?;
         Some(free as u64)
     }
@@ -181,13 +237,40 @@ pub(crate) fn is_out_of_memory(text: &str) -> bool {
         .any(|status| text.contains(status))
 }
 
+/// What an error of cuBLAS comes from, where a card's driver knows: its errors come late, with whatever is asked next.
+pub(crate) fn reason(text: &str) -> Option<String> {
+    #[cfg(feature = "cuda")]
+    if text.contains("CUBLAS_STATUS_") {
+        /// Less than cuBLAS and the driver take at once.
+        const SCARCE: u64 = 32 << 20;
+        for (number, device) in unsafe_device::opened() {
+            if let Err(error) = device.synchronize() {
+                return Some(error.to_string());
+            }
+            let stream = device.as_cuda_device().ok()?.cuda_stream();
+            let (free, _) = stream.context().mem_get_info().ok()?;
+            if (free as u64) < SCARCE {
+                let free = crate::memory::megabytes(free as u64);
+                return Some(format!(
+                    "CUDA_ERROR_OUT_OF_MEMORY: {free} are free on `cuda:{number}`"
+                ));
+            }
+        }
+    }
+    let _ = text;
+    None
+}
+
 /// Errors after which every further call fails: the context is broken, or its card is gone (`cuda.h`).
-const LOSSES: [&str; 15] = [
+const LOSSES: [&str; 18] = [
     "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_CONTAINED",
     "CUDA_ERROR_DEINITIALIZED",
-    "CUDA_ERROR_DEVICE_UNAVAILABLE",
     "CUDA_ERROR_CONTEXT_IS_DESTROYED",
     "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_EXTERNAL_DEVICE",
+    "CUDA_ERROR_MPS_CLIENT_TERMINATED",
+    "CUDA_ERROR_TENSOR_MEMORY_LEAK",
     "CUDA_ERROR_NVLINK_UNCORRECTABLE",
     "CUDA_ERROR_ILLEGAL_ADDRESS",
     "CUDA_ERROR_ILLEGAL_INSTRUCTION",

@@ -10,9 +10,19 @@ use std::{
 use candle_core::cuda_backend::cudarc::driver::sys;
 use candle_core::{Device, Result};
 
+static DEVICES: Mutex<BTreeMap<u32, Device>> = Mutex::new(BTreeMap::new());
+
+/// The devices that are open, by the numbers of their cards.
+pub(super) fn opened() -> Vec<(u32, Device)> {
+    let devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    let pairs = devices.iter();
+    pairs
+        .map(|(number, device)| (*number, device.clone()))
+        .collect()
+}
+
 /// The device of a card that is there.
 pub(super) fn open(number: u32) -> Result<Device> {
-    static DEVICES: Mutex<BTreeMap<u32, Device>> = Mutex::new(BTreeMap::new());
     let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = devices.get(&number) {
         return Ok(device.clone());
@@ -50,13 +60,36 @@ fn keep_pool(number: u32) {
     }
 }
 
-/// Gives back what a card's pool keeps and nobody uses, so that it counts as free.
+/// Gives back what a card's pool keeps and nobody uses, but so many bytes, so that it counts as free.
 #[cfg(feature = "cuda")]
-pub(super) fn trim_pool(number: u32) {
+pub(super) fn trim_pool(number: u32, kept: u64) {
     if let Some(pool) = pool(number) {
+        let used = attribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT,
+        );
+        let least = used.unwrap_or(0).saturating_add(kept);
         // SAFETY: the pool is a card's own.
-        let _ = unsafe { sys::cuMemPoolTrimTo(pool, 0) };
+        let _ = unsafe { sys::cuMemPoolTrimTo(pool, least as usize) };
     }
+}
+
+/// Bytes that a card's pool keeps and nobody uses.
+#[cfg(feature = "cuda")]
+pub(super) fn kept_bytes(number: u32) -> Option<u64> {
+    let pool = pool(number)?;
+    let reserved = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT;
+    let used = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT;
+    attribute(pool, reserved)?.checked_sub(attribute(pool, used)?)
+}
+
+/// What a pool says of its memory.
+#[cfg(feature = "cuda")]
+fn attribute(pool: sys::CUmemoryPool, which: sys::CUmemPool_attribute) -> Option<u64> {
+    let mut bytes = 0_u64;
+    // SAFETY: the pool is a card's own, and those that are asked for are of 64 bits, which live until this is done.
+    let status = unsafe { sys::cuMemPoolGetAttribute(pool, which, (&raw mut bytes).cast()) };
+    (status == sys::CUresult::CUDA_SUCCESS).then_some(bytes)
 }
 
 /// The pool that a card gives memory from.

@@ -8,7 +8,7 @@ use wire::{Failure, generate::FinishReason};
 
 use super::{
     Generator, Settings,
-    deciding::{self, Logits, choose_among, deciding},
+    deciding::{Logits, Wanted, choose_among, deciding},
     guidance::{Guide, Unguided},
     output::{Outcome, Record, Sequence},
     reading::Reader,
@@ -157,11 +157,11 @@ fn read_last(
     cache: &mut KvCache,
     deciding: Option<usize>,
 ) -> Result<Option<Vec<Logits>>, Failure> {
-    let Some(logits) = reader.read_logits(sequences, cache, 1)? else {
-        return Ok(None);
+    let wanted = Wanted {
+        positions: 1,
+        deciding,
     };
-    let rows = logits.squeeze(1).map_err(failures::internal)?;
-    deciding::read(&rows, deciding).map(Some)
+    reader.read_deciding(sequences, cache, wanted)
 }
 
 fn rows(batch: &Batch, settings: &Settings) -> Vec<Row> {

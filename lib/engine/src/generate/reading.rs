@@ -1,10 +1,12 @@
 //! Reads ids into a cache, in parts between which an interrupt is heard and other requests get their
 //! turn.
 
-use candle_core::Tensor;
 use wire::Failure;
 
-use super::Seat;
+use super::{
+    Seat,
+    deciding::{Found, Logits, Wanted},
+};
 use crate::{Cancel, failures, layers::KvCache};
 
 /// Tokens that are read at once: long enough for the matrix products, short enough for an interrupt to
@@ -35,18 +37,33 @@ impl Reader<'_> {
         cache: &mut KvCache,
         positions: usize,
     ) -> Result<Option<Vec<Vec<Vec<f32>>>>, Failure> {
-        let logits = self.read_logits(rows, cache, positions)?;
-        let values = logits.map(|logits| logits.to_vec3::<f32>()).transpose();
+        let wanted = Wanted {
+            positions,
+            deciding: None,
+        };
+        let found = self.find(rows, cache, wanted)?;
+        let values = found.map(|found| found.all()?.to_vec3::<f32>()).transpose();
         values.map_err(failures::internal)
     }
 
-    /// The same where the model computes, `(batch, positions, vocabulary)`.
-    pub fn read_logits(
+    /// The same as far as they decide, the positions of all rows behind each other.
+    pub(crate) fn read_deciding(
         self,
         rows: &[&[u32]],
         cache: &mut KvCache,
-        positions: usize,
-    ) -> Result<Option<Tensor>, Failure> {
+        wanted: Wanted,
+    ) -> Result<Option<Vec<Logits>>, Failure> {
+        let found = self.find(rows, cache, wanted)?;
+        let logits = found.map(Found::rows).transpose();
+        logits.map_err(failures::internal)
+    }
+
+    fn find(
+        self,
+        rows: &[&[u32]],
+        cache: &mut KvCache,
+        wanted: Wanted,
+    ) -> Result<Option<Found>, Failure> {
         let length = rows.first().map_or(0, |row| row.len());
         cache.plan(length);
         loop {
@@ -66,17 +83,16 @@ impl Reader<'_> {
             let chunk = factor * chunk;
             let chunk = (chunk / rows.len().max(1)).max(ROW_CHUNK);
             let start = cache.len();
-            let is_last = length - start < chunk + positions;
+            let is_last = length - start < chunk + wanted.positions;
             let end = if is_last { length } else { start + chunk };
             let ids = rows.iter().flat_map(|row| &row[start..end]);
-            let wanted = if is_last { positions } else { 0 };
-            // (batch, positions, vocabulary)
-            let logits = self
+            let wanted = if is_last { wanted } else { Wanted::NOTHING };
+            let found = self
                 .seat
                 .step(ids.copied().collect(), cache, wanted)
                 .map_err(failures::internal)?;
             if is_last {
-                return Ok(logits);
+                return Ok(found);
             }
         }
     }

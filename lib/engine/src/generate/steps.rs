@@ -13,10 +13,11 @@ use std::{
 use candle_core::{Error, Result, Tensor};
 use wire::model::Device;
 
+use super::deciding::{self, Found, Wanted};
 use crate::{
-    failures,
+    cuda, failures,
     families::{CausalLm, Part},
-    layers::{KvCache, split},
+    layers::KvCache,
 };
 
 /// Longest wait for the next tokens of the others.
@@ -58,13 +59,13 @@ struct Job {
     seat: u64,
     ids: Vec<u32>,
     cache: KvCache,
-    positions: usize,
+    wanted: Wanted,
 }
 
 /// A step that was run.
 struct Done {
     cache: KvCache,
-    logits: Result<Option<Tensor>>,
+    logits: Result<Option<Found>>,
 }
 
 /// A request's place at a model.
@@ -192,18 +193,24 @@ impl Steps {
         }
     }
 
-    /// Whether memory was freed that a step lacked. Where nobody knows how much that is, it is tried once: more might
-    /// take everything and not suffice.
+    /// Whether memory was freed that a step lacked. Where nobody knows how much that is, first what cards keep for later
+    /// goes, then once what others hold: more might take everything and not suffice.
     fn reclaims(&self, failure: &Error, retries: usize) -> bool {
-        let (Some(reclaim), Some((device, bytes))) = (&self.reclaim, failures::missing(failure))
-        else {
+        let Some((device, bytes)) = failures::missing(failure) else {
             return false;
         };
-        (device.is_some() || retries == 0) && reclaim(device, bytes)
+        if device.is_none() && retries == 0 {
+            cuda::return_memory();
+            return true;
+        }
+        let Some(reclaim) = &self.reclaim else {
+            return false;
+        };
+        (device.is_some() || retries == 1) && reclaim(device, bytes)
     }
 
-    /// The logits that each step wants, `(batch, positions, vocabulary)`.
-    fn logits(&self, jobs: &mut [Job]) -> Result<Vec<Option<Tensor>>> {
+    /// The logits that each step wants.
+    fn logits(&self, jobs: &mut [Job]) -> Result<Vec<Option<Found>>> {
         let mut parts: Vec<Part> = jobs
             .iter_mut()
             .map(|job| Part {
@@ -215,20 +222,20 @@ impl Steps {
         let (mut places, mut wanted) = (Vec::new(), Vec::new());
         let mut first = 0;
         for (job, (rows, tokens)) in jobs.iter().zip(sizes) {
-            if job.positions > tokens {
-                candle_core::bail!("{} positions of {tokens} tokens", job.positions);
+            let positions = job.wanted.positions;
+            if positions > tokens {
+                candle_core::bail!("{positions} positions of {tokens} tokens");
             }
             for row in 0..rows {
                 let end = first + (row + 1) * tokens;
-                places.extend((end - job.positions..end).map(|at| at as u32));
+                places.extend((end - positions..end).map(|at| at as u32));
             }
             first += rows * tokens;
-            if job.positions > 0 {
-                wanted.push((rows, job.positions));
-            }
+            wanted.push((rows, job.wanted));
         }
         if places.is_empty() {
-            return Ok(vec![None; jobs.len()]);
+            self.wait(&states)?;
+            return Ok(jobs.iter().map(|_| None).collect());
         }
         // (1, all tokens, hidden)
         let mut states = states.reshape((1, first, ()))?;
@@ -237,20 +244,18 @@ impl Steps {
             states = states.index_select(&places, 1)?;
         }
         let logits = self.model.logits(&states)?;
-        let mut logits = match wanted[..] {
-            // `split` leaves a single part as it is.
-            [(rows, positions)] => vec![logits.reshape((rows, positions, ()))?],
-            _ => split(&logits, &wanted)?,
+        let found = deciding::share(&logits, &wanted)?;
+        self.wait(&logits)?;
+        Ok(found)
+    }
+
+    /// Waits for what a card has been asked for, where others may want to read on: what they bring in the meantime is
+    /// the next pass, and not one each.
+    fn wait(&self, made: &Tensor) -> Result<()> {
+        if self.lock().taken > 1 {
+            made.device().synchronize()?;
         }
-        .into_iter();
-        let of = |job: &Job| {
-            if job.positions > 0 {
-                logits.next()
-            } else {
-                None
-            }
-        };
-        Ok(jobs.iter().map(of).collect())
+        Ok(())
     }
 
     /// Nothing under the lock panics.
@@ -266,7 +271,7 @@ fn order(jobs: &mut [Job]) {
 }
 
 impl Job {
-    fn done(self, logits: Result<Option<Tensor>>) -> (u64, Done) {
+    fn done(self, logits: Result<Option<Found>>) -> (u64, Done) {
         let cache = self.cache;
         (self.seat, Done { cache, logits })
     }
@@ -283,15 +288,14 @@ impl Seat<'_> {
         self.steps.joins && self.steps.lock().taken > 1
     }
 
-    /// Reads `ids` `(batch, tokens)` after what the cache holds, together with what others read. Gives
-    /// the logits after the last `positions` tokens of each row, `(batch, positions, vocabulary)`; `None`
-    /// for none. A failure leaves the cache as it was, or empty.
-    pub fn step(
+    /// Reads `ids` `(batch, tokens)` after what the cache holds, together with what others read. Gives the logits that
+    /// are wanted; `None` where none are. A failure leaves the cache as it was, or empty.
+    pub(crate) fn step(
         &self,
         ids: Vec<u32>,
         cache: &mut KvCache,
-        positions: usize,
-    ) -> Result<Option<Tensor>> {
+        wanted: Wanted,
+    ) -> Result<Option<Found>> {
         let steps = self.steps;
         let mut state = steps.lock();
         state.expected.insert(self.number);
@@ -299,7 +303,7 @@ impl Seat<'_> {
             seat: self.number,
             ids,
             cache: mem::replace(cache, KvCache::nothing()),
-            positions,
+            wanted,
         });
         // Whoever leads may wait for it.
         steps.changed.notify_all();
@@ -309,8 +313,8 @@ impl Seat<'_> {
                 return done.logits;
             }
             state = if state.is_led {
-                let waited = steps.changed.wait(state);
-                waited.unwrap_or_else(PoisonError::into_inner)
+                let state = steps.changed.wait(state);
+                state.unwrap_or_else(PoisonError::into_inner)
             } else {
                 steps.lead(state)
             };

@@ -10,7 +10,7 @@ use wire::{
 
 use super::{
     Generator, Settings,
-    deciding::{self, Logits, choose_among, deciding},
+    deciding::{Logits, Wanted, choose_among, deciding},
     drafts::Drafter,
     guidance::{Guide, Unguided},
     output::Record,
@@ -18,7 +18,7 @@ use super::{
     sampling::Sampler,
     stopping::Stopping,
 };
-use crate::{Cancel, failures, layers::KvCache};
+use crate::{Cancel, layers::KvCache};
 
 /// The tokens that continue a prompt. Ends after the last one; a cancelled sequence ends early, without
 /// an error. What it has read stays with the model when it is dropped.
@@ -123,10 +123,13 @@ impl<'a> Tokens<'a> {
             seat: self.generator.seat,
             cancel: self.cancel,
         };
-        let positions = guesses.len() + 1;
-        let read = reader.read_logits(&[self.ids.as_slice()], &mut self.cache, positions);
+        let wanted = Wanted {
+            positions: guesses.len() + 1,
+            deciding: self.deciding,
+        };
+        let read = reader.read_deciding(&[self.ids.as_slice()], &mut self.cache, wanted);
         self.ids.truncate(self.ids.len() - guesses.len());
-        let Some(logits) = read? else {
+        let Some(rows) = read? else {
             self.finish_reason = Some(FinishReason::Cancelled);
             return Ok(());
         };
@@ -142,9 +145,6 @@ impl<'a> Tokens<'a> {
             unguided = rows.into_iter().next();
         }
         let mut right = 0;
-        // (positions, vocabulary)
-        let logits = logits.squeeze(0).map_err(failures::internal)?;
-        let rows = deciding::read(&logits, self.deciding)?;
         for (position, logits) in rows.into_iter().enumerate() {
             let id = match logits {
                 Logits::All(logits) => self.choose(logits, unguided.as_ref()),

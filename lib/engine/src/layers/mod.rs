@@ -22,8 +22,8 @@ mod rotary;
 pub(crate) use attention::MOST_APART;
 pub use attention::{Attention, AttentionShape, Projections, Step};
 pub(crate) use composed::{
-    Angles, BlocksOnDevice, Candidates, FourBitOnDevice, Int8OnDevice, Meeting, Places, Plain,
-    Rows as PaddedRows, candidates, serves, serves_on,
+    Angles, BlocksOnDevice, Candidates, FourBitOnDevice, Int8OnDevice, MOST_CANDIDATES, Meeting,
+    Places, Plain, Rows as PaddedRows, candidates, serves, serves_on,
 };
 #[cfg(feature = "cuda")]
 pub(crate) use composed::{FourBitForm, Scales, Scaling, Sight};

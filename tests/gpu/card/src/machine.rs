@@ -6,8 +6,10 @@ use std::{
     env,
     fs::File,
     io::Write,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -68,6 +70,8 @@ pub struct Machine {
     pub capability: [i32; 2],
     /// Whether nothing is computed.
     pub is_idle: bool,
+    /// How long each launch takes, while who asked for it goes on.
+    launch: Duration,
     log: Option<Mutex<File>>,
 }
 
@@ -78,9 +82,12 @@ pub struct Card {
     /// The error that all calls give once there was one.
     pub broken: Option<Status>,
     launches: u64,
+    /// When all is done that was asked for.
+    done: Option<Instant>,
     lost_after: Option<u64>,
     allocations: u64,
-    full_at: Option<u64>,
+    /// Which allocations fail.
+    full: Range<u64>,
     seed: u64,
 }
 
@@ -132,9 +139,12 @@ pub fn machine() -> &'static Machine {
             ),
             broken: None,
             launches: 0,
+            done: None,
             lost_after: number("STANDIN_CARD_LOST_AFTER"),
             allocations: 0,
-            full_at: number("STANDIN_CARD_FULL_AT"),
+            full: number("STANDIN_CARD_FULL_AT").map_or(0..0, |first| {
+                first..first + number("STANDIN_CARD_FULL_COUNT").unwrap_or(1)
+            }),
             seed: number("STANDIN_CARD_SEED").unwrap_or(clock),
         };
         let capability = env::var("STANDIN_CARD_CAPABILITY").unwrap_or_default();
@@ -146,6 +156,7 @@ pub fn machine() -> &'static Machine {
             capability: [capability.0, capability.1]
                 .map(|number| number.parse().unwrap_or_default()),
             is_idle: number("STANDIN_CARD_IDLE").is_some_and(|number| number != 0),
+            launch: Duration::from_micros(number("STANDIN_CARD_LAUNCH_MICROS").unwrap_or(0)),
             log: env::var_os("STANDIN_CARD_LOG")
                 .and_then(|path| File::options().append(true).create(true).open(path).ok())
                 .map(Mutex::new),
@@ -164,7 +175,7 @@ impl Card {
         if bytes == 0 {
             return Err(INVALID_VALUE);
         }
-        if self.full_at == Some(self.allocations) {
+        if self.full.contains(&self.allocations) {
             return Err(OUT_OF_MEMORY);
         }
         self.memory.take(bytes).ok_or(OUT_OF_MEMORY)
@@ -189,6 +200,24 @@ impl Machine {
     pub fn card(&self, index: usize) -> Result<MutexGuard<'_, Card>, Status> {
         let card = lock(self.cards.get(index).ok_or(INVALID_DEVICE)?);
         card.broken.map_or(Ok(card), Err)
+    }
+
+    /// Waits until all is done that a card was asked for.
+    pub fn wait(&self, index: usize) -> Result<(), Status> {
+        let done = self.card(index)?.done;
+        if let Some(left) = done.and_then(|done| done.checked_duration_since(Instant::now())) {
+            thread::sleep(left);
+        }
+        self.card(index).map(drop)
+    }
+
+    /// Gives a card something to do behind all else.
+    pub fn occupy(&self, card: &mut Card) {
+        if !self.launch.is_zero() {
+            let now = Instant::now();
+            let begins = card.done.filter(|done| *done > now).unwrap_or(now);
+            card.done = begins.checked_add(self.launch);
+        }
     }
 
     /// The card of an address.
@@ -314,6 +343,7 @@ impl Machine {
             card.broken = Some(ECC_UNCORRECTABLE);
             return Err(ECC_UNCORRECTABLE);
         }
+        self.occupy(&mut card);
         if self.is_idle {
             return Ok(());
         }

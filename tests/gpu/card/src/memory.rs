@@ -12,6 +12,8 @@ pub struct Memory {
     starts: BTreeMap<u64, usize>,
     next: u64,
     used: u64,
+    /// What the pool of the card has taken of it and keeps, though nobody may have it.
+    reserved: u64,
     total: u64,
 }
 
@@ -36,9 +38,24 @@ impl Memory {
         }
     }
 
-    /// Bytes that nobody has.
+    /// Bytes that are not the pool's.
     pub fn free_bytes(&self) -> u64 {
-        self.total - self.used
+        self.total - self.reserved
+    }
+
+    /// Bytes that somebody has.
+    pub fn used_bytes(&self) -> u64 {
+        self.used
+    }
+
+    /// Bytes that are the pool's.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Takes from the pool what nobody has, but so many bytes.
+    pub fn trim(&mut self, kept: u64) {
+        self.reserved = self.reserved.min(kept.max(self.used));
     }
 
     /// All bytes.
@@ -49,10 +66,11 @@ impl Memory {
     /// Gives bytes, in which lies nothing that anyone could take for a number. `None` where there are not so many.
     pub fn take(&mut self, bytes: usize) -> Option<u64> {
         let counted = (bytes as u64).max(1).next_multiple_of(ALIGN);
-        if counted > self.free_bytes() {
+        if counted > self.total - self.used {
             return None;
         }
         self.used += counted;
+        self.reserved = self.reserved.max(self.used);
         let start = self.next;
         // What lies between allocations belongs to nobody.
         self.next += counted + ALIGN;

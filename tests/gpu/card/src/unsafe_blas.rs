@@ -173,6 +173,8 @@ unsafe extern "C" fn cublasGemmStridedBatchedEx(
                 "sums onto what is there, and nothing at all, are not known",
             ));
         }
+        let card = machine().card_of(c.address)?;
+        machine().occupy(&mut *machine().card(card)?);
         if machine().is_idle {
             return Ok(());
         }

@@ -170,8 +170,33 @@ extern "C" fn cuMemPoolSetAttribute(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemPoolTrimTo(_pool: usize, _bytes: usize) -> Status {
-    SUCCESS
+unsafe extern "C" fn cuMemPoolGetAttribute(
+    pool: usize,
+    attribute: c_int,
+    value: *mut c_void,
+) -> Status {
+    let card = match machine().card(pool.wrapping_sub(1)) {
+        Ok(card) => card,
+        Err(status) => return status,
+    };
+    let answer = match attribute {
+        // RESERVED_MEM_CURRENT and USED_MEM_CURRENT.
+        5 => card.memory.reserved_bytes(),
+        7 => card.memory.used_bytes(),
+        _ => {
+            let why = format!("attribute {attribute} of a pool is not known");
+            return complain(INVALID_VALUE, &why);
+        }
+    };
+    // SAFETY: as `cuda.h` says, which has 64 bits for these.
+    unsafe { put(value.cast::<u64>(), answer) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemPoolTrimTo(pool: usize, kept: usize) -> Status {
+    machine().log(&format!("kept: {kept} bytes"));
+    let card = machine().card(pool.wrapping_sub(1));
+    status(card.map(|mut card| card.memory.trim(kept as u64)))
 }
 
 #[unsafe(no_mangle)]
@@ -202,7 +227,7 @@ unsafe extern "C" fn cuCtxGetCurrent(context: *mut usize) -> Status {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxSynchronize() -> Status {
-    status(current().and_then(|card| machine().card(card).map(|_| ())))
+    status(current().and_then(|card| machine().wait(card)))
 }
 
 #[unsafe(no_mangle)]
@@ -235,7 +260,7 @@ extern "C" fn cuStreamDestroy_v2(_stream: usize) -> Status {
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamSynchronize(stream: usize) -> Status {
     machine().log("waited for");
-    status(card_of_stream(stream).and_then(|card| machine().card(card).map(|_| ())))
+    status(card_of_stream(stream).and_then(|card| machine().wait(card)))
 }
 
 #[unsafe(no_mangle)]
@@ -366,7 +391,8 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     bytes: usize,
     stream: usize,
 ) -> Status {
-    if let Err(status) = card_of_stream(stream) {
+    // Of memory that is not locked a copy is done when it returns.
+    if let Err(status) = card_of_stream(stream).and_then(|card| machine().wait(card)) {
         return status;
     }
     machine().log(&format!("from the card: {bytes} bytes"));

@@ -13,6 +13,7 @@ use wire::model::ModuleInfo;
 use super::{Job, Steps, order};
 use crate::{
     families::{CausalLm, ModelSizes, Part},
+    generate::deciding::Wanted,
     layers::{KvCache, Size, join},
 };
 
@@ -90,6 +91,14 @@ fn echo(joins: bool) -> (Steps, Arc<Mutex<Vec<usize>>>) {
     (Steps::new(Box::new(model), joins), passes)
 }
 
+/// All logits of so many last tokens.
+fn all(positions: usize) -> Wanted {
+    Wanted {
+        positions,
+        deciding: None,
+    }
+}
+
 /// Four requests of ten steps, the last of two rows; the parts of each pass.
 fn run(joins: bool) -> Vec<usize> {
     let (steps, passes) = echo(joins);
@@ -102,9 +111,10 @@ fn run(joins: bool) -> Vec<usize> {
         for step in 0..10 {
             let id = 100 * number + step + 20;
             let ids: Vec<u32> = [id, id + 50].repeat(rows);
-            let none = seat.step(ids.clone(), &mut cache, 0).unwrap();
+            let none = seat.step(ids.clone(), &mut cache, all(0)).unwrap();
             assert!(none.is_none());
-            let logits = seat.step(ids, &mut cache, 1).unwrap().unwrap();
+            let found = seat.step(ids, &mut cache, all(1)).unwrap().unwrap();
+            let logits = found.all().unwrap();
             assert_eq!(logits.dims(), [rows, 1, 1]);
             let values: Vec<f32> = logits.flatten_all().unwrap().to_vec1().unwrap();
             assert_eq!(values, vec![(id + 50) as f32; rows]);
@@ -151,15 +161,16 @@ fn beside(id: u32) -> (String, bool) {
             let seat = steps.seat();
             let mut cache = seat.model().new_cache();
             barrier.wait();
-            (0..20).all(|step| seat.step(vec![step + 20], &mut cache, 1).is_ok())
+            (0..20).all(|step| seat.step(vec![step + 20], &mut cache, all(1)).is_ok())
         });
         let seat = steps.seat();
         let mut cache = seat.model().new_cache();
         barrier.wait();
-        seat.step(vec![7, 8], &mut cache, 0).unwrap();
-        let failure = seat.step(vec![id], &mut cache, 1).unwrap_err().to_string();
+        seat.step(vec![7, 8], &mut cache, all(0)).unwrap();
+        let failed = seat.step(vec![id], &mut cache, all(1)).err();
+        let failure = failed.unwrap().to_string();
         assert!(matches!(cache.len(), 0 | 2), "what failed is not in it");
-        seat.step(vec![20], &mut seat.model().new_cache(), 1)
+        seat.step(vec![20], &mut seat.model().new_cache(), all(1))
             .unwrap();
         (failure, other.join().unwrap())
     })
@@ -184,7 +195,7 @@ fn single_tokens_without_padding_come_first() {
         seat,
         ids: vec![0; ids],
         cache: KvCache::new(1, 1, 1, &[padding]),
-        positions: 1,
+        wanted: all(1),
     };
     let jobs = [
         (1, 3, 0),
@@ -209,7 +220,7 @@ fn each_step_gets_the_logits_of_its_own_last_tokens() {
             .map(|at| 100 * seat + at as u32)
             .collect(),
         cache: steps.model().new_batch_cache(&vec![0; rows]),
-        positions,
+        wanted: all(positions),
     };
     let mut jobs = [
         job(1, (2, 3), 2),
@@ -218,10 +229,11 @@ fn each_step_gets_the_logits_of_its_own_last_tokens() {
         job(4, (1, 1), 1),
         job(5, (3, 2), 2),
     ];
-    let logits = steps.logits(&mut jobs).unwrap();
-    let found: Vec<Option<Vec<Vec<Vec<f32>>>>> = logits
-        .iter()
-        .map(|logits| logits.as_ref().map(|logits| logits.to_vec3().unwrap()))
+    let found: Vec<Option<Vec<Vec<Vec<f32>>>>> = steps
+        .logits(&mut jobs)
+        .unwrap()
+        .into_iter()
+        .map(|found| found.map(|found| found.all().unwrap().to_vec3().unwrap()))
         .collect();
     let rows = |rows: &[&[f32]]| -> Option<Vec<Vec<Vec<f32>>>> {
         let row = |row: &&[f32]| row.iter().map(|&value| vec![value]).collect();
@@ -235,11 +247,7 @@ fn each_step_gets_the_logits_of_its_own_last_tokens() {
         rows(&[&[500.0, 501.0], &[502.0, 503.0], &[504.0, 505.0]]),
     ];
     assert_eq!(found, expected);
-    let too_many = steps.logits(&mut [job(1, (1, 1), 2)]);
-    assert!(
-        too_many
-            .unwrap_err()
-            .to_string()
-            .contains("2 positions of 1 tokens")
-    );
+    let too_many = steps.logits(&mut [job(1, (1, 1), 2)]).err();
+    let message = too_many.unwrap().to_string();
+    assert!(message.contains("2 positions of 1 tokens"), "{message}");
 }

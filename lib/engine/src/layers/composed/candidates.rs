@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 const CAPACITY: usize = 512;
 /// The largest number of candidates that is asked for: as many as a card's kernel finds bounds for, and far from what
 /// there is room for.
-const MOST: usize = 256;
+pub(crate) const MOST_CANDIDATES: usize = 256;
 
 /// Tokens that may be chosen, and their logits; ids ascend.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,12 +16,10 @@ pub(crate) struct Candidates {
     pub logits: Vec<f32>,
 }
 
-/// Of f32 logits `(rows, vocabulary)` for each row all that are as large as its `count` largest, and maybe some more;
-/// `None` where these are too many, or a row has no numbers.
-pub(crate) fn candidates(logits: &Tensor, count: usize) -> Result<Option<Vec<Candidates>>> {
-    if count == 0 || count > MOST {
-        return Ok(None);
-    }
+/// Of f32 logits `(rows, vocabulary)` for each row all that are as large as its `count` largest, 1 to
+/// [`MOST_CANDIDATES`], and maybe some more; `None` of a row where these are too many, or which has no numbers.
+pub(crate) fn candidates(logits: &Tensor, count: usize) -> Result<Vec<Option<Candidates>>> {
+    debug_assert!((1..=MOST_CANDIDATES).contains(&count), "{count} candidates");
     #[cfg(test)]
     ROWS.set(ROWS.get() + logits.dim(0)?);
     #[cfg(feature = "cuda")]

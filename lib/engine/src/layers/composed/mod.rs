@@ -22,7 +22,7 @@ pub(super) use attention::{causal_attention, relative_attention};
 pub(crate) use blocks::Blocks as BlocksOnDevice;
 #[cfg(test)]
 pub(crate) use candidates::ROWS;
-pub(crate) use candidates::{Candidates, candidates};
+pub(crate) use candidates::{Candidates, MOST_CANDIDATES, candidates};
 pub(crate) use eight_bit::Int8 as Int8OnDevice;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) use four_bit::Form as FourBitForm;
