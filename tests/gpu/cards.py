@@ -165,6 +165,17 @@ def test_a_card_that_is_too_old_is_told_and_left(on):
     assert answer(kernel) == EXPECTED
 
 
+def test_a_card_that_another_program_has_is_told_and_left(on):
+    kernel = on(CARD_TAKEN=1)
+    failed = kernel.run(f"%load {MODEL} --device cuda:0")
+    assert "`cuda:0` cannot be opened" in failed.traceback and "CUDA_ERROR_DEVICE_UNAVAILABLE" in failed.traceback
+    said = texts(kernel.run(f"%load {MODEL}").expect_ok())
+    assert f"Loaded {MODEL} on cpu" in said and "`auto` takes the CPU: `cuda:0` cannot be opened" in said, said
+    # And what was loaded is still there: the host was not ended for it.
+    assert answer(kernel) == EXPECTED
+    assert "1 model in memory" in texts(kernel.run("%models").expect_ok())
+
+
 def test_two_notebooks_ask_one_model_at_once(on, tmp_path):
     log = tmp_path / "log"
     # The host has long asked for the next token when the card is done with one.

@@ -326,13 +326,14 @@ fn choose(
         return (Device::Cuda(0), None);
     };
     let is_expected = build.is_some() || driver.is_ok_and(|driver| !driver.cards.is_empty());
-    let line = || {
-        let hint = failure
-            .hint
-            .map_or_else(String::new, |hint| format!(" ({hint})"));
-        format!("`auto` takes the CPU: {}{hint}", failure.message)
-    };
-    (Device::Cpu, is_expected.then(line))
+    (Device::Cpu, is_expected.then(|| passed_over(failure)))
+}
+
+/// That `auto` takes the CPU, and why.
+pub(crate) fn passed_over(failure: Failure) -> String {
+    let hint = failure.hint.map(|hint| format!(" ({hint})"));
+    let hint = hint.unwrap_or_default();
+    format!("`auto` takes the CPU: {}{hint}", failure.message)
 }
 
 fn check(

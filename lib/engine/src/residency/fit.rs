@@ -28,7 +28,12 @@ impl Residency {
                 return Ok(Placement::whole(card));
             }
         }
-        let cards = cards.rooms;
+        if cards.asked.is_empty()
+            && let Some(failure) = cards.closed
+        {
+            return Ok(Placement::whole(Device::Cpu).chosen(cuda::passed_over(failure)));
+        }
+        let cards = cards.asked;
         if let Some(what) = loaded::undivided(weights) {
             let most = cards.iter().map(|(_, room)| *room).max().unwrap_or(0);
             return Ok(Placement::whole(Device::Cpu).chosen(format!(
@@ -54,31 +59,40 @@ impl Residency {
 struct Rooms {
     /// The first that has room for all of it.
     fitting: Option<Device>,
-    /// Bytes of each that was asked.
-    rooms: Vec<(Device, u64)>,
+    /// The room of each that was asked, in bytes.
+    asked: Vec<(Device, u64)>,
+    /// Why the first of those could not be opened that could not.
+    closed: Option<Failure>,
 }
 
 impl Residency {
-    /// Asks the cards one after the other, until one has room: each that is asked is opened for it. One that cannot be
-    /// opened has none.
+    /// Asks the cards one after the other, until one has room: each that is asked is opened for it.
     fn rooms(&self, need: &Need) -> Rooms {
-        let mut rooms = Vec::new();
+        let (mut asked, mut closed) = (Vec::new(), None);
         for card in cuda::cards() {
+            if let Device::Cuda(number) = card
+                && let Err(failure) = cuda::device(number)
+            {
+                closed.get_or_insert(failure);
+                continue;
+            }
             let free = self.room.unpromised(card);
             let room = free.map_or(0, |free| free.saturating_add(self.table.idle_bytes(card)));
-            rooms.push((card, room));
+            asked.push((card, room));
             let shares = need.on(&Placement::whole(card));
             let mut own = shares.iter().filter(|share| share.device == card);
             if own.all(|share| share.bytes() <= room) {
                 return Rooms {
                     fitting: Some(card),
-                    rooms,
+                    asked,
+                    closed,
                 };
             }
         }
         Rooms {
             fitting: None,
-            rooms,
+            asked,
+            closed,
         }
     }
 }

@@ -27,6 +27,8 @@ pub type Status = i32;
 pub const SUCCESS: Status = 0;
 /// `CUDA_ERROR_INVALID_VALUE`.
 pub const INVALID_VALUE: Status = 1;
+/// `CUDA_ERROR_DEVICE_UNAVAILABLE`.
+pub const DEVICE_UNAVAILABLE: Status = 46;
 /// `CUDA_ERROR_OUT_OF_MEMORY`.
 pub const OUT_OF_MEMORY: Status = 2;
 /// `CUDA_ERROR_INVALID_DEVICE`.
@@ -70,6 +72,8 @@ pub struct Machine {
     pub capability: [i32; 2],
     /// Whether nothing is computed.
     pub is_idle: bool,
+    /// Whether another program has all cards for itself.
+    pub is_taken: bool,
     /// How long each launch takes, while who asked for it goes on.
     launch: Duration,
     log: Option<Mutex<File>>,
@@ -156,6 +160,7 @@ pub fn machine() -> &'static Machine {
             capability: [capability.0, capability.1]
                 .map(|number| number.parse().unwrap_or_default()),
             is_idle: number("STANDIN_CARD_IDLE").is_some_and(|number| number != 0),
+            is_taken: number("STANDIN_CARD_TAKEN").is_some_and(|number| number != 0),
             launch: Duration::from_micros(number("STANDIN_CARD_LAUNCH_MICROS").unwrap_or(0)),
             log: env::var_os("STANDIN_CARD_LOG")
                 .and_then(|path| File::options().append(true).create(true).open(path).ok())

@@ -11,8 +11,8 @@ use std::{
 use crate::{
     image,
     machine::{
-        INVALID_CONTEXT, INVALID_DEVICE, INVALID_HANDLE, INVALID_PTX, INVALID_VALUE, OUT_OF_MEMORY,
-        SUCCESS, Shape, Status, complain, machine,
+        DEVICE_UNAVAILABLE, INVALID_CONTEXT, INVALID_DEVICE, INVALID_HANDLE, INVALID_PTX,
+        INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, Shape, Status, complain, machine,
     },
 };
 
@@ -201,6 +201,9 @@ extern "C" fn cuMemPoolTrimTo(pool: usize, kept: usize) -> Status {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, device: c_int) -> Status {
+    if machine().is_taken {
+        return DEVICE_UNAVAILABLE;
+    }
     match machine().card(device as usize) {
         // SAFETY: as `cuda.h` says.
         Ok(_) => unsafe { put(context, device as usize + 1) },
@@ -525,6 +528,7 @@ fn described(status: Status) -> &'static CStr {
         SUCCESS => c"CUDA_SUCCESS",
         INVALID_VALUE => c"CUDA_ERROR_INVALID_VALUE",
         OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
+        DEVICE_UNAVAILABLE => c"CUDA_ERROR_DEVICE_UNAVAILABLE",
         100 => c"CUDA_ERROR_NO_DEVICE",
         INVALID_DEVICE => c"CUDA_ERROR_INVALID_DEVICE",
         INVALID_CONTEXT => c"CUDA_ERROR_INVALID_CONTEXT",
