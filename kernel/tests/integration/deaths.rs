@@ -68,7 +68,11 @@ fn a_thousand_cells_leave_no_process_and_no_descriptor() {
     for _ in 0..1000 {
         assert_eq!(control.run("up")["end"]["status"], "ok");
     }
-    assert_eq!(count(), at_first);
+    // One that has just come up may have a descriptor more for a moment; what leaks has hundreds, for good.
+    wait_until("no more descriptors than at first", || {
+        let now = count();
+        now.0 == at_first.0 && now.1.iter().zip(&at_first.1).all(|(now, then)| now <= then)
+    });
     for _ in 0..20 {
         assert_eq!(control.run("up_and_abort")["restored"], true);
     }
