@@ -280,14 +280,21 @@ def test_a_model_is_quantised_by_options(kernel):
 
 def test_a_name_alone_is_the_model_in_memory(kernel):
     folder = FIXTURES / "text_generation/llama"
-    kernel.run(f"%unload all\n%load {folder} --load-in-4bit --quant-type nf4").expect_ok()
+    quantised = "BitsAndBytesConfig { load_in_4bit: true, bnb_4bit_quant_type: Some(FourBitType::Nf4), ..Default::default() }"
+    rust = f'AutoModelForCausalLM::from_pretrained("{folder}").quantization_config({quantised}).load()?;'
+    kernel.run(f"%unload all\n{rust}").expect_ok()
     line = f"{folder} as it is in memory: nf4 on cpu"
     assert line in kernel.run(f"%pin {folder}").expect_ok().stream()
-    assert line in kernel.run(f"%%chat {folder} --max 3\nHi").expect_ok().stream()
-    # Once it has answered, it is known.
-    for model in ["", folder]:
+    # Once it was named, it is known.
+    for model in [folder, "", folder]:
         assert line not in kernel.run(f"%%chat {model} --max 3\nHi").expect_ok().stream()
     assert shown(kernel.run("%models").expect_ok()).count(str(folder)) == 1
+    # The pinned one, though another was used since.
+    kernel.run(f"%load {folder} --dtype bf16").expect_ok()
+    assert "may give way" in kernel.run(f"%pin {folder} off").expect_ok().stream()
+    assert "pinned" not in shown(kernel.run("%models").expect_ok())
+    assert "is not pinned" in kernel.run(f"%pin {folder} off").expect_ok().stream()
+    kernel.run(f"%unload {folder}\n%load {folder} --load-in-4bit --quant-type nf4").expect_ok()
     # Its options come back with it.
     kernel.run(f"%unload {folder}").expect_ok()
     kernel.run("%%chat --max 3\nHi").expect_ok()

@@ -22,9 +22,9 @@ pub(super) const COMMAND: Command = Command {
     arguments: "[MODEL] [OPTIONS]",
     summary: "says the cell to a model, whose answer comes as it is written",
     details: "The conversation goes on from cell to cell, one for each model; without a model it is the \
-last one's, at first the embedded one's. A name without options is the model in memory, as it was loaded. Stop \
-ends an answer and keeps it; an interrupt takes the question back. Options: `--new` begins anew, `--system TEXT` (to the end of the line) begins anew with \
-instructions, `--max N` most tokens of an answer (512), and those of `%load`.
+last one's, at first the embedded one's. A name without options is the model as the notebook loaded it, else as \
+it is in memory. Stop ends an answer and keeps it; an interrupt takes the question back. Options: `--new` begins \
+anew, `--system TEXT` (to the end of the line) begins anew with instructions, `--max N` most tokens of an answer (512), and those of `%load`.
 
     %%chat
     What is a tokenizer?",
@@ -56,15 +56,9 @@ fn complete(assistant: &Assistant, before: &[&str]) -> Vec<String> {
 #[derive(Default)]
 pub(super) struct Chats {
     /// By the model's name.
-    all: HashMap<String, Conversation>,
+    messages: HashMap<String, Vec<ChatMessage>>,
     /// What the last one was with.
     last: Option<String>,
-}
-
-struct Conversation {
-    messages: Vec<ChatMessage>,
-    /// The model that answered last.
-    spec: ModelSpec,
 }
 
 /// What the command's line says.
@@ -90,8 +84,8 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let mut messages = if asked.is_new || asked.system.is_some() {
         Vec::new()
     } else {
-        let before = commands.chats.all.get(&name);
-        before.map(|chat| chat.messages.clone()).unwrap_or_default()
+        let before = commands.chats.messages.get(&name);
+        before.cloned().unwrap_or_default()
     };
     if let Some(system) = asked.system {
         messages.push(ChatMessage::new("system", system));
@@ -126,20 +120,22 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     messages.push(ChatMessage::new("assistant", written.generated.text.trim()));
     let chats = &mut commands.chats;
     chats.last = Some(name.clone());
-    chats.all.insert(name, Conversation { messages, spec });
+    chats.messages.insert(name, messages);
+    commands.named.note(spec);
     Ok(())
 }
 
 /// Who is to answer.
 fn model(commands: &Commands, asked: &Asked, out: &Publisher) -> Result<ModelSpec, CellError> {
-    let chats = &commands.chats;
-    let last = || model_options::plain(chats.last.as_deref().unwrap_or(EMBEDDED_REPO));
+    let last = || {
+        let last = commands.chats.last.as_deref();
+        model_options::plain(last.unwrap_or(EMBEDDED_REPO))
+    };
     let spec = asked.spec.clone().unwrap_or_else(last);
     if asked.has_options {
         return Ok(spec);
     }
-    let before = chats.all.get(&spec.source.repo);
-    in_memory::named(commands, spec, before.map(|chat| &chat.spec), out)
+    in_memory::named(commands, spec, out)
 }
 
 fn read(arguments: &str) -> Result<Asked, String> {

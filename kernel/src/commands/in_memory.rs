@@ -1,48 +1,56 @@
-//! What a model's name alone means to a command that uses one: the model in memory, as it was loaded. To load it once
-//! more as its files have it would take what quantising it has saved.
+//! What a model's name alone means to a command that uses one: what the notebook last said of it, else the model in
+//! memory, as it was loaded. To load it once more as its files have it would take what quantising it has saved.
+
+use std::collections::HashMap;
 
 use jupyter::{CellError, Publisher};
-use wire::model::{EMBEDDED_FILE, EMBEDDED_REPO, ModelInfo, ModelSpec};
+use wire::model::{EMBEDDED_FILE, EMBEDDED_REPO, ModelSpec, Resident};
 
 use super::{Commands, host, language::say};
 
-/// The model in memory that is as `own`, which was used before, else the one of this name that was used last; told where
-/// it is neither `own` nor as its files have it. Without one in memory `own`, else `plain`.
+/// Models as commands of a notebook last loaded or used them, by their names.
+#[derive(Default)]
+pub(super) struct Named(HashMap<String, ModelSpec>);
+
+impl Named {
+    pub(super) fn note(&mut self, spec: ModelSpec) {
+        self.0.insert(spec.source.repo.clone(), spec);
+    }
+}
+
+/// The model that a name alone means: as the notebook named it last, else the one of this name in memory that was used
+/// last, which is told where it is not as its files have it; else `plain`.
 pub(super) fn named(
     commands: &Commands,
     plain: ModelSpec,
-    own: Option<&ModelSpec>,
     out: &Publisher,
 ) -> Result<ModelSpec, CellError> {
-    let status = host::status(commands)?;
-    let residents = status.map(|status| status.models).unwrap_or_default();
-    let known: Vec<(&ModelSpec, f64)> = residents
-        .iter()
-        .map(|resident| (&resident.spec, resident.idle_seconds))
-        .collect();
-    let Some(place) = choose(&known, &plain, own) else {
-        return Ok(own.cloned().unwrap_or(plain));
+    if let Some(own) = commands.named.0.get(&plain.source.repo) {
+        return Ok(own.clone());
+    }
+    let residents = residents(commands, &plain)?;
+    let idle = |a: &&Resident, b: &&Resident| a.idle_seconds.total_cmp(&b.idle_seconds);
+    let Some(found) = residents.iter().min_by(idle) else {
+        return Ok(plain);
     };
-    let found = &residents[place];
-    if Some(&found.spec) != own && !is_plain(&found.spec, &plain) {
-        say(out, &line(&found.info));
+    if !is_plain(&found.spec, &plain) {
+        say(out, &line(found, &plain));
     }
     Ok(found.spec.clone())
 }
 
-/// Of models in memory, with the seconds since each was used, the place of the one that is meant.
-fn choose(
-    models: &[(&ModelSpec, f64)],
-    plain: &ModelSpec,
-    own: Option<&ModelSpec>,
-) -> Option<usize> {
-    let of_name = || {
-        let models = models.iter().enumerate();
-        models.filter(|(_, (spec, _))| spec.source.repo == plain.source.repo)
-    };
-    let same = of_name().find(|(_, (spec, _))| Some(*spec) == own);
-    let last = || of_name().min_by(|(_, (_, a)), (_, (_, b))| a.total_cmp(b));
-    same.or_else(last).map(|(place, _)| place)
+/// The pinned models of a name.
+pub(super) fn pinned(commands: &Commands, plain: &ModelSpec) -> Result<Vec<ModelSpec>, CellError> {
+    let residents = residents(commands, plain)?.into_iter();
+    let pinned = residents.filter(|resident| resident.pinned);
+    Ok(pinned.map(|resident| resident.spec).collect())
+}
+
+fn residents(commands: &Commands, plain: &ModelSpec) -> Result<Vec<Resident>, CellError> {
+    let status = host::status(commands)?;
+    let mut models = status.map(|status| status.models).unwrap_or_default();
+    models.retain(|model| model.spec.source.repo == plain.source.repo);
+    Ok(models)
 }
 
 /// Whether it was asked for as by its name alone.
@@ -56,35 +64,31 @@ fn is_plain(spec: &ModelSpec, plain: &ModelSpec) -> bool {
     spec == *plain
 }
 
-fn line(info: &ModelInfo) -> String {
-    let ModelInfo {
-        name,
-        quantization,
-        device,
-        ..
-    } = info;
-    format!("{name} as it is in memory: {quantization} on {device}")
+/// What it is, with what was said of it.
+fn line(resident: &Resident, plain: &ModelSpec) -> String {
+    let (info, spec) = (&resident.info, &resident.spec);
+    let mut said = vec![info.quantization.clone()];
+    said.extend(spec.source.gguf_file.clone());
+    if spec.source.revision != plain.source.revision {
+        said.extend(spec.source.revision.clone());
+    }
+    if spec.activations != plain.activations {
+        said.push(format!("activations {}", spec.activations.name()));
+    }
+    if let Some(dtype) = spec.cache_dtype {
+        said.push(format!("a cache of {dtype:?}"));
+    }
+    let said = said.join(", ");
+    format!(
+        "{} as it is in memory: {said} on {}",
+        info.name, info.device
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use wire::model::{DType, Device};
-
     use super::*;
     use crate::commands::model_options;
-
-    #[test]
-    fn a_name_means_what_was_used_last_but_the_same_as_before_first() {
-        let spec = |arguments| model_options::spec(arguments).expect("is right");
-        let specs = ["a/b", "a/b --load-in-4bit", "a/b --dtype bf16", "c/d"].map(spec);
-        let models: Vec<_> = specs.iter().zip([3.0, 1.0, 2.0, 0.0]).collect();
-        let plain = model_options::plain("a/b");
-        assert_eq!(choose(&models, &plain, None), Some(1));
-        assert_eq!(choose(&models, &plain, Some(&specs[2])), Some(2));
-        let gone = spec("a/b --dtype f32");
-        assert_eq!(choose(&models, &plain, Some(&gone)), Some(1));
-        assert_eq!(choose(&models, &spec("e/f"), Some(&gone)), None);
-    }
 
     #[test]
     fn options_make_another_model_of_it() {
@@ -94,15 +98,25 @@ mod tests {
         assert!(is_plain(&spec, &plain));
         spec.source.gguf_file = Some("other.gguf".to_owned());
         assert!(!is_plain(&spec, &plain));
-        let on_cpu = ModelSpec {
-            device_map: Device::Cpu.into(),
-            ..plain.clone()
-        };
-        assert!(!is_plain(&on_cpu, &plain));
-        let rounded = ModelSpec {
-            dtype: Some(DType::BF16),
-            ..plain.clone()
-        };
-        assert!(!is_plain(&rounded, &plain));
+        for options in [
+            "--device cpu",
+            "--dtype bf16",
+            "--load-in-4bit",
+            "--revision v1",
+        ] {
+            let spec = model_options::spec(&format!("{EMBEDDED_REPO} {options}"));
+            assert!(!is_plain(&spec.expect("is right"), &plain), "{options}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_last_of_a_name_is_kept() {
+        let mut named = Named::default();
+        for said in ["a/b --load-in-4bit", "c/d --dtype f16", "a/b --dtype bf16"] {
+            named.note(model_options::spec(said).expect("is right"));
+        }
+        let expected = model_options::spec("a/b --dtype bf16").expect("is right");
+        assert_eq!(named.0.get("a/b"), Some(&expected));
+        assert_eq!(named.0.len(), 2);
     }
 }

@@ -32,9 +32,10 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let spec = model_options::spec(call.arguments)
         .map_err(|complaint| error::usage(call.command, complaint))?;
     let mut bar = Bar::new(call.out, &spec.source.repo);
-    match bar.ask(commands, Request::LoadModel(spec))? {
+    match bar.ask(commands, Request::LoadModel(spec.clone()))? {
         Response::Model(info) => {
             bar.loaded(info);
+            commands.named.note(spec);
             Ok(())
         }
         _ => Err(host::unexpected()),

