@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
-"""Measures a card: Warmcell and its peers, in turn, on checkpoints of Llama 3 8B's shape with random weights, which are
-made there. Prints a table for the record in tests/bench/README.md, with what bounds decoding: bytes that a token reads
-by the bandwidth of a copy.
+"""Measures a card: Warmcell and its peers, one after the other, on checkpoints of Llama 3 8B's shape with random weights,
+which are made there. Prints a table for the record in tests/bench/README.md, with what bounds decoding: bytes that a
+token reads by the bandwidth of a copy.
 
     kernel/cuda/build.sh build --release --locked -p warmcell-engine --features cuda --example measure
     kernel/cuda/build.sh build --release --locked --features cuda --manifest-path tests/bench/candle/Cargo.toml
-    python3 tests/gpu/measure.py PROGRAM FOLDER [--candle PEER] [--layers N] [--contexts 128,512,4096] [--skip-peers]
+    python3 tests/gpu/measure.py PROGRAM FOLDER [--candle PEER] [--only PART,…] [--layers N] [--contexts 128,512,4096]
 
 PROGRAM is the example `measure` from that build, PEER candle's own model, `candle-peer`; FOLDER has room for 22 GB. It
-needs PyTorch and numpy; the other peers need transformers 4.57.6 and bitsandbytes 0.50.2 (wheels), and are left out,
-with a line, where these are not. Without a card everything runs on the processor, to try the script itself (with
---layers 1 and short contexts).
+needs PyTorch and numpy; the other peers need transformers and bitsandbytes 0.50 (wheels). Parts are `checkpoint`, `gguf`
+and `copy`, which the others need, `nf4`, `blocks`, `bf16`, `int8` (only when asked for), `candle`, `transformers-nf4`,
+`transformers-bf16`, and `cold`, loads of files that are not in the page cache. Each is a process, which ends after
+`--timeout` seconds, and its figures are a line of FOLDER/results.jsonl (`--record`) as soon as they are there: what was
+measured before stays, whatever becomes of the rest, and the table is of all that the file has. Without a card everything
+runs on the processor, to try the script itself (with --layers 1 and short contexts).
 """
 
 import argparse
 import json
+import os
 import pathlib
 import struct
 import subprocess
@@ -121,7 +125,7 @@ def make_gguf(file, layers):
         "general.architecture": "llama", "llama.context_length": 8192, "llama.embedding_length": HIDDEN,
         "llama.block_count": layers, "llama.feed_forward_length": INNER, "llama.attention.head_count": HEADS,
         "llama.attention.head_count_kv": KV_HEADS, "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "llama.rope.freq_base": 500000.0, "llama.vocab_size": VOCABULARY, "tokenizer.ggml.model": "gpt2",
+        "llama.rope.dimension_count": HIDDEN // HEADS, "llama.rope.freq_base": 500000.0, "llama.vocab_size": VOCABULARY, "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": ["t 0"],
         "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": 1,
     }
@@ -135,11 +139,13 @@ def make_gguf(file, layers):
         header += struct.pack("<IQ", number, start)
         sizes[name] = count // values * size
         start += -(-sizes[name] // 32) * 32
-    with open(file, "wb") as out:
+    unfinished = file.with_suffix(".part")
+    with open(unfinished, "wb") as out:
         out.write(header + b"\0" * (-len(header) % 32))
         for name, (kind, shape) in tensors.items():
             raw = numpy.ones(shape, numpy.float32).tobytes() if kind is F32 else blocks(kind, shape)
             out.write(raw + b"\0" * (-sizes[name] % 32))
+    unfinished.rename(file)
 
 
 def bandwidth(device):
@@ -196,48 +202,124 @@ def peer(folder, kind, contexts, together, device):
             {"context": length, "prefill": length / first, "first_token": first, "decode": STEPS / rest}
         )
     for rows in together:
+        seconds(rows, 64, 2)
         first = seconds(rows, 64, 1)
         rest = seconds(rows, 64, 1 + STEPS) - first
         found["together"].append({"requests": rows, "tokens": rows * STEPS / rest})
-    del model
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     return found
 
 
 def forget(paths):
-    """Drops files from the page cache, where one may: what is loaded next is cold."""
+    """Drops files from the page cache; says how."""
     try:
         subprocess.run(["sync"], check=False)
         pathlib.Path("/proc/sys/vm/drop_caches").write_text("1")
-        return True
+        return "cold"
     except OSError:
-        import os
-
         for path in paths:
             with open(path, "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        return False
+        return "from files that were told to leave the page cache"
 
 
-def ours(program, device, arguments, models):
-    run = subprocess.run([program, device, *arguments, *models], stdout=subprocess.PIPE, text=True, check=True)
-    return [json.loads(line) for line in run.stdout.splitlines()]
+def remember(paths):
+    """Reads files, so that what is loaded next is in the page cache."""
+    for path in paths:
+        with open(path, "rb") as file:
+            while file.read(1 << 26):
+                pass
+
+
+def libraries():
+    """Where PyTorch's wheels have cuBLAS and cuRAND."""
+    try:
+        import nvidia
+    except ImportError:
+        return os.environ
+    folders = [str(pathlib.Path(place) / "cu13/lib") for place in nvidia.__path__]
+    known = os.environ.get("LD_LIBRARY_PATH")
+    return os.environ | {"LD_LIBRARY_PATH": ":".join(folders + ([known] if known else []))}
+
+
+def called(command, timeout):
+    """The JSON that a program prints last; an error where it does not end well."""
+    try:
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, env=libraries())
+    except subprocess.TimeoutExpired:
+        return {"error": f"took longer than {timeout} s"}
+    except OSError as error:
+        return {"error": str(error)}
+    lines = run.stdout.splitlines()
+    if run.returncode or not lines:
+        last = (run.stderr.strip() or "no figures").splitlines()[-1]
+        return {"error": f"ended with {run.returncode}: {last}"}
+    return json.loads(lines[-1])
+
+
+class Measured:
+    """The parts, each of which gives figures."""
+
+    def __init__(self, options):
+        self.options = options
+        self.device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        self.checkpoint, self.gguf = options.folder / "checkpoint", options.folder / "blocks.gguf"
+
+    def files(self):
+        return [self.gguf, *sorted(self.checkpoint.glob("*.safetensors"))]
+
+    def part(self, name):
+        options = self.options
+        if name == "checkpoint":
+            if not (self.checkpoint / "model.safetensors.index.json").exists():
+                make_checkpoint(self.checkpoint, options.layers, self.device)
+            return {}
+        if name == "gguf":
+            if not self.gguf.exists():
+                make_gguf(self.gguf, options.layers)
+            return {}
+        if name == "copy":
+            card = torch.cuda.get_device_name() if self.device.type == "cuda" else "the processor"
+            return {"copy": bandwidth(self.device), "card": card, "layers": options.layers}
+        if name == "cold":
+            return self.cold()
+        if name == "candle":
+            # Its context ends at 4,096 tokens, those that are generated included.
+            contexts = ",".join(str(min(length, 4096 - 64)) for length in options.contexts)
+            remember([self.gguf])
+            return called([options.candle, str(self.device), contexts, self.gguf], options.timeout)
+        if name.startswith("transformers-"):
+            remember(self.files()[1:])
+            kind = name.removeprefix("transformers-")
+            return peer(self.checkpoint, kind, options.contexts, options.together, self.device)
+        remember(self.files())
+        return self.ours(name, [",".join(map(str, all)) for all in (options.contexts, options.together)])
+
+    def ours(self, form, shape):
+        model = f"{self.gguf}=plain" if form == "blocks" else f"{self.checkpoint}={form}"
+        return called([self.options.program, str(self.device), *shape, model], self.options.timeout)
+
+    def cold(self):
+        found = {}
+        for form in ("nf4", "blocks", "bf16"):
+            found["how"] = forget(self.files())
+            one = self.ours(form, ["", ""])
+            found[form] = one.get("first_load", one.get("error"))
+        return found
 
 
 def show(name, found, limit=None):
     if "error" in found:
         print(f"| {name} | {found['error'].splitlines()[0]} | | | | |")
         return
-    contexts = found.get("contexts", [])
-    decode = ", ".join(f"{one['decode']:.1f}" for one in contexts) or f"{found.get('decode', 0):.1f}"
+    contexts = found["contexts"]
+    decode = ", ".join(f"{one['decode']:.1f}" for one in contexts)
     prefill = ", ".join(f"{one['prefill']:.0f}" for one in contexts)
     first = ", ".join(f"{one['first_token'] * 1e3:.0f}" for one in contexts)
     memory = found.get("bytes") or ({"": found["footprint"]} if "footprint" in found else {})
     memory = ", ".join(f"{place} {size / 1e9:.2f} GB".strip() for place, size in memory.items())
-    load = f"{found['load']:.1f} s" if "load" in found else ""
-    if "resident" in found:
-        load += f", {found['resident'] * 1e3:.2f} ms"
+    load = f"{found['load']:.1f} s"
+    if "first_load" in found:
+        load = f"{found['first_load']:.1f} s with the card's start, {load}, {found['resident'] * 1e3:.2f} ms"
     print(f"| {name} | {decode} | {prefill} | {first} | {memory} | {load} |")
     if limit and contexts:
         share = contexts[0]["decode"] / limit
@@ -249,9 +331,8 @@ def show(name, found, limit=None):
 
 
 def compare(mine, peer):
-    """A line of how many times the peer's figures ours are, of the contexts that both have."""
-    theirs = {one["context"]: one for one in peer["contexts"]}
-    both = [(one, theirs[one["context"]]) for one in mine.get("contexts", []) if one["context"] in theirs]
+    """A line of how many times the peer's figures ours are, context by context."""
+    both = list(zip(mine.get("contexts", []), peer.get("contexts", [])))
     if not both:
         return
     decode = ", ".join(f"{a['decode'] / b['decode']:.1f}" for a, b in both)
@@ -259,59 +340,68 @@ def compare(mine, peer):
     print(f"| | Warmcell {decode} times | {prefill} times | | | |")
 
 
+def table(results, contexts):
+    """All that there is."""
+    copy = results.get("copy", {})
+    print(f"{copy.get('card', 'the card')}, a copy moves {copy.get('copy', 0) / 1e9:.0f} GB/s; Llama 3 8B's shape,")
+    print(f"{copy.get('layers', '?')} layers, random weights; contexts of {contexts} tokens, batch 1\n")
+    print("| | decode, tokens/s | prefill, tokens/s | first token, ms | memory | load, again, and resident |")
+    print("|---|---|---|---|---|---|")
+    for form, label in [("nf4", "nf4"), ("blocks", "GGUF, Q4_K_M-like"), ("bf16", "bf16"), ("int8", "int8")]:
+        if form in results:
+            weights = max(results[form].get("bytes", {"": 0}).values())
+            limit = copy["copy"] / weights if weights and "copy" in copy else None
+            show(f"Warmcell, {label}", results[form], limit)
+    pairs = [("candle", "candle, the same file, 4,032 for 4,096", "blocks")]
+    pairs += [(f"transformers-{kind}", f"transformers, {kind}", kind) for kind in ("nf4", "bf16")]
+    for part, label, form in pairs:
+        if part in results:
+            show(label, results[part])
+            compare(results.get(form, {}), results[part])
+    if "cold" in results:
+        cold = ", ".join(f"{key} {value}" if isinstance(value, str) else f"{key} {value:.1f} s" for key, value in results["cold"].items())
+        print(f"\nLoads from disk, with the card's start: {cold}")
+
+
+PARTS = "checkpoint,gguf,copy,nf4,blocks,bf16,candle,transformers-nf4,transformers-bf16,cold"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--layers", type=int, default=32)
-    parser.add_argument("--contexts", default="128,512,4096")
-    parser.add_argument("--together", default="1,8,32")
+    # The engine takes absolute folders alone for local ones.
+    parser.add_argument("folder", type=lambda path: pathlib.Path(path).resolve())
     parser.add_argument("--candle", metavar="PEER")
-    parser.add_argument("--skip-peers", action="store_true")
+    parser.add_argument("--only", metavar="PART,…", default=PARTS)
+    parser.add_argument("--layers", type=int, default=32)
+    numbers = lambda text: [int(number) for number in text.split(",") if number]  # noqa: E731
+    parser.add_argument("--contexts", type=numbers, default=[128, 512, 4096])
+    parser.add_argument("--together", type=numbers, default=[1, 8, 32])
+    parser.add_argument("--timeout", type=float, default=150)
+    parser.add_argument("--record", type=pathlib.Path)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    checkpoint, gguf = options.folder / "checkpoint", options.folder / "blocks.gguf"
-    if not (checkpoint / "model.safetensors.index.json").exists():
-        make_checkpoint(checkpoint, options.layers, device)
-    if not gguf.exists():
-        make_gguf(gguf, options.layers)
-    copy = bandwidth(device)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "the processor"
-    print(f"{name}, a copy moves {copy / 1e9:.0f} GB/s; Llama 3 8B's shape, {options.layers} layers, random weights;")
-    print(f"contexts of {options.contexts} tokens, batch 1\n")
-    print("| | decode, tokens/s | prefill, tokens/s | first token, ms | memory | load, then resident |")
-    print("|---|---|---|---|---|---|")
-    shape = [options.contexts, options.together]
-    results = {}
-    for form, path in [("nf4", checkpoint), ("bf16", checkpoint), ("int8", checkpoint), ("plain", gguf)]:
-        is_cold = forget([gguf, *checkpoint.glob("*.safetensors")])
-        [cold] = ours(options.program, str(device), ["", ""], [f"{path}={form}"])
-        [found] = ours(options.program, str(device), shape, [f"{path}={form}"])
-        results[form] = found
-        weights = max(found.get("bytes", {"": 0}).values())
-        show(f"Warmcell, {'GGUF, Q4_K_M-like' if form == 'plain' else form}", found, copy / weights if weights else None)
-        what = "cold" if is_cold else "from files that were told to leave the page cache"
-        print(f"| | | | | | {cold.get('load', 0):.1f} s {what} |")
-    for kind in ["q4_k"]:
-        [found] = ours(options.program, str(device), ["", ""], [f"products={kind}"])
-        results["products"] = found
-        show(f"candle's products alone, {kind}", found)
-    if options.candle:
-        [found] = ours(options.candle, str(device), [options.contexts], [gguf])
-        show("candle, the same file", found)
-        compare(results["plain"], found)
-    if options.skip_peers:
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.part:
+        print(json.dumps(Measured(options).part(options.part)))
         return
-    contexts = [int(number) for number in options.contexts.split(",")]
-    together = [int(number) for number in options.together.split(",") if number]
-    for kind in ["nf4", "bf16"]:
-        try:
-            found = peer(checkpoint, kind, contexts, together, device)
-        except ImportError as error:
-            print(f"| transformers, {kind} | left out: {error} | | | | |")
+    record = options.record or options.folder / "results.jsonl"
+    results = {}
+    if record.exists():
+        for line in record.read_text().splitlines():
+            results |= json.loads(line)
+    for part in options.only.split(","):
+        if part == "candle" and not options.candle:
             continue
-        show(f"transformers, {kind}", found)
-        compare(results[kind], found)
+        # What makes or reads files may take longer than what computes.
+        limit = 3 * options.timeout
+        started = time.perf_counter()
+        found = called([sys.executable, __file__, *sys.argv[1:], "--part", part], limit)
+        results[part] = found
+        with open(record, "a") as file:
+            file.write(json.dumps({part: found}) + "\n")
+        print(f"{part}: {time.perf_counter() - started:.0f} s {found.get('error', '')}", file=sys.stderr, flush=True)
+    table(results, options.contexts)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
 #   tests/gpu/run.sh target/cuda-80/x86_64-unknown-linux-gnu/release/examples [DEVICE [FOLDER]]
 #
 # The checkpoints are those of the engine's tests, whose vocabularies are small: their tokenizers are made up here. With a
-# folder that has room for 22 GB it measures, too, by `measure.py`, which needs PyTorch; beside candle's own model where
-# `candle-peer` lies in the folder above the programs.
+# folder that has room for 22 GB it measures, too, whatever was found before, by `measure.py`, which needs PyTorch; beside
+# candle's own model where `candle-peer` lies in the folder above the programs. `TIMEOUT` is how many seconds eight
+# checkpoints may take (300).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -58,7 +59,14 @@ header = json.dumps(header).encode()
 header += b" " * (-len(header) % 8)
 folder.joinpath("model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + body)
 PYTHON
-"$programs/on_device" "$device" "$folder"/* "$PWD"/lib/engine/tests/fixtures/families/gguf/*.gguf
+# Where PyTorch's wheels have NVIDIA's libraries, if nobody else has.
+wheels=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0] + "/cu13/lib")' 2>/dev/null || true)
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels
+# Some by a process: after some errors a card computes nothing more for one.
+status=0
+printf '%s\0' "$folder"/* "$PWD"/lib/engine/tests/fixtures/families/gguf/*.gguf |
+    xargs -0 -n 8 timeout "${TIMEOUT:-300}" "$programs/on_device" "$device" || status=1
 peer=$programs/../candle-peer
 [ -x "$peer" ] && peer=(--candle "$peer") || peer=()
-[ -z "${3-}" ] || python3 tests/gpu/measure.py "$programs/measure" "$3" "${peer[@]}"
+[ -z "${3-}" ] || python3 tests/gpu/measure.py "$programs/measure" "$3" "${peer[@]}" || status=1
+exit $status

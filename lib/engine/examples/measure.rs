@@ -1,23 +1,15 @@
 //! How fast models run on a device, as JSON, a line a model: loads, prompts, tokens, several requests at once.
 //!
 //! `measure DEVICE CONTEXTS TOGETHER MODEL=FORM…`, as `measure cuda:0 128,512,4096 1,8,32 /models/llama=nf4`; forms are
-//! `plain`, `bf16`, `nf4` (double quantised, computed in bf16), `int8` and the blocks of ggml. A form `products` of a
-//! device alone, without a model, are candle's own products of the shapes of Llama 3 8B in blocks of ggml, of a token:
-//! less than candle's model of it does. `tests/gpu/measure.py` calls it and makes a table of it.
+//! `plain`, `bf16`, `nf4` (double quantised, computed in bf16), `int8` and the blocks of ggml. A model is loaded twice: the
+//! first load opens the device, too. `tests/gpu/measure.py` calls it and makes a table of it.
 
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
 mod service;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Barrier, thread, time::Instant};
 
-use candle_core::{
-    Module, Tensor,
-    quantized::{GgmlDType, QMatMul, QTensor},
-};
 use engine::Service;
 use serde_json::{Value, json};
 use wire::{
@@ -34,8 +26,9 @@ use service::ask;
 
 /// Tokens that are generated after a context.
 const TOKENS: u32 = 64;
-/// Tokens of each prompt where several requests run at once.
+/// Tokens of each prompt where several requests run at once, and those that are generated after the first.
 const SHORT: usize = 64;
+const SHARED: u32 = 128;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,7 +39,6 @@ fn main() -> Result<(), Failure> {
     let (contexts, together) = (numbers(contexts)?, numbers(together)?);
     for model in models {
         let found = match model.rsplit_once('=') {
-            Some(("products", kind)) => products(device, kind),
             Some((path, form)) => of_model(&spec(path, form, device)?, &contexts, &together),
             None => return Err(invalid("a model is PATH=FORM")),
         };
@@ -123,6 +115,8 @@ fn of_model(model: &ModelSpec, contexts: &[usize], together: &[usize]) -> Result
             _ => Err(invalid("another answer than was asked for")),
         }
     };
+    let (_, first_load) = load()?;
+    ask(&service, Request::Unload(UnloadTarget::All))?;
     let (info, seconds) = load()?;
     let (_, resident) = load()?;
     let mut by_context = Vec::new();
@@ -149,6 +143,7 @@ fn of_model(model: &ModelSpec, contexts: &[usize], together: &[usize]) -> Result
         "device": info.device,
         "bytes": devices.collect::<serde_json::Map<_, _>>(),
         "footprint": info.memory_footprint,
+        "first_load": first_load,
         "load": seconds,
         "resident": resident,
         "contexts": by_context,
@@ -192,65 +187,35 @@ fn generate(
     }
 }
 
-/// Tokens a second of so many requests at once, as of several notebooks, after their prompts.
+/// Tokens a second of so many requests at once, as of several notebooks, after their prompts: what more tokens take
+/// than one.
 fn several(service: &Service, model: &ModelSpec, requests: usize) -> Result<f64, Failure> {
-    let seconds: Vec<f64> = thread::scope(|scope| {
-        let work = || generate(service, model, (SHORT, TOKENS)).map(|(_, decode)| decode);
-        let threads: Vec<_> = (0..requests).map(|_| scope.spawn(work)).collect();
-        let joined = threads.into_iter().map(|thread| {
-            let result = thread.join();
-            result.map_err(|_| invalid("a request panicked"))?
-        });
-        joined.collect::<Result<_, Failure>>()
-    })?;
-    let longest = seconds.into_iter().fold(0.0, f64::max);
-    Ok(requests as f64 * f64::from(TOKENS - 1) / longest)
+    // What is first touched by so many is not what is measured.
+    at_once(service, model, (requests, 2))?;
+    let first = at_once(service, model, (requests, 1))?;
+    let rest = at_once(service, model, (requests, 1 + SHARED))? - first;
+    Ok(requests as f64 * f64::from(SHARED) / rest)
 }
 
-/// Candle's own products in blocks of ggml of one token, of the shapes of Llama 3 8B: tokens a second, were there
-/// nothing else.
-fn products(device: Device, kind: &str) -> Result<Value, Failure> {
-    let internal = |error: candle_core::Error| invalid(&error.to_string());
-    let run = || -> candle_core::Result<f64> {
-        let device = match device {
-            Device::Cuda(number) => candle_core::Device::new_cuda(number as usize)?,
-            _ => candle_core::Device::Cpu,
+/// Seconds until the last of so many requests that begin together has its tokens.
+fn at_once(
+    service: &Service,
+    model: &ModelSpec,
+    (requests, tokens): (usize, u32),
+) -> Result<f64, Failure> {
+    let start = Barrier::new(requests + 1);
+    thread::scope(|scope| {
+        let work = || {
+            start.wait();
+            generate(service, model, (SHORT, tokens))
         };
-        let dtype = match kind {
-            "q4_k" => GgmlDType::Q4K,
-            "q6_k" => GgmlDType::Q6K,
-            _ => GgmlDType::Q8_0,
-        };
-        let shapes = [
-            (4096, 4096, 2 * 32),
-            (1024, 4096, 2 * 32),
-            (14336, 4096, 2 * 32),
-            (4096, 14336, 32),
-            (128_256, 4096, 1),
-        ];
-        let mut whole = 0.0;
-        for (rows, columns, count) in shapes {
-            let values = Tensor::zeros(
-                (rows, columns),
-                candle_core::DType::F32,
-                &candle_core::Device::Cpu,
-            )?;
-            let packed = QTensor::quantize_onto(&values, dtype, &device)?;
-            let matrix = QMatMul::from_qtensor(packed)?;
-            let x = Tensor::zeros((1, columns), candle_core::DType::F32, &device)?;
-            let time = |times: usize| -> candle_core::Result<Duration> {
-                device.synchronize()?;
-                let started = Instant::now();
-                for _ in 0..times {
-                    matrix.forward(&x)?;
-                }
-                device.synchronize()?;
-                Ok(started.elapsed())
-            };
-            time(3)?;
-            whole += f64::from(count) * time(50)?.as_secs_f64() / 50.0;
+        let threads: Vec<_> = (0..requests).map(|_| scope.spawn(work)).collect();
+        start.wait();
+        let started = Instant::now();
+        for thread in threads {
+            let result = thread.join();
+            result.map_err(|_| invalid("a request panicked"))??;
         }
-        Ok(1.0 / whole)
-    };
-    Ok(json!({"decode": run().map_err(internal)?}))
+        Ok(started.elapsed().as_secs_f64())
+    })
 }
