@@ -71,7 +71,10 @@ pub fn internal(error: candle_core::Error) -> Failure {
             FailureKind::Device,
             format!("the card failed, and no more can be computed on it by this process: {text}"),
         )
-        .hint("the model host ends and the next request starts another; `nvidia-smi` and the kernel's log (`dmesg`) say what became of the card");
+        .hint(
+            "the model host ends and the next request starts another; `nvidia-smi` and the kernel's log (`dmesg`) say \
+             what became of the card",
+        );
     }
     Failure::new(
         FailureKind::Internal,

@@ -74,7 +74,7 @@ pub struct ResidentModel {
     loaded: Instant,
     usage: Mutex<Usage>,
     /// Stays last: it runs when the others are gone.
-    _memory: ReturnMemory,
+    memory: ReturnMemory,
 }
 
 struct Usage {
@@ -89,6 +89,8 @@ pub struct Place<'a> {
     resident: &'a ResidentModel,
     /// `None` at an encoder, which has no steps to share.
     seat: Option<Seat<'a>>,
+    /// Where the model is on a card.
+    _work: Option<cuda::Work>,
 }
 
 impl ResidentModel {
@@ -98,6 +100,7 @@ impl ResidentModel {
         Place {
             resident: self,
             seat: self.model.steps().map(Steps::seat),
+            _work: self.memory.of_cards.then(cuda::Work::begin),
         }
     }
 
@@ -161,10 +164,6 @@ impl Drop for Place<'_> {
         let mut usage = lock(&self.resident.usage);
         usage.users -= 1;
         usage.last_used = Instant::now();
-        if usage.users == 0 {
-            drop(usage);
-            cuda::return_scratch();
-        }
     }
 }
 
@@ -303,7 +302,7 @@ impl Residency {
             UnloadTarget::Spec(spec) => Some(key(spec)?),
             UnloadTarget::Name(_) | UnloadTarget::All => None,
         };
-        let mut removed = Vec::new();
+        let (mut removed, mut gone) = (Vec::new(), Vec::new());
         let mut slots = lock(&self.table.slots);
         let elsewhere = wanted_key.as_ref().and_then(|key| elsewhere(&slots, key));
         slots.retain(|key, slot| {
@@ -321,10 +320,13 @@ impl Residency {
             };
             if wanted {
                 removed.push(model.resident());
+                gone.push(Arc::clone(model));
             }
             !wanted
         });
         drop((slots, elsewhere));
+        // Cards are waited for as they go, and nobody else for that.
+        drop(gone);
         self.release_tokenizers(target, wanted_key.as_ref());
         return_memory();
         Ok(removed)

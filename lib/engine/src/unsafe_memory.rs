@@ -13,15 +13,20 @@ pub(crate) fn return_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
-    crate::cuda::return_memory();
 }
 
 /// Asks when it is dropped. The last field of what holds much memory, so that this goes first.
 #[derive(Debug)]
-pub(crate) struct ReturnMemory;
+pub(crate) struct ReturnMemory {
+    /// Whether some of it is a card's.
+    pub of_cards: bool,
+}
 
 impl Drop for ReturnMemory {
     fn drop(&mut self) {
         return_memory();
+        if self.of_cards {
+            crate::cuda::return_memory();
+        }
     }
 }

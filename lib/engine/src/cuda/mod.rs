@@ -4,6 +4,7 @@
 
 #[cfg(feature = "cuda")]
 mod kernels;
+mod memory;
 mod unsafe_device;
 mod unsafe_driver;
 #[cfg(feature = "cuda")]
@@ -12,15 +13,18 @@ mod unsafe_libraries;
 use std::{
     fmt,
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use candle_core::Tensor;
 use wire::{Failure, FailureKind, model::Device};
 
 use crate::failures;
+pub use memory::free_bytes;
+pub(crate) use memory::{Work, return_memory, unused_bytes, used_bytes};
 use unsafe_driver::Silence;
 
 #[cfg(feature = "cuda")]
@@ -82,7 +86,7 @@ pub fn build() -> Option<Build> {
     None
 }
 
-/// What the driver says, asked once: it does not learn of cards later. Fails where there is none.
+/// What the driver says, asked once: it does not learn of cards later. Fails where there is none, or it fails itself.
 pub fn driver() -> Result<&'static Driver, Failure> {
     asked().map_err(Into::into)
 }
@@ -92,17 +96,31 @@ pub fn lacks_driver() -> bool {
     matches!(asked(), Err(Silence::Absent(_)))
 }
 
-/// One that fails is asked again: it may be coming up.
+/// How long a driver that fails is left alone. It may be coming up.
+const REST: Duration = Duration::from_secs(10);
+
 fn asked() -> Result<&'static Driver, Silence> {
     static DRIVER: OnceLock<Result<Driver, Silence>> = OnceLock::new();
-    let answer = match DRIVER.get() {
-        Some(answer) => answer,
-        None => match unsafe_driver::ask(unsafe_driver::NAME) {
-            Err(refused @ Silence::Refused { .. }) => return Err(refused),
-            lasting => DRIVER.get_or_init(|| lasting),
-        },
-    };
-    answer.as_ref().map_err(Clone::clone)
+    static REFUSED: Mutex<Option<(Instant, Silence)>> = Mutex::new(None);
+    if let Some(answer) = DRIVER.get() {
+        return answer.as_ref().map_err(Clone::clone);
+    }
+    let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((when, silence)) = &*refused
+        && when.elapsed() < REST
+    {
+        return Err(silence.clone());
+    }
+    match unsafe_driver::ask(unsafe_driver::NAME) {
+        Err(silence @ Silence::Refused { .. }) => {
+            *refused = Some((Instant::now(), silence.clone()));
+            Err(silence)
+        }
+        lasting => DRIVER
+            .get_or_init(|| lasting)
+            .as_ref()
+            .map_err(Clone::clone),
+    }
 }
 
 /// Whether this program can compute on the card of this number. Fails with what is in the way.
@@ -148,74 +166,6 @@ pub(crate) fn cards() -> Vec<Device> {
         .collect()
 }
 
-/// Bytes of temporary tensors that a card's pool keeps while no request needs them: they would be asked for again by the
-/// next.
-#[cfg(feature = "cuda")]
-const SCRATCH_BYTES: u64 = 256 << 20;
-
-/// Gives what was freed on cards back to their system, once it is free.
-pub(crate) fn return_memory() {
-    #[cfg(feature = "cuda")]
-    for (number, device) in unsafe_device::opened() {
-        // A card that fails says so to who computes on it.
-        let _ = device.synchronize();
-        unsafe_device::trim_pool(number, 0);
-    }
-}
-
-/// The same of what is free already, but for what the next request is likely to need.
-pub(crate) fn return_scratch() {
-    #[cfg(feature = "cuda")]
-    for (number, _) in unsafe_device::opened() {
-        unsafe_device::trim_pool(number, SCRATCH_BYTES);
-    }
-}
-
-/// Whether a card was opened by this process.
-pub(crate) fn is_open() -> bool {
-    !unsafe_device::opened().is_empty()
-}
-
-/// Bytes that a card can give at once, in pieces maybe: a glance, for which nobody waits. `None` where it does not say.
-pub(crate) fn unused_bytes(number: u32) -> Option<u64> {
-    #[cfg(feature = "cuda")]
-    {
-        let device = device(number).ok()?;
-        let (free, _) = device
-            .as_cuda_device()
-            .ok()?
-            .cuda_stream()
-            .context()
-            .mem_get_info()
-            .ok()?;
-        Some(free as u64 + unsafe_device::kept_bytes(number)?)
-    }
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = number;
-        None
-    }
-}
-
-/// Bytes that are free on a card once all that was given to it is done; `None` where it does not say.
-pub fn free_bytes(number: u32) -> Option<u64> {
-    #[cfg(feature = "cuda")]
-    {
-        let device = device(number).ok()?;
-        let stream = device.as_cuda_device().ok()?.cuda_stream();
-        // What was freed is the stream's until the stream has been waited for, and then the pool's.
-        stream.synchronize().ok()?;
-        unsafe_device::trim_pool(number, 0);
-        let (free, _) = stream.context().mem_get_info().ok()?;
-        Some(free as u64)
-    }
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = number;
-        None
-    }
-}
-
 /// A tensor on a device; what is there already stays as it is.
 pub(crate) fn moved(x: &Tensor, device: &candle_core::Device) -> candle_core::Result<Tensor> {
     let there = x.to_device(device)?;
@@ -238,27 +188,44 @@ pub(crate) fn is_out_of_memory(text: &str) -> bool {
 }
 
 /// What an error of cuBLAS comes from, where a card's driver knows: its errors come late, with whatever is asked next.
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(clippy::missing_const_for_fn, reason = "a card is asked")
+)]
 pub(crate) fn reason(text: &str) -> Option<String> {
     #[cfg(feature = "cuda")]
-    if text.contains("CUBLAS_STATUS_") {
-        /// Less than cuBLAS and the driver take at once.
-        const SCARCE: u64 = 32 << 20;
-        for (number, device) in unsafe_device::opened() {
-            if let Err(error) = device.synchronize() {
-                return Some(error.to_string());
-            }
-            let stream = device.as_cuda_device().ok()?.cuda_stream();
-            let (free, _) = stream.context().mem_get_info().ok()?;
-            if (free as u64) < SCARCE {
-                let free = crate::memory::megabytes(free as u64);
-                return Some(format!(
-                    "CUDA_ERROR_OUT_OF_MEMORY: {free} are free on `cuda:{number}`"
-                ));
-            }
-        }
+    if LATE.iter().any(|status| text.contains(status)) {
+        return unsafe_device::opened().iter().find_map(said_of);
     }
     let _ = text;
     None
+}
+
+/// Errors of cuBLAS that come of a card or of its memory.
+#[cfg(feature = "cuda")]
+const LATE: [&str; 4] = [
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUBLAS_STATUS_INTERNAL_ERROR",
+];
+
+/// What is wrong with a card, as far as it says: an error, or that it has less memory left than cuBLAS takes at once,
+/// with nothing in its pool.
+#[cfg(feature = "cuda")]
+fn said_of((number, device): &(u32, candle_core::Device)) -> Option<String> {
+    const SCARCE: u64 = 32 << 20;
+    if let Err(error) = device.synchronize() {
+        return Some(error.to_string());
+    }
+    unsafe_device::trim_pool(*number, 0);
+    let stream = device.as_cuda_device().ok()?.cuda_stream();
+    let (free, _) = stream.context().mem_get_info().ok()?;
+    let free = free as u64;
+    (free < SCARCE).then(|| {
+        let free = crate::memory::megabytes(free);
+        format!("CUDA_ERROR_OUT_OF_MEMORY: {free} are free on `cuda:{number}`")
+    })
 }
 
 /// Errors after which every further call fails: the context is broken, or its card is gone (`cuda.h`).

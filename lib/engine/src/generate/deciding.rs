@@ -123,7 +123,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::layers::composed;
+    use crate::layers::{ROWS, composed};
 
     #[test]
     fn what_several_want_is_looked_for_once() {
@@ -144,7 +144,9 @@ mod tests {
             (1, wanted(1, None)),
             (1, wanted(1, Some(1))),
         ];
+        let before = ROWS.get();
         let found = composed(|| share(&logits, &wanted)).unwrap();
+        assert_eq!(ROWS.get() - before, 6, "of each once");
         let mut start = 0;
         for ((rows, wanted), found) in wanted.iter().zip(found) {
             let places = start..start + rows * wanted.positions;

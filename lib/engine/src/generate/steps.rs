@@ -193,7 +193,7 @@ impl Steps {
         }
     }
 
-    /// Whether memory was freed that a step lacked. Where nobody knows how much that is, first what cards keep for later
+    /// Whether to try again, once memory was freed that a step lacked. Where nobody knows how much that is, first what cards keep for later
     /// goes, then once what others hold: more might take everything and not suffice.
     fn reclaims(&self, failure: &Error, retries: usize) -> bool {
         let Some((device, bytes)) = failures::missing(failure) else {
@@ -252,7 +252,7 @@ impl Steps {
     /// Waits for what a card has been asked for, where others may want to read on: what they bring in the meantime is
     /// the next pass, and not one each.
     fn wait(&self, made: &Tensor) -> Result<()> {
-        if self.lock().taken > 1 {
+        if self.joins && self.lock().taken > 1 {
             made.device().synchronize()?;
         }
         Ok(())

@@ -48,11 +48,18 @@ impl Experts {
         for (place, share) in (0_u32..).zip(&shares) {
             places[share.token].push(place);
         }
-        let places = Tensor::new(places.concat(), x.device())?;
-        let all = all.index_select(&places, 0)?;
-        all.reshape((batch * tokens, (), hidden))?
-            .sum(1)?
-            .reshape((batch, tokens, hidden))
+        // The first of each token's experts, then the second of each, …
+        let count = places.first().map_or(0, Vec::len);
+        let ranked = (0..count).flat_map(|rank| places.iter().map(move |own| own[rank]));
+        let ranked = Tensor::new(ranked.collect::<Vec<u32>>(), x.device())?;
+        let all = all
+            .index_select(&ranked, 0)?
+            .reshape((count, batch, tokens, hidden))?;
+        let mut sum = all.get(0)?;
+        for rank in 1..count {
+            sum = (sum + all.get(rank)?)?;
+        }
+        Ok(sum)
     }
 
     /// What experts make of their shares of `x` `(tokens, hidden)`, weighted: `(shares, hidden)`.

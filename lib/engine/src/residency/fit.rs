@@ -97,13 +97,13 @@ impl Residency {
     }
 }
 
-/// What is free on the cards that a model is to be put on.
-pub(super) struct Free(Vec<(Device, Option<u64>)>);
+/// What this process uses of the cards that a model is to be put on.
+pub(super) struct Used(Vec<(Device, Option<u64>)>);
 
-impl Free {
+impl Used {
     pub fn on(placement: &Placement) -> Self {
         let cards = placement.cards().into_iter();
-        Self(cards.map(|card| (card, free(card))).collect())
+        Self(cards.map(|card| (card, used(card))).collect())
     }
 
     /// Bytes that a model of so many in all took on each device: of a card as its driver counts them, where no other
@@ -115,8 +115,8 @@ impl Free {
         let taken = |share: &Share| {
             let known = self.0.iter().find(|(card, _)| *card == share.device);
             let counted = known.and_then(|(card, before)| {
-                let after = free(*card).filter(|_| promise.is_alone_on(*card))?;
-                before.and_then(|before| before.checked_sub(after))
+                let after = used(*card).filter(|_| promise.is_alone_on(*card))?;
+                before.and_then(|before| after.checked_sub(before))
             });
             (share.device, counted.unwrap_or(share.weights))
         };
@@ -124,9 +124,9 @@ impl Free {
     }
 }
 
-fn free(card: Device) -> Option<u64> {
+fn used(card: Device) -> Option<u64> {
     match card {
-        Device::Cuda(number) => cuda::free_bytes(number),
+        Device::Cuda(number) => cuda::used_bytes(number),
         Device::Cpu | Device::Auto => None,
     }
 }

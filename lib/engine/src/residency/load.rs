@@ -13,7 +13,7 @@ use wire::{
 
 use super::{
     Client, Residency, ResidentModel, Table, Usage, agreement,
-    fit::Free,
+    fit::Used,
     license::license,
     loaded::{self, Loaded, Purpose},
     room::Need,
@@ -47,7 +47,7 @@ impl Residency {
         let (placement, need) = self.placed(spec, (&files.name, &weights), plan.as_ref())?;
         let shares = need.on(&placement);
         let promise = self.make_room((&need, &shares), sink)?;
-        let free = Free::on(&placement);
+        let used = Used::on(&placement);
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
         let notices = noted(&files.name, (&placement, plan.as_ref()), notices);
@@ -71,7 +71,7 @@ impl Residency {
             parts,
             (client.cancel, &mut tell),
         )?;
-        let device_bytes = free.taken((&shares, &promise), model.bytes());
+        let device_bytes = used.taken((&shares, &promise), model.bytes());
         let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;
         let info = ModelInfo {
             load_seconds: started.elapsed().as_secs_f64(),
@@ -98,7 +98,9 @@ impl Residency {
                 users: 0,
                 pinned: false,
             }),
-            _memory: ReturnMemory,
+            memory: ReturnMemory {
+                of_cards: !placement.is_on_cpu(),
+            },
         }))
     }
 

@@ -26,6 +26,7 @@ pub mod run;
 pub mod text;
 mod unsafe_blas;
 mod unsafe_driver;
+mod unsafe_memory;
 mod unsafe_random;
 mod warp;
 pub mod work;

@@ -75,7 +75,7 @@ template <class Marked> __device__ void enlist(unsigned columns, unsigned *list,
     }
 }
 
-// Codes (columns) of a token and its scale. Of a column with outliers what is none counts for the scale. A block does it.
+// Codes (columns) of a token and its scale, for which of a column with outliers what is none counts. A block does it.
 template <int THREADS, class Marked>
 __device__ void quantize(const float *x, unsigned columns, float threshold, signed char *codes, float *scale,
                          const Marked &is_marked) {

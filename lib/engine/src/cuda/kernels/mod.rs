@@ -1,7 +1,7 @@
-//! Kernels of our own, of which `build.rs` has NVIDIA's compiler make machine code and text, of the files beside this one.
-//! The driver of a card that is none of these compiles the text when one is first used. What is launched is a matter of the files that are named for it; tensors are
-//! told by their addresses: all work of a card is on one stream, on which memory is taken and freed, too; for what goes to
-//! another card `cuda::moved` has its stream wait.
+//! Kernels of our own: `build.rs` has NVIDIA's compiler make machine code and text of the files beside this one. The driver
+//! of a card that the code is not for compiles the text when one is first used. What is launched is a matter of the files
+//! that are named for it; tensors are told by their addresses: all work of a card is on one stream, on which memory is
+//! taken and freed, too; for what goes to another card `cuda::moved` has its stream wait.
 
 mod known;
 mod unsafe_attention;

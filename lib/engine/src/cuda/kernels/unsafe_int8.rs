@@ -110,8 +110,8 @@ impl Quantized {
         }
         let arguments = [values, marked, width, threshold, codes, scales];
         let by_rows = grid((tokens, 1, 1), THREADS);
-        // SAFETY: the kernel reads `tokens` of `columns` values and a mark for each of these, and writes as many codes, and a
-        // scale for each token.
+        // SAFETY: the kernel reads `tokens` of `columns` values and a mark for each of these, and writes as many codes,
+        // and a scale for each token.
         unsafe { launch(card, (&TEXT, "quantize_rows"), by_rows, &arguments)? };
         Ok(quantized)
     }

@@ -1,8 +1,8 @@
 //! What all launches share. Unsafe for what a launch is: a card reads and writes whatever its kernels' arguments say.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    collections::HashMap,
+    sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock},
 };
 
 use candle_core::{
@@ -102,38 +102,55 @@ pub(super) unsafe fn empty(
     unsafe { Tensor::empty(shape, dtype, device) }
 }
 
-/// What was loaded of a text, and the kernels that were looked up in it.
+/// Kernels of a text on a device.
+#[derive(Default)]
 struct Loaded {
-    module: Arc<CudaModule>,
-    kernels: HashMap<String, CudaFunction>,
+    module: OnceLock<Arc<CudaModule>>,
+    kernels: RwLock<HashMap<String, CudaFunction>>,
+}
+
+/// What was loaded of a text to a device.
+fn loaded(device: &CudaDevice, text: &Text) -> Arc<Loaded> {
+    type All = HashMap<(DeviceId, &'static str), Arc<Loaded>>;
+    static ALL: LazyLock<RwLock<All>> = LazyLock::new(RwLock::default);
+    let key = (device.id(), text.name);
+    let known = ALL
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&key)
+        .cloned();
+    known.unwrap_or_else(|| {
+        let mut all = ALL.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(key).or_default())
+    })
 }
 
 /// A kernel, asked for once a device: the driver looks it up by its name each time.
 fn function(device: &CudaDevice, (text, kernel): (&Text, &str)) -> Result<CudaFunction> {
-    type All = HashMap<(DeviceId, &'static str), Loaded>;
-    static LOADED: LazyLock<RwLock<All>> = LazyLock::new(RwLock::default);
-    let key = (device.id(), text.name);
+    let loaded = loaded(device, text);
     {
-        let all = LOADED.read().unwrap_or_else(PoisonError::into_inner);
-        let loaded = all.get(&key);
-        if let Some(function) = loaded.and_then(|loaded| loaded.kernels.get(kernel)) {
+        let kernels = loaded
+            .kernels
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = kernels.get(kernel) {
             return Ok(function.clone());
         }
     }
-    let mut all = LOADED.write().unwrap_or_else(PoisonError::into_inner);
-    let loaded = match all.entry(key) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(place) => {
-            let image = Ptx::from_binary(text.image.to_vec());
-            let stream = device.cuda_stream();
-            place.insert(Loaded {
-                module: stream.context().load_module(image).w()?,
-                kernels: HashMap::new(),
-            })
-        }
+    let module = if let Some(module) = loaded.module.get() {
+        module
+    } else {
+        // A driver may compile it. Two who are first do so at once, and one of both is kept.
+        let image = Ptx::from_binary(text.image.to_vec());
+        let module = device.cuda_stream().context().load_module(image).w()?;
+        loaded.module.get_or_init(|| module)
     };
-    let function = loaded.module.load_function(kernel).w()?;
-    loaded.kernels.insert(kernel.to_owned(), function.clone());
+    let function = module.load_function(kernel).w()?;
+    let mut kernels = loaded
+        .kernels
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
+    kernels.insert(kernel.to_owned(), function.clone());
     Ok(function)
 }
 
