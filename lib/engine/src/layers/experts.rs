@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{GatedMlp, Linear};
+use super::{GatedMlp, Linear, composed};
 
 /// A layer of experts.
 #[derive(Clone, Debug)]
@@ -43,9 +43,40 @@ impl Experts {
         }
         // Tokens of an expert lie beside each other, the experts' one behind the other.
         shares.sort_by_key(|share| (share.expert, share.token));
-        let all = self.shared(&x, &shares)?;
-        let mut places = vec![Vec::new(); batch * tokens];
-        for (place, share) in (0_u32..).zip(&shares) {
+        let sum = if composed::serves(&x) {
+            self.ranked(&x, &shares)?
+        } else {
+            self.added(&x, &shares)?
+        };
+        sum.reshape((batch, tokens, hidden))
+    }
+
+    /// The sums of what experts make of their shares of `x` `(tokens, hidden)`, weighted, in main memory: each is added
+    /// where it belongs.
+    fn added(&self, x: &Tensor, shares: &[Share]) -> Result<Tensor> {
+        let (tokens, hidden) = x.dims2()?;
+        let mut sums = vec![0.0; tokens * hidden];
+        for own in shares.chunk_by(|a, b| a.expert == b.expert) {
+            let rows: Vec<u32> = own.iter().map(|share| share.token as u32).collect();
+            let rows = x.index_select(&Tensor::new(rows, x.device())?, 0)?;
+            let made = self.experts[own[0].expert].forward(&rows, None)?;
+            let made: Vec<f32> = made.flatten_all()?.to_vec1()?;
+            for (share, made) in own.iter().zip(made.chunks_exact(hidden)) {
+                let sums = &mut sums[share.token * hidden..][..hidden];
+                for (sum, value) in sums.iter_mut().zip(made) {
+                    *sum += value * share.weight;
+                }
+            }
+        }
+        Tensor::from_vec(sums, (tokens, hidden), x.device())
+    }
+
+    /// The same on a device that is asked once for what it can do at once.
+    fn ranked(&self, x: &Tensor, shares: &[Share]) -> Result<Tensor> {
+        let (tokens, hidden) = x.dims2()?;
+        let all = self.shared(x, shares)?;
+        let mut places = vec![Vec::new(); tokens];
+        for (place, share) in (0_u32..).zip(shares) {
             places[share.token].push(place);
         }
         // The first of each token's experts, then the second of each, …
@@ -54,7 +85,7 @@ impl Experts {
         let ranked = Tensor::new(ranked.collect::<Vec<u32>>(), x.device())?;
         let all = all
             .index_select(&ranked, 0)?
-            .reshape((count, batch, tokens, hidden))?;
+            .reshape((count, tokens, hidden))?;
         let mut sum = all.get(0)?;
         for rank in 1..count {
             sum = (sum + all.get(rank)?)?;
