@@ -127,6 +127,16 @@ def test_what_is_freed_goes_back_to_the_card(on, tmp_path):
     assert kept() < WEIGHTS / 10
 
 
+def test_a_load_that_fails_gives_back_what_it_took(on, tmp_path):
+    log = tmp_path / "log"
+    kernel = on(CARD_LOG=log, CARD_FULL_AT=60)
+    failed = kernel.run(f"%load {MODEL} --device cuda:0")
+    assert failed.status == "error" and "OutOfMemory" in failed.traceback, failed.traceback
+    lines = [line for line in log.read_text().splitlines() if line.startswith(("taken: ", "kept: "))]
+    assert len(lines) > 60 and lines[-1] == "kept: 0 bytes", lines[-5:]
+    kernel.run(f"%load {MODEL} --device cuda:0").expect_ok()
+
+
 def test_an_allocation_that_fails_is_tried_again_without_what_the_pool_keeps(on, halfway):
     kernel = on(CARD_FULL_AT=halfway["allocations"])
     kernel.run(f"%load {MODEL}").expect_ok()

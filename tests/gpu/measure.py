@@ -231,14 +231,14 @@ def remember(paths):
 
 
 def libraries():
-    """Where PyTorch's wheels have cuBLAS and cuRAND."""
+    """The environment in which programs find cuBLAS and cuRAND where PyTorch's wheels have them, if nowhere else."""
     try:
         import nvidia
     except ImportError:
         return os.environ
     folders = [str(pathlib.Path(place) / "cu13/lib") for place in nvidia.__path__]
     known = os.environ.get("LD_LIBRARY_PATH")
-    return os.environ | {"LD_LIBRARY_PATH": ":".join(folders + ([known] if known else []))}
+    return os.environ | {"LD_LIBRARY_PATH": ":".join(([known] if known else []) + folders)}
 
 
 def called(command, timeout):

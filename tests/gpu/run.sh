@@ -61,7 +61,7 @@ folder.joinpath("model.safetensors").write_bytes(struct.pack("<Q", len(header)) 
 PYTHON
 # Where PyTorch's wheels have NVIDIA's libraries, if nobody else has.
 wheels=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0] + "/cu13/lib")' 2>/dev/null || true)
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels
+[ -z "$wheels" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels
 # Some by a process: after some errors a card computes nothing more for one.
 status=0
 printf '%s\0' "$folder"/* "$PWD"/lib/engine/tests/fixtures/families/gguf/*.gguf |

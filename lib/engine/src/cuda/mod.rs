@@ -188,10 +188,6 @@ pub(crate) fn is_out_of_memory(text: &str) -> bool {
 }
 
 /// What an error of cuBLAS comes from, where a card's driver knows: its errors come late, with whatever is asked next.
-#[cfg_attr(
-    not(feature = "cuda"),
-    expect(clippy::missing_const_for_fn, reason = "a card is asked")
-)]
 pub(crate) fn reason(text: &str) -> Option<String> {
     #[cfg(feature = "cuda")]
     if LATE.iter().any(|status| text.contains(status)) {

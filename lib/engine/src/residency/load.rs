@@ -16,7 +16,7 @@ use super::{
     fit::Used,
     license::license,
     loaded::{self, Loaded, Purpose},
-    room::Need,
+    room::{Need, Promise},
 };
 use crate::{
     Cancel,
@@ -48,28 +48,19 @@ impl Residency {
         let shares = need.on(&placement);
         let promise = self.make_room((&need, &shares), sink)?;
         let used = Used::on(&placement);
+        // Before what it outlives: a load that fails gives back what it took, too.
+        let memory = ReturnMemory {
+            of_cards: !placement.is_on_cpu(),
+        };
         let tokenizer = self.tokenizers.load(key.source.clone(), &files, sink)?;
         let (defaults, notices) = Defaults::read(&files.layout, &weights)?;
         let notices = noted(&files.name, (&placement, plan.as_ref()), notices);
         notices.map(Event::Notice).for_each(&mut *sink);
-        let mut tell = |event: Event| {
-            if let Event::Progress(Progress {
-                stage: Stage::Load | Stage::Quantize,
-                done,
-                total,
-                ..
-            }) = event
-            {
-                promise.taken(done, total.unwrap_or(done));
-            }
-            sink(event);
-        };
-        let parts = (plan.as_ref(), &placement);
         let model = self.built(
             spec,
             (&files.name, &weights),
-            parts,
-            (client.cancel, &mut tell),
+            (plan.as_ref(), &placement),
+            (client.cancel, &mut counted(&promise, sink)),
         )?;
         let device_bytes = used.taken((&shares, &promise), model.bytes());
         let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;
@@ -98,9 +89,7 @@ impl Residency {
                 users: 0,
                 pinned: false,
             }),
-            memory: ReturnMemory {
-                of_cards: !placement.is_on_cpu(),
-            },
+            memory,
         }))
     }
 
@@ -149,6 +138,22 @@ impl Residency {
         };
         let reclaim: Reclaim = Box::new(reclaim);
         Loaded::build((weights, name), loader, (joins, reclaim))
+    }
+}
+
+/// Tells progress, and the promise how much of it has been taken.
+fn counted<'a>(promise: &'a Promise<'_>, sink: &'a mut dyn FnMut(Event)) -> impl FnMut(Event) + 'a {
+    move |event| {
+        if let Event::Progress(Progress {
+            stage: Stage::Load | Stage::Quantize,
+            done,
+            total,
+            ..
+        }) = event
+        {
+            promise.taken(done, total.unwrap_or(done));
+        }
+        sink(event);
     }
 }
 

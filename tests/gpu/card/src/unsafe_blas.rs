@@ -164,31 +164,45 @@ unsafe extern "C" fn cublasGemmStridedBatchedEx(
         })
     };
     let run = || {
-        let a = matrix(a, kind_a, leading_a, stride_a, transposed_a)?;
-        let b = matrix(b, kind_b, leading_b, stride_b, transposed_b)?;
-        let c = matrix(c, kind_c, leading_c, stride_c, 0)?;
-        if beta != 0.0 || [m, n, k, count].iter().any(|size| *size <= 0) {
+        let products = Products {
+            a: matrix(a, kind_a, leading_a, stride_a, transposed_a)?,
+            b: matrix(b, kind_b, leading_b, stride_b, transposed_b)?,
+            c: matrix(c, kind_c, leading_c, stride_c, 0)?,
+            sizes: [m, n, k, count],
+        };
+        products.compute(alpha, beta)
+    };
+    run().err().unwrap_or(0)
+}
+
+/// Products of as many matrices.
+struct Products {
+    a: Matrix,
+    b: Matrix,
+    c: Matrix,
+    /// Rows of the first, columns of the second, what is summed, and how many.
+    sizes: [c_int; 4],
+}
+
+impl Products {
+    fn compute(&self, alpha: f64, beta: f64) -> Result<(), Status> {
+        if beta != 0.0 || self.sizes.iter().any(|size| *size <= 0) {
             return Err(complain(
                 NOT_SUPPORTED,
                 "sums onto what is there, and nothing at all, are not known",
             ));
         }
-        let card = machine().card_of(c.address)?;
+        let card = machine().card_of(self.c.address)?;
         machine().occupy(&mut *machine().card(card)?);
         if machine().is_idle {
             return Ok(());
         }
-        for index in 0..count as usize {
-            multiply(
-                (a, b, c),
-                index,
-                (m as usize, n as usize, k as usize),
-                alpha,
-            )?;
+        let [m, n, k, count] = self.sizes.map(|size| size as usize);
+        for index in 0..count {
+            multiply((self.a, self.b, self.c), index, (m, n, k), alpha)?;
         }
         Ok(())
-    };
-    run().err().unwrap_or(0)
+    }
 }
 
 /// `c = alpha * a * b`, of matrices `(m, k)`, `(k, n)` and `(m, n)`.
