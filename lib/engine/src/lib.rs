@@ -14,6 +14,7 @@ pub mod hub;
 mod kernels;
 pub mod layers;
 mod memory;
+mod modules;
 mod pipelines;
 pub mod placement;
 mod report;

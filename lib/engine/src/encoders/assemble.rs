@@ -71,6 +71,7 @@ pub fn assemble(
         head,
         other_head,
         labels,
+        modules: None,
     })
 }
 

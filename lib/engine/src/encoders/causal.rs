@@ -2,6 +2,7 @@
 //! `feature-extraction` and embeddings. It has no head here; what it would write next is `generate`'s.
 
 use candle_core::{Error, Result as TensorResult, Tensor, bail};
+use wire::model::ModuleInfo;
 
 use super::{HeadKind, Labels, Row, TextEncoder};
 use crate::{
@@ -72,6 +73,10 @@ impl TextEncoder for CausalReader<'_> {
 
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn modules(&self) -> Option<&ModuleInfo> {
+        self.model.modules()
     }
 
     fn limit(&self) -> Option<usize> {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
+use wire::model::ModuleInfo;
 
 use super::{
     convolution::ConvolutionLayer,
@@ -51,6 +52,8 @@ pub struct Encoder {
     /// A second one, where no name says which it is: for tokens.
     pub(super) other_head: Option<Head>,
     pub(super) labels: Labels,
+    /// What `print(model)` shows.
+    pub(super) modules: Option<ModuleInfo>,
     pub(super) bytes: u64,
     /// Where it computes.
     pub(super) device: Device,

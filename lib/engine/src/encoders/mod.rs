@@ -30,12 +30,13 @@ pub use encoder::{Encoder, Row};
 pub use heads::HeadKind;
 pub use labels::{Labels, ProblemType};
 use plan::{Names, Plan};
-use wire::Failure;
+use wire::{Failure, model::ModuleInfo};
 
 use crate::{
     class::Class,
     failures,
     families::{ModelSizes, json::Json},
+    modules,
     weights::{Description, Loader, Weights},
 };
 
@@ -55,6 +56,9 @@ pub trait TextEncoder: Send + Sync {
 
     /// What its head's outputs are called.
     fn labels(&self) -> &Labels;
+
+    /// The tree of its modules; `None` where its classes are not known.
+    fn modules(&self) -> Option<&ModuleInfo>;
 
     /// Tokens that it reads at most; `None` where no table of positions ends.
     fn limit(&self) -> Option<usize>;
@@ -101,6 +105,10 @@ impl TextEncoder for Encoder {
 
     fn labels(&self) -> &Labels {
         self.labels()
+    }
+
+    fn modules(&self) -> Option<&ModuleInfo> {
+        self.modules.as_ref()
     }
 
     fn limit(&self) -> Option<usize> {
@@ -207,5 +215,31 @@ pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Encoder, Failure>
     };
     let (plan, names) = read(json)?;
     loader.prefer_dense();
-    assemble::assemble(plan.checked()?, &names, json, loader)
+    let mut encoder = assemble::assemble(plan.checked()?, &names, json, loader)?;
+    encoder.modules = tree(&encoder, &names, weights, loader);
+    Ok(encoder)
+}
+
+/// The tree of an encoder's modules.
+fn tree(
+    encoder: &Encoder,
+    names: &Names,
+    weights: &Weights,
+    loader: &Loader,
+) -> Option<ModuleInfo> {
+    let plan = &encoder.plan;
+    let class = match encoder.head() {
+        Some(HeadKind::Sequence) if plan.architecture == "mean-pooled-bert" => "MeanClassifier",
+        Some(kind) => kind.class(),
+        None => "Model",
+    };
+    let kind = modules::Kind {
+        architecture: plan.architecture,
+        class,
+        base: kinds::base(names, weights),
+        attribute: names.bases[0],
+        table: (plan.vocab_size, plan.embedding),
+        epsilon: plan.epsilon,
+    };
+    modules::outlined(&kind, weights, loader.parts())
 }

@@ -265,7 +265,7 @@ pub fn build(
         Description::Json(json) => json,
         Description::Gguf(_) => &Value::Null,
     };
-    model.modules = modules::tree(&plan, &loader.take_parts(), config);
+    model.modules = modules::tree(&plan, loader.parts(), config);
     Ok(Box::new(model))
 }
 

@@ -10,6 +10,7 @@ use wire::model::ModuleInfo;
 use super::plan::{NormKind, Plan};
 use crate::{
     layers::Activation,
+    modules::{dropout, embedding, float, group, layer_norm, linear, list, plain},
     weights::{Description, LoadedPart, Weights},
 };
 
@@ -377,26 +378,21 @@ impl Tree<'_> {
         })
     }
 
-    fn embedding(&self, name: &str, (rows, columns): (usize, usize)) -> String {
+    fn embedding(&self, name: &str, shape: (usize, usize)) -> String {
         let class = if self.prefix == "Gemma3" {
             "Gemma3TextScaledWordEmbedding"
         } else {
             "Embedding"
         };
         let padding = self.config["pad_token_id"].as_u64();
-        match padding.filter(|_| name == "embed_tokens") {
-            Some(id) => format!("{class}({rows}, {columns}, padding_idx={id})"),
-            None => format!("{class}({rows}, {columns})"),
-        }
+        embedding(class, shape, padding.filter(|_| name == "embed_tokens"))
     }
 
     fn norm(&self, size: usize) -> String {
-        let epsilon = float(self.plan.norm_epsilon);
         match self.plan.norm {
-            NormKind::Layer => {
-                format!("LayerNorm(({size},), eps={epsilon}, elementwise_affine=True, bias=True)")
-            }
+            NormKind::Layer => layer_norm(size, self.plan.norm_epsilon, true),
             NormKind::Rms | NormKind::RmsPlusOne => {
+                let epsilon = float(self.plan.norm_epsilon);
                 format!("{}RMSNorm(({size},), eps={epsilon})", self.prefix)
             }
         }
@@ -414,86 +410,10 @@ impl Tree<'_> {
     }
 
     fn dropout(&self, key: &str, default: &str) -> String {
-        let rate = self.config[key].as_f64();
-        let rate = rate.map_or_else(|| default.to_owned(), |rate| format!("{rate:?}"));
-        format!("Dropout(p={rate}, inplace=False)")
+        dropout(self.config, &[key], default)
     }
 
     fn class(&self, end: &str) -> String {
         format!("{}{end}", self.prefix)
     }
-}
-
-fn linear(class: &str, (rows, columns): (usize, usize), bias: bool) -> String {
-    let bias = if bias { "True" } else { "False" };
-    format!("{class}(in_features={columns}, out_features={rows}, bias={bias})")
-}
-
-/// A number as Python writes it: the exponent has two digits.
-fn float(value: f64) -> String {
-    if (1e-4..1e16).contains(&value) {
-        return format!("{value:?}");
-    }
-    // GGUF has floats of 32 bits, whose shortest digits are fewer.
-    let single = value as f32;
-    let text = if f64::from(single).to_bits() == value.to_bits() {
-        format!("{single:e}")
-    } else {
-        format!("{value:e}")
-    };
-    match text.split_once("e-") {
-        Some((digits, exponent)) if exponent.len() == 1 => format!("{digits}e-0{exponent}"),
-        _ => text,
-    }
-}
-
-/// A module without weights.
-fn plain(name: &str, kind: String) -> ModuleInfo {
-    ModuleInfo {
-        name: name.to_owned(),
-        class: kind,
-        count: 1,
-        ..ModuleInfo::default()
-    }
-}
-
-/// A module of others; `None` when none of them has weights.
-fn group(
-    name: &str,
-    kind: String,
-    parts: impl IntoIterator<Item = Option<ModuleInfo>>,
-) -> Option<ModuleInfo> {
-    let parts: Vec<ModuleInfo> = parts.into_iter().flatten().collect();
-    let total = |of: fn(&ModuleInfo) -> u64| -> u64 {
-        parts
-            .iter()
-            .map(|part| of(part) * u64::from(part.count))
-            .sum()
-    };
-    let (parameters, bytes) = (total(|part| part.parameters), total(|part| part.bytes));
-    (parameters > 0).then_some(ModuleInfo {
-        name: name.to_owned(),
-        class: kind,
-        count: 1,
-        parameters,
-        bytes,
-        parts,
-    })
-}
-
-/// A `ModuleList`; neighbours that are alike are shown once, as torch does.
-fn list(name: &str, parts: Vec<ModuleInfo>) -> ModuleInfo {
-    let mut shown: Vec<(usize, ModuleInfo)> = Vec::new();
-    for (index, part) in parts.into_iter().enumerate() {
-        match shown.last_mut() {
-            Some((first, last)) if (&last.class, &last.parts) == (&part.class, &part.parts) => {
-                last.count += 1;
-                last.name = format!("{first}-{index}");
-            }
-            _ => shown.push((index, part)),
-        }
-    }
-    let parts = shown.into_iter().map(|(_, part)| Some(part));
-    group(name, "ModuleList".to_owned(), parts)
-        .unwrap_or_else(|| plain(name, "ModuleList()".to_owned()))
 }

@@ -272,7 +272,7 @@ impl Loaded {
     pub fn modules(&self) -> Option<ModuleInfo> {
         match self {
             Self::Causal { steps, .. } => steps.model().modules().cloned(),
-            Self::Encoder(_) => None,
+            Self::Encoder(encoder) => encoder.modules().cloned(),
         }
     }
 }

@@ -62,6 +62,7 @@ pub fn assemble(
         cache_dtype: loader.cache_dtype(),
         bytes: loader.bytes(),
         mixes_tokens: loader.mixes_tokens(),
+        modules: None,
     })
 }
 

@@ -3,15 +3,15 @@
 //! stands for the whole.
 
 use candle_core::{Result as TensorResult, Tensor, bail};
-use wire::Failure;
+use wire::{Failure, model::ModuleInfo};
 
-use super::{Seq2Seq, Start};
+use super::{Kind, Seq2Seq, Start, assemble};
 use crate::{
     encoders::{CausalReader, HeadKind, Labels, Row, TextEncoder},
     failures,
-    families::{CausalLm, ModelSizes, SourceReader, json::Json},
+    families::{CausalLm, ModelSizes, SourceReader},
     layers::Linear,
-    weights::{Description, Loader, Weights},
+    weights::{Loader, Weights},
 };
 
 /// A loaded classifier.
@@ -28,14 +28,10 @@ pub struct Classifier {
 impl Classifier {
     /// Reads the head of an encoder-decoder. Fails where there is none.
     pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Self, Failure> {
-        let model = super::build(weights, loader)?;
+        let (json, plan, names) = super::blueprint(weights, loader)?;
+        let mut model = assemble::assemble(&plan, &names, json, loader)?;
         let defaults = super::special_ids(weights);
-        let empty = serde_json::Value::Null;
-        let json = match &weights.description {
-            Description::Json(json) => json,
-            Description::Gguf(_) => &empty,
-        };
-        let json = Json::new(json).with_defaults(&defaults);
+        let json = json.with_defaults(&defaults);
         let labels = Labels::read(json);
         let hidden = model.sizes.hidden_size;
         let count = labels.names.len();
@@ -46,13 +42,16 @@ impl Classifier {
                 "the decoder of `{name}` reads no text of its source"
             ))
         })?;
+        let dense = loader.linear("classification_head.dense", (hidden, hidden))?;
+        let output = loader.linear("classification_head.out_proj", (count, hidden))?;
+        model.modules = super::modules((&plan, &names), Kind::Classifier, weights, loader);
         Ok(Self {
-            dense: loader.linear("classification_head.dense", (hidden, hidden))?,
-            output: loader.linear("classification_head.out_proj", (count, hidden))?,
+            model,
+            dense,
+            output,
             labels,
             start,
             end,
-            model,
         })
     }
 }
@@ -79,6 +78,10 @@ impl TextEncoder for Classifier {
 
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn modules(&self) -> Option<&ModuleInfo> {
+        self.model.modules.as_ref()
     }
 
     fn limit(&self) -> Option<usize> {

@@ -19,12 +19,13 @@ use plan::{Names, Plan};
 use serde_json::Value;
 pub use source_encoder::SourceEncoder;
 pub use start::Start;
-use wire::Failure;
+use wire::{Failure, model::ModuleInfo};
 
 use crate::{
     class::Class,
     failures,
     families::json::Json,
+    modules,
     weights::{Description, Loader, Weights},
 };
 
@@ -102,10 +103,36 @@ fn reader(weights: &Weights) -> Option<(Json<'_>, Architecture)> {
     Some((Json::new(json), *found))
 }
 
-/// Loads an encoder-decoder of any [`Kind`] that has both halves.
+/// Loads an encoder-decoder of any [`Kind`] that has both halves, without a head for labels.
 pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Seq2Seq, Failure> {
     let (json, plan, names) = blueprint(weights, loader)?;
-    assemble::assemble(&plan, &names, json, loader)
+    let mut model = assemble::assemble(&plan, &names, json, loader)?;
+    model.modules = modules((&plan, &names), Kind::Writer, weights, loader);
+    Ok(model)
+}
+
+/// The tree of the modules that a loader has handed out, for a model of the kind.
+fn modules(
+    (plan, names): (&Plan, &Names),
+    kind: Kind,
+    weights: &Weights,
+    loader: &Loader,
+) -> Option<ModuleInfo> {
+    let class = match (kind, plan.architecture) {
+        (Kind::Writer, "marian") => "MTModel",
+        (Kind::Writer, _) => "ForConditionalGeneration",
+        (Kind::Classifier, _) => "ForSequenceClassification",
+        (Kind::Encoder, _) => "EncoderModel",
+    };
+    let kind = modules::Kind {
+        architecture: plan.architecture,
+        class,
+        base: assemble::base(names, weights),
+        attribute: names.bases[0],
+        table: (plan.decoder.vocab_size, plan.hidden),
+        epsilon: plan.epsilon,
+    };
+    modules::outlined(&kind, weights, loader.parts())
 }
 
 /// What the configuration says, for a loader that is to hand out plain f32 as it lies.

@@ -41,6 +41,8 @@ pub struct Seq2Seq {
     pub(super) mixes_tokens: bool,
     /// Of the keys and values in the decoder's caches.
     pub(super) cache_dtype: DType,
+    /// What `print(model)` shows.
+    pub(super) modules: Option<ModuleInfo>,
 }
 
 /// One layer of the decoder.
@@ -68,7 +70,7 @@ impl CausalLm for Seq2Seq {
     }
 
     fn modules(&self) -> Option<&ModuleInfo> {
-        None
+        self.modules.as_ref()
     }
 
     fn source_reader(&self) -> Option<&dyn SourceReader> {

@@ -2,9 +2,9 @@
 //! sentence-t5 and gtr are. It has no head; what becomes of its states is the pipelines' matter.
 
 use candle_core::{Result as TensorResult, Tensor, bail};
-use wire::Failure;
+use wire::{Failure, model::ModuleInfo};
 
-use super::{assemble, encoder::Encoder};
+use super::{Kind, assemble, encoder::Encoder};
 use crate::{
     encoders::{HeadKind, Labels, Row, TextEncoder},
     families::ModelSizes,
@@ -18,6 +18,7 @@ pub struct SourceEncoder {
     sizes: ModelSizes,
     encoder: Encoder,
     labels: Labels,
+    modules: Option<ModuleInfo>,
     bytes: u64,
     mixes_tokens: bool,
 }
@@ -26,7 +27,10 @@ impl SourceEncoder {
     /// Reads the encoder's weights alone.
     pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Self, Failure> {
         let (json, plan, names) = super::blueprint(weights, loader)?;
+        let encoder = assemble::encoder(&plan, &names, loader)?;
+        let modules = super::modules((&plan, &names), Kind::Encoder, weights, loader);
         Ok(Self {
+            modules,
             architecture: plan.architecture,
             sizes: ModelSizes {
                 vocab_size: plan.encoder.vocab_size,
@@ -34,7 +38,7 @@ impl SourceEncoder {
                 layers: plan.encoder.layers,
                 hidden_size: plan.hidden,
             },
-            encoder: assemble::encoder(&plan, &names, loader)?,
+            encoder,
             labels: Labels::default(),
             bytes: loader.bytes(),
             mixes_tokens: loader.mixes_tokens(),
@@ -61,6 +65,10 @@ impl TextEncoder for SourceEncoder {
 
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn modules(&self) -> Option<&ModuleInfo> {
+        self.modules.as_ref()
     }
 
     fn limit(&self) -> Option<usize> {

@@ -28,7 +28,8 @@ use crate::{
 /// A layer that was handed out.
 #[derive(Clone, Debug)]
 pub struct LoadedPart {
-    /// The class that transformers has for it: `Linear`, `Linear4bit`, `Embedding`; `Norm` for norms.
+    /// The class that transformers has for it: `Linear`, `Linear4bit`, `Embedding`; `Norm` for norms, `Tensor` for
+    /// values that are no layer here.
     pub class: &'static str,
     /// `(out_features, in_features)`, `(vocabulary, hidden)`, `(size, 1)`.
     pub shape: (usize, usize),
@@ -212,6 +213,10 @@ impl<'a> Loader<'a> {
     /// Values of a tensor of any shape, as f32.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Failure> {
         let values = self.shaped(name, shape)?;
+        if let (Some(module), [rows, rest @ ..]) = (name.strip_suffix(".weight"), shape) {
+            let (shape, size) = ((*rows, rest.iter().product()), values.len());
+            self.note(module, ("Tensor", None), shape, (size, size * 4));
+        }
         Tensor::from_vec(values, shape, &Device::Cpu).map_err(failures::internal)
     }
 
@@ -284,8 +289,8 @@ impl<'a> Loader<'a> {
     }
 
     /// What was handed out so far, by the names of the files.
-    pub fn take_parts(&mut self) -> BTreeMap<String, LoadedPart> {
-        std::mem::take(&mut self.parts)
+    pub fn parts(&self) -> &BTreeMap<String, LoadedPart> {
+        &self.parts
     }
 
     /// `count` linear layers that lie in one tensor `{name}.weight` `(count, out_features,

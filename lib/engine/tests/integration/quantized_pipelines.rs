@@ -53,7 +53,7 @@ fn load(weights: &Weights, plan: &Plan) -> (Model, BTreeMap<String, LoadedPart>)
         }
         Some(_) => Model::Writer(seq2seq::build(weights, &mut loader).unwrap()),
     };
-    (model, loader.take_parts())
+    (model, loader.parts().clone())
 }
 
 fn plan(weights: &Weights, config: &Value, dtype: Option<DType>) -> Plan {
