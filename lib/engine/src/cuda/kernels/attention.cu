@@ -42,13 +42,58 @@ __device__ bool is_last_of(const Attention &of) {
     return is_last;
 }
 
+// So many numbers that lie beside each other, as they lie in memory.
+template <int KIND, int COUNT> struct Raw {
+    unsigned words[KIND == F32 ? COUNT : (COUNT + 1) / 2];
+
+    // From a multiple of as many.
+    __device__ void load(const void *from, size_t at) {
+        if constexpr (KIND == F32) {
+            const float *own = static_cast<const float *>(from) + at;
+            if constexpr (COUNT == 4) {
+                const uint4 four = *reinterpret_cast<const uint4 *>(own);
+                words[0] = four.x, words[1] = four.y, words[2] = four.z, words[3] = four.w;
+            } else if constexpr (COUNT == 2) {
+                const uint2 two = *reinterpret_cast<const uint2 *>(own);
+                words[0] = two.x, words[1] = two.y;
+            } else {
+                words[0] = __float_as_uint(*own);
+            }
+        } else {
+            const unsigned short *own = static_cast<const unsigned short *>(from) + at;
+            if constexpr (COUNT == 4) {
+                const uint2 four = *reinterpret_cast<const uint2 *>(own);
+                words[0] = four.x, words[1] = four.y;
+            } else if constexpr (COUNT == 2) {
+                words[0] = *reinterpret_cast<const unsigned *>(own);
+            } else {
+                words[0] = *own;
+            }
+        }
+    }
+
+    __device__ float value(int place) const {
+        if (KIND == F32) {
+            return __uint_as_float(words[place]);
+        }
+        return bits_as_float(words[place / 2] >> (16 * (place % 2)) & 0xffff, KIND);
+    }
+};
+
 // `QUERIES` of those that share a head of keys, of dimensions up to 32 · `DIMS`, a multiple of four.
+//
+// A lane asks for several keys or values before it waits for the first: one load at a time has it wait for memory
+// thirty-two times a tile. Behind them stands a barrier of the warp, or the compiler puts each where it is used.
 template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attention &of) {
     __shared__ float queries[QUERIES][32 * DIMS];
     __shared__ float weights[WARPS][QUERIES][32];
     __shared__ float sums[WARPS][QUERIES][32 * DIMS];
     __shared__ float mosts[WARPS][QUERIES], totals[WARPS][QUERIES];
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+    // Fours of a key that a lane asks for at once, and keys whose values it does; its dimensions that lie together.
+    constexpr unsigned FOURS = 8, KEYS = DIMS > 4 ? 4 : 8;
+    constexpr int WIDE = DIMS % 4 == 0 ? 4 : DIMS % 2 == 0 ? 2 : 1;
+    const auto dim_of = [&](int dim) { return (unsigned)(32 * WIDE * (dim / WIDE) + WIDE * lane + dim % WIDE); };
     const unsigned split = blockIdx.x, row = blockIdx.y / of.kv_heads, kv_head = blockIdx.y % of.kv_heads;
     const unsigned group = of.heads / of.kv_heads, shared = group * of.tokens, begin = blockIdx.z * QUERIES;
     // Queries of a group lie one after the other, its heads first.
@@ -77,16 +122,23 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
     for (unsigned tile = first + 32 * warp; tile < last; tile += 32 * WARPS) {
         const unsigned key = tile + lane;
         float scores[QUERIES] = {};
-        if (key < last) {
-            const size_t at = head_start + (size_t)key * of.head_dim;
-            for (unsigned dim = 0; dim < of.head_dim; dim += 4) {
-                float part[4];
-                load_four<KIND>(cache.keys, at + dim, part);
+        // What is not there is no more seen than what is too late.
+        const size_t at = head_start + (size_t)min(key, last - 1) * of.head_dim;
+        // Behind their last dimension queries are zeros.
+        for (unsigned start = 0; start < of.head_dim; start += 4 * FOURS) {
+            Raw<KIND, 4> raws[FOURS];
+#pragma unroll
+            for (unsigned four = 0; four < FOURS; four++) {
+                raws[four].load(cache.keys, at + min(start + 4 * four, of.head_dim - 4));
+            }
+            __syncwarp();
+#pragma unroll
+            for (unsigned four = 0; four < FOURS; four++) {
 #pragma unroll
                 for (int query = 0; query < QUERIES; query++) {
 #pragma unroll
                     for (int place = 0; place < 4; place++) {
-                        scores[query] += part[place] * queries[query][dim + place];
+                        scores[query] += raws[four].value(place) * queries[query][start + 4 * four + place];
                     }
                 }
             }
@@ -115,15 +167,27 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
         }
         __syncwarp();
         const unsigned count = min(last - tile, 32u);
-        for (unsigned other = 0; other < count; other++) {
-            const size_t at = head_start + (size_t)(tile + other) * of.head_dim;
+        for (unsigned start = 0; start < count; start += KEYS) {
+            Raw<KIND, WIDE> raws[KEYS][DIMS / WIDE];
 #pragma unroll
-            for (int dim = 0; dim < DIMS; dim++) {
-                if (32u * dim + lane < of.head_dim) {
-                    const float value = load(cache.values, KIND, at + 32 * dim + lane);
+            for (unsigned other = 0; other < KEYS; other++) {
+                // What is not there weighs nothing.
+                const size_t at = head_start + (size_t)(tile + min(start + other, count - 1)) * of.head_dim;
+#pragma unroll
+                for (int part = 0; part < DIMS / WIDE; part++) {
+                    const unsigned dim = dim_of(part * WIDE);
+                    raws[other][part].load(cache.values, at + (dim < of.head_dim ? dim : 0));
+                }
+            }
+            __syncwarp();
+#pragma unroll
+            for (unsigned other = 0; other < KEYS; other++) {
+#pragma unroll
+                for (int dim = 0; dim < DIMS; dim++) {
+                    const float value = raws[other][dim / WIDE].value(dim % WIDE);
 #pragma unroll
                     for (int query = 0; query < QUERIES; query++) {
-                        mixed[query][dim] += weights[warp][query][other] * value;
+                        mixed[query][dim] += weights[warp][query][start + other] * value;
                     }
                 }
             }
@@ -138,7 +202,7 @@ template <int KIND, int DIMS, int QUERIES> __device__ void attend(const Attentio
         }
 #pragma unroll
         for (int dim = 0; dim < DIMS; dim++) {
-            sums[warp][query][32 * dim + lane] = mixed[query][dim];
+            sums[warp][query][dim_of(dim)] = mixed[query][dim];
         }
     }
     __syncthreads();

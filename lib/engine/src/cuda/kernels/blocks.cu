@@ -16,8 +16,13 @@ __device__ float number_of(unsigned code, unsigned zero = 0) {
     return __uint_as_float(0x4b000000u | code) - (float)(0x800000u + zero);
 }
 
-__device__ float half_at(const unsigned char *place) {
-    return float_of_half(*reinterpret_cast<const unsigned short *>(place));
+// Two bytes as they lie.
+__device__ unsigned two_at(const unsigned char *place) {
+    return *reinterpret_cast<const unsigned short *>(place);
+}
+
+__device__ float half_of_word(unsigned word, int place) {
+    return float_of_half((unsigned short)(word >> 16 * place));
 }
 
 // So many bytes, of which no more is known than by what their address can be divided.
@@ -58,6 +63,10 @@ struct Codes {
     float step[2], offset[2];
 };
 
+template <typename Raw> __device__ Codes codes_of(const Raw &raw, float step, float offset) {
+    return {{raw.low[0], raw.low[1], raw.low[2], raw.low[3]}, {step, step}, {offset, offset}};
+}
+
 // Blocks of 32: the first run in the low halves of 16 bytes, the second in the high ones.
 struct Plain {
     static constexpr int PARTS = 1;
@@ -67,38 +76,28 @@ struct Plain {
 };
 
 // A format of blocks has
-//   piece(block, part)   what a lane takes;
-//   codes(piece, four)   codes of four values in bytes;
-//   BITS                 bits of a code;
-//   ZERO                 the code of nothing;
-//   HAS_OFFSET           whether something is added.
-struct Q4_0 : Plain {
-    static constexpr int BYTES = 18, BITS = 4;
-    static constexpr unsigned ZERO = 8;
-    static constexpr bool HAS_OFFSET = false;
+//   Raw, raw(block, part)      what a lane takes, as it lies: nothing that would wait for it;
+//   Piece, piece(raw, part)    the same, its scales numbers;
+//   codes(piece, four)         codes of four values in bytes;
+//   BITS                       bits of a code;
+//   ZERO                       the code of nothing;
+//   HAS_OFFSET                 whether something is added.
+template <bool HAS_MINIMUM> struct Q4 : Plain {
+    static constexpr int BITS = 4, BYTES = HAS_MINIMUM ? 20 : 18, START = HAS_MINIMUM ? 4 : 2;
+    static constexpr unsigned ZERO = HAS_MINIMUM ? 0 : 8;
+    static constexpr bool HAS_OFFSET = HAS_MINIMUM;
+    struct Raw {
+        unsigned low[4], scales[1];
+    };
     using Piece = Codes;
-    static __device__ Piece piece(const unsigned char *block, int) {
-        Piece piece;
-        load<2>(block + 2, piece.low);
-        piece.step[0] = piece.step[1] = half_at(block);
-        return piece;
+    static __device__ Raw raw(const unsigned char *block, int) {
+        Raw raw;
+        load<START>(block + START, raw.low);
+        raw.scales[0] = HAS_MINIMUM ? *reinterpret_cast<const unsigned *>(block) : two_at(block);
+        return raw;
     }
-    static __device__ unsigned codes(const Piece &piece, int four) {
-        return nibbles_of(piece.low, four);
-    }
-};
-
-struct Q4_1 : Plain {
-    static constexpr int BYTES = 20, BITS = 4;
-    static constexpr unsigned ZERO = 0;
-    static constexpr bool HAS_OFFSET = true;
-    using Piece = Codes;
-    static __device__ Piece piece(const unsigned char *block, int) {
-        Piece piece;
-        load<4>(block + 4, piece.low);
-        piece.step[0] = piece.step[1] = half_at(block);
-        piece.offset[0] = piece.offset[1] = half_at(block + 2);
-        return piece;
+    static __device__ Piece piece(const Raw &raw, int) {
+        return codes_of(raw, half_of_word(raw.scales[0], 0), HAS_MINIMUM ? half_of_word(raw.scales[0], 1) : 0.0f);
     }
     static __device__ unsigned codes(const Piece &piece, int four) {
         return nibbles_of(piece.low, four);
@@ -107,23 +106,29 @@ struct Q4_1 : Plain {
 
 // The fifth bit of each value is in a field before the others.
 template <bool HAS_MINIMUM> struct Q5 : Plain {
-    static constexpr int BITS = 5, BYTES = HAS_MINIMUM ? 24 : 22, START = HAS_MINIMUM ? 4 : 2, ALIGN = HAS_MINIMUM ? 4 : 2;
+    static constexpr int BITS = 5, BYTES = HAS_MINIMUM ? 24 : 22, START = HAS_MINIMUM ? 4 : 2;
     static constexpr unsigned ZERO = HAS_MINIMUM ? 0 : 16;
     static constexpr bool HAS_OFFSET = HAS_MINIMUM;
-    struct Piece : Codes {
-        unsigned high[1];
+    struct Raw {
+        unsigned low[4], high[1], scales[1];
     };
-    static __device__ Piece piece(const unsigned char *block, int) {
-        Piece piece;
-        load<ALIGN>(block + START, piece.high);
-        load<ALIGN>(block + START + 4, piece.low);
-        piece.step[0] = piece.step[1] = half_at(block);
-        piece.offset[0] = piece.offset[1] = HAS_MINIMUM ? half_at(block + 2) : 0.0f;
-        return piece;
+    struct Piece : Codes {
+        unsigned high;
+    };
+    static __device__ Raw raw(const unsigned char *block, int) {
+        Raw raw;
+        load<START>(block + START, raw.high);
+        load<START>(block + START + 4, raw.low);
+        raw.scales[0] = HAS_MINIMUM ? *reinterpret_cast<const unsigned *>(block) : two_at(block);
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int) {
+        const float offset = HAS_MINIMUM ? half_of_word(raw.scales[0], 1) : 0.0f;
+        return {codes_of(raw, half_of_word(raw.scales[0], 0), offset), raw.high[0]};
     }
     static __device__ unsigned codes(const Piece &piece, int four) {
         // Four bits beside each other, moved on by none, 7, 14 and 21, come to be the first of a byte each.
-        const unsigned fifths = (piece.high[0] >> (4 * four) & 15) * 0x00204081u & 0x01010101u;
+        const unsigned fifths = (piece.high >> (4 * four) & 15) * 0x00204081u & 0x01010101u;
         return nibbles_of(piece.low, four) | fifths << 4;
     }
 };
@@ -133,15 +138,27 @@ struct Q8_0 : Plain {
     // A byte's sign bit turned round counts from -128.
     static constexpr unsigned ZERO = 128;
     static constexpr bool HAS_OFFSET = false;
+    struct Raw {
+        unsigned bytes[2][4], scale;
+    };
     struct Piece {
         unsigned bytes[2][4];
         float step[2];
     };
-    static __device__ Piece piece(const unsigned char *block, int) {
+    static __device__ Raw raw(const unsigned char *block, int) {
+        Raw raw;
+        load<2>(block + 2, raw.bytes[0]);
+        load<2>(block + 18, raw.bytes[1]);
+        raw.scale = two_at(block);
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int) {
         Piece piece;
-        load<2>(block + 2, piece.bytes[0]);
-        load<2>(block + 18, piece.bytes[1]);
-        piece.step[0] = piece.step[1] = half_at(block);
+#pragma unroll
+        for (int word = 0; word < 8; word++) {
+            piece.bytes[word / 4][word % 4] = raw.bytes[word / 4][word % 4];
+        }
+        piece.step[0] = piece.step[1] = half_of_word(raw.scale, 0);
         return piece;
     }
     static __device__ unsigned codes(const Piece &piece, int four) {
@@ -171,19 +188,29 @@ struct Q2_K : Quarters {
     static constexpr int BYTES = 84, BITS = 2;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
+    struct Raw {
+        unsigned low[4], scales, runs[2];
+    };
     struct Piece : Codes {
         int shift;
     };
-    static __device__ Piece piece(const unsigned char *block, int part) {
-        Piece piece;
-        load<4>(block + 16 + 32 * half(part) + 16 * side(part), piece.low);
-        piece.shift = 2 * quarter(part);
-        const float scale = half_at(block + 80), minimum = half_at(block + 82);
+    static __device__ Raw raw(const unsigned char *block, int part) {
+        Raw raw;
+        load<4>(block + 16 + 32 * half(part) + 16 * side(part), raw.low);
+        raw.scales = *reinterpret_cast<const unsigned *>(block + 80);
 #pragma unroll
         for (int run = 0; run < 2; run++) {
-            const unsigned both = block[8 * half(part) + 2 * (quarter(part) + run) + side(part)];
-            piece.step[run] = __fmul_rn(scale, number_of(both & 15));
-            piece.offset[run] = -__fmul_rn(minimum, number_of(both >> 4));
+            raw.runs[run] = block[8 * half(part) + 2 * (quarter(part) + run) + side(part)];
+        }
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int part) {
+        Piece piece{codes_of(raw, 0.0f, 0.0f), 2 * quarter(part)};
+        const float scale = half_of_word(raw.scales, 0), minimum = half_of_word(raw.scales, 1);
+#pragma unroll
+        for (int run = 0; run < 2; run++) {
+            piece.step[run] = __fmul_rn(scale, number_of(raw.runs[run] & 15));
+            piece.offset[run] = -__fmul_rn(minimum, number_of(raw.runs[run] >> 4));
         }
         return piece;
     }
@@ -196,23 +223,41 @@ struct Q3_K : Quarters {
     static constexpr int BYTES = 110, BITS = 3;
     static constexpr unsigned ZERO = 4;
     static constexpr bool HAS_OFFSET = false;
+    struct Raw {
+        unsigned low[4], high[4], scale, lows[2], highs[2];
+    };
     struct Piece : Codes {
         unsigned high[4];
         int shift, bit;
     };
-    static __device__ Piece piece(const unsigned char *block, int part) {
-        Piece piece;
-        load<2>(block + 16 * side(part), piece.high);
-        load<2>(block + 32 + 32 * half(part) + 16 * side(part), piece.low);
-        piece.shift = 2 * quarter(part);
-        piece.bit = 4 * half(part) + quarter(part);
+    // The number of a run's scale.
+    static __device__ int index_of(int part, int run) {
+        return 8 * half(part) + 2 * (quarter(part) + run) + side(part);
+    }
+    static __device__ Raw raw(const unsigned char *block, int part) {
+        Raw raw;
+        load<2>(block + 16 * side(part), raw.high);
+        load<2>(block + 32 + 32 * half(part) + 16 * side(part), raw.low);
         const unsigned char *scales = block + 96;
-        const float scale = half_at(block + 108);
+        raw.scale = two_at(block + 108);
 #pragma unroll
         for (int run = 0; run < 2; run++) {
-            const int index = 8 * half(part) + 2 * (quarter(part) + run) + side(part);
-            const unsigned low = index < 8 ? scales[index] & 15 : scales[index - 8] >> 4;
-            const unsigned high = scales[8 + index % 4] >> (2 * (index / 4)) & 3;
+            const int index = index_of(part, run);
+            raw.lows[run] = scales[index % 8];
+            raw.highs[run] = scales[8 + index % 4];
+        }
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int part) {
+        Piece piece{codes_of(raw, 0.0f, 0.0f),
+                    {raw.high[0], raw.high[1], raw.high[2], raw.high[3]},
+                    2 * quarter(part),
+                    4 * half(part) + quarter(part)};
+        const float scale = half_of_word(raw.scale, 0);
+#pragma unroll
+        for (int run = 0; run < 2; run++) {
+            const int index = index_of(part, run);
+            const unsigned low = raw.lows[run] >> (index < 8 ? 0 : 4) & 15, high = raw.highs[run] >> (2 * (index / 4)) & 3;
             piece.step[run] = __fmul_rn(scale, number_of(low | high << 4, 32));
         }
         return piece;
@@ -229,15 +274,14 @@ struct Pairs {
     static __device__ int column(int part, int index) {
         return 64 * (part / 2) + 32 * (index / 16) + 16 * (part % 2) + index % 16;
     }
-    // Step and offset of both runs, which are neighbours: the 6 bits that `get_scale_min_k4` of ggml takes apart, of
-    // two numbers at once.
-    static __device__ void scales(const unsigned char *block, int part, Codes &piece) {
-        const unsigned both = *reinterpret_cast<const unsigned *>(block);
-        const float scale = float_of_half((unsigned short)both), minimum = float_of_half((unsigned short)(both >> 16));
-        const auto *packed = reinterpret_cast<const unsigned short *>(block + 4);
-        const int pair = part / 2;
-        const unsigned first = packed[pair % 2], own = packed[pair], behind = packed[pair + 2];
+    // Step and offset of both runs, which are neighbours, from a block's first 16 bytes: the 6 bits that
+    // `get_scale_min_k4` of ggml takes apart, of two numbers at once.
+    static __device__ void scales(const unsigned (&words)[4], int part, Codes &piece) {
+        const float scale = half_of_word(words[0], 0), minimum = half_of_word(words[0], 1);
+        const int pair = part / 2, shift = 16 * (pair % 2);
         const bool is_split = pair >= 2;
+        const unsigned first = words[1] >> shift, own = (is_split ? words[2] : words[1]) >> shift;
+        const unsigned behind = (is_split ? words[3] : words[2]) >> shift;
         const unsigned steps = is_split ? (behind & 0x0f0f) | (first & 0xc0c0) >> 2 : first & 0x3f3f;
         const unsigned offsets = is_split ? (behind >> 4 & 0x0f0f) | (own & 0xc0c0) >> 2 : behind & 0x3f3f;
 #pragma unroll
@@ -252,11 +296,19 @@ struct Q4_K : Pairs {
     static constexpr int BYTES = 144, BITS = 4;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
+    struct Raw {
+        unsigned low[4], scales[4];
+    };
     using Piece = Codes;
-    static __device__ Piece piece(const unsigned char *block, int part) {
-        Piece piece;
-        load<16>(block + 16 + 16 * part, piece.low);
-        scales(block, part, piece);
+    static __device__ Raw raw(const unsigned char *block, int part) {
+        Raw raw;
+        load<16>(block + 16 + 16 * part, raw.low);
+        load<16>(block, raw.scales);
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int part) {
+        Piece piece = codes_of(raw, 0.0f, 0.0f);
+        scales(raw.scales, part, piece);
         return piece;
     }
     static __device__ unsigned codes(const Piece &piece, int four) {
@@ -268,16 +320,23 @@ struct Q5_K : Pairs {
     static constexpr int BYTES = 176, BITS = 5;
     static constexpr unsigned ZERO = 0;
     static constexpr bool HAS_OFFSET = true;
+    struct Raw {
+        unsigned low[4], high[4], scales[4];
+    };
     struct Piece : Codes {
         unsigned high[4];
         int shift;
     };
-    static __device__ Piece piece(const unsigned char *block, int part) {
-        Piece piece;
-        load<16>(block + 16 + 16 * (part % 2), piece.high);
-        load<16>(block + 48 + 16 * part, piece.low);
-        piece.shift = part / 2 * 2;
-        scales(block, part, piece);
+    static __device__ Raw raw(const unsigned char *block, int part) {
+        Raw raw;
+        load<16>(block + 16 + 16 * (part % 2), raw.high);
+        load<16>(block + 48 + 16 * part, raw.low);
+        load<16>(block, raw.scales);
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int part) {
+        Piece piece{codes_of(raw, 0.0f, 0.0f), {raw.high[0], raw.high[1], raw.high[2], raw.high[3]}, part / 2 * 2};
+        scales(raw.scales, part, piece);
         return piece;
     }
     static __device__ unsigned codes(const Piece &piece, int four) {
@@ -290,6 +349,9 @@ struct Q6_K {
     static constexpr int PARTS = 8, BYTES = 210, BITS = 6;
     static constexpr unsigned ZERO = 32;
     static constexpr bool HAS_OFFSET = false;
+    struct Raw {
+        unsigned low[4], high[4], scale, runs[2];
+    };
     struct Piece : Codes {
         unsigned high[4];
         int shift;
@@ -298,17 +360,24 @@ struct Q6_K {
     static __device__ int column(int part, int index) {
         return 128 * (part / 4) + 32 * (part % 2 + 2 * (index / 16)) + 16 * (part / 2 % 2) + index % 16;
     }
-    static __device__ Piece piece(const unsigned char *block, int part) {
+    static __device__ Raw raw(const unsigned char *block, int part) {
         const int half = part / 4, side = part / 2 % 2, first = part % 2;
-        Piece piece;
-        load<2>(block + 64 * half + 32 * first + 16 * side, piece.low);
-        load<2>(block + 128 + 32 * half + 16 * side, piece.high);
-        piece.shift = 2 * first;
-        const float scale = half_at(block + 208);
+        Raw raw;
+        load<2>(block + 64 * half + 32 * first + 16 * side, raw.low);
+        load<2>(block + 128 + 32 * half + 16 * side, raw.high);
+        raw.scale = two_at(block + 208);
 #pragma unroll
         for (int run = 0; run < 2; run++) {
-            const unsigned step = block[192 + 8 * half + side + 2 * (first + 2 * run)];
-            piece.step[run] = __fmul_rn(scale, number_of(step ^ 128, 128));
+            raw.runs[run] = block[192 + 8 * half + side + 2 * (first + 2 * run)];
+        }
+        return raw;
+    }
+    static __device__ Piece piece(const Raw &raw, int part) {
+        Piece piece{codes_of(raw, 0.0f, 0.0f), {raw.high[0], raw.high[1], raw.high[2], raw.high[3]}, part % 2 * 2};
+        const float scale = half_of_word(raw.scale, 0);
+#pragma unroll
+        for (int run = 0; run < 2; run++) {
+            piece.step[run] = __fmul_rn(scale, number_of(raw.runs[run] ^ 128, 128));
         }
         return piece;
     }
@@ -372,16 +441,20 @@ __device__ float sum_of_values(const Format &, const typename Format::Piece &pie
 // 32 floats of 16 bits.
 template <bool IS_BRAIN> struct Floats : Plain {
     static constexpr int BYTES = 64;
-    struct Piece {
+    struct Raw {
         unsigned words[4][4];
     };
-    static __device__ Piece piece(const unsigned char *block, int) {
-        Piece piece;
+    using Piece = Raw;
+    static __device__ Raw raw(const unsigned char *block, int) {
+        Raw raw;
 #pragma unroll
         for (int quarter = 0; quarter < 4; quarter++) {
-            load<16>(block + 16 * quarter, piece.words[quarter]);
+            load<16>(block + 16 * quarter, raw.words[quarter]);
         }
-        return piece;
+        return raw;
+    }
+    static __device__ const Piece &piece(const Raw &raw, int) {
+        return raw;
     }
 };
 
@@ -411,7 +484,11 @@ template <typename Format, bool EXACT> struct Blocks {
     const unsigned char *packed;
     unsigned columns, from;
 
-    using Piece = typename Format::Piece;
+    struct Piece {
+        typename Format::Raw raw;
+        int part;
+    };
+    using Ready = typename Format::Piece;
 
     static __device__ int column(int lane, int index) {
         const int block = lane / Format::PARTS * Format::PARTS * product::VALUES;
@@ -425,25 +502,24 @@ template <typename Format, bool EXACT> struct Blocks {
     }
 
     __device__ Piece piece(Row row, unsigned column) const {
-        const unsigned number = column / product::VALUES;
-        return Format::piece(row + number / Format::PARTS * Format::BYTES, number % Format::PARTS);
+        const unsigned number = column / product::VALUES, part = number % Format::PARTS;
+        return {Format::raw(row + number / Format::PARTS * Format::BYTES, (int)part), (int)part};
     }
 
-    using Ready = Piece;
     __device__ Ready ready(const Piece &piece) const {
-        return piece;
+        return Format::piece(piece.raw, piece.part);
     }
 
-    __device__ void values(const Piece &piece, int eight, float (&out)[8]) const {
+    __device__ void values(const Ready &ready, int eight, float (&out)[8]) const {
         if (EXACT) {
-            eight_values(Format(), piece, eight, out);
+            eight_values(Format(), ready, eight, out);
         } else {
-            eight_numbers(Format(), piece, eight, out);
+            eight_numbers(Format(), ready, eight, out);
         }
     }
 
-    __device__ float sum(const Piece &piece, int run, float of, float total) const {
-        return EXACT ? of : sum_of_values(Format(), piece, run, of, total);
+    __device__ float sum(const Ready &ready, int run, float of, float total) const {
+        return EXACT ? of : sum_of_values(Format(), ready, run, of, total);
     }
 };
 
@@ -463,7 +539,7 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
     }
     const int part = (int)(number % Format::PARTS);
     const unsigned long long block = number / Format::PARTS;
-    const auto piece = Format::piece(packed + block * Format::BYTES, part);
+    const auto piece = Format::piece(Format::raw(packed + block * Format::BYTES, part), part);
 #pragma unroll
     for (int eight = 0; eight < product::VALUES / 8; eight++) {
         float values[8];
@@ -534,6 +610,8 @@ __device__ void values_of(const unsigned char *packed, unsigned long long pieces
 #define OF_Q6_K FORMAT(Q6_K)
 
 namespace {
+using Q4_0 = Q4<false>;
+using Q4_1 = Q4<true>;
 using Q5_0 = Q5<false>;
 using Q5_1 = Q5<true>;
 using Half = Floats<false>;

@@ -14,20 +14,15 @@ constexpr int WARPS = 4;
 constexpr int ROWS = 16, QUERIES = WARPS * ROWS;
 constexpr float LOG2E = 1.44269504088896340736f;
 
-// Four as two words of `KIND`, of a cache of any type.
-template <int KIND> __device__ uint2 load_pairs(const void *from, unsigned kind, size_t at) {
-    if (kind == KIND) {
+// Four as two words of `KIND`, of a cache of the type `FROM`.
+template <int KIND, int FROM> __device__ uint2 load_pairs(const void *from, size_t at) {
+    if constexpr (FROM == KIND) {
         return *reinterpret_cast<const uint2 *>(static_cast<const unsigned short *>(from) + at);
-    }
-    float values[4];
-    if (kind == F32) {
-        load_four<F32>(from, at, values);
-    } else if (kind == F16) {
-        load_four<F16>(from, at, values);
     } else {
-        load_four<BF16>(from, at, values);
+        float values[4];
+        load_four<FROM>(from, at, values);
+        return {pair_of<KIND>(values[0], values[1]), pair_of<KIND>(values[2], values[3])};
     }
-    return {pair_of<KIND>(values[0], values[1]), pair_of<KIND>(values[2], values[3])};
 }
 
 // Two numbers of 16 bits that lie beside each other, the first at an even place.
@@ -92,32 +87,69 @@ template <int KIND, int DIMS> struct Prompt {
 
     // Keys as rows, values as columns: of both a lane multiplies two that lie beside each other.
     __device__ void bring(unsigned tile, Keys &keys, Values &values) const {
-        const unsigned dims = of.head_dim;
-        for (unsigned at = threadIdx.x; at < KEYS * DIMS / 4; at += 32 * WARPS) {
-            const unsigned key = at / (DIMS / 4), dim = at % (DIMS / 4) * 4;
-            uint2 four = {0, 0};
-            if (tile + key < cache.count && dim < dims) {
-                four = load_pairs<KIND>(cache.keys, of.kind, start + (size_t)(tile + key) * dims + dim);
-            }
-            *reinterpret_cast<uint2 *>(&keys.rows[key][dim]) = four;
+        if (of.kind == KIND) {
+            bring_of<KIND>(tile, keys, values);
+        } else if (of.kind == F32) {
+            bring_of<F32>(tile, keys, values);
+        } else {
+            bring_of<KIND == F16 ? BF16 : F16>(tile, keys, values);
         }
-        for (unsigned at = threadIdx.x; at < KEYS / 2 * DIMS / 4; at += 32 * WARPS) {
-            const unsigned key = at % (KEYS / 2) * 2, dim = at / (KEYS / 2) * 4;
-            uint2 fours[2] = {{0, 0}, {0, 0}};
+    }
+
+    // Four dimensions of a key or its value. What is not there must be numbers: it is multiplied by zeros.
+    template <int FROM> __device__ uint2 load(const void *from, unsigned key, unsigned dim) const {
+        const unsigned last = cache.count - 1;
+        const bool is_there = key <= last && dim < of.head_dim;
+        const uint2 four = load_pairs<KIND, FROM>(from, start + (size_t)min(key, last) * of.head_dim + (is_there ? dim : 0));
+        return is_there ? four : uint2{0, 0};
+    }
+
+    // A thread asks memory for several before it waits for the first. Behind them stands a barrier of the warp, or the compiler
+    // puts each where it is used.
+    template <int FROM> __device__ void bring_of(unsigned tile, Keys &keys, Values &values) const {
+        constexpr unsigned THREADS = 32 * WARPS, FOURS = KEYS * DIMS / 4 / THREADS, AT_ONCE = 8;
+        static_assert(FOURS % AT_ONCE == 0, "all threads have as many");
 #pragma unroll
-            for (unsigned other = 0; other < 2; other++) {
-                // What is not there must be numbers: it is multiplied by zeros.
-                if (tile + key + other < cache.count && dim < dims) {
-                    const size_t from = start + (size_t)(tile + key + other) * dims + dim;
-                    fours[other] = load_pairs<KIND>(cache.values, of.kind, from);
+        for (unsigned begin = 0; begin < FOURS; begin += AT_ONCE) {
+            uint2 fours[AT_ONCE];
+#pragma unroll
+            for (unsigned number = 0; number < AT_ONCE; number++) {
+                const unsigned at = threadIdx.x + THREADS * (begin + number);
+                fours[number] = load<FROM>(cache.keys, tile + at / (DIMS / 4), at % (DIMS / 4) * 4);
+            }
+            __syncwarp();
+#pragma unroll
+            for (unsigned number = 0; number < AT_ONCE; number++) {
+                const unsigned at = threadIdx.x + THREADS * (begin + number);
+                *reinterpret_cast<uint2 *>(&keys.rows[at / (DIMS / 4)][at % (DIMS / 4) * 4]) = fours[number];
+            }
+        }
+        // Of two keys at a time.
+#pragma unroll
+        for (unsigned begin = 0; begin < FOURS / 2; begin += AT_ONCE / 2) {
+            uint2 fours[AT_ONCE / 2][2];
+#pragma unroll
+            for (unsigned number = 0; number < AT_ONCE / 2; number++) {
+                const unsigned at = threadIdx.x + THREADS * (begin + number);
+#pragma unroll
+                for (unsigned other = 0; other < 2; other++) {
+                    const unsigned key = tile + at % (KEYS / 2) * 2 + other;
+                    fours[number][other] = load<FROM>(cache.values, key, at / (KEYS / 2) * 4);
                 }
             }
-            const unsigned words[4] = {
-                __byte_perm(fours[0].x, fours[1].x, 0x5410), __byte_perm(fours[0].x, fours[1].x, 0x7632),
-                __byte_perm(fours[0].y, fours[1].y, 0x5410), __byte_perm(fours[0].y, fours[1].y, 0x7632)};
+            __syncwarp();
 #pragma unroll
-            for (int place = 0; place < 4; place++) {
-                *reinterpret_cast<unsigned *>(&values.columns[dim + place][key]) = words[place];
+            for (unsigned number = 0; number < AT_ONCE / 2; number++) {
+                const unsigned at = threadIdx.x + THREADS * (begin + number);
+                const unsigned key = at % (KEYS / 2) * 2, dim = at / (KEYS / 2) * 4;
+                const uint2(&two)[2] = fours[number];
+                const unsigned words[4] = {
+                    __byte_perm(two[0].x, two[1].x, 0x5410), __byte_perm(two[0].x, two[1].x, 0x7632),
+                    __byte_perm(two[0].y, two[1].y, 0x5410), __byte_perm(two[0].y, two[1].y, 0x7632)};
+#pragma unroll
+                for (int place = 0; place < 4; place++) {
+                    *reinterpret_cast<unsigned *>(&values.columns[dim + place][key]) = words[place];
+                }
             }
         }
     }

@@ -217,13 +217,30 @@ __device__ void multiply(const product::Product &of, const product::Share &share
     put_all<KIND>(of, share, blockIdx.x * TOKENS, sums);
 }
 
-// Numbers of 16 bits of tokens that a block has at once.
-constexpr unsigned ROOM = 8192;
+// Numbers of 16 bits of tokens that a block has at once, and eights of them that a thread asks memory for at once.
+constexpr unsigned ROOM = 8192, AT_ONCE = 4;
+
+// Eight numbers of a token, one after the other for each of four lanes; neighbours take what lies beside each other.
+struct Eight {
+    unsigned eight, owner, step, token;
+
+    __device__ Eight(unsigned at, unsigned steps)
+        : eight(at % EIGHTS), owner(at / EIGHTS % 4), step(at / 16 % steps), token(at / 16 / steps) {}
+
+    template <typename Source> __device__ unsigned column() const {
+        return Source::column((int)(4 * step + owner), 8 * (int)eight);
+    }
+
+    // Where they lie among those of so many tokens.
+    __device__ unsigned place(unsigned tokens) const {
+        return ((step * EIGHTS + eight) * tokens + token) * 4 + owner;
+    }
+};
 
 // The same of tokens of one tile at most, f32 (tokens, columns), which a block lays for itself.
 template <int KIND, typename Source>
 __device__ void multiply_few(const product::Product &of, const product::Share &share, const Source &source) {
-    // By steps, their eights, tokens, and the four lanes that have the columns.
+    // As `Eight` has them.
     __shared__ uint4 laid[ROOM / 8];
     const unsigned thread = threadIdx.x, lane = thread % 32, columns = of.columns, tokens = of.tokens;
     // So many that all warps have some, whoever they are.
@@ -255,27 +272,46 @@ __device__ void multiply_few(const product::Product &of, const product::Share &s
     for (unsigned start = 0; start < columns; start += width) {
         const unsigned steps = (min(width, columns - start) + STEP - 1) / STEP;
         __syncthreads();
-        for (unsigned at = thread; at < steps * tokens * 16; at += 32 * WARPS) {
-            // Neighbours take what lies beside each other.
-            const unsigned eight = at % EIGHTS, owner = at / EIGHTS % 4, step = at / 16 % steps, token = at / 16 / steps;
-            const unsigned column = start + Source::column((int)(4 * step + owner), 8 * (int)eight);
-            float4 fours[2] = {};
-            if (column < columns) {
+        const unsigned count = steps * tokens * 16;
+        for (unsigned begin = 0; begin < count; begin += AT_ONCE * 32 * WARPS) {
+            // Memory is asked for all of them before the first is waited for; without the barrier the compiler puts each
+            // load where it is used.
+            float4 fours[AT_ONCE][2];
+#pragma unroll
+            for (unsigned number = 0; number < AT_ONCE; number++) {
+                const Eight own(min(begin + thread + number * 32 * WARPS, count - 1), steps);
+                const unsigned column = start + own.template column<Source>();
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    const unsigned from = column + 4 * half;
-                    float4 &four = fours[half];
-                    four = *reinterpret_cast<const float4 *>(x + (size_t)token * columns + from);
-                    if (of.norm != nullptr) {
-                        const float4 weight = *reinterpret_cast<const float4 *>(of.norm + from);
-                        four = {four.x * factor * weight.x, four.y * factor * weight.y, four.z * factor * weight.z,
-                                four.w * factor * weight.w};
-                    }
+                    const size_t from = (size_t)own.token * columns + (column < columns ? column + 4 * half : 0);
+                    fours[number][half] = *reinterpret_cast<const float4 *>(x + from);
                 }
             }
-            laid[((step * EIGHTS + eight) * tokens + token) * 4 + owner] = {
-                pair_of<KIND>(fours[0].x, fours[0].y), pair_of<KIND>(fours[0].z, fours[0].w),
-                pair_of<KIND>(fours[1].x, fours[1].y), pair_of<KIND>(fours[1].z, fours[1].w)};
+            __syncwarp();
+#pragma unroll
+            for (unsigned number = 0; number < AT_ONCE; number++) {
+                const unsigned at = begin + thread + number * 32 * WARPS;
+                if (at >= count) {
+                    continue;
+                }
+                const Eight own(at, steps);
+                const unsigned column = start + own.template column<Source>();
+                const float4(&two)[2] = fours[number];
+                float values[8] = {two[0].x, two[0].y, two[0].z, two[0].w, two[1].x, two[1].y, two[1].z, two[1].w};
+                if (of.norm != nullptr && column < columns) {
+#pragma unroll
+                    for (int half = 0; half < 2; half++) {
+                        const float4 weight = *reinterpret_cast<const float4 *>(of.norm + column + 4 * half);
+                        values[4 * half] = values[4 * half] * factor * weight.x;
+                        values[4 * half + 1] = values[4 * half + 1] * factor * weight.y;
+                        values[4 * half + 2] = values[4 * half + 2] * factor * weight.z;
+                        values[4 * half + 3] = values[4 * half + 3] * factor * weight.w;
+                    }
+                }
+                const uint4 pairs = {pair_of<KIND>(values[0], values[1]), pair_of<KIND>(values[2], values[3]),
+                                     pair_of<KIND>(values[4], values[5]), pair_of<KIND>(values[6], values[7])};
+                laid[own.place(tokens)] = column < columns ? pairs : uint4{0, 0, 0, 0};
+            }
         }
         __syncthreads();
         for (unsigned step = share.turn; step < steps; step += share.turns) {

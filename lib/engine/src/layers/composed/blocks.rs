@@ -15,7 +15,7 @@ use crate::weights::Format;
 /// Values that a lane of a card takes of a row at once.
 const LANE_VALUES: usize = 32;
 /// Tokens of a product whose values are exact, and activations as they are: as many as cards multiply so.
-const FEW: usize = 8;
+const FEW: usize = 4;
 
 /// Weights `(out_features, in_features)` in blocks. A few tokens meet what the file says in f32; products of more are
 /// computed in a type of their own, since there tensor cores pay.
