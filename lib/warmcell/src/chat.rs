@@ -88,10 +88,11 @@ impl RichDisplay for Messages {
 }
 
 fn content(message: &ChatMessage) -> String {
-    message
-        .content
-        .as_str()
-        .map_or_else(|| message.content.to_string(), str::to_owned)
+    match (message.text(), &message.content) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(content)) => content.to_string(),
+        (None, None) => String::new(),
+    }
 }
 
 /// A conversation as the model reads it. `Display` is the exact text; shows as a preview.

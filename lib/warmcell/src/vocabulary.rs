@@ -104,8 +104,9 @@ impl Tokenizer {
         self.info.vocab_size as usize
     }
 
-    /// The named special tokens with their names.
-    pub fn special_tokens_map(&self) -> Vec<(&'static str, &str)> {
+    /// The special tokens with their names, those of `extra_special_tokens` too; each further one is
+    /// called `additional_special_tokens`, the key under which transformers has them as a list.
+    pub fn special_tokens_map(&self) -> Vec<(&str, &str)> {
         let named = [
             ("bos_token", self.bos_token()),
             ("eos_token", self.eos_token()),
@@ -115,10 +116,14 @@ impl Tokenizer {
             ("cls_token", self.info.cls_token.as_deref()),
             ("mask_token", self.info.mask_token.as_deref()),
         ];
-        let named = named.into_iter();
-        named
-            .filter_map(|(name, token)| Some((name, token?)))
-            .collect()
+        let named = named
+            .into_iter()
+            .filter_map(|(name, token)| Some((name, token?)));
+        let extra = self.info.extra_special_tokens.iter();
+        let extra = extra.map(|(name, token)| (name.as_str(), token.as_str()));
+        let additional = self.info.additional_special_tokens.iter();
+        let additional = additional.map(|token| ("additional_special_tokens", token.as_str()));
+        named.chain(extra).chain(additional).collect()
     }
 
     /// Beginning-of-sequence token.
@@ -160,7 +165,7 @@ impl Tokenizer {
                 let mut named = named
                     .iter()
                     .filter(|(name, token)| *name != "pad_token" && *token == chosen.as_str());
-                self.named_id(named.next()?.0)
+                named.find_map(|(name, _)| self.named_id(name))
             }
         }
     }
@@ -182,5 +187,43 @@ impl Tokenizer {
     /// Pads on this side from now on: `tokenizer.padding_side = …` in transformers.
     pub fn set_padding_side(&mut self, side: Side) {
         self.padding_side = Some(side);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::model::{ModelSource, TokenizerInfo};
+
+    use super::*;
+
+    /// Those with names of their own, and those without one, were left out.
+    #[test]
+    fn the_map_has_all_special_tokens() {
+        let info = TokenizerInfo {
+            bos_token: Some("<s>".to_owned()),
+            extra_special_tokens: vec![("image_token".to_owned(), "<image>".to_owned())],
+            additional_special_tokens: vec!["<a>".to_owned(), "<b>".to_owned()],
+            special_token_ids: [("bos_token", 0), ("image_token", 7)]
+                .map(|(name, id)| (name.to_owned(), id))
+                .into(),
+            ..TokenizerInfo::default()
+        };
+        let mut tokenizer = Tokenizer {
+            source: ModelSource::new("a/b"),
+            own_fingerprint: String::new(),
+            added: Vec::new(),
+            pad_token: None,
+            padding_side: None,
+            info,
+        };
+        let own = [
+            ("bos_token", "<s>"),
+            ("image_token", "<image>"),
+            ("additional_special_tokens", "<a>"),
+            ("additional_special_tokens", "<b>"),
+        ];
+        assert_eq!(tokenizer.special_tokens_map(), own);
+        tokenizer.set_pad_token("<image>");
+        assert_eq!(tokenizer.pad_token_id(), Some(7));
     }
 }

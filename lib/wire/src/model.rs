@@ -410,6 +410,8 @@ pub struct TokenizerInfo {
     pub cls_token: Option<String>,
     /// Token that stands for what is to be guessed.
     pub mask_token: Option<String>,
+    /// Special tokens with names of their own, as of a multimodal model (`image_token`), with these.
+    pub extra_special_tokens: Vec<(String, String)>,
     /// Special tokens without a name.
     pub additional_special_tokens: Vec<String>,
     /// Ids of the named tokens, by their names (`bos_token`, …).

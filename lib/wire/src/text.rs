@@ -136,8 +136,14 @@ impl<'de> Deserialize<'de> for Encoding {
 pub struct ChatMessage {
     /// `system`, `user`, `assistant`, `tool`, or what the template knows.
     pub role: String,
-    /// Text, or a list of parts.
-    pub content: Value,
+    /// Text, or a list of parts; `None` where the message has no such field, as one that only calls
+    /// tools may. A null is a value of its own: templates tell them apart.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub content: Option<Value>,
     /// Further fields, as the template names them.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -148,10 +154,29 @@ impl ChatMessage {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self {
             role: role.into(),
-            content: Value::String(content.into()),
+            content: Some(Value::String(content.into())),
             extra: Map::new(),
         }
     }
+
+    /// A message without content, whose further fields say it all: `tool_calls`, say.
+    pub fn without_content(role: impl Into<String>, extra: Map<String, Value>) -> Self {
+        Self {
+            role: role.into(),
+            content: None,
+            extra,
+        }
+    }
+
+    /// The content as one text: none where it is absent, null or a list of parts.
+    pub fn text(&self) -> Option<&str> {
+        self.content.as_ref().and_then(Value::as_str)
+    }
+}
+
+/// A field that is there, even as a null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What `apply_chat_template` takes beyond the messages, under transformers' names.
@@ -223,6 +248,22 @@ pub struct RenderedChat {
 mod tests {
     use super::*;
     use crate::frame;
+
+    #[test]
+    fn a_message_tells_no_content_from_a_null_one() {
+        for text in [
+            r#"{"role":"assistant","tool_calls":[]}"#,
+            r#"{"role":"assistant","content":null,"tool_calls":[]}"#,
+            r#"{"role":"assistant","content":"","tool_calls":[]}"#,
+        ] {
+            let message: ChatMessage = serde_json::from_str(text).expect("decodes");
+            assert_eq!(serde_json::to_string(&message).expect("encodes"), text);
+            let mut decoder = frame::Decoder::default();
+            decoder.push(&frame::encode(&message).expect("encodes"));
+            let packed: Option<ChatMessage> = decoder.next().expect("decodes");
+            assert_eq!(packed, Some(message));
+        }
+    }
 
     #[test]
     fn an_encoding_is_the_same_after_either_form() {

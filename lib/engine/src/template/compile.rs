@@ -10,7 +10,7 @@ use minijinja::{
     syntax::SyntaxConfig,
 };
 
-use super::{depth, operators, tags, values};
+use super::{depth, operators, scopes, tags, values};
 
 /// What runs: the template's own instructions, and those of its blocks.
 pub struct Program<'a> {
@@ -18,18 +18,17 @@ pub struct Program<'a> {
     pub blocks: BTreeMap<&'a str, Instructions<'a>>,
 }
 
-/// The text as Jinja2's lexer sees it: every line break is `\n`, and the `generation` tags are spelled
-/// as calls. A byte of it is at the same place as in the text whose line breaks are normalised.
-pub fn normalise(source: &str) -> (String, String) {
+/// The text as Jinja2's lexer sees it, with every line break as `\n`, and as minijinja's is to see it.
+pub fn normalise(source: &str) -> (tags::Spelled, String) {
     let lines: Cow<str> = if source.contains('\r') {
         source.replace("\r\n", "\n").replace('\r', "\n").into()
     } else {
         source.into()
     };
-    (tags::as_calls(&lines), lines.into_owned())
+    (tags::respelled(&lines), lines.into_owned())
 }
 
-/// Compiles what [`normalise`] gave.
+/// Compiles the text for minijinja that [`normalise`] gave.
 pub fn compile(source: &str) -> Result<Program<'_>, Error> {
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -99,6 +98,11 @@ fn replacement<'a>(
     let call = |name, count| Instruction::CallFunction(name, Some(count));
     let instruction = all[at].clone();
     let mut new = match &instruction {
+        Instruction::Add => vec![
+            call(operators::ADD, 2),
+            Instruction::UnpackList(2),
+            instruction,
+        ],
         Instruction::StringConcat => vec![call(operators::CONCAT, 2)],
         Instruction::Rem => vec![call(operators::REMAINDER, 2)],
         Instruction::Lt => vec![call(operators::LESS, 2)],
@@ -143,16 +147,26 @@ fn replacement<'a>(
             let extended = own.chain(["varargs", "kwargs"].map(Value::from));
             vec![Instruction::LoadConst(extended.collect::<Vec<_>>().into())]
         }
+        // A turn that ends within blocks ends these first.
+        Instruction::Jump(_) => {
+            let mut new = scopes::left(all, at);
+            new.push(instruction);
+            new
+        }
         _ => match macros.iter().find(|found| found.names + 1 == at) {
             Some(Macro {
                 wrapper: Some(name),
                 ..
             }) => vec![instruction, call(name, 1)],
-            _ => vec![instruction],
+            _ => scopes::block(&instruction).unwrap_or_else(|| vec![instruction]),
         },
     };
-    if let Some(found) = macros.iter().find(|found| found.body.start == at) {
-        new.splice(0..0, found.prologue());
+    for found in macros {
+        if found.body.start == at {
+            new.splice(0..0, found.prologue());
+        } else if found.body.end == at {
+            new.splice(0..0, scopes::enclosed(all, &found.body, &found.arguments));
+        }
     }
     new
 }
@@ -175,6 +189,8 @@ fn is_method_name(all: &[&Instruction<'_>], at: usize) -> bool {
 struct Macro<'a> {
     /// The constant with the names of its arguments.
     names: usize,
+    /// Those names.
+    arguments: Vec<String>,
     body: Range<usize>,
     /// Its arguments, if one has a default, from the last to the first.
     defaulted: Vec<&'a str>,
@@ -234,6 +250,12 @@ fn macros<'a>(all: &[&Instruction<'a>]) -> Vec<Macro<'a>> {
         found.push(Macro {
             names: at - 1,
             defaulted: defaulted(all, start, names.len().unwrap_or(0)),
+            arguments: names
+                .try_iter()
+                .into_iter()
+                .flatten()
+                .map(|name| name.to_string())
+                .collect(),
             body,
             wrapper,
         });

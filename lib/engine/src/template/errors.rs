@@ -59,12 +59,13 @@ fn message_index(state: &mut State) -> Option<usize> {
     None
 }
 
-/// The failure for an error of a template whose text this is.
-pub fn failure(error: &Error, source: &str) -> Failure {
+/// The failure for an error of a template whose text this is; `origin` gives the place in it of a place in
+/// the text that ran.
+pub fn failure(error: &Error, source: &str, origin: &dyn Fn(usize) -> usize) -> Failure {
     let failure = |message: String| {
         Failure::new(
             FailureKind::Template,
-            format!("{message}{}", place(error, source)),
+            format!("{message}{}", place(error, source, origin)),
         )
     };
     let detail = error.detail().unwrap_or_default();
@@ -89,24 +90,30 @@ pub fn failure(error: &Error, source: &str) -> Failure {
         }
         ErrorKind::SyntaxError => failure(format!("the chat template does not parse: {detail}")),
         kind => {
+            let hint = match kind {
+                ErrorKind::UnknownFilter | ErrorKind::UnknownTest => {
+                    "a template has the filters and tests of Jinja2, and no others"
+                }
+                _ => "compare the fields of the messages with those the template reads",
+            };
             let detail = if detail.is_empty() {
                 String::new()
             } else {
                 format!(": {detail}")
             };
-            failure(format!("the chat template failed: {kind}{detail}"))
-                .hint("compare the fields of the messages with those the template reads")
+            failure(format!("the chat template failed: {kind}{detail}")).hint(hint)
         }
     }
 }
 
 /// The line of the template, with a caret under what failed.
-fn place(error: &Error, source: &str) -> String {
+fn place(error: &Error, source: &str, origin: &dyn Fn(usize) -> usize) -> String {
     let Some(number) = error.line() else {
         return String::new();
     };
     let range = error
         .range()
+        .map(|range| origin(range.start)..origin(range.end))
         .filter(|range| source.is_char_boundary(range.start) && range.start < source.len());
     let (line_start, column) = if let Some(range) = &range {
         let start = source[..range.start].rfind('\n').map_or(0, |at| at + 1);

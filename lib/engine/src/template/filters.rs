@@ -1,4 +1,4 @@
-//! Filters and tests that differ from minijinja's or that it lacks, as Jinja2 3.1.6 has them.
+//! Filters and tests whose values differ from minijinja's or that it lacks, as Jinja2 3.1.6 has them.
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -9,30 +9,32 @@ use minijinja::{
     Environment, Error, State, Value,
     value::{Kwargs, Rest, ValueKind},
 };
-use minijinja_contrib::{filters as contrib, globals};
+use minijinja_contrib::filters as contrib;
 
 use super::{
-    json, methods,
-    operators::{contains, equal, iterate, order, whole},
+    json,
+    markup::{escape, like},
+    methods,
+    operators::{self, contains, equal, iterate, order, whole},
+    parameters::bind,
     python::{check_size, repr, str, type_error, type_name},
 };
 
-/// Adds the filters, tests and global functions.
+/// Adds the filters and tests.
 pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("indent", indent);
-    environment.add_filter("string", |value: Value| {
-        Ok::<_, Error>(str(&value)?.into_owned())
-    });
-    environment.add_filter("upper", |value: Value| {
-        Ok::<_, Error>(str(&value)?.to_uppercase())
-    });
-    environment.add_filter("lower", |value: Value| {
-        Ok::<_, Error>(str(&value)?.to_lowercase())
-    });
-    environment.add_filter("capitalize", |value: Value| {
-        Ok::<_, Error>(methods::capitalize(&str(&value)?))
-    });
+    for (name, filter) in [
+        ("string", str::to_owned as fn(&str) -> String),
+        ("upper", str::to_uppercase),
+        ("lower", str::to_lowercase),
+        ("capitalize", methods::capitalize),
+    ] {
+        environment.add_filter(name, move |value: Value| {
+            let text = filter(&str(&value)?);
+            Ok::<_, Error>(like(&value, text.into()))
+        });
+    }
     environment.add_filter("title", |value: Value| Ok::<_, Error>(title(&str(&value)?)));
     environment.add_filter("trim", trim);
     environment.add_filter("join", join);
@@ -51,14 +53,14 @@ pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("pprint", |value: Value| repr(&value));
     environment.add_filter("escape", escape);
     environment.add_filter("e", escape);
-    environment.add_filter("forceescape", escape);
-    environment.add_filter("sort", sort);
+    environment.add_filter("forceescape", |value: Value| {
+        escape(Value::from(str(&value)?.into_owned()))
+    });
+    environment.add_filter("safe", |value: Value| {
+        Ok::<_, Error>(Value::from_safe_string(str(&value)?.into_owned()))
+    });
     environment.add_filter("filesizeformat", contrib::filesizeformat);
     environment.add_filter("striptags", contrib::striptags);
-    environment.add_function("cycler", |items: Rest<Value>| {
-        globals::cycler(items.to_vec())
-    });
-    environment.add_function("joiner", globals::joiner);
     environment.add_test("iterable", |value: Value| {
         iterate(value.clone()).is_ok() && !is_plain(&value)
     });
@@ -199,20 +201,15 @@ fn length(value: Value) -> Result<usize, Error> {
 }
 
 /// Jinja2's `indent(s, width=4, first=False, blank=False)`.
-fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
-    let argument = |at: usize, name: &str| -> Result<Option<Value>, Error> {
-        match arguments.get(at) {
-            Some(value) => Ok(Some(value.clone())),
-            None => kwargs.get(name),
-        }
-    };
-    let Some(text) = text.as_str() else {
+fn indent(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+    let [width, first, blank] = bind(["width", "first", "blank"], &arguments, &kwargs)?;
+    let Some(text) = value.as_str() else {
         return Err(type_error(format!(
             "can only indent str, not {}",
-            type_name(&text)
+            type_name(&value)
         )));
     };
-    let width = match argument(0, "width")? {
+    let width = match width {
         None => "    ".to_owned(),
         Some(value) => {
             if let Some(text) = value.as_str() {
@@ -224,24 +221,13 @@ fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String,
             }
         }
     };
-    let first = argument(1, "first")?.is_some_and(|value| value.is_true());
-    let blank = argument(2, "blank")?.is_some_and(|value| value.is_true());
-    kwargs.assert_all_used()?;
-    let text = format!("{text}\n");
-    // Jinja2 breaks lines at every line break of Unicode where it skips blank ones, and joins with "\n".
-    let lines: Vec<String> = if blank {
-        text[..text.len() - 1]
-            .split('\n')
-            .map(str::to_owned)
-            .collect()
-    } else {
-        methods::split_lines(&text, false)
-            .iter()
-            .map(|line| line.as_str().unwrap_or_default().to_owned())
-            .collect()
-    };
+    let first = first.is_some_and(|value| value.is_true());
+    let blank = blank.is_some_and(|value| value.is_true());
+    // Jinja2 breaks lines at every line break of Unicode, and joins with "\n".
+    let lines = methods::split_lines(&format!("{text}\n"), false);
     let mut out = String::new();
     for (number, line) in lines.iter().enumerate() {
+        let line = line.as_str().unwrap_or_default();
         let indents = if number == 0 {
             first
         } else {
@@ -252,7 +238,7 @@ fn indent(text: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String,
         out.push_str(line);
         check_size(out.len())?;
     }
-    Ok(out)
+    Ok(like(&value, out.into()))
 }
 
 /// Jinja2's `title`: a word starts after a blank, a hyphen or an opening bracket.
@@ -270,36 +256,32 @@ fn title(text: &str) -> String {
     out
 }
 
-fn trim(value: Value, characters: Option<Value>) -> Result<String, Error> {
+fn trim(value: Value, characters: Option<Value>) -> Result<Value, Error> {
     let characters = characters.filter(|set| !set.is_none());
     let set = characters.as_ref().map(str).transpose()?;
     let is_cut = |c: char| {
         set.as_ref()
             .map_or_else(|| methods::is_space(c), |set| set.contains(c))
     };
-    Ok(str(&value)?.trim_matches(is_cut).to_owned())
+    let text = str(&value)?;
+    Ok(like(&value, text.trim_matches(is_cut).into()))
 }
 
 fn join(
     state: &mut State,
     values: Value,
-    separator: Option<Value>,
+    arguments: Rest<Value>,
     kwargs: Kwargs,
 ) -> Result<String, Error> {
-    let separator = match separator {
-        Some(separator) => separator,
-        None => kwargs
-            .get::<Option<Value>>("d")?
-            .unwrap_or_else(|| Value::from("")),
-    };
-    let values = match kwargs.get::<Option<Value>>("attribute")? {
+    let [separator, attribute] = bind(["d", "attribute"], &arguments, &kwargs)?;
+    let separator = separator.unwrap_or_else(|| Value::from(""));
+    let values = match attribute.filter(|attribute| !attribute.is_none()) {
         None => values,
         Some(attribute) => {
             let by = Kwargs::from_iter([("attribute", attribute)]);
             state.apply_filter("map", &[values, by.into()])?
         }
     };
-    kwargs.assert_all_used()?;
     let separator = str(&separator)?.into_owned();
     let mut out = String::new();
     for (number, value) in iterate(values)?.try_iter()?.enumerate() {
@@ -417,20 +399,18 @@ fn round(
     Ok(Value::from(rounded))
 }
 
-fn center(value: Value, width: Option<usize>) -> Result<String, Error> {
+fn center(value: Value, width: Option<usize>) -> Result<Value, Error> {
     let text = str(&value)?;
     let width = width.unwrap_or(80);
     check_size(width)?;
     let missing = width.saturating_sub(text.chars().count());
     let before = missing / 2 + (missing & width & 1);
-    Ok(format!(
-        "{}{text}{}",
-        " ".repeat(before),
-        " ".repeat(missing - before)
-    ))
+    let after = " ".repeat(missing - before);
+    let text = format!("{}{text}{after}", " ".repeat(before));
+    Ok(like(&value, text.into()))
 }
 
-fn format(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+fn format(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let named: Vec<(String, Value)> = kwargs
         .args()
         .map(|name| Ok((name.to_owned(), kwargs.get(name)?)))
@@ -445,7 +425,8 @@ fn format(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String
     } else {
         Value::from_pairs(named)
     };
-    super::format::percent(&str(&value)?, &values)
+    let text = like(&value, str(&value)?.into_owned().into());
+    operators::remainder(text, values)
 }
 
 fn wordcount(text: &str) -> usize {
@@ -454,23 +435,8 @@ fn wordcount(text: &str) -> usize {
         .count()
 }
 
-/// As `markupsafe` escapes.
-fn escape(value: Value) -> Result<Value, Error> {
-    if value.is_safe() {
-        return Ok(value);
-    }
-    let text = str(&value)?;
-    let text = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    Ok(Value::from_safe_string(
-        text.replace('\'', "&#39;").replace('"', "&#34;"),
-    ))
-}
-
 /// Jinja2's `truncate(s, length=255, killwords=False, end='...', leeway=5)`.
-fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let argument = |at: usize, name: &str| -> Result<Option<Value>, Error> {
         match arguments.get(at) {
             Some(value) => Ok(Some(value.clone())),
@@ -487,7 +453,7 @@ fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Stri
     let Some(text) = text else {
         let count = self::length(value.clone())?;
         return if count <= length + leeway {
-            Ok(str(&value)?.into_owned())
+            Ok(value)
         } else {
             Err(type_error("only a text can be truncated"))
         };
@@ -495,7 +461,7 @@ fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Stri
     let own = length.checked_sub(end.chars().count());
     let own = own.ok_or_else(|| type_error("the ending is longer than the length"))?;
     if text.chars().count() <= length + leeway {
-        return Ok(text.to_owned());
+        return Ok(value);
     }
     let kept: String = text.chars().take(own).collect();
     let kept = if kill_words {
@@ -503,34 +469,5 @@ fn truncate(value: Value, arguments: Rest<Value>, kwargs: Kwargs) -> Result<Stri
     } else {
         kept.rsplit_once(' ').map_or(&kept[..], |(kept, _)| kept)
     };
-    Ok(format!("{kept}{end}"))
-}
-
-/// Sorts, after a look whether the items have an order.
-fn sort(
-    state: &State,
-    value: Value,
-    arguments: Rest<Value>,
-    kwargs: Kwargs,
-) -> Result<Value, Error> {
-    let value = iterate(value)?;
-    if !kwargs.has("attribute") {
-        let items: Vec<Value> = value.try_iter()?.collect();
-        for pair in items.windows(2) {
-            order("<", &pair[0], &pair[1])?;
-        }
-    }
-    let named = kwargs
-        .args()
-        .map(|name| Ok((name.to_owned(), kwargs.get(name)?)));
-    let places = ["reverse", "case_sensitive", "attribute"]
-        .map(ToOwned::to_owned)
-        .into_iter()
-        .zip(arguments.to_vec());
-    let all: Kwargs = named
-        .collect::<Result<Vec<(String, Value)>, Error>>()?
-        .into_iter()
-        .chain(places)
-        .collect();
-    minijinja::filters::sort(state, value, all)
+    Ok(like(&value, format!("{kept}{end}").into()))
 }

@@ -7,6 +7,7 @@ use minijinja::{
 
 use super::{
     format::braces,
+    markup,
     operators::{is_plain_map, iterate},
     python::{View, ViewKind, check_size, is_printable, type_error, type_name},
 };
@@ -17,7 +18,11 @@ pub fn call(_state: &mut State, value: &Value, name: &str, args: &[Value]) -> Re
         let message = format!("'{} object' has no attribute '{name}'", type_name(value));
         Error::new(ErrorKind::UnknownMethod, message)
     };
-    let args = Arguments::new(args)?;
+    let escaped = value
+        .is_safe()
+        .then(|| markup::arguments(name, args))
+        .transpose()?;
+    let args = Arguments::new(escaped.as_deref().unwrap_or(args))?;
     match value.kind() {
         ValueKind::String => match value.as_str() {
             Some(text) => string(text, name, &args)?,
@@ -27,6 +32,7 @@ pub fn call(_state: &mut State, value: &Value, name: &str, args: &[Value]) -> Re
         ValueKind::Seq | ValueKind::Iterable => list(value, name, &args)?,
         _ => None,
     }
+    .map(|result| markup::like(value, result))
     .ok_or_else(unknown)
 }
 

@@ -9,10 +9,14 @@ mod depth;
 mod errors;
 mod filters;
 mod format;
+mod globals;
 mod json;
+mod markup;
 mod methods;
 mod operators;
+mod parameters;
 mod python;
+mod scopes;
 mod tags;
 mod templates;
 mod values;
@@ -77,7 +81,7 @@ pub fn render_with_generation(
 
 /// Whether a template marks what the assistant writes.
 pub fn marks_generation(source: &str) -> bool {
-    tags::as_calls(source) != source
+    tags::mark_generation(source)
 }
 
 /// A private character that neither the template nor its input has.
@@ -95,8 +99,9 @@ fn run(
     mark: Option<char>,
 ) -> Result<String, Failure> {
     let (spelled, shown) = compile::normalise(source);
-    let failure = |error: &Error| errors::failure(error, &shown);
-    let program = compile::compile(&spelled).map_err(|error| failure(&error))?;
+    let origin = |at| spelled.origin(at);
+    let failure = |error: &Error| errors::failure(error, &shown, &origin);
+    let program = compile::compile(&spelled.text).map_err(|error| failure(&error))?;
     let environment = environment(mark);
     let mut text = String::new();
     let mut output = machinery::make_string_output(&mut text);
@@ -142,8 +147,9 @@ fn environment<'a>(mark: Option<char>) -> Environment<'a> {
     // Not of Jinja2, and a dictionary that it makes holds those that it is made of.
     environment.remove_filter("chain");
     filters::add_to(&mut environment);
+    parameters::add_to(&mut environment);
+    globals::add_to(&mut environment);
     environment.add_function("raise_exception", errors::raise);
-    environment.add_function("strftime_now", strftime_now);
     environment.add_function(tags::FUNCTION, move |state: &mut State, kwargs: Kwargs| {
         let caller: Value = kwargs.get("caller")?;
         let text = caller.call(state, &[])?;
@@ -153,19 +159,4 @@ fn environment<'a>(mark: Option<char>) -> Environment<'a> {
         }
     });
     environment
-}
-
-/// The local time, formatted as Python's `strftime` does.
-fn strftime_now(format: &str) -> Result<String, Error> {
-    use chrono::format::{Item, StrftimeItems};
-    let items: Vec<Item> = StrftimeItems::new(format).collect();
-    // chrono panics when it is to display a format it does not know.
-    if items.contains(&Item::Error) {
-        return Err(python::type_error(format!(
-            "`strftime_now` does not know the format `{format}`"
-        )));
-    }
-    Ok(chrono::Local::now()
-        .format_with_items(items.iter())
-        .to_string())
 }

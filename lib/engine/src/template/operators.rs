@@ -17,9 +17,11 @@ use minijinja::{
 
 use super::{
     format::percent,
+    markup,
     python::{str, type_error, type_name},
 };
 
+pub const ADD: &str = "+";
 pub const CONCAT: &str = "~";
 pub const REMAINDER: &str = "%";
 pub const LESS: &str = "<";
@@ -46,6 +48,7 @@ pub const VARIADIC: [&str; 3] = ["macro *", "macro **", "macro * **"];
 
 /// Adds the operators.
 pub fn add_to(environment: &mut Environment<'_>) {
+    environment.add_function(ADD, markup::operands);
     environment.add_function(CONCAT, concat);
     environment.add_function(REMAINDER, remainder);
     for (name, kept, holds) in [
@@ -96,8 +99,12 @@ fn concat(left: Value, right: Value) -> Result<String, Error> {
     Ok([left, right].concat())
 }
 
-fn remainder(left: Value, right: Value) -> Result<Value, Error> {
+pub fn remainder(left: Value, right: Value) -> Result<Value, Error> {
     if let Some(format) = left.as_str() {
+        if left.is_safe() {
+            let escaped = markup::escaped_arguments(&right)?;
+            return percent(format, &escaped).map(Value::from_safe_string);
+        }
         return percent(format, &right).map(Value::from);
     }
     for operand in [&left, &right] {

@@ -34,6 +34,11 @@ fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
         ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::None => out.push_str("None"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::String if value.is_safe() => {
+            out.push_str("Markup(");
+            quote(value.as_str().unwrap_or_default(), out);
+            out.push(')');
+        }
         ValueKind::String => quote(value.as_str().unwrap_or_default(), out),
         ValueKind::Number if !value.is_integer() => {
             out.push_str(&float(f64::try_from(value.clone())?));

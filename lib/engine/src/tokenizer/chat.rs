@@ -136,7 +136,10 @@ impl Tokenizer {
         let mut marked = messages.to_vec();
         let parts: Vec<usize> = (0..)
             .zip(&mut marked)
-            .flat_map(|(index, message)| vec![index; put_marks(&mut message.content)])
+            .flat_map(|(index, message)| {
+                let marks = message.content.as_mut().map_or(0, put_marks);
+                vec![index; marks]
+            })
             .collect();
         let Ok(Rendered { text: marked, .. }) = self.render(source, &marked, options) else {
             return Vec::new();
@@ -202,6 +205,9 @@ impl Tokenizer {
             if let Some(token) = chosen.or(tokens.get(name)) {
                 context.insert(name.into(), token.into());
             }
+        }
+        for (name, token) in tokens.extra() {
+            context.insert(name.into(), token.into());
         }
         let additional: Vec<&str> = tokens.additional().collect();
         if !additional.is_empty() {

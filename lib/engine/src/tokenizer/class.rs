@@ -20,7 +20,11 @@ pub(super) enum Class {
     Qwen2,
     Clip,
     Llama,
+    /// As Llama, with the marks between which code is filled in.
+    CodeLlama,
     Gemma,
+    Cohere,
+    GptNeoX,
     T5,
     XlmRoberta,
     Camembert,
@@ -33,21 +37,58 @@ pub(super) enum Class {
     MBart50,
     Nllb,
     M2M100,
+    /// One of [`UNTYPED`], by its name.
+    Untyped(&'static str),
     /// `PreTrainedTokenizerFast` and every class that adds nothing to its `tokenizer.json`.
     Plain,
 }
+
+/// Classes that add nothing to their `tokenizer.json` and whose models read no token types, with the
+/// types of those models.
+const UNTYPED: [(&str, &[&str]); 11] = [
+    ("BarthezTokenizer", &["barthez"]),
+    ("BigBirdTokenizer", &["big_bird"]),
+    ("BlenderbotTokenizer", &["blenderbot"]),
+    ("BloomTokenizer", &["bloom"]),
+    ("CodeGenTokenizer", &["codegen", "phi"]),
+    ("NougatTokenizer", &[]),
+    ("OpenAIGPTTokenizer", &["openai-gpt"]),
+    ("ReformerTokenizer", &["reformer"]),
+    ("SeamlessM4TTokenizer", &["seamless_m4t", "seamless_m4t_v2"]),
+    ("WhisperTokenizer", &["whisper"]),
+    ("XGLMTokenizer", &["xglm"]),
+];
+
+const BERT: &[(&str, &str)] = &[
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+const ROBERTA: &[(&str, &str)] = &[
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
 
 impl Class {
     /// The class of a name, with or without `Fast`. Names that are not here add nothing of their own
     /// to a `tokenizer.json`, and cannot be read from other files.
     pub fn named(name: &str) -> Self {
-        match name.strip_suffix("Fast").unwrap_or(name) {
+        let name = name.strip_suffix("Fast").unwrap_or(name);
+        match name {
             "BertTokenizer"
             | "ElectraTokenizer"
             | "MobileBertTokenizer"
             | "ConvBertTokenizer"
             | "LxmertTokenizer"
             | "SqueezeBertTokenizer"
+            | "RealmTokenizer"
             | "RetriBertTokenizer" => Self::Bert,
             "DistilBertTokenizer" => Self::DistilBert,
             "MPNetTokenizer" => Self::Mpnet,
@@ -57,7 +98,10 @@ impl Class {
             "Qwen2Tokenizer" => Self::Qwen2,
             "CLIPTokenizer" => Self::Clip,
             "LlamaTokenizer" => Self::Llama,
+            "CodeLlamaTokenizer" => Self::CodeLlama,
             "GemmaTokenizer" => Self::Gemma,
+            "CohereTokenizer" => Self::Cohere,
+            "GPTNeoXTokenizer" => Self::GptNeoX,
             "T5Tokenizer" | "MT5Tokenizer" => Self::T5,
             "XLMRobertaTokenizer" => Self::XlmRoberta,
             "CamembertTokenizer" => Self::Camembert,
@@ -70,53 +114,81 @@ impl Class {
             "MBart50Tokenizer" => Self::MBart50,
             "NllbTokenizer" => Self::Nllb,
             "M2M100Tokenizer" => Self::M2M100,
-            _ => Self::Plain,
+            _ => Self::untyped(|(class, _)| *class == name),
         }
+    }
+
+    fn untyped(is_wanted: impl Fn(&(&str, &[&str])) -> bool) -> Self {
+        let mut found = UNTYPED.iter().filter(|entry| is_wanted(entry));
+        found
+            .next()
+            .map_or(Self::Plain, |(name, _)| Self::Untyped(name))
     }
 
     /// The class of a `model_type` (`TOKENIZER_MAPPING_NAMES` in `tokenization_auto.py`).
     pub fn of_model(model_type: &str) -> Self {
         match model_type {
-            "bert" | "electra" | "mobilebert" | "convbert" | "lxmert" | "squeezebert" | "ernie"
-            | "nezha" | "qdqbert" | "realm" | "visual_bert" | "vilt" => Self::Bert,
+            "align" | "bark" | "bert" | "blip" | "bros" | "chinese_clip" | "convbert"
+            | "electra" | "ernie" | "git" | "grounding-dino" | "lxmert" | "megatron-bert"
+            | "mm-grounding-dino" | "mobilebert" | "nezha" | "qdqbert" | "realm" | "retribert"
+            | "squeezebert" | "tvp" | "vilt" | "visual_bert" => Self::Bert,
             "distilbert" => Self::DistilBert,
             "mpnet" => Self::Mpnet,
-            "gpt2" | "gptj" | "gpt_bigcode" | "gpt_neo" | "opt" | "granite" | "starcoder2" => {
-                Self::Gpt2
-            }
-            "roberta" | "longformer" | "data2vec-text" | "roberta-prelayernorm" | "ibert" => {
-                Self::Roberta
-            }
+            "blip-2" | "dbrx" | "emu3" | "exaone4" | "flex_olmo" | "gpt2" | "gpt_bigcode"
+            | "gpt_neo" | "gptj" | "granite" | "granitemoe" | "granitemoehybrid"
+            | "granitemoeshared" | "instructblip" | "instructblipvideo" | "minimax" | "olmo3"
+            | "opt" | "starcoder2" => Self::Gpt2,
+            "bridgetower"
+            | "clap"
+            | "data2vec-text"
+            | "ibert"
+            | "longformer"
+            | "mega"
+            | "mra"
+            | "roberta"
+            | "roberta-prelayernorm" => Self::Roberta,
             "bart" | "led" | "mvp" => Self::Bart,
-            "qwen2" | "qwen2_moe" | "qwen3" | "qwen3_moe" | "qwen2_vl" | "qwen2_5_vl" => {
-                Self::Qwen2
-            }
-            "clip" | "clip_text_model" | "clipseg" | "groupvit" | "owlvit" | "owlv2"
-            | "oneformer" | "xclip" => Self::Clip,
-            "llama" | "mistral" | "mixtral" | "phi3" | "phimoe" | "paligemma" | "persimmon" => {
-                Self::Llama
-            }
-            "gemma" | "gemma2" | "gemma3" | "gemma3_text" => Self::Gemma,
-            "t5"
+            "colqwen2" | "internvl" | "qwen2" | "qwen2_5_omni" | "qwen2_5_vl" | "qwen2_audio"
+            | "qwen2_moe" | "qwen2_vl" | "qwen3" | "qwen3_moe" | "qwen3_next"
+            | "qwen3_omni_moe" | "qwen3_vl" | "qwen3_vl_moe" => Self::Qwen2,
+            "aimv2" | "clip" | "clip_text_model" | "clipseg" | "groupvit" | "omdet-turbo"
+            | "oneformer" | "owlv2" | "owlvit" | "xclip" => Self::Clip,
+            "arcee" | "aria" | "chameleon" | "colpali" | "deepseek_v2" | "deepseek_v3"
+            | "deepseek_vl" | "deepseek_vl_hybrid" | "diffllama" | "ernie4_5" | "ernie4_5_moe"
+            | "idefics" | "idefics2" | "idefics3" | "jamba" | "janus" | "jetmoe" | "llama"
+            | "llama4" | "llama4_text" | "llava" | "llava_next" | "llava_next_video"
+            | "llava_onevision" | "ministral" | "mistral" | "mistral3" | "mixtral" | "mllama"
+            | "paligemma" | "persimmon" | "phi3" | "phimoe" | "video_llava" | "vipllava"
+            | "zamba" | "zamba2" => Self::Llama,
+            "code_llama" => Self::CodeLlama,
+            "gemma" | "gemma2" | "gemma3" | "gemma3_text" | "gemma3n" | "gemma3n_text"
+            | "recurrent_gemma" | "shieldgemma2" | "siglip2" | "t5gemma" => Self::Gemma,
+            "aya_vision" | "cohere" | "cohere2" => Self::Cohere,
+            "falcon_mamba" | "gpt_neox" | "mamba" | "mamba2" | "mpt" | "olmo" | "olmo2"
+            | "olmoe" | "rwkv" | "stablelm" | "xlstm" => Self::GptNeoX,
+            "longt5"
             | "mt5"
-            | "umt5"
-            | "longt5"
-            | "switch_transformers"
+            | "musicgen"
+            | "musicgen_melody"
             | "pix2struct"
             | "pop2piano"
-            | "musicgen" => Self::T5,
-            "xlm-roberta" | "xlm-roberta-xl" | "xmod" | "altclip" => Self::XlmRoberta,
+            | "switch_transformers"
+            | "t5"
+            | "umt5" => Self::T5,
+            "altclip" | "kosmos-2" | "metaclip_2" | "xlm-roberta" | "xlm-roberta-xl" | "xmod" => {
+                Self::XlmRoberta
+            }
             "camembert" => Self::Camembert,
             "deberta-v2" => Self::DebertaV2,
-            "albert" => Self::Albert,
-            "pegasus" | "pegasus_x" => Self::Pegasus,
+            "albert" | "nystromformer" | "yoso" => Self::Albert,
+            "bigbird_pegasus" | "pegasus" | "pegasus_x" => Self::Pegasus,
             "marian" => Self::Marian,
             "speecht5" => Self::SpeechT5,
             "mbart" => Self::MBart,
             "mbart50" => Self::MBart50,
             "nllb" | "nllb-moe" => Self::Nllb,
             "m2m_100" => Self::M2M100,
-            _ => Self::Plain,
+            _ => Self::untyped(|(_, models)| models.contains(&model_type)),
         }
     }
 
@@ -132,7 +204,10 @@ impl Class {
             Self::Qwen2 => "Qwen2Tokenizer",
             Self::Clip => "CLIPTokenizer",
             Self::Llama => "LlamaTokenizer",
+            Self::CodeLlama => "CodeLlamaTokenizer",
             Self::Gemma => "GemmaTokenizer",
+            Self::Cohere => "CohereTokenizer",
+            Self::GptNeoX => "GPTNeoXTokenizer",
             Self::T5 => "T5Tokenizer",
             Self::XlmRoberta => "XLMRobertaTokenizer",
             Self::Camembert => "CamembertTokenizer",
@@ -145,28 +220,13 @@ impl Class {
             Self::MBart50 => "MBart50Tokenizer",
             Self::Nllb => "NllbTokenizer",
             Self::M2M100 => "M2M100Tokenizer",
+            Self::Untyped(name) => name,
             Self::Plain => "PreTrainedTokenizerFast",
         }
     }
 
     /// Special tokens that its constructor names when no file does.
     pub fn special_tokens(self) -> &'static [(&'static str, &'static str)] {
-        const BERT: &[(&str, &str)] = &[
-            ("unk_token", "[UNK]"),
-            ("sep_token", "[SEP]"),
-            ("pad_token", "[PAD]"),
-            ("cls_token", "[CLS]"),
-            ("mask_token", "[MASK]"),
-        ];
-        const ROBERTA: &[(&str, &str)] = &[
-            ("bos_token", "<s>"),
-            ("eos_token", "</s>"),
-            ("unk_token", "<unk>"),
-            ("sep_token", "</s>"),
-            ("pad_token", "<pad>"),
-            ("cls_token", "<s>"),
-            ("mask_token", "<mask>"),
-        ];
         const END_OF_TEXT: &str = "<|endoftext|>";
         match self {
             Self::Bert | Self::DistilBert => BERT,
@@ -188,7 +248,7 @@ impl Class {
             // The same without a first token; and without a class and a mask.
             Self::MBart50 => &ROBERTA[1..],
             Self::M2M100 => &ROBERTA[..5],
-            Self::Gpt2 => &[
+            Self::Gpt2 | Self::GptNeoX => &[
                 ("bos_token", END_OF_TEXT),
                 ("eos_token", END_OF_TEXT),
                 ("unk_token", END_OF_TEXT),
@@ -204,7 +264,12 @@ impl Class {
                 ("unk_token", END_OF_TEXT),
                 ("pad_token", END_OF_TEXT),
             ],
-            Self::Llama => &[
+            Self::Cohere => &[
+                ("bos_token", "<BOS_TOKEN>"),
+                ("eos_token", "<|END_OF_TURN_TOKEN|>"),
+                ("unk_token", "<UNK>"),
+            ],
+            Self::Llama | Self::CodeLlama => &[
                 ("bos_token", "<s>"),
                 ("eos_token", "</s>"),
                 ("unk_token", "<unk>"),
@@ -250,7 +315,7 @@ impl Class {
                 ("unk_token", "<unk>"),
                 ("pad_token", "<pad>"),
             ],
-            Self::Plain => &[],
+            Self::Untyped(_) | Self::Plain => &[],
         }
     }
 
@@ -318,15 +383,19 @@ impl Class {
     /// Where padding goes when no file says.
     pub fn padding_side(self) -> Side {
         match self {
-            Self::Llama | Self::Gemma => Side::Left,
+            Self::Llama | Self::CodeLlama | Self::Gemma | Self::Cohere => Side::Left,
             _ => Side::Right,
         }
     }
 
-    /// Whether the class itself puts the sequence's first and last token, by `add_bos_token` and
-    /// `add_eos_token`, whatever its `tokenizer.json` says.
-    pub fn adds_bos_and_eos(self) -> bool {
-        matches!(self, Self::Llama | Self::Gemma)
+    /// Where the class itself puts the sequence's first and last token, by `add_bos_token` and
+    /// `add_eos_token`, whatever its `tokenizer.json` says: whether the first is put when no file says.
+    pub fn adds_bos_and_eos(self) -> Option<bool> {
+        match self {
+            Self::Llama | Self::CodeLlama | Self::Gemma | Self::Cohere => Some(true),
+            Self::GptNeoX => Some(false),
+            _ => None,
+        }
     }
 
     /// Whether transformers has this class in Python only.
@@ -337,3 +406,21 @@ impl Class {
 
 /// Ids before the first piece of a Pegasus vocabulary.
 pub(super) const PEGASUS_OFFSET: usize = 103;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// `models.json` is transformers' own table, by `make_tokenizers.py`.
+    #[test]
+    fn models_have_the_classes_of_transformers() {
+        let table = include_str!("../../tests/fixtures/tokenizers/models.json");
+        let table: BTreeMap<String, String> = serde_json::from_str(table).expect("is JSON");
+        assert!(table.len() > 255);
+        for (model, class) in &table {
+            assert_eq!(Class::of_model(model), Class::named(class), "{model}");
+        }
+    }
+}

@@ -29,10 +29,11 @@ impl Tokenizer {
                 .trim()
                 .clone_into(&mut text);
         }
-        let cleans = options
-            .clean_up_tokenization_spaces
-            .unwrap_or(self.parts.clean_up_spaces);
-        Ok(if cleans { clean_up_spaces(&text) } else { text })
+        Ok(if self.cleans(options) {
+            clean_up_spaces(&text)
+        } else {
+            text
+        })
     }
 
     fn joined(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, Failure> {
@@ -50,12 +51,39 @@ impl Tokenizer {
     }
 
     /// Decodes ids one by one, each to the text that is complete with it: never a part of a
-    /// character. What stays incomplete comes with the last.
+    /// character, and never what the cleaning of blanks may still change. What stays incomplete comes
+    /// with the last.
     pub fn decode_stream(
         &self,
         ids: &[u32],
         options: DecodeOptions,
     ) -> Result<Vec<String>, Failure> {
+        let pieces = self.raw_pieces(ids, options.skip_special_tokens)?;
+        if !self.cleans(options) {
+            return Ok(pieces);
+        }
+        let mut held = String::new();
+        let mut cleaned = Vec::with_capacity(pieces.len());
+        for (at, piece) in pieces.iter().enumerate() {
+            held += piece;
+            let settled = if at + 1 == pieces.len() {
+                held.len()
+            } else {
+                settled(&held)
+            };
+            let rest = held.split_off(settled);
+            cleaned.push(clean_up_spaces(&held));
+            held = rest;
+        }
+        Ok(cleaned)
+    }
+
+    /// The pieces before blanks are cleaned.
+    fn raw_pieces(&self, ids: &[u32], skip_special_tokens: bool) -> Result<Vec<String>, Failure> {
+        let options = DecodeOptions {
+            skip_special_tokens,
+            clean_up_tokenization_spaces: Some(false),
+        };
         let mut pieces = Vec::with_capacity(ids.len());
         // Decoding from a token that began a piece keeps what its beginning would lose, such as the
         // blank before a word; `shown` is what of that text was given out.
@@ -73,6 +101,32 @@ impl Tokenizer {
             }
         }
         Ok(pieces)
+    }
+
+    fn cleans(&self, options: DecodeOptions) -> bool {
+        options
+            .clean_up_tokenization_spaces
+            .unwrap_or(self.parts.clean_up_spaces)
+    }
+}
+
+/// How much of a text [`clean_up_spaces`] treats the same whatever follows. All that it replaces begins
+/// with a blank, and in it only a blank, `'`, `n`, `v` and `r` can be followed by more: a letter where a
+/// blank or `'` is before it.
+fn settled(text: &str) -> usize {
+    let mut end = text.len();
+    loop {
+        let mut before = text[..end].chars().rev();
+        let (last, previous) = (before.next(), before.next());
+        let is_open = match last {
+            Some(' ' | '\'') => true,
+            Some('n' | 'v' | 'r') => matches!(previous, Some(' ' | '\'')),
+            _ => false,
+        };
+        let Some(last) = last.filter(|_| is_open) else {
+            return end;
+        };
+        end -= last.len_utf8();
     }
 }
 
@@ -93,4 +147,31 @@ fn clean_up_spaces(text: &str) -> String {
     pairs
         .into_iter()
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each text of six of these characters, so that patterns meet in every way.
+    #[test]
+    fn what_is_settled_does_not_change_with_what_follows() {
+        let characters = [' ', '\'', 'n', 't', 'v', 'e', 'm', '.'];
+        for number in 0..characters.len().pow(6) {
+            let mut rest = number;
+            let text: String = (0..6)
+                .map(|_| {
+                    let character = characters[rest % characters.len()];
+                    rest /= characters.len();
+                    character
+                })
+                .collect();
+            for end in 1..text.len() {
+                // The text as it is when no more than this has come.
+                let (first, second) = text.split_at(settled(&text[..end]));
+                let parts = clean_up_spaces(first) + &clean_up_spaces(second);
+                assert_eq!(parts, clean_up_spaces(&text), "{text:?} after {end}");
+            }
+        }
+    }
 }

@@ -40,7 +40,7 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
     let json = if is_converted {
         Value::Null
     } else {
-        optional_json(&json_path)?
+        json_object(&json_path)?
     };
     let sources = Sources {
         map: optional_json(&folder.join("special_tokens_map.json"))?,
@@ -288,9 +288,9 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
             json["post_processor"] = steps;
         }
     }
-    if class.adds_bos_and_eos() {
+    if let Some(adds_bos) = class.adds_bos_and_eos() {
         let ends = [
-            ("add_bos_token", "bos_token", true),
+            ("add_bos_token", "bos_token", adds_bos),
             ("add_eos_token", "eos_token", false),
         ];
         let [bos, eos] = ends.map(|(asked, name, default)| {
@@ -301,7 +301,7 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
     json
 }
 
-/// The post-processor of the classes of Llama and Gemma (`update_post_processor`).
+/// The post-processor of the classes of Llama, Gemma, Cohere and GPT-NeoX (`update_post_processor`).
 fn bos_and_eos(
     json: &Value,
     bos: Option<&str>,
@@ -376,6 +376,14 @@ fn present(folder: &Path, class: Class) -> Vec<PathBuf> {
         .chain(&["target.spm", "target_vocab.json"])
         .map(|name| folder.join(name));
     paths.filter(|path| path.is_file()).collect()
+}
+
+/// A `tokenizer.json`, which is an object whatever else is in it.
+fn json_object(path: &Path) -> Result<Value, Failure> {
+    match optional_json(path)? {
+        json @ Value::Object(_) => Ok(json),
+        _ => Err(failures::corrupt(path, "it holds no object of JSON")),
+    }
 }
 
 /// A file's JSON; null when there is none.

@@ -18,7 +18,7 @@ use crate::failures;
 /// Files under which a class's model is found.
 pub(super) fn file_names(class: Class) -> &'static [&'static str] {
     match class {
-        Class::Llama | Class::Gemma => &["tokenizer.model"],
+        Class::Llama | Class::CodeLlama | Class::Gemma => &["tokenizer.model"],
         Class::T5 | Class::Albert | Class::Pegasus => &["spiece.model"],
         Class::XlmRoberta
         | Class::Camembert
@@ -43,7 +43,12 @@ pub(super) fn convert(
     let model = Model::read(path)?;
     let conversion = Conversion {
         model: &model,
-        class,
+        // Converted by the same converter.
+        class: if class == Class::CodeLlama {
+            Class::Llama
+        } else {
+            class
+        },
         config,
         special,
     };

@@ -1,5 +1,6 @@
 //! The tokenizers in memory. One is read once for all that use it, read again when its files have
-//! changed, and let go with the models of its source.
+//! changed, and let go with the models of its source, or for others when it is the one not used for
+//! longest. Whoever works with one keeps it alive meanwhile.
 
 use std::{
     collections::HashMap,
@@ -19,19 +20,36 @@ use wire::{
 use super::Tokenizer;
 use crate::{failures, hub::ModelFiles};
 
+/// Tokenizers that are kept in all, variants included: one of a large vocabulary takes 100 MB and more.
+const MOST: usize = 16;
 /// Variants with added tokens that are kept of one tokenizer.
-const VARIANTS: usize = 8;
+const VARIANTS: usize = 2;
 
 /// The tokenizers in memory, by where they come from.
 #[derive(Default)]
-pub struct Shelf(Mutex<HashMap<ModelSource, Entry>>);
+pub struct Shelf(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    entries: HashMap<ModelSource, Entry>,
+    /// Counts uses.
+    now: u64,
+}
 
 struct Entry {
     tokenizer: Arc<Tokenizer>,
     /// The files, as they were when it was read.
     stamps: Vec<Stamp>,
-    /// The same with added tokens, the last made at the end.
-    variants: Vec<(Vec<NewToken>, Arc<Tokenizer>)>,
+    /// When it or a variant was used last.
+    used: u64,
+    /// The same with added tokens, the one used last at the end.
+    variants: Vec<Variant>,
+}
+
+struct Variant {
+    added: Vec<NewToken>,
+    tokenizer: Arc<Tokenizer>,
+    used: u64,
 }
 
 /// A file's size and time of change.
@@ -53,12 +71,14 @@ impl Stamp {
 impl Shelf {
     /// The tokenizer of a source, if it is here and its files are as they were.
     pub fn get(&self, key: &ModelSource) -> Option<Arc<Tokenizer>> {
-        let mut entries = self.lock();
-        let entry = entries.get(key)?;
+        let mut kept = self.lock();
+        let now = kept.tick();
+        let entry = kept.entries.get_mut(key)?;
         if entry.stamps.iter().all(Stamp::is_current) {
+            entry.used = now;
             return Some(Arc::clone(&entry.tokenizer));
         }
-        entries.remove(key);
+        kept.entries.remove(key);
         None
     }
 
@@ -78,14 +98,17 @@ impl Shelf {
             sink(Event::Notice(notice.clone()));
         }
         let stamps = tokenizer.parts.files.iter().cloned().map(Stamp::of);
+        let stamps = stamps.collect();
+        let mut kept = self.lock();
         let entry = Entry {
-            stamps: stamps.collect(),
+            stamps,
+            used: kept.tick(),
             variants: Vec::new(),
             tokenizer,
         };
-        Ok(Arc::clone(
-            &self.lock().entry(key).or_insert(entry).tokenizer,
-        ))
+        let tokenizer = Arc::clone(&kept.entries.entry(key).or_insert(entry).tokenizer);
+        kept.let_go();
+        Ok(tokenizer)
     }
 
     /// The tokenizer that a handle stands for: with what its owner added. Fails when the files have
@@ -111,33 +134,179 @@ impl Shelf {
         if spec.added.is_empty() {
             return Ok(tokenizer);
         }
-        if let Some(entry) = self.lock().get(key)
-            && let Some((_, variant)) = entry
-                .variants
-                .iter()
-                .find(|(added, _)| *added == spec.added)
-        {
-            return Ok(Arc::clone(variant));
+        if let Some(variant) = self.lock().variant(key, &spec.added) {
+            return Ok(variant);
         }
         let variant = Arc::new(tokenizer.with_added(&spec.added)?);
-        if let Some(entry) = self.lock().get_mut(key) {
-            if entry.variants.len() >= VARIANTS {
-                entry.variants.remove(0);
-            }
-            entry
-                .variants
-                .push((spec.added.clone(), Arc::clone(&variant)));
-        }
+        self.lock()
+            .keep_variant(key, &spec.added, Arc::clone(&variant));
         Ok(variant)
     }
 
     /// Lets those go whose source is not wanted any more.
     pub fn retain(&self, mut wanted: impl FnMut(&ModelSource) -> bool) {
-        self.lock().retain(|source, _| wanted(source));
+        self.lock().entries.retain(|source, _| wanted(source));
     }
 
     /// Locks; each change to the table is one insertion or removal, so it is right after a panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ModelSource, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+
+    fn variant(&mut self, key: &ModelSource, added: &[NewToken]) -> Option<Arc<Tokenizer>> {
+        let now = self.tick();
+        let entry = self.entries.get_mut(key)?;
+        let at = entry
+            .variants
+            .iter()
+            .position(|variant| variant.added == added)?;
+        let mut variant = entry.variants.remove(at);
+        (entry.used, variant.used) = (now, now);
+        let tokenizer = Arc::clone(&variant.tokenizer);
+        entry.variants.push(variant);
+        Some(tokenizer)
+    }
+
+    /// Keeps a variant, where the tokenizer that it is made from still is.
+    fn keep_variant(&mut self, key: &ModelSource, added: &[NewToken], tokenizer: Arc<Tokenizer>) {
+        let used = self.tick();
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        // Two that came at once may both have made it.
+        entry.variants.retain(|variant| variant.added != added);
+        if entry.variants.len() >= VARIANTS {
+            entry.variants.remove(0);
+        }
+        entry.used = used;
+        entry.variants.push(Variant {
+            added: added.to_vec(),
+            tokenizer,
+            used,
+        });
+        self.let_go();
+    }
+
+    /// Lets those go that were not used for longest, until the rest is few enough. A tokenizer is used
+    /// with its variants, so they go before it.
+    fn let_go(&mut self) {
+        while self.count() > MOST {
+            let oldest_use = |entry: &Entry| entry.variants.first().map_or(entry.used, |v| v.used);
+            let oldest = self
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| oldest_use(entry))
+                .map(|(key, _)| key.clone());
+            let Some(key) = oldest else {
+                return;
+            };
+            match self.entries.get_mut(&key) {
+                Some(entry) if !entry.variants.is_empty() => {
+                    entry.variants.remove(0);
+                }
+                _ => {
+                    self.entries.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        let entries = self.entries.values();
+        entries.map(|entry| 1 + entry.variants.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Layout;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let json = serde_json::json!({
+                "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+                "post_processor": null, "decoder": null,
+                "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+            });
+            fs::write(folder.path().join("tokenizer.json"), json.to_string()).expect("writes");
+            Self(folder)
+        }
+
+        fn load(&self, into: &Shelf, source: &ModelSource) -> Arc<Tokenizer> {
+            let files = ModelFiles {
+                name: source.repo.clone(),
+                layout: Layout::Folder(self.0.path().to_owned()),
+            };
+            into.load(source.clone(), &files, &mut |_| ())
+                .expect("loads")
+        }
+    }
+
+    fn source(at: usize) -> ModelSource {
+        ModelSource::new(format!("tokenizer {at}"))
+    }
+
+    fn with(source: &ModelSource, token: &str) -> TokenizerSpec {
+        let mut spec = TokenizerSpec::from(source.clone());
+        spec.added.push(NewToken::new(token));
+        spec
+    }
+
+    #[test]
+    fn those_not_used_for_longest_are_let_go() {
+        let (files, shelf) = (Files::new(), Shelf::default());
+        let first = files.load(&shelf, &source(0));
+        for at in 1..MOST {
+            files.load(&shelf, &source(at));
+        }
+        assert!(shelf.get(&source(0)).is_some());
+        files.load(&shelf, &source(MOST));
+        let gone: Vec<usize> = (0..=MOST)
+            .filter(|&at| shelf.get(&source(at)).is_none())
+            .collect();
+        assert_eq!(gone, [1]);
+        assert_eq!(shelf.lock().count(), MOST);
+        // Whoever uses one has it for as long; who asks later reads it again.
+        shelf.retain(|_| false);
+        assert_eq!(Arc::strong_count(&first), 1);
+        assert_eq!(
+            files.load(&shelf, &source(1)).fingerprint(),
+            first.fingerprint()
+        );
+    }
+
+    #[test]
+    fn variants_count_and_are_few() {
+        let (files, shelf) = (Files::new(), Shelf::default());
+        let own = files.load(&shelf, &source(0));
+        for token in ["x", "y", "x", "z"] {
+            let spec = with(&source(0), token);
+            let variant = shelf.of_handle(&source(0), Arc::clone(&own), &spec);
+            assert_eq!(variant.expect("is made").token_to_id(token), Some(1));
+        }
+        let kept = |shelf: &Shelf| {
+            let kept = shelf.lock();
+            let variants = kept.entries[&source(0)].variants.iter();
+            variants
+                .map(|variant| variant.added[0].content.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&shelf), ["x", "z"]);
+        for at in 1..=MOST - 2 {
+            files.load(&shelf, &source(at));
+        }
+        assert_eq!(kept(&shelf), ["z"]);
+        assert_eq!(shelf.lock().count(), MOST);
     }
 }

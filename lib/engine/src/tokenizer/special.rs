@@ -224,6 +224,9 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
             }
         }
     }
+    if class == Class::CodeLlama {
+        tokens.get_or_insert_default().extend(infilling(config));
+    }
     // T5 completes a list without its sentinels; Pegasus and mBART-50 one that is too short. mBART puts its
     // languages before what is listed.
     let defaults = || {
@@ -260,6 +263,22 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
             tokens
         }
     }
+}
+
+/// The marks of `CodeLlama`'s class, which comes to have them twice when the list names them.
+fn infilling(config: &Value) -> impl Iterator<Item = Written> {
+    let marks = [
+        ("prefix_token", "▁<PRE>"),
+        ("middle_token", "▁<MID>"),
+        ("suffix_token", "▁<SUF>"),
+        ("eot_token", "▁<EOT>"),
+    ];
+    marks.into_iter().filter_map(|(name, usual)| {
+        let usual = || Some(Written::Plain(usual.to_owned()));
+        config
+            .get(name)
+            .map_or_else(usual, |token| written(token, false))
+    })
 }
 
 fn list_of(value: &Value) -> BTreeMap<u32, AddedToken> {

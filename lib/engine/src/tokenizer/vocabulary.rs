@@ -114,9 +114,9 @@ impl Tokenizer {
         let vocabulary = self.vocabulary(false);
         let model = &self.parts.json["model"];
         let [bos, eos, unk, sep, pad, cls, mask] = NAMES.map(token);
-        let ids = NAMES
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), self.named_id(name)?)));
+        let extra = || special.extra();
+        let names = NAMES.into_iter().chain(extra().map(|(name, _)| name));
+        let ids = names.filter_map(|name| Some((name.to_owned(), self.named_id(name)?)));
         let inputs = ["input_ids", "token_type_ids", "attention_mask"].into_iter();
         let inputs = inputs.filter(|name| self.parts.has_token_types || *name != "token_type_ids");
         self.info = TokenizerInfo {
@@ -132,6 +132,9 @@ impl Tokenizer {
             sep_token: sep,
             cls_token: cls,
             mask_token: mask,
+            extra_special_tokens: extra()
+                .map(|(name, token)| (name.to_owned(), token.to_owned()))
+                .collect(),
             additional_special_tokens: special.additional().map(str::to_owned).collect(),
             special_token_ids: ids.collect(),
             all_special_ids: self.all_special_ids(),

@@ -17,7 +17,7 @@ use wire::{
 use crate::support::{fixture, json};
 
 /// The parts of an error's text, ours and theirs, by which each is known.
-const ERRORS: [(&str, &str); 7] = [
+const ERRORS: [(&str, &str); 8] = [
     (
         "multiple chat templates with no default",
         "has several chat templates",
@@ -39,6 +39,10 @@ const ERRORS: [(&str, &str); 7] = [
     (
         "Documents should be a list of dicts",
         "a document is no object",
+    ),
+    (
+        "UndefinedError: 'dict object' has no attribute 'content'",
+        "tried to use + operator on unsupported types string and undefined",
     ),
 ];
 
@@ -152,7 +156,7 @@ fn options(arguments: &Map<String, Value>) -> TemplateOptions {
                 assert_eq!(kwargs["padding_side"], "left");
                 known["padding_side"] = "Left".into();
             }
-            ("style" | "limit", _) => {
+            ("style" | "limit" | "image_token" | "audio_token", _) => {
                 variables.insert(name.clone(), value.clone());
             }
             // There a keyword argument, which goes before the tokenizer's own in a template.

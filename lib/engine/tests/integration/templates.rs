@@ -143,4 +143,35 @@ fn dates_are_formatted_and_bad_formats_refused() {
     let year = render("{{ strftime_now('%Y') }}", Map::new()).unwrap();
     assert!(year.parse::<u32>().unwrap() >= 2025, "{year}");
     fails("{{ strftime_now('%Q%') }}", json!({}));
+    // Python's time has microseconds and knows no zone.
+    let fraction = render("{{ strftime_now('%f') }}", Map::new()).unwrap();
+    assert_eq!(fraction.len(), 6, "{fraction}");
+    assert!(fraction.parse::<u32>().is_ok(), "{fraction}");
+}
+
+/// Texts whose spelling for minijinja is longer or shorter.
+#[test]
+fn an_error_shows_its_place_after_what_is_respelled() {
+    for before in [
+        "{{ '\\U0001f600 \\U00000041 \\/' }}",
+        "{%raw%}\n{% endraw %}",
+        "{% generation %}x{% endgeneration %}",
+    ] {
+        let failure = fails(&format!("{before}é{{{{ 1 + [] }}}}"), json!({}));
+        let lines: Vec<&str> = failure.message.lines().collect();
+        let [.., line, caret] = lines[..] else {
+            panic!("{failure:?}");
+        };
+        let column = caret.chars().position(|c| c == '^').unwrap();
+        let marked = line.chars().skip(column).collect::<String>();
+        assert!(marked.starts_with("1 + []"), "{failure:?}");
+    }
+}
+
+#[test]
+fn an_unknown_filter_is_no_fault_of_the_messages() {
+    for template in ["{{ 'a'|nosuch }}", "{{ 'a' is nosuch }}"] {
+        let hint = fails(template, json!({})).hint.unwrap();
+        assert!(hint.contains("filters and tests of Jinja2"), "{hint}");
+    }
 }

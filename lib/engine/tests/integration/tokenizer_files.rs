@@ -84,8 +84,10 @@ fn gguf_vocabularies_follow_llama_cpp() {
 
 #[test]
 fn broken_files_are_named() {
-    let cases: [(&str, &str, &[u8]); 5] = [
+    let cases: [(&str, &str, &[u8]); 7] = [
         ("json_gpt2", "tokenizer.json", br#"{"a": "\ud800"}"#),
+        ("json_gpt2", "tokenizer.json", b"null"),
+        ("json_gpt2", "tokenizer.json", b"[]"),
         (
             "json_gpt2",
             "tokenizer_config.json",
@@ -103,6 +105,10 @@ fn broken_files_are_named() {
         };
         assert_eq!(failure.kind, FailureKind::Corrupt, "{failure}");
         assert!(failure.message.contains(file), "{failure}");
+        assert!(
+            failure.hint.is_some() || file != "tokenizer.json",
+            "{failure}"
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let Err(failure) = load(Layout::Folder(folder.path().to_owned())) else {

@@ -63,6 +63,10 @@ kinds![
     json_llama,
     json_gpt2,
     json_roberta,
+    json_gpt_neox,
+    json_cohere,
+    json_bloom,
+    code_llama,
     bare_llama,
     mbart,
     mbart_listed,
@@ -115,10 +119,11 @@ fn check(kind: &str) {
         let got: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
         differences.compare(&format!("bare {text}"), got, ids(wanted));
     }
-    for (pair, case) in texts["pairs"]
-        .as_array()
-        .unwrap()
+    // A pair is text before and after what CodeLlama is to fill in, which is not done here.
+    let pairs = texts["pairs"].as_array().unwrap();
+    for (pair, case) in pairs
         .iter()
+        .filter(|_| kind != "code_llama")
         .zip(cases["pairs"].as_array().unwrap())
     {
         let [first, second] = [0, 1].map(|at: usize| pair[at].as_str().unwrap());

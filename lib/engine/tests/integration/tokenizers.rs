@@ -117,6 +117,41 @@ fn the_streamer_cuts_where_transformers_does() {
     assert_eq!(streamer.prompt(&[0, 1, 4]).unwrap(), "Hello\n");
 }
 
+/// What cleaning of blanks takes away later must not be counted as given out.
+#[test]
+fn streamed_pieces_together_are_the_decoded_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let pieces = [
+        "a", "m", "s", "re", " ", " '", "'", "n", "t", " n", " .", "?", "語", "ve", "v",
+    ];
+    let vocabulary: serde_json::Map<String, serde_json::Value> = pieces
+        .iter()
+        .zip(0..)
+        .map(|(piece, id)| ((*piece).to_owned(), serde_json::Value::from(id)))
+        .collect();
+    let json = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    });
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let config = r#"{"clean_up_tokenization_spaces": true}"#;
+    std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    let tokenizer = tiny(folder.path());
+    let options = DecodeOptions::default();
+    let count = pieces.len() as u32;
+    for number in 0..count.pow(4) {
+        let ids: Vec<u32> = (0..4).map(|at| number / count.pow(at) % count).collect();
+        let streamed = tokenizer.decode_stream(&ids, options).unwrap();
+        assert_eq!(streamed.len(), ids.len());
+        let decoded = tokenizer.decode(&ids, false).unwrap();
+        assert_eq!(streamed.concat(), decoded, "{ids:?}: {streamed:?}");
+    }
+    // Nothing is held back that nothing can change.
+    let streamed = tokenizer.decode_stream(&[0, 1, 5, 3, 12], options).unwrap();
+    assert_eq!(streamed, ["a", "m", "", "'re", "語"]);
+}
+
 #[test]
 fn the_identity_of_a_vocabulary_follows_its_content() {
     let (folder, first) = word_tokenizer();
