@@ -1,5 +1,6 @@
 //! `model.forward` and `model.logits`: what a model computes, for whoever wants to look inside.
 
+use ::display::Pending;
 use wire::{
     array::Array,
     generate::{Forward as ModelOutput, Prompt},
@@ -10,6 +11,7 @@ use wire::{
 use crate::{
     IntoPrompt, Model, Result,
     backend::{run, unexpected},
+    pending,
 };
 
 /// One reading of prompts. Set what to keep, then `run()`.
@@ -26,6 +28,14 @@ impl Forward {
     pub fn output_hidden_states(mut self, keep: bool) -> Self {
         self.output_hidden_states = keep;
         self
+    }
+
+    /// What it would do.
+    pub(crate) fn pending(&self) -> Pending {
+        let prompts = pending::of_prompts(self.prompts.len(), &self.model);
+        let keeps = self.output_hidden_states.then_some(true);
+        pending::run(format!("read {prompts}"), "nothing was computed yet")
+            .with("output_hidden_states", keeps)
     }
 
     /// Reads the prompts; several are padded on the left to one length. The model is loaded first when it
@@ -47,7 +57,9 @@ impl Forward {
 }
 
 impl Model {
-    /// Computes logits of prompts, and hidden states on request, as `model(**inputs)` does.
+    /// Computes logits of prompts, and hidden states on request, as `model(**inputs)` does. Positions of several
+    /// prompts count from each one's first token, as in `generate`; there GPT-2 counts padding, too, where it is not
+    /// told `position_ids`.
     ///
     /// ```no_run
     /// # use warmcell::prelude::*;

@@ -57,9 +57,10 @@ impl Listener {
         let prints = streamer.as_ref().is_some_and(TextStreamer::prints);
         let mut live = prints.then(Live::start).flatten();
         let streamer = streamer.filter(|_| live.is_none());
+        let mut last = LastText::default();
         let on_token = |token: &StreamedToken| {
-            if let Some(streamer) = &streamer {
-                streamer.finalized(&token.text, false);
+            if let (Some(streamer), Some(text)) = (&streamer, last.pass(token)) {
+                streamer.finalized(text, false);
             }
             if let Some(on_token) = &mut on_token {
                 on_token(token);
@@ -67,7 +68,7 @@ impl Listener {
         };
         let response = run_live(request, on_token, &mut live);
         if let Some(streamer) = &streamer {
-            streamer.finalized("", true);
+            streamer.finalized(&last.text, true);
         }
         let Some(live) = live else {
             return (response, false);
@@ -76,6 +77,27 @@ impl Listener {
         let is_stopped = live.is_stopped();
         live.finish(generated.as_ref());
         (response, is_stopped)
+    }
+}
+
+/// The text that a streamer gets with the news that it is the last: what came free when the tokens had ended, as
+/// transformers' `TextStreamer.end` has it.
+#[derive(Default)]
+struct LastText {
+    has_begun: bool,
+    text: String,
+}
+
+impl LastText {
+    /// The text to hand on now; `None` where it waits for the end. What is of no token is the prompt's text at first,
+    /// and the last text later.
+    fn pass<'t>(&mut self, token: &'t StreamedToken) -> Option<&'t str> {
+        if token.id.is_none() && std::mem::replace(&mut self.has_begun, true) {
+            self.text.push_str(&token.text);
+            return None;
+        }
+        self.has_begun = true;
+        Some(&token.text)
     }
 }
 
@@ -95,4 +117,25 @@ pub(crate) fn check_streamer(streamer: &TextStreamer, tokenizer: &ModelSource) -
     );
     Err(Error::new(FailureKind::InvalidArgument, message)
         .with_hint("make it with `TextStreamer::new(&model.tokenizer()?)`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It once came as any other, and an empty one as the last.
+    #[test]
+    fn what_comes_free_at_the_end_is_the_last_text() {
+        let token = |id, text: &str| StreamedToken::now(id, text.to_owned());
+        let mut last = LastText::default();
+        let tokens = [
+            token(None, "Once upon "),
+            token(Some(4), "a "),
+            token(Some(5), ""),
+            token(None, "rest"),
+        ];
+        let passed = tokens.each_ref().map(|token| last.pass(token));
+        assert_eq!(passed, [Some("Once upon "), Some("a "), Some(""), None]);
+        assert_eq!(last.text, "rest");
+    }
 }

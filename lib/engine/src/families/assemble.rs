@@ -5,14 +5,14 @@ use wire::Failure;
 use super::{
     decoder::{Decoder, DecoderLayer},
     names::{ExpertNames, FeedForwardNames, LayerNames, Names, ProjectionNames},
-    plan::{ExpertsPlan, LayerPlan, NormKind, Plan},
+    plan::{Biases, ExpertsPlan, LayerPlan, NormKind, Plan},
 };
 use crate::{
     layers::{
         Attention, AttentionShape, Experts, FeedForward, GateAndUp, GatedMlp, Linear, Norm,
         PlainMlp, Projections, RmsNorm, Rotary,
     },
-    weights::Loader,
+    weights::{Description, Loader},
 };
 
 /// Builds the model.
@@ -46,9 +46,20 @@ pub fn assemble(plan: Plan, names: &Names, loader: &mut Loader) -> Result<Decode
         .iter()
         .find(|head| !plan.tied && loader.has(&format!("{head}.weight")));
     let lm_head = match own_head {
-        Some(head) => loader.linear(head, (vocab, hidden))?,
-        None => loader.tied_head(&embed_tokens, (&name(names.embed_tokens), (vocab, hidden)))?,
+        Some(head) if plan.biases == Biases::Stored => loader.linear(head, (vocab, hidden))?,
+        Some(head) => loader.unbiased_linear(head, (vocab, hidden))?,
+        None => {
+            if !plan.tied && expects_head(loader, base) {
+                loader.notice(format_args!(
+                    "its files have no `{}.weight`, and its configuration does not tie it: the table of tokens \
+                     stands in for it, where transformers would draw one at random",
+                    names.heads[0]
+                ));
+            }
+            loader.tied_head(&embed_tokens, (&name(names.embed_tokens), (vocab, hidden)))?
+        }
     };
+    loader.tell_passed_over();
     let rotaries = plan.ropes.iter();
     let devices = loader.placement().devices(layers.len())?;
     Ok(Decoder {
@@ -70,6 +81,12 @@ pub fn assemble(plan: Plan, names: &Names, loader: &mut Loader) -> Result<Decode
         modules: None,
         sizes: plan.sizes,
     })
+}
+
+/// Whether files should have a head of their own where it is not tied: those of GGUF leave it out to say that it is,
+/// and those of a bare model, which has no base before its names, are for states of tokens.
+fn expects_head(loader: &Loader, base: &str) -> bool {
+    matches!(loader.weights().description, Description::Json(_)) && !base.is_empty()
 }
 
 fn load_norm(loader: &mut Loader, plan: &Plan, name: &str) -> Result<Norm, Failure> {
@@ -116,14 +133,22 @@ impl Parts<'_, '_> {
             head_dim,
         } = self.plan.attention;
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
+        let (biased, output_biased) = match self.plan.biases {
+            Biases::Stored => (true, true),
+            Biases::OfClass {
+                projections,
+                output,
+                ..
+            } => (projections, output),
+        };
         let projections = match names.projections {
             ProjectionNames::Separate([q, k, v]) => Projections::Separate([
-                self.linear(q, (queries, hidden))?,
-                self.linear(k, (keys, hidden))?,
-                self.linear(v, (keys, hidden))?,
+                self.linear(q, (queries, hidden), biased)?,
+                self.linear(k, (keys, hidden), biased)?,
+                self.linear(v, (keys, hidden), biased)?,
             ]),
             ProjectionNames::Fused(qkv) => {
-                Projections::Fused(self.linear(qkv, (queries + 2 * keys, hidden))?)
+                Projections::Fused(self.linear(qkv, (queries + 2 * keys, hidden), biased)?)
             }
         };
         let [q_norm, k_norm] = match names.head_norms {
@@ -132,7 +157,7 @@ impl Parts<'_, '_> {
         };
         Ok(Attention {
             projections,
-            output: self.linear(names.output, (hidden, queries))?,
+            output: self.linear(names.output, (hidden, queries), output_biased)?,
             q_norm,
             k_norm,
             shape: self.plan.attention,
@@ -147,19 +172,23 @@ impl Parts<'_, '_> {
     fn feed_forward(&mut self, names: &LayerNames) -> Result<FeedForward, Failure> {
         let (hidden, inner) = (self.plan.sizes.hidden_size, self.plan.intermediate_size);
         let activation = self.plan.activation;
+        let biased = match self.plan.biases {
+            Biases::Stored => true,
+            Biases::OfClass { feed_forward, .. } => feed_forward,
+        };
         if let (Some(plan), Some(names)) = (self.layer.experts, names.experts) {
             return Ok(FeedForward::Experts(self.experts(&plan, &names)?));
         }
         Ok(match names.feed_forward {
-            FeedForwardNames::Gated(parts) => FeedForward::Gated(self.gated(parts, inner)?),
+            FeedForwardNames::Gated(parts) => FeedForward::Gated(self.gated(parts, inner, biased)?),
             FeedForwardNames::FusedGated([both, down]) => FeedForward::Gated(GatedMlp {
-                inputs: GateAndUp::Fused(self.linear(both, (2 * inner, hidden))?),
-                down: self.linear(down, (hidden, inner))?,
+                inputs: GateAndUp::Fused(self.linear(both, (2 * inner, hidden), biased)?),
+                down: self.linear(down, (hidden, inner), biased)?,
                 activation,
             }),
             FeedForwardNames::Plain([up, down]) => FeedForward::Plain(PlainMlp {
-                up: self.linear(up, (inner, hidden))?,
-                down: self.linear(down, (hidden, inner))?,
+                up: self.linear(up, (inner, hidden), biased)?,
+                down: self.linear(down, (hidden, inner), biased)?,
                 activation,
             }),
         })
@@ -169,20 +198,22 @@ impl Parts<'_, '_> {
         &mut self,
         [gate, up, down]: [N; 3],
         inner: usize,
+        biased: bool,
     ) -> Result<GatedMlp, Failure> {
         let hidden = self.plan.sizes.hidden_size;
-        let gate = self.linear(gate.as_ref(), (inner, hidden))?;
-        let up = self.linear(up.as_ref(), (inner, hidden))?;
+        let gate = self.linear(gate.as_ref(), (inner, hidden), biased)?;
+        let up = self.linear(up.as_ref(), (inner, hidden), biased)?;
         Ok(GatedMlp {
             inputs: GateAndUp::Separate([gate, up]),
-            down: self.linear(down.as_ref(), (hidden, inner))?,
+            down: self.linear(down.as_ref(), (hidden, inner), biased)?,
             activation: self.plan.activation,
         })
     }
 
     fn experts(&mut self, plan: &ExpertsPlan, names: &ExpertNames) -> Result<Experts, Failure> {
         let (hidden, inner) = (self.plan.sizes.hidden_size, plan.intermediate_size);
-        let router = self.linear(names.router, (plan.count, hidden))?;
+        let biased = self.plan.biases == Biases::Stored;
+        let router = self.linear(names.router, (plan.count, hidden), biased)?;
         let apart = names
             .apart
             .filter(|[gate, ..]| self.loader.has(&format!("{}{gate}.0.weight", self.prefix)));
@@ -193,11 +224,12 @@ impl Parts<'_, '_> {
                     self.gated(
                         names.parts.map(|part| format!("{each}.{index}.{part}")),
                         inner,
+                        biased,
                     )
                 })
                 .collect::<Result<_, _>>()?,
             (None, Some(apart)) => numbers
-                .map(|index| self.gated(apart.map(|part| format!("{part}.{index}")), inner))
+                .map(|index| self.gated(apart.map(|part| format!("{part}.{index}")), inner, biased))
                 .collect::<Result<_, _>>()?,
             (None, None) => self.stacked_experts(plan, names.parts)?,
         };
@@ -232,12 +264,18 @@ impl Parts<'_, '_> {
             .collect())
     }
 
-    fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
+    fn linear(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        biased: bool,
+    ) -> Result<Linear, Failure> {
         let name = format!("{}{name}", self.prefix);
-        if self.turned {
-            self.loader.turned_linear(&name, shape)
-        } else {
-            self.loader.linear(&name, shape)
+        match (self.turned, biased) {
+            // Only GPT-2's are, which all have a bias.
+            (true, _) => self.loader.turned_linear(&name, shape),
+            (false, true) => self.loader.linear(&name, shape),
+            (false, false) => self.loader.unbiased_linear(&name, shape),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{GGUF, TRANSFORMERS},
-    plan::{NormKind, Plan},
+    plan::{Biases, NormKind, Plan},
 };
 use crate::{layers::Activation, weights::Loader};
 
@@ -44,6 +44,7 @@ pub fn from_gguf(gguf: Gguf, loader: &mut Loader) -> Result<Blueprint, Failure> 
 pub fn base_of_json(json: Json, architecture: &'static str) -> Result<Plan, Failure> {
     let mut plan = json.plan(architecture)?;
     plan.norm = NormKind::RmsPlusOne;
+    plan.biases = Biases::of(json.is_set("attention_bias"), false);
     // The exact root: transformers rounds it to the model's type, and ours computes in f32.
     plan.embedding_scale = Some((plan.sizes.hidden_size as f64).sqrt());
     plan.tied = json.flag("tie_word_embeddings").unwrap_or(true);

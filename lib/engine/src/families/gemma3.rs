@@ -48,7 +48,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = gemma::base_of_json(json, "gemma3")?;
     let scalar = json.float("query_pre_attn_scalar").unwrap_or(256.0);
     plan.scale = scalar.powf(-0.5) as f32;
-    plan.score_cap = json.float("attn_logit_softcapping").map(|cap| cap as f32);
+    // `attn_logit_softcapping` is there too, and `Gemma3Attention` does not pass it on.
     plan.logit_cap = json.float("final_logit_softcapping").map(|cap| cap as f32);
     let (head_dim, context) = (plan.attention.head_dim, plan.sizes.context_length);
     let global = json.rope_values(Some("full_attention"));

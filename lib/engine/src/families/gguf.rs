@@ -5,7 +5,7 @@ use wire::Failure;
 
 use super::{
     ModelSizes,
-    plan::{ExpertsPlan, NormKind, Plan, missing, unknown_scaling},
+    plan::{Biases, ExpertsPlan, NormKind, Plan, missing, unknown_scaling},
 };
 use crate::{
     layers::{
@@ -112,6 +112,7 @@ impl<'a> Gguf<'a> {
             layout: RotaryLayout::Halves,
             layers: Plan::plain_layers(layers)?,
             tied: false,
+            biases: Biases::Stored,
         };
         // Before factors are read: their number is the head's width, which a damaged file may make up.
         let mut plan = plan.checked()?;

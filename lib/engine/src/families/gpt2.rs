@@ -9,7 +9,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{FeedForwardNames, GGUF, LayerNames, Names, ProjectionNames},
-    plan::{NormKind, Plan},
+    plan::{Biases, NormKind, Plan},
 };
 use crate::{failures, layers::Activation, weights::Loader};
 
@@ -34,6 +34,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         ));
     }
     let mut plan = json.plan("gpt2")?;
+    plan.biases = Biases::of(true, true);
     plan.norm_epsilon = json.float("layer_norm_epsilon").unwrap_or(1e-5);
     plan.activation = json.activation(&["activation_function"], "gelu_new")?;
     plan.tied = json.flag("tie_word_embeddings").unwrap_or(true);

@@ -7,7 +7,8 @@ use wire::Failure;
 
 use super::{
     ModelSizes,
-    plan::{NormKind, Plan, impossible, missing, unknown_scaling},
+    plan::{Biases, NormKind, Plan, impossible, missing, unknown_scaling},
+    types::{check, check_rope},
 };
 use crate::{
     failures,
@@ -52,6 +53,13 @@ impl<'a> Json<'a> {
     /// Whether there is such a key, be its value `null`.
     pub fn has(self, key: &str) -> bool {
         self.values.get(key).is_some()
+    }
+
+    /// Whether transformers 5 wrote it, by its version or by a key that earlier ones do not know.
+    fn is_of_transformers_5(self) -> bool {
+        let version = self.text("transformers_version").unwrap_or_default();
+        let major = version.split('.').next().unwrap_or_default();
+        major.parse().is_ok_and(|major: u32| major >= 5) || self.object("rope_parameters").is_some()
     }
 
     /// What the configuration calls the family.
@@ -103,6 +111,7 @@ impl<'a> Json<'a> {
     /// The plan of a decoder with RMS norms and rotary embeddings on every layer, as the keys that
     /// most families share describe it.
     pub fn plan(self, architecture: &'static str) -> Result<Plan, Failure> {
+        check(self.values)?;
         let hidden_size = self.any(&["hidden_size", "n_embd"])?;
         let heads = self.any(&["num_attention_heads", "n_head"])?;
         let head_dim = self.number("head_dim");
@@ -140,7 +149,13 @@ impl<'a> Json<'a> {
             layout: RotaryLayout::Halves,
             layers: Plan::plain_layers(layers)?,
             tied: self.flag("tie_word_embeddings").unwrap_or(false),
+            biases: Biases::NONE,
         })
+    }
+
+    /// Whether this key is there, and true.
+    pub fn is_set(self, key: &str) -> bool {
+        self.flag(key) == Some(true)
     }
 
     /// The activation that the first of these keys names.
@@ -150,9 +165,18 @@ impl<'a> Json<'a> {
             .find_map(|key| self.text(key))
             .unwrap_or(default);
         Activation::named(name).ok_or_else(|| {
-            failures::unsupported(format!("activation `{name}` is not supported"))
-                .hint("activations that load: silu, gelu, gelu_new, gelu_pytorch_tanh, relu")
+            failures::unsupported(format!("activation `{name}` is not supported")).hint(format!(
+                "activations that load: {}",
+                Activation::NAMES.join(", ")
+            ))
         })
+    }
+
+    /// Gives all layers their window: of a class that knows no kinds of layers, and does not look at `layer_types`.
+    pub fn slide_all(self, plan: &mut Plan) {
+        if let Some(window) = self.number("sliding_window") {
+            plan.slide(window, |_| true);
+        }
     }
 
     /// Gives layers their windows: by `layer_types`, or where there is no such list by `slides`.
@@ -187,6 +211,7 @@ impl<'a> Json<'a> {
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeConfig, Failure> {
+        check_rope(values)?;
         let either = |key: &str| values[key].as_f64().or(self.float(key));
         let theta = either("rope_theta").unwrap_or(10_000.0);
         let share = either("partial_rotary_factor").unwrap_or(1.0);
@@ -208,6 +233,8 @@ impl<'a> Json<'a> {
         let optional = |key: &str| values[key].as_f64();
         let number = |key: &str| optional(key).ok_or_else(|| missing(key));
         let original = || optional("original_max_position_embeddings").filter(|&n| n > 0.0);
+        // A zero is as good as nothing where Python says `or`.
+        let nonzero = |key: &str| optional(key).filter(|&n| n != 0.0);
         // Phi-3's first files call their kind of LongRoPE `su` or `yarn`; only LongRoPE has two lists.
         if values["long_factor"].is_array() {
             return self.long_rope(values, dim, context_length);
@@ -237,8 +264,8 @@ impl<'a> Json<'a> {
                 RopeScaling::Yarn(YarnScaling {
                     factor,
                     original_max_position_embeddings: original().unwrap_or(context_length as f64),
-                    beta_fast: optional("beta_fast").unwrap_or(32.0),
-                    beta_slow: optional("beta_slow").unwrap_or(1.0),
+                    beta_fast: nonzero("beta_fast").unwrap_or(32.0),
+                    beta_slow: nonzero("beta_slow").unwrap_or(1.0),
                     truncate: values["truncate"].as_bool().unwrap_or(true),
                     attention_factor: optional("attention_factor").unwrap_or(inferred),
                 })
@@ -266,10 +293,11 @@ impl<'a> Json<'a> {
                 .collect::<Option<Vec<f32>>>()
                 .ok_or_else(|| missing(key))
         };
-        // Transformers 4 keeps the trained length beside the scaling, transformers 5 in it.
+        // Transformers 4 looks for the trained length beside the scaling alone, transformers 5 in it.
         let key = "original_max_position_embeddings";
         let inside = values[key].as_u64().map(|n| n as usize);
-        let original = inside.or(self.number(key));
+        let inside = inside.filter(|_| self.is_of_transformers_5());
+        let original = inside.or(self.number(key)).filter(|&n| n > 0);
         let factor = match original {
             Some(original) => context_length as f64 / original as f64,
             None => values["factor"].as_f64().unwrap_or(1.0),

@@ -10,6 +10,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{GGUF, TRANSFORMERS},
+    plan::Biases,
 };
 use crate::{layers::RotaryLayout, weights::Loader};
 
@@ -27,7 +28,9 @@ pub fn defaults() -> Value {
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
-    Ok((json.plan("llama")?, TRANSFORMERS))
+    let mut plan = json.plan("llama")?;
+    plan.biases = Biases::of(json.is_set("attention_bias"), json.is_set("mlp_bias"));
+    Ok((plan, TRANSFORMERS))
 }
 
 /// By GGUF metadata. What GGUF calls `llama` are Mistral and Mixtral, too.

@@ -23,6 +23,6 @@ pub fn defaults() -> Value {
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("mistral")?;
-    json.slide(&mut plan, |_| true);
+    json.slide_all(&mut plan);
     Ok((plan, TRANSFORMERS))
 }

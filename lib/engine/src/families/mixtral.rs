@@ -30,7 +30,7 @@ pub fn defaults() -> Value {
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("mixtral")?;
-    json.slide(&mut plan, |_| true);
+    json.slide_all(&mut plan);
     let experts = ExpertsPlan {
         count: json.count("num_local_experts")?,
         per_token: json.count("num_experts_per_tok")?,

@@ -23,6 +23,7 @@ mod qwen3;
 mod qwen3_moe;
 mod smollm3;
 mod starcoder2;
+mod types;
 
 use candle_core::{Result, Tensor};
 pub(crate) use decoder::check_room;
@@ -388,6 +389,8 @@ fn named(failure: Failure, name: &str) -> Failure {
 mod tests {
     use std::path::Path;
 
+    use serde_json::json;
+
     use super::*;
 
     /// A configuration that says nothing is one that says what transformers would take for it (fixture by
@@ -420,6 +423,81 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The plan of a family's defaults with these keys.
+    fn planned(kind: &str, keys: &Value) -> String {
+        let mut config = keys.clone();
+        config["model_type"] = kind.into();
+        let (plan, _) = by_json(Json::new(&config)).expect("is a model");
+        format!("{plan:#?}")
+    }
+
+    /// Keys that classes of transformers 4.57.6 know by name, or from other classes, and do not look at.
+    #[test]
+    fn what_a_class_does_not_look_at_changes_nothing() {
+        let full = || vec!["full_attention"; 32];
+        for kind in ["mistral", "mixtral", "phi3", "starcoder2"] {
+            let window = json!({ "num_hidden_layers": 32, "sliding_window": 8 });
+            let mut kinds = window.clone();
+            kinds["layer_types"] = full().into();
+            similar(&planned(kind, &kinds), &planned(kind, &window), kind);
+        }
+        let window = json!({ "num_hidden_layers": 32, "use_sliding_window": true });
+        let mut kinds = window.clone();
+        kinds["layer_types"] = full().into();
+        let kind = "qwen3_moe";
+        similar(&planned(kind, &kinds), &planned(kind, &window), kind);
+        let (kind, cap) = ("gemma3_text", json!({ "attn_logit_softcapping": 1.5 }));
+        similar(&planned(kind, &cap), &planned(kind, &json!({})), kind);
+    }
+
+    #[test]
+    fn a_window_that_is_switched_on_has_a_width_by_itself() {
+        for kind in ["qwen2", "qwen3", "qwen3_moe"] {
+            let mut bare = json!({ "use_sliding_window": true, "max_window_layers": 1 });
+            let plan = planned(kind, &bare);
+            bare["sliding_window"] = 4096.into();
+            similar(&plan, &planned(kind, &bare), kind);
+            bare["sliding_window"] = Value::Null;
+            assert_ne!(plan, planned(kind, &bare), "a null is none");
+        }
+    }
+
+    #[test]
+    fn a_zero_in_yarn_is_as_good_as_nothing() {
+        let mut scaling = json!({ "rope_type": "yarn", "factor": 4.0 });
+        let plan = |scaling: &Value| planned("llama", &json!({ "rope_scaling": scaling }));
+        let bare = plan(&scaling);
+        scaling["beta_fast"] = 0.into();
+        scaling["beta_slow"] = 0.0.into();
+        similar(&plan(&scaling), &bare, "zeros");
+        scaling["beta_fast"] = 16.into();
+        assert_ne!(plan(&scaling), bare);
+    }
+
+    /// Transformers 4 looks for the trained length of `LongRoPE` beside its values, 5 among them.
+    #[test]
+    fn the_trained_length_is_where_the_version_has_it() {
+        let factors = vec![1.5; 64];
+        let mut config = json!({
+            "max_position_embeddings": 8192,
+            "rope_scaling": {
+                "rope_type": "longrope", "factor": 8.0, "short_factor": factors, "long_factor": factors,
+            },
+        });
+        let bare = planned("llama", &config);
+        config["rope_scaling"]["original_max_position_embeddings"] = 1024.into();
+        let unknown = planned("llama", &config);
+        similar(&unknown, &bare, "of an unknown version");
+        config["transformers_version"] = "4.57.6".into();
+        similar(&planned("llama", &config), &bare, "of 4.57.6");
+        config["transformers_version"] = "5.2.0".into();
+        let inside = planned("llama", &config);
+        assert_ne!(inside, bare);
+        config["transformers_version"] = Value::Null;
+        config["original_max_position_embeddings"] = 1024.into();
+        similar(&planned("llama", &config), &inside, "beside");
     }
 
     fn similar(one: &str, other: &str, what: &str) {

@@ -29,7 +29,7 @@ pub fn defaults() -> Value {
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("phi3")?;
-    json.slide(&mut plan, |_| true);
+    json.slide_all(&mut plan);
     Ok((plan, NAMES))
 }
 

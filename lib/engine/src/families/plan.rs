@@ -47,6 +47,39 @@ pub struct Plan {
     pub layers: Vec<LayerPlan>,
     /// The head is the token table, whether or not the file has one of its own.
     pub tied: bool,
+    /// Which linear layers add a bias.
+    pub biases: Biases,
+}
+
+/// Which linear layers add a bias, of those whose file has one. A router, experts and a head have none in any class
+/// of transformers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Biases {
+    /// All, as llama.cpp reads GGUF.
+    Stored,
+    /// Those that the class has.
+    OfClass {
+        /// Queries, keys and values.
+        projections: bool,
+        /// Attention's way out.
+        output: bool,
+        /// Feed-forward layers.
+        feed_forward: bool,
+    },
+}
+
+impl Biases {
+    /// None.
+    pub const NONE: Self = Self::of(false, false);
+
+    /// All linear layers of attention, and all of the feed-forward layers.
+    pub const fn of(attention: bool, feed_forward: bool) -> Self {
+        Self::OfClass {
+            projections: attention,
+            output: attention,
+            feed_forward,
+        }
+    }
 }
 
 /// What differs from layer to layer.

@@ -10,7 +10,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{GGUF, TRANSFORMERS},
-    plan::Plan,
+    plan::{Biases, Plan},
 };
 use crate::weights::Loader;
 
@@ -24,12 +24,18 @@ pub fn defaults() -> Value {
         "num_attention_heads": 32,
         "num_key_value_heads": 32,
         "max_position_embeddings": 32768,
+        "sliding_window": 4096,
     })
 }
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("qwen2")?;
+    plan.biases = Biases::OfClass {
+        projections: true,
+        output: false,
+        feed_forward: false,
+    };
     slide_later_layers(json, &mut plan);
     Ok((plan, TRANSFORMERS))
 }

@@ -9,6 +9,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{GGUF, LayerNames, Names, TRANSFORMERS},
+    plan::Biases,
     qwen2,
 };
 use crate::weights::Loader;
@@ -24,12 +25,14 @@ pub fn defaults() -> Value {
         "num_key_value_heads": 32,
         "head_dim": 128,
         "max_position_embeddings": 32768,
+        "sliding_window": 4096,
     })
 }
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("qwen3")?;
+    plan.biases = Biases::of(json.is_set("attention_bias"), false);
     qwen2::slide_later_layers(json, &mut plan);
     Ok((plan, NAMES))
 }

@@ -8,7 +8,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{ExpertNames, LayerNames},
-    plan::ExpertsPlan,
+    plan::{Biases, ExpertsPlan},
     qwen3,
 };
 use crate::weights::Loader;
@@ -23,6 +23,7 @@ pub fn defaults() -> Value {
         "num_attention_heads": 32,
         "num_key_value_heads": 4,
         "max_position_embeddings": 32768,
+        "sliding_window": 4096,
         "num_experts": 128,
         "num_experts_per_tok": 8,
         "moe_intermediate_size": 768,
@@ -32,8 +33,9 @@ pub fn defaults() -> Value {
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("qwen3_moe")?;
+    plan.biases = Biases::of(json.is_set("attention_bias"), false);
     if json.flag("use_sliding_window") == Some(true) {
-        json.slide(&mut plan, |_| true);
+        json.slide_all(&mut plan);
     }
     let experts = ExpertsPlan {
         // Transformers 5 writes it under Mixtral's name.

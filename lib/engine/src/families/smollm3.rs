@@ -9,7 +9,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{GGUF, TRANSFORMERS},
-    plan::Plan,
+    plan::{Biases, Plan},
 };
 use crate::{layers::RotaryLayout, weights::Loader};
 
@@ -33,6 +33,7 @@ pub fn defaults() -> Value {
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let mut plan = json.plan("smollm3")?;
+    plan.biases = Biases::of(json.is_set("attention_bias"), json.is_set("mlp_bias"));
     plan.tied = json.flag("tie_word_embeddings").unwrap_or(true);
     let interval = json.number("no_rope_layer_interval").unwrap_or(INTERVAL);
     let listed = json.list("no_rope_layers");

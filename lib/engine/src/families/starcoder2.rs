@@ -9,7 +9,7 @@ use super::{
     gguf::Gguf,
     json::Json,
     names::{FeedForwardNames, GGUF, LayerNames, Names, TRANSFORMERS},
-    plan::NormKind,
+    plan::{Biases, NormKind},
 };
 use crate::{layers::Activation, weights::Loader};
 
@@ -33,7 +33,9 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     plan.norm_epsilon = json.float("norm_epsilon").unwrap_or(1e-5);
     plan.activation = json.activation(&["hidden_act"], "gelu_pytorch_tanh")?;
     plan.tied = json.flag("tie_word_embeddings").unwrap_or(true);
-    json.slide(&mut plan, |_| true);
+    let biased = json.flag("use_bias").unwrap_or(true);
+    plan.biases = Biases::of(biased, biased);
+    json.slide_all(&mut plan);
     Ok((plan, NAMES))
 }
 

@@ -11,6 +11,7 @@ use super::{
     deciding::{Logits, Wanted, choose_among, deciding},
     guidance::{Guide, Unguided},
     output::{Outcome, Record, Sequence},
+    processors::Prompted,
     reading::Reader,
     sampling::Sampler,
     stopping::Stopping,
@@ -57,12 +58,12 @@ impl Row {
     fn advance(
         &mut self,
         (logits, unguided): (Logits, Option<&Unguided>),
-        source: Option<&[u32]>,
+        prompt: Prompted,
         settings: &Settings,
         stopping: &Stopping,
     ) -> Result<(), Failure> {
         let id = match logits {
-            Logits::All(logits) => self.choose((logits, unguided), source, settings),
+            Logits::All(logits) => self.choose((logits, unguided), prompt, settings),
             Logits::Deciding(candidates) => choose_among(candidates, settings, &mut self.sampler),
         };
         self.ids.push(id);
@@ -73,14 +74,13 @@ impl Row {
     fn choose(
         &mut self,
         (mut logits, unguided): (Vec<f32>, Option<&Unguided>),
-        source: Option<&[u32]>,
+        prompt: Prompted,
         settings: &Settings,
     ) -> u32 {
         self.record.logits(&logits);
         if let Some(unguided) = unguided {
             unguided.guide(&mut logits);
         }
-        let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);
         settings.processors.process(&mut logits, &self.ids, prompt);
         let id = self.sampler.choose(&logits);
         self.record.choice(logits, id);
@@ -101,6 +101,7 @@ pub fn run(
         cancel,
     };
     let mut rows = rows(batch, settings);
+    let seen = generator.prompts(batch);
     let mut guide = Guide::new(generator, settings, cancel);
     let deciding = deciding(settings, &Record::new(settings)).filter(|_| guide.is_none());
     let mut outcome = Outcome::default();
@@ -123,9 +124,9 @@ pub fn run(
             unguided = read;
         }
         for (place, (&at, logits)) in live.iter().zip(logits).enumerate() {
-            let source = generator.source(rows[at].prompt);
+            let prompt = Prompted::of_row(&seen, at, settings.num_return_sequences);
             let logits = (logits, unguided.get(place));
-            rows[at].advance(logits, source, settings, &stopping)?;
+            rows[at].advance(logits, prompt, settings, &stopping)?;
         }
         if outcome.first_token == 0.0 {
             outcome.first_token = started.elapsed().as_secs_f64();

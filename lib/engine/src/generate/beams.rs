@@ -14,7 +14,7 @@ use super::{
     batch::Batch,
     guidance::{Guide, Unguided},
     output::{Outcome, Record, Sequence},
-    processors::log_softmax,
+    processors::{Prompted, log_softmax},
     reading::Reader,
     sampling::{Random, Sampler, draw_several},
     settings::Beams,
@@ -45,8 +45,8 @@ struct Search<'a> {
     beams: Beams,
     /// Which prompt of the batch.
     prompt: usize,
-    /// What its encoder read, where there is one.
-    source: Option<&'a [u32]>,
+    /// What processors take for the prompts of the batch.
+    prompts: &'a [&'a [u32]],
     /// As many as there are beams, the best first.
     running: Vec<Beam>,
     /// The same of finished ones; before that, places for them.
@@ -70,11 +70,9 @@ pub fn run(
         seat: generator.seat,
         cancel,
     };
+    let seen = generator.prompts(batch);
     let mut searches: Vec<Search> = (0..batch.rows.len())
-        .map(|prompt| {
-            let about = (prompt, generator.source(prompt));
-            Search::new(batch, about, (settings, beams), &stopping)
-        })
+        .map(|prompt| Search::new(batch, (prompt, &seen), (settings, beams), &stopping))
         .collect();
     let mut outcome = Outcome::default();
     let mut cache = generator.new_cache(&batch.padding)?;
@@ -127,14 +125,16 @@ pub fn run(
         let sequences: Vec<&[u32]> = running.map(|beam| beam.ids.as_slice()).collect();
         read = reader.read(&sequences, &mut cache, 1)?;
     }
-    outcome.sequences = searches.into_iter().flat_map(Search::best).collect();
+    // Only a request that is cancelled leaves searches that would go on.
+    let best = |(at, search): (usize, Search)| search.best(live.contains(&at));
+    outcome.sequences = searches.into_iter().enumerate().flat_map(best).collect();
     Ok(outcome)
 }
 
 impl<'a> Search<'a> {
     fn new(
         batch: &Batch,
-        (prompt, source): (usize, Option<&'a [u32]>),
+        (prompt, prompts): (usize, &'a [&'a [u32]]),
         (settings, beams): (&'a Settings, Beams),
         stopping: &'a Stopping<'a>,
     ) -> Self {
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
             stopping,
             beams,
             prompt,
-            source,
+            prompts,
             running: (0..beams.count).map(|index| beam(score(index))).collect(),
             finished: (0..beams.count).map(|_| beam(IMPOSSIBLE)).collect(),
             may_improve: true,
@@ -222,7 +222,9 @@ impl<'a> Search<'a> {
             if let Some(unguided) = unguided.get(place) {
                 unguided.guide(&mut scores);
             }
-            let prompt = self.source.unwrap_or(&beam.ids[..settings.prompt_length]);
+            let count = self.beams.count;
+            let at = self.prompt * count + place;
+            let prompt = Prompted::of_row(self.prompts, at, count);
             settings.processors.process(&mut scores, &beam.ids, prompt);
             all.extend(scores.iter().map(|score| score + beam.score));
             if settings.output_scores || settings.output_logits {
@@ -301,14 +303,21 @@ impl<'a> Search<'a> {
         (length as f64).powf(self.beams.length_penalty) as f32
     }
 
-    /// The best sequences; of a cancelled search what is running, where nothing has finished.
-    fn best(self) -> Vec<Sequence> {
+    /// The best sequences. Where too few have finished, those that are running follow of a cancelled search; of any
+    /// other follow places that no sequence was good enough for, which have no tokens: transformers fills them with
+    /// `pad_token_id`, an end, or -1.
+    fn best(self, is_cancelled: bool) -> Vec<Sequence> {
         let settings = self.settings;
         let (finished, places): (Vec<Beam>, Vec<Beam>) = self
             .finished
             .into_iter()
             .partition(|beam| beam.finish_reason.is_some());
-        let unfinished = self.running.into_iter().take(places.len());
+        let (unfinished, reason) = if is_cancelled {
+            let running = self.running.into_iter().take(places.len());
+            (running.collect(), FinishReason::Cancelled)
+        } else {
+            (places, FinishReason::Length)
+        };
         let records = self.records;
         finished
             .into_iter()
@@ -326,7 +335,7 @@ impl<'a> Search<'a> {
                 Sequence {
                     prompt: self.prompt,
                     ids: beam.ids.split_off(settings.prompt_length),
-                    finish_reason: beam.finish_reason.unwrap_or(FinishReason::Cancelled),
+                    finish_reason: beam.finish_reason.unwrap_or(reason),
                     details: Details {
                         score: Some(beam.score),
                         beam_indices: Some(beam.origins),

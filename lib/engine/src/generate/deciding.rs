@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Settings, output::Record, sampling::Sampler};
+use super::{Settings, output::Record, processors::Prompted, sampling::Sampler};
 use crate::layers::{Candidates, MOST_CANDIDATES, candidates, serves};
 
 /// What is wanted of the logits of a step.
@@ -110,9 +110,10 @@ pub(crate) fn choose_among(
     settings: &Settings,
     sampler: &mut Sampler,
 ) -> u32 {
+    let nothing = Prompted::alone(&[]);
     settings
         .processors
-        .process(&mut candidates.logits, &[], &[]);
+        .process(&mut candidates.logits, &[], nothing);
     let place = sampler.choose(&candidates.logits);
     candidates.ids[place as usize]
 }

@@ -7,7 +7,7 @@ use wire::{Failure, generate::AssistantSchedule};
 
 use super::{
     Generator, Settings,
-    processors::{Processors, softmax},
+    processors::{Processors, Prompted, softmax},
     reading::Reader,
     sampling::likeliest,
     settings::{Drafting, Lookup},
@@ -142,7 +142,7 @@ impl DraftModel<'_> {
                 break;
             };
             let mut logits = row.last().cloned().unwrap_or_default();
-            let prompt = &sequence[..self.prompt_length];
+            let prompt = Prompted::alone(&sequence[..self.prompt_length]);
             self.processors.process(&mut logits, &sequence, prompt);
             let id = likeliest(&logits);
             sequence.push(id);

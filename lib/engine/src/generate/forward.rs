@@ -9,7 +9,9 @@ use crate::{Cancel, failures, families::CausalLm};
 /// Tokens of a row that are read at once.
 const CHUNK: usize = 256;
 
-/// Logits of each token, and with `output_hidden_states` what each layer makes of it.
+/// Logits of each token, and with `output_hidden_states` what each layer makes of it. Positions count from each
+/// prompt's first token, as in `generate`; `model(**inputs)` of transformers counts padding, too, which changes what
+/// GPT-2 computes of the shorter prompts, whose positions are learned.
 pub fn run(
     model: &dyn CausalLm,
     batch: Batch,

@@ -34,11 +34,12 @@ pub use steps::{Reclaim, Seat, Steps};
 pub use stopping::StopStrings;
 pub use tokens::Tokens;
 use wire::{
-    Failure,
+    Failure, FailureKind,
     generate::{
         FinishReason, Forward, Generated, GenerationConfig, Prompt, StreamOptions, StreamedToken,
     },
     host::Event,
+    model::Device,
     text::TemplateOptions,
 };
 
@@ -46,6 +47,7 @@ use crate::{
     Cancel, failures,
     families::CausalLm,
     layers::{KvCache, Memory},
+    memory,
     tokenizer::{TextStreamer, Tokenizer},
 };
 
@@ -88,6 +90,15 @@ impl<'a> Generator<'a> {
                 .map_err(failures::internal),
             None => Ok(cache),
         }
+    }
+
+    /// What processors take for the prompts of a batch: those that the encoder read, where there is one.
+    fn prompts<'b>(self, batch: &'b Batch) -> Vec<&'b [u32]>
+    where
+        'a: 'b,
+    {
+        let rows = self.about.map_or(&batch.rows[..], |about| about.sources);
+        rows.iter().map(Vec::as_slice).collect()
     }
 
     /// The tokens that the encoder read for a sequence, where there is an encoder.
@@ -184,6 +195,8 @@ fn sequences(
     clock: (&Cancel, Instant),
     sink: &mut dyn FnMut(Event),
 ) -> Result<Outcome, Failure> {
+    let vocabulary = generator.model().sizes().vocab_size;
+    check_room((prompts.len(), vocabulary), settings)?;
     match settings.beams {
         Some(beams) => {
             let batch = padded(generator, prompts, task.config, sink);
@@ -195,6 +208,28 @@ fn sequences(
         }
         None => single(generator, &task, (&prompts[0], settings), clock, sink),
     }
+}
+
+/// Fails where main memory has no room for as many sequences at once as are asked for: their tokens, and what a step
+/// makes of them. Keys and values look for theirs as they grow.
+fn check_room((prompts, vocabulary): (usize, usize), settings: &Settings) -> Result<(), Failure> {
+    let (name, count) = match settings.beams {
+        Some(beams) => ("num_beams", beams.count),
+        None => ("num_return_sequences", settings.num_return_sequences),
+    };
+    if count == 1 {
+        return Ok(());
+    }
+    // Tokens twice, scores three times, and what is kept of a sequence beside them.
+    let bytes = 2 * 4 * settings.prompt_length + 3 * 4 * vocabulary + 512;
+    let wanted = (prompts as u64)
+        .saturating_mul(count as u64)
+        .saturating_mul(bytes as u64);
+    let what = || format!("`{name}` of {count}, for {prompts} prompts,");
+    memory::check(Device::Cpu, wanted, what).map_err(|shortage| {
+        Failure::new(FailureKind::OutOfMemory, shortage.to_string())
+            .hint(format!("ask for fewer `{name}`"))
+    })
 }
 
 /// What a model computes of prompts, without continuing them.

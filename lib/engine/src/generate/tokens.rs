@@ -14,6 +14,7 @@ use super::{
     drafts::Drafter,
     guidance::{Guide, Unguided},
     output::Record,
+    processors::Prompted,
     reading::Reader,
     sampling::Sampler,
     stopping::Stopping,
@@ -188,7 +189,9 @@ impl<'a> Tokens<'a> {
         let settings = self.settings;
         let source = self.generator.source(0);
         let prompt = source.unwrap_or(&self.ids[..settings.prompt_length]);
-        settings.processors.process(&mut logits, &self.ids, prompt);
+        settings
+            .processors
+            .process(&mut logits, &self.ids, Prompted::alone(prompt));
         let id = self.sampler.choose(&logits);
         self.record.choice(logits, id);
         id

@@ -4,17 +4,17 @@
 use std::path::Path;
 
 use engine::{
-    Service,
+    Cancel, Service,
     generate::{
         StopStrings,
-        processors::{Lengths, Processors},
+        processors::{Lengths, Processors, Prompted},
     },
     hub::{Layout, ModelFiles},
     tokenizer::Tokenizer,
 };
 use serde_json::Value;
 use wire::{
-    Failure,
+    Failure, FailureKind,
     array::Array,
     generate::{FinishReason, Forward, Generated, GenerationConfig, Prompt},
     host::{Event, Request, Response},
@@ -22,7 +22,7 @@ use wire::{
     text::ChatMessage,
 };
 
-use crate::support::{ask, embedded, fixture, ids, json, spec};
+use crate::support::{ask, ask_until, embedded, fixture, ids, json, spec};
 
 /// Largest difference of a processed logit.
 const TOLERANCE: f32 = 1e-5;
@@ -45,7 +45,8 @@ fn processors_give_the_values_of_transformers() {
         let processors = Processors::new(&config, lengths).unwrap();
         let before = logits.clone();
         let ids = ids(&case["ids"]);
-        processors.process(&mut logits, &ids, &ids[..lengths.prompt]);
+        let prompt = Prompted::alone(&ids[..lengths.prompt]);
+        processors.process(&mut logits, &ids, prompt);
         let expected = floats(&case["scores"]);
         assert_close(&logits, &expected, &case["config"].to_string());
         let is_idle = before == expected;
@@ -232,6 +233,7 @@ pub(crate) fn check_case(service: &Service, model: &ModelSpec, case: &Value) {
     assert!(drawn || generated.len() == expected.len(), "{what}");
     for (one, expected) in generated.iter().zip(expected) {
         assert_eq!(one.ids, ids(&expected["ids"]), "{what}");
+        assert_ne!(one.finish_reason, FinishReason::Cancelled, "{what}");
         let index = expected["prompt"].as_u64().unwrap() as usize;
         assert_eq!(one.prompt_ids, prompts[index], "{what}");
         if let Some(score) = expected["score"].as_f64() {
@@ -257,6 +259,47 @@ pub(crate) fn check_case(service: &Service, model: &ModelSpec, case: &Value) {
             }
         }
     }
+}
+
+/// With such a penalty no sequence is worth more than none: that once counted as cancelled. (transformers takes any of
+/// what was read at first, by how its sort leaves equals.)
+#[test]
+fn a_place_that_no_beam_was_good_enough_for_is_empty() {
+    let config = GenerationConfig {
+        num_beams: Some(2),
+        length_penalty: Some(-50.0),
+        ..greedy(4)
+    };
+    let generated = Tiny::new().generate(&[vec![5, 17, 99, 3]], config);
+    let [one] = &generated[..] else {
+        panic!("{generated:?}")
+    };
+    assert!(one.ids.is_empty() && one.text.is_empty(), "{one:?}");
+    assert_eq!(one.finish_reason, FinishReason::Length);
+    assert_eq!(one.details.score, Some(-1.0e9));
+}
+
+/// Beams that a request leaves behind when it is cancelled say so, filled or not.
+#[test]
+fn beams_of_a_cancelled_request_are_cancelled() {
+    let tiny = Tiny::new();
+    let config = GenerationConfig {
+        num_beams: Some(3),
+        num_return_sequences: Some(2),
+        eos_token_id: Some(vec![94]),
+        ..greedy(4)
+    };
+    let request = tiny.request(&[vec![5, 17, 99, 3], vec![1, 2]], config);
+    // The line on padding comes once the model is loaded, before anything is read.
+    let cancel = Cancel::new();
+    let (answer, _) = ask_until(&tiny.service, request, &cancel, |event, cancel| {
+        if matches!(event, Event::Notice(line) if line.contains("pad_token_id")) {
+            cancel.cancel();
+        }
+    });
+    let reasons = sequences(answer.unwrap()).into_iter();
+    let reasons: Vec<FinishReason> = reasons.map(|one| one.finish_reason).collect();
+    assert_eq!(reasons, [FinishReason::Cancelled; 4]);
 }
 
 /// The scores have a row a token, and nothing was chosen that they rule out.
@@ -573,6 +616,27 @@ fn several_draws_differ_and_the_first_is_the_single_one() {
         ..beams
     };
     assert_eq!(tiny.generate(&[vec![5, 6, 7]], narrow).len(), 2);
+}
+
+/// They once ended the process with all its models: room for a beam each was taken unseen.
+#[test]
+fn more_sequences_than_memory_has_room_for_are_refused() {
+    let tiny = Tiny::new();
+    let drawn = GenerationConfig {
+        do_sample: Some(true),
+        num_return_sequences: Some(1_000_000_000),
+        ..greedy(3)
+    };
+    let beams = GenerationConfig {
+        num_beams: Some(u32::MAX),
+        ..greedy(3)
+    };
+    for (config, name) in [(drawn, "num_return_sequences"), (beams, "num_beams")] {
+        let failure = tiny.fail(&[vec![5, 6, 7]], config);
+        assert_eq!(failure.kind, FailureKind::OutOfMemory, "{failure}");
+        assert!(failure.to_string().contains(name), "{failure}");
+    }
+    assert_eq!(tiny.generate(&[vec![5, 6, 7]], greedy(3)).len(), 1);
 }
 
 #[test]

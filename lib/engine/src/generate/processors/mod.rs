@@ -71,6 +71,36 @@ pub struct Lengths {
     pub vocabulary: usize,
 }
 
+/// What processors know of prompts, at one row of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompted<'a> {
+    /// The row's prompt; for a decoder with an encoder, what that one read.
+    pub own: &'a [u32],
+    /// What `encoder_repetition_penalty` looks for; nothing in a row that it leaves as it is.
+    pub rewarded: &'a [u32],
+}
+
+impl<'a> Prompted<'a> {
+    /// Of a prompt with a single sequence.
+    pub fn alone(prompt: &'a [u32]) -> Self {
+        Self {
+            own: prompt,
+            rewarded: prompt,
+        }
+    }
+
+    /// Of a row among `sequences` for each of `prompts`. `EncoderRepetitionPenaltyLogitsProcessor` has every prompt
+    /// once, however many sequences each has: it changes as many of the first rows as there are prompts, each by the
+    /// prompt of the row's number, which may be another sequence's.
+    pub fn of_row(prompts: &[&'a [u32]], row: usize, sequences: usize) -> Self {
+        let at = |index: usize| prompts.get(index).copied().unwrap_or_default();
+        Self {
+            own: at(row / sequences.max(1)),
+            rewarded: at(row),
+        }
+    }
+}
+
 impl Processors {
     /// The processors of a resolved configuration. Fails, in transformers' words, on what cannot be
     /// right.
@@ -110,21 +140,20 @@ impl Processors {
         }
     }
 
-    /// Processes the logits after `ids`, of which the first are the prompt; for a decoder with an encoder,
-    /// the prompt is what that one read.
-    pub fn process(&self, logits: &mut [f32], ids: &[u32], prompt: &[u32]) {
+    /// Processes the logits after `ids`, of which the first are the prompt, unless an encoder read that.
+    pub fn process(&self, logits: &mut [f32], ids: &[u32], prompt: Prompted) {
         for processor in &self.0 {
             match processor {
                 Processor::SequenceBias(biases) => sequences::bias(logits, ids, biases),
                 Processor::PromptPenalty(penalty) => {
-                    penalties::repetition(logits, prompt, *penalty);
+                    penalties::repetition(logits, prompt.rewarded, *penalty);
                 }
                 Processor::RepetitionPenalty(penalty) => {
                     penalties::repetition(logits, ids, *penalty);
                 }
                 Processor::NoRepeatNgram(size) => sequences::no_repeat(logits, ids, ids, *size),
                 Processor::NoRepeatPromptNgram(size) => {
-                    sequences::no_repeat(logits, prompt, ids, *size);
+                    sequences::no_repeat(logits, prompt.own, ids, *size);
                 }
                 Processor::MinLength(length, eos) if ids.len() < *length => forbid(logits, eos),
                 Processor::ForcedFirst(id) if ids.len() == 1 => lengths::force(logits, &[*id]),
@@ -178,6 +207,21 @@ fn eos(config: &GenerationConfig) -> Option<&Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of two prompts with three sequences each the first two rows are changed, the second by a prompt not its own.
+    #[test]
+    fn a_penalty_of_the_prompt_knows_each_prompt_once() {
+        let prompts: [&[u32]; 2] = [&[1, 2], &[3]];
+        let rows = [0, 1, 2, 3, 5].map(|row| Prompted::of_row(&prompts, row, 3));
+        assert_eq!(
+            rows.map(|row| row.own),
+            [prompts[0], prompts[0], prompts[0], prompts[1], prompts[1]]
+        );
+        assert_eq!(
+            rows.map(|row| row.rewarded),
+            [prompts[0], prompts[1], &[], &[], &[]]
+        );
+    }
 
     #[test]
     fn what_decides_is_known_where_nothing_looks_at_single_tokens() {

@@ -38,14 +38,17 @@ pub fn repetition(logits: &mut [f32], ids: &[u32], penalty: f32) {
     }
 }
 
-/// `ExponentialDecayLengthPenalty`, `over` tokens past its start. A token that was ruled out stays so:
-/// transformers makes it a NaN, which then is the likeliest.
+/// `ExponentialDecayLengthPenalty`, `over` tokens past its start, of each token once, however often it is listed.
+/// A token that was ruled out stays so: transformers makes it a NaN, which then is the likeliest.
 pub fn exponential_decay(logits: &mut [f32], eos: &[u32], factor: f64, over: usize) {
     if over == 0 {
         return;
     }
     let gain = (factor.powi(i32::try_from(over).unwrap_or(i32::MAX)) - 1.0) as f32;
-    for &id in eos {
+    for (place, &id) in eos.iter().enumerate() {
+        if eos[..place].contains(&id) {
+            continue;
+        }
         if let Some(logit) = logits
             .get_mut(id as usize)
             .filter(|logit| logit.is_finite())
@@ -64,5 +67,12 @@ mod tests {
         let mut logits = [1.0, f32::NEG_INFINITY];
         exponential_decay(&mut logits, &[0, 1], 2.0, 2);
         assert!((logits[0] - 4.0).abs() < 1e-6 && logits[1] == f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn an_end_that_is_listed_twice_gains_once() {
+        let mut logits = [1.0, -1.0];
+        exponential_decay(&mut logits, &[0, 1, 0, 1], 2.0, 1);
+        assert!((logits[0] - 2.0).abs() < 1e-6 && logits[1].abs() < 1e-6);
     }
 }

@@ -254,7 +254,7 @@ fn blocks_are_multiplied_as_they_are_by_few_tokens_and_in_a_type_by_more() {
             (exact.bytes(), exact.class()),
             (matrix.bytes(), ("Linear", Some(format)))
         );
-        for tokens in [1, 8, 9] {
+        for tokens in [1, 4, 5] {
             let x = Tensor::rand(-1.0_f32, 1.0, (1, tokens, shape.1), &Device::Cpu).unwrap();
             let product = |weight: &dyn Weight| -> Vec<f32> {
                 let y = weight.multiply(&x).unwrap();
@@ -273,7 +273,7 @@ fn blocks_are_multiplied_as_they_are_by_few_tokens_and_in_a_type_by_more() {
             // Of few tokens nothing is rounded, of more a trace is seen.
             assert_eq!(
                 rounded > 1e-3,
-                tokens == 9,
+                tokens == 5,
                 "{format:?} {tokens}: {rounded}"
             );
             assert!(rounded < 0.3, "{format:?} {tokens}: {rounded}");
