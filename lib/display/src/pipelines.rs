@@ -1,6 +1,8 @@
 //! Results of pipelines beside what they are of: labels as bars, entities and answers in their text,
 //! guesses in theirs, hidden states by their shape and how alike the texts are.
 
+mod limits;
+
 use std::fmt::Write;
 
 use wire::{
@@ -10,6 +12,7 @@ use wire::{
     text2text::Text2TextTask,
 };
 
+use self::limits::{Limits, RESULTS, first, lines, more, more_html};
 use crate::{
     RichDisplay,
     html::{self, BLUE, GREEN, ORANGE, VIOLET},
@@ -40,19 +43,28 @@ impl RichDisplay for PipelineResults<'_> {
 impl PipelineResults<'_> {
     /// As text.
     pub fn text(&self) -> String {
+        let limits = Limits::of(self.count());
         let parts: Vec<String> = match self.answer {
-            PipelineAnswer::Labels(found) => each(found, |labels| scores_text(&pairs(labels))),
-            PipelineAnswer::Entities(found) => each(found, |entities| entities_text(entities)),
-            PipelineAnswer::Answers(found) => each(found, |answers| answers_text(answers)),
-            PipelineAnswer::Rankings(found) => each(found, |ranking| scores_text(&ranked(ranking))),
-            PipelineAnswer::Masks(found) => each(found, |masks| masks_text(masks)),
+            PipelineAnswer::Labels(found) => {
+                each(found, |labels| scores_text(&pairs(labels), limits))
+            }
+            PipelineAnswer::Entities(found) => {
+                each(found, |entities| entities_text(entities, limits))
+            }
+            PipelineAnswer::Answers(found) => each(found, |answers| answers_text(answers, limits)),
+            PipelineAnswer::Rankings(found) => {
+                each(found, |ranking| scores_text(&ranked(ranking), limits))
+            }
+            PipelineAnswer::Masks(found) => each(found, |masks| masks_text(masks, limits)),
             PipelineAnswer::Features(found) => each(found, vectors::text),
             PipelineAnswer::Embeddings(found) => each(&rows(found), vectors::text),
             PipelineAnswer::Texts(found) => {
-                return text2text::text(&self.inputs(), found);
+                let text = text2text::text(&self.inputs(), first(found, RESULTS).0);
+                return self.with_left(text);
             }
             PipelineAnswer::Generations(found) => {
-                return text_generation::text(&self.inputs(), found);
+                let text = text_generation::text(&self.inputs(), first(found, RESULTS).0);
+                return self.with_left(text);
             }
         };
         if let [one] = parts.as_slice() {
@@ -63,74 +75,118 @@ impl PipelineResults<'_> {
             let part = part.replace('\n', "\n  ");
             format!("{}\n  {part}", one_line(&shortened(&input, SHORT)))
         });
-        parts.collect::<Vec<_>>().join("\n")
+        self.with_left(parts.collect::<Vec<_>>().join("\n"))
     }
 
     fn html(&self) -> String {
         let inputs = self.inputs();
-        let beside = |index: usize| inputs.get(index).map_or("", String::as_str);
-        let mut parts: Vec<String> = Vec::new();
-        match self.answer {
-            PipelineAnswer::Labels(found) => {
-                parts.extend(found.iter().map(|labels| bars(&pairs(labels))));
-            }
-            PipelineAnswer::Rankings(found) => {
-                parts.extend(found.iter().map(|ranking| bars(&ranked(ranking))));
-            }
-            PipelineAnswer::Entities(found) => {
-                for (index, entities) in found.iter().enumerate() {
-                    parts.push(entities_html(beside(index), entities));
-                }
-            }
-            PipelineAnswer::Answers(found) => {
-                for (index, answers) in found.iter().enumerate() {
-                    parts.push(answers_html(&self.context(index), answers));
-                }
-            }
-            PipelineAnswer::Masks(found) => {
-                for (index, masks) in found.iter().enumerate() {
-                    parts.push(masks_html(beside(index), masks));
-                }
-            }
-            PipelineAnswer::Features(found) => return vectors::html(&inputs, found),
-            PipelineAnswer::Embeddings(found) => return vectors::html(&inputs, &rows(found)),
+        let html = match self.answer {
+            PipelineAnswer::Features(found) => vectors::html(&inputs, first(found, RESULTS).0),
+            PipelineAnswer::Embeddings(found) => vectors::html(&inputs, &rows(found)),
             PipelineAnswer::Texts(found) => {
-                return text2text::html(&inputs, found, self.task());
+                text2text::html(&inputs, first(found, RESULTS).0, self.task())
             }
-            PipelineAnswer::Generations(found) => return text_generation::html(&inputs, found),
+            PipelineAnswer::Generations(found) => {
+                text_generation::html(&inputs, first(found, RESULTS).0)
+            }
+            _ => {
+                let parts = self.parts(&inputs);
+                if let [one] = parts.as_slice() {
+                    return format!("<div>{one}</div>");
+                }
+                let rows = inputs.iter().zip(parts);
+                let rows: Vec<Vec<String>> = rows
+                    .map(|(input, part)| vec![text_cell(input), part])
+                    .collect();
+                html::table("", &["input", "result"], &rows)
+            }
+        };
+        match self.left() {
+            0 => html,
+            left => format!("<div>{html}{}</div>", more_html(left)),
         }
-        if let [one] = parts.as_slice() {
-            return format!("<div>{one}</div>");
-        }
-        let rows = parts.into_iter().enumerate();
-        let rows: Vec<Vec<String>> = rows
-            .map(|(index, part)| vec![text_cell(beside(index)), part])
-            .collect();
-        html::table("", &["input", "result"], &rows)
     }
 
-    /// What each result is of, as one text.
+    /// Each result by itself, as HTML.
+    fn parts(&self, inputs: &[String]) -> Vec<String> {
+        let limits = Limits::of(self.count());
+        let beside = |index: usize| inputs.get(index).map_or("", String::as_str);
+        match self.answer {
+            PipelineAnswer::Labels(found) => each(found, |labels| bars(&pairs(labels), limits)),
+            PipelineAnswer::Rankings(found) => {
+                each(found, |ranking| bars(&ranked(ranking), limits))
+            }
+            PipelineAnswer::Entities(found) => {
+                let found = first(found, RESULTS).0.iter().enumerate();
+                found
+                    .map(|(index, entities)| entities_html(beside(index), entities, limits))
+                    .collect()
+            }
+            PipelineAnswer::Answers(found) => {
+                let found = first(found, RESULTS).0.iter().enumerate();
+                found
+                    .map(|(index, answers)| answers_html(&self.context(index), answers, limits))
+                    .collect()
+            }
+            PipelineAnswer::Masks(found) => {
+                let found = first(found, RESULTS).0.iter().enumerate();
+                found
+                    .map(|(index, masks)| masks_html(beside(index), masks, limits))
+                    .collect()
+            }
+            PipelineAnswer::Features(_)
+            | PipelineAnswer::Embeddings(_)
+            | PipelineAnswer::Texts(_)
+            | PipelineAnswer::Generations(_) => Vec::new(),
+        }
+    }
+
+    /// Results that there are.
+    fn count(&self) -> usize {
+        match self.answer {
+            PipelineAnswer::Labels(found) => found.len(),
+            PipelineAnswer::Entities(found) => found.len(),
+            PipelineAnswer::Answers(found) => found.len(),
+            PipelineAnswer::Rankings(found) => found.len(),
+            PipelineAnswer::Masks(found) => found.len(),
+            PipelineAnswer::Features(found) => found.len(),
+            PipelineAnswer::Embeddings(found) => found.shape().first().copied().unwrap_or(0),
+            PipelineAnswer::Texts(found) => found.len(),
+            PipelineAnswer::Generations(found) => found.len(),
+        }
+    }
+
+    /// Those that are not shown.
+    fn left(&self) -> usize {
+        self.count().saturating_sub(RESULTS)
+    }
+
+    fn with_left(&self, text: String) -> String {
+        match self.left() {
+            0 => text,
+            left => format!("{text}\n{}", more(left)),
+        }
+    }
+
+    /// What each result that is shown is of, as one text.
     fn inputs(&self) -> Vec<String> {
         match self.call {
-            PipelineCall::TextClassification { inputs, .. } => inputs
-                .iter()
-                .map(|input| match &input.pair {
+            PipelineCall::TextClassification { inputs, .. } => {
+                each(inputs, |input| match &input.pair {
                     Some(pair) => format!("{} / {pair}", input.text),
                     None => input.text.clone(),
                 })
-                .collect(),
+            }
             PipelineCall::QuestionAnswering { inputs, .. } => {
-                inputs.iter().map(|input| input.question.clone()).collect()
+                each(inputs, |input| input.question.clone())
             }
-            PipelineCall::TextGeneration { inputs, .. } => {
-                inputs.iter().map(text_generation::name).collect()
-            }
+            PipelineCall::TextGeneration { inputs, .. } => each(inputs, text_generation::name),
             PipelineCall::TokenClassification { inputs, .. }
             | PipelineCall::ZeroShotClassification { inputs, .. }
             | PipelineCall::FillMask { inputs, .. }
             | PipelineCall::Text2Text { inputs, .. }
             | PipelineCall::FeatureExtraction { inputs, .. }
-            | PipelineCall::Embeddings { inputs, .. } => inputs.clone(),
+            | PipelineCall::Embeddings { inputs, .. } => each(inputs, String::clone),
         }
     }
 
@@ -153,8 +209,9 @@ impl PipelineResults<'_> {
     }
 }
 
+/// Of each that is shown.
 fn each<T>(found: &[T], text: impl Fn(&T) -> String) -> Vec<String> {
-    found.iter().map(text).collect()
+    first(found, RESULTS).0.iter().map(text).collect()
 }
 
 /// The beginning of a text.
@@ -198,51 +255,51 @@ fn are_shares(scores: &[(&str, f64)]) -> bool {
     scores.iter().all(|(_, score)| (0.0..=1.0).contains(score))
 }
 
-fn scores_text(scores: &[(&str, f64)]) -> String {
+fn scores_text(scores: &[(&str, f64)], limits: Limits) -> String {
     let width = scores
         .iter()
         .map(|(label, _)| label.chars().count())
         .max()
         .unwrap_or(0);
     let shares = are_shares(scores);
-    let lines = scores.iter().map(|(label, score)| {
+    lines(scores, limits.rows, |(label, score)| {
         if !shares {
             return format!("{label:width$}  {score:.4}");
         }
         let cells = (score * BAR as f64).round() as usize;
         let bar = "█".repeat(cells) + &"·".repeat(BAR - cells.min(BAR));
         format!("{label:width$}  {score:.4}  {bar}  {}", percent(*score))
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// A table of labels with bars.
-fn bars(scores: &[(&str, f64)]) -> String {
+fn bars(scores: &[(&str, f64)], limits: Limits) -> String {
     let shares = are_shares(scores);
-    let rows: Vec<Vec<String>> = scores
-        .iter()
-        .map(|(label, score)| {
-            let bar = if shares {
-                let width = score * 100.0;
-                format!(
-                    "<div style=\"width: 160px;\"><div style=\"width: {width:.1}%; background: {BLUE}; \
-                     border-bottom: 3px solid rgba(66, 133, 244, 0.9);\">&nbsp;</div></div>"
-                )
-            } else {
-                String::new()
-            };
-            let share = if shares { percent(*score) } else { String::new() };
-            vec![html::escape(label), bar, share, format!("{score:.4}")]
-        })
-        .collect();
-    html::table("", &["label", "", "share", "score"], &rows)
+    let header = ["label", "", "share", "score"];
+    limits::table(("", &header), (scores, limits.rows), |(label, score)| {
+        let bar = if shares {
+            let width = score * 100.0;
+            format!(
+                "<div style=\"width: 160px;\"><div style=\"width: {width:.1}%; background: {BLUE}; \
+                 border-bottom: 3px solid rgba(66, 133, 244, 0.9);\">&nbsp;</div></div>"
+            )
+        } else {
+            String::new()
+        };
+        let share = if shares {
+            percent(*score)
+        } else {
+            String::new()
+        };
+        vec![html::escape(label), bar, share, format!("{score:.4}")]
+    })
 }
 
-fn entities_text(entities: &[Entity]) -> String {
+fn entities_text(entities: &[Entity], limits: Limits) -> String {
     if entities.is_empty() {
         return "no entities".to_owned();
     }
-    let lines = entities.iter().map(|entity| {
+    lines(entities, limits.rows, |entity| {
         format!(
             "{}  {}  {:.4}  {}–{}",
             entity.label(),
@@ -251,8 +308,7 @@ fn entities_text(entities: &[Entity]) -> String {
             entity.start,
             entity.end
         )
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// A background for each label, by its name without what says where it begins.
@@ -300,7 +356,7 @@ fn marked(text: &str, spans: &[Span]) -> String {
     out
 }
 
-fn entities_html(text: &str, entities: &[Entity]) -> String {
+fn entities_html(text: &str, entities: &[Entity], limits: Limits) -> String {
     let spans: Vec<Span> = entities
         .iter()
         .map(|entity| Span {
@@ -308,30 +364,33 @@ fn entities_html(text: &str, entities: &[Entity]) -> String {
             end: entity.end as usize,
             label: entity.label(),
         })
+        .take_while(|span| span.end <= limits.characters)
         .collect();
-    let rows: Vec<Vec<String>> = entities
-        .iter()
-        .map(|entity| {
-            vec![
-                html::escape(entity.label()),
-                format!("<span dir=\"auto\">{}</span>", html::escape(&entity.word)),
-                format!("{:.4}", entity.score),
-                entity.start.to_string(),
-                entity.end.to_string(),
-            ]
-        })
-        .collect();
-    let table = html::table("", &["entity", "word", "score", "start", "end"], &rows);
+    let header = ["entity", "word", "score", "start", "end"];
+    let table = limits::table(("", &header), (entities, limits.rows), |entity| {
+        vec![
+            html::escape(entity.label()),
+            format!("<span dir=\"auto\">{}</span>", html::escape(&entity.word)),
+            format!("{:.4}", entity.score),
+            entity.start.to_string(),
+            entity.end.to_string(),
+        ]
+    });
     let count = units::plural(entities.len(), "result");
+    let left = text.chars().count().saturating_sub(limits.characters);
+    let more = match left {
+        0 => String::new(),
+        left => format!("<p>… and {}</p>", units::plural(left, "more character")),
+    };
     format!(
-        "{}{}",
-        marked(text, &spans),
+        "{}{more}{}",
+        marked(&shortened(text, limits.characters), &spans),
         html::details(&count, entities.len() <= 30, &table)
     )
 }
 
-fn answers_text(answers: &[Answer]) -> String {
-    let lines = answers.iter().map(|answer| {
+fn answers_text(answers: &[Answer], limits: Limits) -> String {
+    lines(answers, limits.rows, |answer| {
         let text = if answer.answer.is_empty() {
             "no answer".to_owned()
         } else {
@@ -341,69 +400,66 @@ fn answers_text(answers: &[Answer]) -> String {
             "{text}  {:.4}  {}–{}",
             answer.score, answer.start, answer.end
         )
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    })
 }
 
 /// The best answer in its context, and all as a table.
-fn answers_html(context: &str, answers: &[Answer]) -> String {
+fn answers_html(context: &str, answers: &[Answer], limits: Limits) -> String {
     let mut html = String::new();
     if let Some(best) = answers.first().filter(|best| best.end > best.start) {
         let (start, end) = (best.start as usize, best.end as usize);
-        let first = start.saturating_sub(AROUND);
+        let skipped = start.saturating_sub(AROUND);
         let around: Vec<char> = context
             .chars()
-            .skip(first)
-            .take(end - first + AROUND)
+            .skip(skipped)
+            .take(end - skipped + AROUND)
             .collect();
-        let cut_after = context.chars().count() > first + around.len();
+        let cut_after = context.chars().count() > skipped + around.len();
         let mut text: String = around.into_iter().collect();
         if cut_after {
             text.push('…');
         }
-        let before = usize::from(first > 0);
+        let before = usize::from(skipped > 0);
         if before == 1 {
             text.insert(0, '…');
         }
         let span = Span {
-            start: start - first + before,
-            end: end - first + before,
+            start: start - skipped + before,
+            end: end - skipped + before,
             label: &format!("answer, {}", percent(best.score)),
         };
         html.push_str(&marked(&text, &[span]));
     }
-    let rows: Vec<Vec<String>> = answers
-        .iter()
-        .map(|answer| {
-            let text = if answer.answer.is_empty() {
-                "<i>no answer</i>".to_owned()
-            } else {
-                format!("<span dir=\"auto\">{}</span>", html::escape(&answer.answer))
-            };
-            vec![
-                text,
-                format!("{:.4}", answer.score),
-                answer.start.to_string(),
-                answer.end.to_string(),
-            ]
-        })
-        .collect();
-    html + &html::table("", &["answer", "score", "start", "end"], &rows)
+    let header = ["answer", "score", "start", "end"];
+    html + &limits::table(("", &header), (answers, limits.rows), |answer| {
+        let text = if answer.answer.is_empty() {
+            "<i>no answer</i>".to_owned()
+        } else {
+            format!("<span dir=\"auto\">{}</span>", html::escape(&answer.answer))
+        };
+        vec![
+            text,
+            format!("{:.4}", answer.score),
+            answer.start.to_string(),
+            answer.end.to_string(),
+        ]
+    })
 }
 
-fn masks_text(masks: &[Vec<MaskGuess>]) -> String {
+fn masks_text(masks: &[Vec<MaskGuess>], limits: Limits) -> String {
+    let (masks, left) = first(masks, limits.masks);
     let masks = masks.iter().map(|guesses| {
-        let lines = guesses.iter().map(|guess| {
+        lines(guesses, limits.rows, |guess| {
             format!(
                 "{:.4}  {}  {}",
                 guess.score,
                 one_line(&guess.token_str),
-                one_line(&guess.sequence)
+                one_line(&shortened(&guess.sequence, limits.characters))
             )
-        });
-        lines.collect::<Vec<_>>().join("\n")
+        })
     });
-    masks.collect::<Vec<_>>().join("\n\n")
+    let more = (left > 0).then(|| more(left));
+    masks.chain(more).collect::<Vec<_>>().join("\n\n")
 }
 
 /// How tokenizers write a mask, and how much of the text is shown on either side of one.
@@ -437,31 +493,31 @@ fn filled(text: &str, index: usize, guess: &MaskGuess) -> String {
     )
 }
 
-fn masks_html(text: &str, masks: &[Vec<MaskGuess>]) -> String {
-    let tables = masks.iter().enumerate().map(|(index, guesses)| {
-        let rows: Vec<Vec<String>> = guesses
-            .iter()
-            .map(|guess| {
-                vec![
-                    format!("<b>{}</b>", html::escape(&guess.token_str)),
-                    percent(guess.score),
-                    guess.token.to_string(),
-                    filled(text, index, guess),
-                ]
-            })
-            .collect();
+fn masks_html(text: &str, masks: &[Vec<MaskGuess>], limits: Limits) -> String {
+    let (shown, left) = first(masks, limits.masks);
+    let tables = shown.iter().enumerate().map(|(index, guesses)| {
         let caption = if masks.len() > 1 {
             format!("mask {}", index + 1)
         } else {
             String::new()
         };
-        html::table(&caption, &["guess", "share", "id", "text with it"], &rows)
+        let header = ["guess", "share", "id", "text with it"];
+        limits::table((&caption, &header), (guesses, limits.rows), |guess| {
+            vec![
+                format!("<b>{}</b>", html::escape(&guess.token_str)),
+                percent(guess.score),
+                guess.token.to_string(),
+                filled(text, index, guess),
+            ]
+        })
     });
-    tables.collect()
+    tables.collect::<String>() + &more_html(left)
 }
 
-/// Each text's vector by itself.
+/// The vector of each text that is shown by itself.
 fn rows(array: &Array) -> Vec<Array> {
     let count = array.shape().first().copied().unwrap_or(0);
-    (0..count).filter_map(|row| array.part(&[row])).collect()
+    (0..count.min(RESULTS))
+        .filter_map(|row| array.part(&[row]))
+        .collect()
 }

@@ -24,6 +24,8 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         shares_layers: true,
         embedding: json.number("embedding_size").unwrap_or(128),
         activation: json.activation(&["hidden_act"], "gelu_new")?,
+        // `AlbertModel` does not look at `is_decoder`.
+        is_causal: false,
         ..bert::absolute(json, "albert")?
     };
     Ok((plan, NAMES))

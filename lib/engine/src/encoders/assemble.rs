@@ -39,6 +39,7 @@ pub fn assemble(
         names,
         base,
         labels: labels.names.len(),
+        ties: json.flag("tie_word_embeddings").unwrap_or(true),
         loader,
     };
     let inputs = parts.inputs()?;
@@ -91,6 +92,8 @@ struct Parts<'a, 'b> {
     base: &'a str,
     /// Outputs of a head with labels.
     labels: usize,
+    /// Whether a head for masked tokens has the table of tokens.
+    ties: bool,
     loader: &'a mut Loader<'b>,
 }
 
@@ -190,9 +193,10 @@ impl Parts<'_, '_> {
                     Relation::Rotary(windows.thetas[0], None)
                 }
                 Mixing::Rotary(windows) => Relation::Rotary(windows.thetas[1], Some(windows.reach)),
+                _ if plan.is_causal => Relation::Causal,
                 _ => Relation::Plain,
             },
-            Shared::Buckets(table) => Relation::Bucketed(table.clone()),
+            Shared::Buckets(table) => Relation::Bucketed(table.clone(), plan.is_causal),
             Shared::Distances(table, plan) => {
                 Relation::Disentangled(self.distances(&prefix, (table, *plan), &projections)?)
             }
@@ -345,19 +349,20 @@ impl Parts<'_, '_> {
             .transform
             .map(|names| self.transform(&names, embedding))
             .transpose()?;
-        let own = self.loader.has(&format!("{}.weight", names.output));
-        let output: Linear = if own {
-            self.loader.linear(names.output, (vocab_size, embedding))?
-        } else {
+        // transformers ties after it has loaded, so that a matrix of the file's own is lost.
+        let output: Linear = if self.ties || names.output.is_empty() {
             let table = self.of_base(self.names.words);
             let shape = (vocab_size, embedding);
             self.loader.tied_head(words, (&table, shape))?
-        };
-        let bias = if !output.has_bias() && self.loader.has(names.bias) {
-            Some(self.loader.vector(names.bias, vocab_size)?)
         } else {
-            None
+            self.loader.linear(names.output, (vocab_size, embedding))?
         };
+        let beside = format!("{}.bias", names.output);
+        let bias = [names.bias, &beside]
+            .into_iter()
+            .find(|name| !output.has_bias() && self.loader.has(name))
+            .map(|name| self.loader.vector(name, vocab_size))
+            .transpose()?;
         Ok(Head {
             kind: HeadKind::Masked,
             transform,

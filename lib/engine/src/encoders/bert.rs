@@ -30,11 +30,14 @@ pub fn mean_pooled(json: Json) -> Result<Blueprint, Failure> {
     Ok((plan, Names { heads, ..NAMES }))
 }
 
-/// The plan of an architecture with BERT's layers. Fails on relative positions, which a few checkpoints
-/// of BERT have.
+/// The plan of an architecture with BERT's layers, which attend as a decoder's where the configuration says so.
+/// Fails on relative positions, which a few checkpoints of BERT have.
 pub fn absolute(json: Json, architecture: &'static str) -> Result<Plan, Failure> {
     match json.text("position_embedding_type") {
-        None | Some("absolute") => Plan::read(json, architecture),
+        None | Some("absolute") => Ok(Plan {
+            is_causal: json.flag("is_decoder").unwrap_or(false),
+            ..Plan::read(json, architecture)?
+        }),
         Some(kind) => Err(failures::unsupported(format!(
             "{architecture} with positions of type `{kind}` is not supported"
         ))),

@@ -4,20 +4,13 @@
 use super::{
     Blueprint,
     kinds::{base, kinds, of_base},
-    plan::{PartNames, Plan, TransformNames},
+    plan::{Names, PartNames, Plan, TransformNames},
 };
 use crate::{class::Class, families::json::Json, weights::Weights};
 
 /// The class of an encoder by its plan, its names and its files.
 pub fn of((plan, names): &Blueprint, json: Json, weights: &Weights) -> Class {
-    let base = base(names, weights);
-    let kinds = kinds((names, base), json, weights);
-    let heads = kinds.into_iter().flatten();
-    let view = View {
-        base,
-        heads: heads.map(|kind| names.heads.of(kind)).collect(),
-        ties: json.flag("tie_word_embeddings").unwrap_or(true),
-    };
+    let view = View::new(names, json, weights);
     let tensors = weights.tensors.keys();
     let foreign = tensors.filter(|name| !view.has(name)).cloned();
     Class {
@@ -27,6 +20,31 @@ pub fn of((plan, names): &Blueprint, json: Json, weights: &Weights) -> Class {
         ..Class::default()
     }
 }
+
+/// Tensors of the files that transformers warns of as it loads the class: neither parameters of it, be they second
+/// names of one, nor buffers.
+pub fn unused<'a>((_, names): &Blueprint, json: Json, weights: &'a Weights) -> Vec<&'a str> {
+    let view = View::new(names, json, weights);
+    let is_second = |tensor: &str| {
+        let module = tensor.rsplit_once('.').map(|(module, _)| module);
+        let mut heads = view.heads.iter();
+        heads.any(|names| module == Some(names.output))
+    };
+    let is_ignored = |tensor: &str| {
+        let name = tensor.strip_prefix(view.base);
+        name.is_some_and(|name| BUFFERS.contains(&name))
+            || tensor.starts_with("mask_predictions.")
+            // What bitsandbytes keeps beside a weight of its own.
+            || tensor.contains(".weight.")
+    };
+    let tensors = weights.tensors.keys().map(String::as_str);
+    tensors
+        .filter(|name| !view.has(name) && !is_second(name) && !is_ignored(name))
+        .collect()
+}
+
+/// Numbers of positions and of types, which the first files have too.
+const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
 
 /// The table of positions' numbers and, where there are types, as many of these; or a layer's frequencies.
 fn buffer_bytes(plan: &Plan) -> usize {
@@ -44,6 +62,18 @@ struct View<'a> {
     heads: Vec<&'a PartNames>,
     /// Whether a head for masked tokens has the table of tokens.
     ties: bool,
+}
+
+impl<'a> View<'a> {
+    fn new(names: &'a Names, json: Json, weights: &Weights) -> Self {
+        let base = base(names, weights);
+        let heads = kinds((names, base), json, weights).into_iter().flatten();
+        Self {
+            base,
+            heads: heads.map(|kind| names.heads.of(kind)).collect(),
+            ties: json.flag("tie_word_embeddings").unwrap_or(true),
+        }
+    }
 }
 
 impl View<'_> {
@@ -67,8 +97,7 @@ impl View<'_> {
     /// Whether a tensor of a file is the class's.
     fn has(&self, tensor: &str) -> bool {
         match tensor.strip_prefix(self.base) {
-            // Buffers, which the first files have too.
-            Some("embeddings.position_ids" | "embeddings.token_type_ids") => false,
+            Some(name) if BUFFERS.contains(&name) => false,
             Some(name) if name.starts_with("pooler.") => self.pools(),
             Some(_) => true,
             None => {

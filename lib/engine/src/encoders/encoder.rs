@@ -130,6 +130,11 @@ impl Encoder {
         }
     }
 
+    /// Types of tokens that it tells apart; `None` where there is no table of them.
+    pub fn token_types(&self) -> Option<usize> {
+        (self.plan.token_types > 0).then_some(self.plan.token_types)
+    }
+
     /// The last hidden states, `(1, tokens of all rows, hidden)`.
     pub fn hidden_states(&self, rows: &[Row]) -> Result<Tensor> {
         let mut passes = Vec::new();

@@ -33,17 +33,18 @@ pub enum ProblemType {
 }
 
 impl Labels {
-    /// As `PretrainedConfig` reads them: `LABEL_0`, `LABEL_1`, … where they have no names.
+    /// As `PretrainedConfig` reads them: `LABEL_0`, `LABEL_1`, … where they have no names. A name that is a
+    /// number is its text here.
     pub fn read(json: Json) -> Self {
         let given = json.object("id2label");
         let count = match given {
             Some(given) => given.len(),
             None => json.number("num_labels").unwrap_or(2).min(MOST),
         };
-        let name = |id: usize| {
-            let name = given.and_then(|given| given.get(&id.to_string()));
-            name.and_then(Value::as_str)
-                .map_or_else(|| format!("LABEL_{id}"), str::to_owned)
+        let name = |id: usize| match given.and_then(|given| given.get(&id.to_string())) {
+            Some(Value::String(name)) => name.clone(),
+            Some(Value::Number(name)) => name.to_string(),
+            _ => format!("LABEL_{id}"),
         };
         let names: Vec<String> = (0..count).map(name).collect();
         let entails = |name: &str| name.to_lowercase().starts_with("entail");
@@ -67,5 +68,18 @@ impl Labels {
             returns_all: json.flag("return_all_scores").unwrap_or(false),
             problem,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Labels that are numbers were called `LABEL_0`, `LABEL_1`, ….
+    #[test]
+    fn a_name_that_is_a_number() {
+        let config = serde_json::json!({"id2label": {"0": 1, "1": 2.5, "2": "three", "3": null}});
+        let labels = Labels::read(Json::new(&config));
+        assert_eq!(labels.names, ["1", "2.5", "three", "LABEL_3"]);
     }
 }

@@ -63,6 +63,11 @@ pub trait TextEncoder: Send + Sync {
     /// Tokens that it reads at most; `None` where no table of positions ends.
     fn limit(&self) -> Option<usize>;
 
+    /// Types of tokens that it tells apart; `None` where it looks at none.
+    fn token_types(&self) -> Option<usize> {
+        None
+    }
+
     /// The last hidden states, `(1, tokens of all rows, hidden)`.
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor>;
 
@@ -113,6 +118,10 @@ impl TextEncoder for Encoder {
 
     fn limit(&self) -> Option<usize> {
         self.limit()
+    }
+
+    fn token_types(&self) -> Option<usize> {
+        self.token_types()
     }
 
     fn hidden_states(&self, rows: &[Row]) -> TensorResult<Tensor> {
@@ -215,9 +224,31 @@ pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Encoder, Failure>
     };
     let (plan, names) = read(json)?;
     loader.prefer_dense();
-    let mut encoder = assemble::assemble(plan.checked()?, &names, json, loader)?;
+    let blueprint = (plan.checked()?, names);
+    let unused = class::unused(&blueprint, json, weights);
+    let (plan, names) = blueprint;
+    let mut encoder = assemble::assemble(plan, &names, json, loader)?;
+    if !unused.is_empty() {
+        loader.notice(told(&unused));
+    }
     encoder.modules = tree(&encoder, &names, weights, loader);
     Ok(encoder)
+}
+
+/// Most tensors that are named where some are not used.
+const NAMED: usize = 8;
+
+/// What transformers says of tensors that no part of the model's class takes.
+fn told(unused: &[&str]) -> String {
+    let named = unused.iter().take(NAMED).map(|name| format!("`{name}`"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match unused.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "some weights of its files were not used, as the model has no place for them: {named}{more}"
+    )
 }
 
 /// The tree of an encoder's modules.

@@ -26,6 +26,8 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         counting: Counting::AfterPadding(PADDING),
         token_types: 0,
         mixing: Mixing::Bucketed(rows),
+        // By `get_extended_attention_mask`, which all of transformers' models have.
+        is_causal: json.flag("is_decoder").unwrap_or(false),
         ..Plan::read(json, "mpnet")?
     };
     Ok((plan, NAMES))

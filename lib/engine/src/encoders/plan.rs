@@ -44,6 +44,8 @@ pub struct Plan {
     /// Feed-forward layers have a gate.
     pub gated: bool,
     pub mixing: Mixing,
+    /// A token sees itself and those before it.
+    pub is_causal: bool,
     /// A convolution over the token vectors, added to what the first layer gives.
     pub convolution: Option<Convolution>,
     /// What a head for sequences looks at.
@@ -149,6 +151,7 @@ impl Plan {
             norm_bias: true,
             gated: false,
             mixing: Mixing::Plain,
+            is_causal: false,
             convolution: None,
             pooling: Pooling::First,
         })
@@ -228,7 +231,7 @@ pub struct HeadNames {
     pub sequence: PartNames,
     pub token: PartNames,
     pub question: PartNames,
-    /// Its output is the table of tokens, where the file has no layer of this name.
+    /// Its output is the table of tokens, but where the configuration says that it is a layer of its own.
     pub masked: PartNames,
 }
 

@@ -12,8 +12,10 @@ use super::plan::Disentangling;
 pub enum Relation {
     /// Nothing.
     Plain,
-    /// A value for each head and bucket of distances: `(buckets, heads)`.
-    Bucketed(Vec<f32>),
+    /// Which tokens come later, and are not seen.
+    Causal,
+    /// A value for each head and bucket of distances, `(buckets, heads)`, and whether later tokens are not seen.
+    Bucketed(Vec<f32>, bool),
     /// Keys and queries of distances.
     Disentangled(Distances),
     /// The base of the rotary embedding, and how far the layer sees.
@@ -67,11 +69,17 @@ impl Relation {
         let reach = whole(longest.saturating_sub(1));
         match self {
             Self::Plain => Prepared::Plain,
-            Self::Bucketed(table) => {
-                let buckets: Vec<usize> = (-reach..=reach).map(bucket).collect();
-                let values = (0..heads).flat_map(|head| buckets.iter().map(move |at| (head, *at)));
-                let values = values.map(|(head, bucket)| table[bucket * heads + head]);
-                Prepared::Bias(values.collect(), longest)
+            Self::Causal => Prepared::Bias(
+                biases(heads, reach, |_, distance| unseen(distance)),
+                longest,
+            ),
+            Self::Bucketed(table, is_causal) => {
+                let value = |head, distance| table[bucket(distance) * heads + head];
+                let values = biases(heads, reach, |head, distance| {
+                    let later = if *is_causal { unseen(distance) } else { 0.0 };
+                    value(head, distance) + later
+                });
+                Prepared::Bias(values, longest)
             }
             Self::Disentangled(distances) => {
                 let rows = (-reach..=reach).map(|distance| distances.plan.row(distance));
@@ -82,6 +90,21 @@ impl Relation {
             }
         }
     }
+}
+
+/// Of each head a value for each distance, the smallest first.
+fn biases(heads: usize, reach: i64, value: impl Fn(usize, i64) -> f32) -> Vec<f32> {
+    let of_head = |head| (-reach..=reach).map(move |distance| (head, distance));
+    let places = (0..heads).flat_map(of_head);
+    places
+        .map(|(head, distance)| value(head, distance))
+        .collect()
+}
+
+/// What is added to the score of a key at a distance where later ones are not seen: transformers takes the
+/// smallest number too, which is finite.
+fn unseen(distance: i64) -> f32 {
+    if distance > 0 { f32::MIN } else { 0.0 }
 }
 
 /// `relative_position_bucket` of `MPNet` with 32 buckets to 128 tokens: of the key's place less the query's.

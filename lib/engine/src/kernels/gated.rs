@@ -26,12 +26,27 @@ impl Activation {
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "silu" | "swish" => Self::Silu,
-            "gelu" => Self::Gelu,
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "gelu" | "gelu_python" => Self::Gelu,
+            "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh"
+            | "gelu_python_tanh" => Self::GeluTanh,
             "relu" => Self::Relu,
             _ => return None,
         })
     }
+
+    /// All names that are known.
+    pub const NAMES: [&str; 10] = [
+        "silu",
+        "swish",
+        "gelu",
+        "gelu_python",
+        "gelu_new",
+        "gelu_fast",
+        "gelu_accurate",
+        "gelu_pytorch_tanh",
+        "gelu_python_tanh",
+        "relu",
+    ];
 }
 
 impl Activation {
@@ -128,5 +143,25 @@ pub(super) fn gate(activation: Activation, gates: &mut [f32], ups: &[f32]) {
     (primitives().activate)(activation, gates);
     for (gate, up) in gates.iter_mut().zip(ups) {
         *gate *= up;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By `ACT2FN` of transformers 4.57.6, which writes two functions down in several ways.
+    #[test]
+    fn all_names_are_known() {
+        for name in Activation::NAMES {
+            let expected = match name {
+                "silu" | "swish" => Activation::Silu,
+                "gelu" | "gelu_python" => Activation::Gelu,
+                "relu" => Activation::Relu,
+                _ => Activation::GeluTanh,
+            };
+            assert_eq!(Activation::named(name), Some(expected), "{name}");
+        }
+        assert_eq!(Activation::named("gelu_10"), None);
     }
 }

@@ -47,9 +47,11 @@ pub(crate) fn activation(name: &str) -> String {
     match name {
         "silu" => "SiLUActivation()",
         "swish" => "SiLU()",
-        "gelu" => "GELUActivation()",
+        "gelu" | "gelu_python" => "GELUActivation()",
         "gelu_new" => "NewGELUActivation()",
-        "gelu_pytorch_tanh" => "GELUTanh()",
+        "gelu_fast" => "FastGELUActivation()",
+        "gelu_accurate" => "AccurateGELUActivation()",
+        "gelu_pytorch_tanh" | "gelu_python_tanh" => "GELUTanh()",
         "relu" => "ReLU()",
         "tanh" => "Tanh()",
         other => return format!("{other}()"),

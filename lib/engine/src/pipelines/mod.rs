@@ -5,6 +5,7 @@
 mod embeddings;
 mod feature_extraction;
 mod fill_mask;
+mod limits;
 mod question_answering;
 mod scores;
 mod task_params;
@@ -26,6 +27,7 @@ use wire::{
     tokenize::{EncodeOptions, TextInput, Truncation},
 };
 
+use limits::too_long;
 pub use task_params::TaskParams;
 pub use writer::Writer;
 
@@ -116,16 +118,6 @@ fn head_of(task: EncoderTask) -> Option<HeadKind> {
     }
 }
 
-/// What transformers' tokenizers say of a sequence that is longer than they say the model reads.
-fn too_long(length: usize, most: u32) -> Option<String> {
-    (length > most as usize).then(|| {
-        format!(
-            "Token indices sequence length is longer than the specified maximum sequence length for this model \
-             ({length} > {most}). The model may make less of it than of shorter texts."
-        )
-    })
-}
-
 /// A model and its tokenizer at work.
 pub struct Reader<'a> {
     /// What it is done for.
@@ -197,9 +189,7 @@ impl Reader<'_> {
 
     /// What the model makes of sequences: for each the outputs of the tokens that are wanted.
     fn outputs(&mut self, sequences: &[Sequence], at: At) -> Result<Vec<Vec<Vec<f32>>>, Failure> {
-        sequences
-            .iter()
-            .try_for_each(|one| self.check_length(one))?;
+        sequences.iter().try_for_each(|one| self.check(one))?;
         self.tell_length(sequences);
         let mut outputs = Vec::with_capacity(sequences.len());
         let mut rest = sequences;
@@ -302,48 +292,5 @@ impl Reader<'_> {
             Some(kind) => self.encoder.logits(kind, states),
             None => candle_core::bail!("`{}` looks at no head", self.task.name()),
         }
-    }
-
-    /// What is told of texts that are longer than the tokenizer says, by a model that reads them all the
-    /// same: transformers' tokenizers warn of one.
-    fn tell_length(&mut self, sequences: &[Sequence]) {
-        let most = self.tokenizer.info().model_max_length;
-        let lengths = sequences.iter().map(Sequence::len);
-        let longest = lengths.max().unwrap_or(0);
-        if let Some(notice) = most.and_then(|most| too_long(longest, most)) {
-            self.notice(notice);
-        }
-    }
-
-    /// What makes a text shorter, in the task's own arguments.
-    fn shorter(&self) -> &'static str {
-        let PipelineTask::Encoder(task) = self.task else {
-            return "shorten it";
-        };
-        match task {
-            EncoderTask::TextClassification
-            | EncoderTask::FillMask
-            | EncoderTask::FeatureExtraction => "shorten it, or let it be cut: `truncation(true)`",
-            EncoderTask::QuestionAnswering => "lower `max_seq_len`",
-            EncoderTask::ZeroShotClassification => "shorten the label or the hypothesis template",
-            EncoderTask::TokenClassification => "shorten it",
-        }
-    }
-
-    fn check_length(&self, sequence: &Sequence) -> Result<(), Failure> {
-        let length = sequence.len();
-        if let Some(longest) = self.encoder.limit().filter(|limit| length > *limit) {
-            return Err(failures::invalid(format!(
-                "the text has {length} tokens, `{}` reads {longest} at most",
-                self.name
-            ))
-            .hint(self.shorter()));
-        }
-        if length == 0 {
-            return Err(
-                failures::invalid("the text has no tokens").hint("give a text that is not empty")
-            );
-        }
-        Ok(())
     }
 }

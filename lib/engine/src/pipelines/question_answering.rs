@@ -113,7 +113,25 @@ fn windows(
     };
     reader.cancel.check()?;
     let pair: TextInput = (first.as_str(), second.as_str()).into();
-    reader.tokenizer.windows(&pair, &how)
+    let windows = reader.tokenizer.windows(&pair, &how);
+    windows.map_err(|failure| in_own_arguments(failure, reader, (&pair, how)))
+}
+
+/// A failure to cut, with what to do by the pipeline's own arguments: either windows share more than the question
+/// leaves of them, or it leaves nothing.
+fn in_own_arguments(
+    failure: Failure,
+    reader: &Reader,
+    (pair, how): (&TextInput, EncodeOptions),
+) -> Failure {
+    if failure.hint.is_none() {
+        return failure;
+    }
+    let alone = EncodeOptions { stride: 0, ..how };
+    failure.hint(match reader.tokenizer.windows(pair, &alone) {
+        Ok(_) => "lower `doc_stride`, or raise `max_seq_len`",
+        Err(_) => "shorten the question, or raise `max_seq_len`",
+    })
 }
 
 /// The text that answers are of.

@@ -326,7 +326,9 @@ impl Ends<'_> {
                 let mut messages = messages.clone();
                 match messages.last_mut() {
                     Some(last) if continues(std::slice::from_ref(last), self.options) => {
-                        append(&mut last.content, &added);
+                        if let Some(content) = &mut last.content {
+                            append(content, &added);
+                        }
                     }
                     _ => messages.push(ChatMessage::new("assistant", added.as_str())),
                 }

@@ -9,7 +9,10 @@ use wire::{
 };
 
 use super::{At, Reader, scores};
-use crate::{failures, tokenizer::Characters};
+use crate::{
+    failures,
+    tokenizer::{Characters, Tokenizer},
+};
 
 /// Of each text its entities, in their order.
 pub fn run(
@@ -31,9 +34,17 @@ pub fn run(
     for (index, input) in inputs.iter().enumerate() {
         reader.cancel.check()?;
         let own = match words(index) {
-            Some(words) => reader.tokenizer.windows_of_words(words, &how)?,
-            None => reader.tokenizer.windows(&input.into(), &how)?,
+            Some(words) => {
+                check_words(reader.tokenizer)?;
+                reader.tokenizer.windows_of_words(words, &how)
+            }
+            None => reader.tokenizer.windows(&input.into(), &how),
         };
+        // There is no `max_length` to raise here, as the tokenizer would advise.
+        let own = own.map_err(|failure| match failure.hint {
+            Some(_) if how.stride > 0 => failure.hint("lower `stride`"),
+            _ => failure,
+        })?;
         counts.push(own.len());
         windows.extend(own);
     }
@@ -90,6 +101,40 @@ fn how(reader: &Reader, options: &EntityOptions) -> Result<EncodeOptions, Failur
         how.return_overflowing_tokens = true;
     }
     Ok(how)
+}
+
+/// Classes whose tokenizers take words with `add_prefix_space` alone: each word is the first of its text there, which
+/// has no blank before it otherwise.
+const WORDS_BY_PREFIX: [&str; 12] = [
+    "BartTokenizer",
+    "BlenderbotTokenizer",
+    "BloomTokenizer",
+    "CodeGenTokenizer",
+    "CohereTokenizer",
+    "DebertaTokenizer",
+    "GPT2Tokenizer",
+    "LEDTokenizer",
+    "LongformerTokenizer",
+    "MvpTokenizer",
+    "RobertaTokenizer",
+    "WhisperTokenizer",
+];
+
+/// Fails where transformers' tokenizer refuses words.
+fn check_words(tokenizer: &Tokenizer) -> Result<(), Failure> {
+    let class = tokenizer.info().class.as_deref().unwrap_or_default();
+    let name = class.strip_suffix("Fast").unwrap_or(class);
+    if !WORDS_BY_PREFIX.contains(&name) {
+        return Ok(());
+    }
+    let tokens = tokenizer.tokenize("a")?;
+    if tokens.first().is_none_or(|token| token != "a") {
+        return Ok(());
+    }
+    Err(failures::invalid(format!(
+        "a `{name}` takes words with `add_prefix_space` alone, which is not set"
+    ))
+    .hint("write `\"add_prefix_space\": true` into its `tokenizer_config.json`, or give the text as one"))
 }
 
 /// A token that is not special.

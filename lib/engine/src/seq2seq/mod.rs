@@ -50,6 +50,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     ARCHITECTURES.iter().map(|(name, _)| *name)
 }
 
+/// Whether an architecture has a head for labels that loads.
+pub fn has_classifier(architecture: &str) -> bool {
+    matches!(architecture, "bart" | "mbart")
+}
+
 /// What a model of these architectures is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -69,7 +74,7 @@ pub fn kind(weights: &Weights) -> Option<Kind> {
     let is_named = |end: &str| classes.iter().any(|class| class.ends_with(end));
     let has_decoder = || weights.tensors.keys().any(|name| name.contains("decoder."));
     Some(match name {
-        "bart" | "mbart" if is_named("ForSequenceClassification") => Kind::Classifier,
+        _ if has_classifier(name) && is_named("ForSequenceClassification") => Kind::Classifier,
         "t5" | "mt5" if is_named("EncoderModel") || !has_decoder() => Kind::Encoder,
         _ => Kind::Writer,
     })

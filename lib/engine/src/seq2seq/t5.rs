@@ -77,8 +77,12 @@ fn feed_forward_of(name: &str) -> Result<(bool, Activation), Failure> {
         _ => (false, name),
     };
     let activation = Activation::named(activation).ok_or_else(|| {
-        failures::unsupported(format!("feed-forward layers of `{name}` are not supported"))
-            .hint("those that load: relu, gated-gelu, gated-silu")
+        failures::unsupported(format!("feed-forward layers of `{name}` are not supported")).hint(
+            format!(
+                "those that load: {}, and each of them with `gated-` before it",
+                Activation::NAMES.join(", ")
+            ),
+        )
     })?;
     Ok((gated, activation))
 }

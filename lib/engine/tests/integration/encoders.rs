@@ -8,6 +8,7 @@ use engine::{
     weights::{Loader, Weights},
 };
 use serde::Deserialize;
+use wire::host::Event;
 
 use crate::support::{fixture, json};
 
@@ -28,12 +29,16 @@ struct CaseRow {
 }
 
 fn load(name: &str) -> Encoder {
+    load_with(name, &mut |_| {})
+}
+
+fn load_with(name: &str, sink: &mut dyn FnMut(Event)) -> Encoder {
     let layout = Layout::Folder(fixture(&format!("encoders/{name}")));
     let mut weights = Weights::open(&layout).unwrap();
     encoders::rename(&mut weights);
     assert!(encoders::knows(&weights), "{name}");
-    let (cancel, mut sink) = (Cancel::new(), |_| {});
-    let mut loader = Loader::new(&weights, name, &cancel, &mut sink);
+    let cancel = Cancel::new();
+    let mut loader = Loader::new(&weights, name, &cancel, sink);
     encoders::build(&weights, &mut loader).unwrap()
 }
 
@@ -186,4 +191,43 @@ fn old_names_of_norms() {
     encoders::rename(&mut weights);
     let names: Vec<&str> = weights.tensors.keys().map(String::as_str).collect();
     assert_eq!(names, ["bert.LayerNorm.bias", "bert.LayerNorm.weight"]);
+}
+
+/// A file may have an output matrix though the head is tied: transformers takes the table of tokens all the same.
+#[test]
+fn a_matrix_that_is_tied_away() {
+    check_one("bert_tied");
+}
+
+/// `is_decoder` makes attention causal, but for ALBERT's.
+#[test]
+fn encoders_that_are_decoders() {
+    for name in ["bert_decoder", "mpnet_decoder", "albert_decoder"] {
+        check_one(name);
+    }
+}
+
+/// transformers warns of weights that its class does not have. These of a discriminator are the only ones here.
+#[test]
+fn weights_that_are_not_used_are_told() {
+    let folders = std::fs::read_dir(fixture("encoders")).unwrap();
+    let mut told = Vec::new();
+    for folder in folders {
+        let name = folder.unwrap().file_name().into_string().unwrap();
+        load_with(&name, &mut |event| {
+            if let Event::Notice(notice) = event {
+                told.push(notice);
+            }
+        });
+    }
+    let names = ["dense", "dense_prediction"].map(|layer| {
+        format!(
+            "`discriminator_predictions.{layer}.bias`, `discriminator_predictions.{layer}.weight`"
+        )
+    });
+    let expected = format!(
+        "`electra_discriminator`: some weights of its files were not used, as the model has no place for them: {}",
+        names.join(", ")
+    );
+    assert_eq!(told, [expected]);
 }

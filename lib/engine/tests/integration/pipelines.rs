@@ -263,6 +263,152 @@ fn what_cannot_be_run() {
     }
 }
 
+fn failure_of_copy(copy: &tempfile::TempDir, call: PipelineCall) -> Failure {
+    let request = Request::RunPipeline(PipelineRun {
+        model: spec(ModelSource::new(copy.path().display().to_string())),
+        tokenizer: None,
+        call,
+        batch_size: None,
+        stream: None,
+        assistant: None,
+    });
+    ask(&Service::new(), request).0.unwrap_err()
+}
+
+/// A fixture with another `tokenizer.json`.
+fn with_tokenizer(name: &str, change: impl Fn(&mut Value)) -> tempfile::TempDir {
+    let copy = changed(&format!("pipelines/{name}"), |config| {
+        config["model_input_names"] = serde_json::json!(["input_ids", "token_type_ids"]);
+    });
+    let path = copy.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut tokenizer);
+    std::fs::write(path, tokenizer.to_string()).unwrap();
+    copy
+}
+
+/// Tokens and types that the model has no vectors of were told by the row of a matrix.
+#[test]
+fn tokens_beyond_the_tables_of_a_model() {
+    let labels = |input| PipelineCall::TextClassification {
+        inputs: vec![input],
+        options: ClassificationOptions::default(),
+    };
+    let copy = with_tokenizer("bert_single", |tokenizer| {
+        tokenizer["model"]["vocab"]["london"] = 100_000.into();
+    });
+    let failure = failure_of_copy(&copy, labels("london".into()));
+    let message = &failure.message;
+    assert!(
+        message.starts_with("the token `london` has the id 100000"),
+        "{failure}"
+    );
+    assert!(message.contains("its `vocab_size` is "), "{failure}");
+    assert!(failure.hint.unwrap().contains("resize_token_embeddings"));
+    let copy = with_tokenizer("roberta_pairs", |tokenizer| {
+        let part = |id: &str, of: u8| serde_json::json!({"Sequence": {"id": id, "type_id": of}});
+        tokenizer["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [part("A", 0)],
+            "pair": [part("A", 0), part("B", 1)],
+            "special_tokens": {},
+        });
+    });
+    let failure = failure_of_copy(&copy, labels(("London", "Ada").into()));
+    assert!(
+        failure.message.starts_with("the text has tokens of type 1")
+            && failure.message.ends_with("its `type_vocab_size` is 1"),
+        "{failure}"
+    );
+}
+
+/// transformers' tokenizers of these classes refuse words where no blank is put before the first one.
+#[test]
+fn words_without_a_prefix_space() {
+    let call = PipelineCall::TokenClassification {
+        inputs: vec!["Kim of Seoul".to_owned()],
+        options: EntityOptions {
+            words: vec![["Kim", "of", "Seoul"].map(str::to_owned).to_vec()],
+            ..EntityOptions::default()
+        },
+    };
+    let failure = failure("roberta_entities", call.clone());
+    assert_eq!(
+        failure.message,
+        "a `RobertaTokenizer` takes words with `add_prefix_space` alone, which is not set"
+    );
+    let copy = changed("pipelines/roberta_entities", |config| {
+        config["add_prefix_space"] = true.into();
+    });
+    let request = Request::RunPipeline(PipelineRun {
+        model: spec(ModelSource::new(copy.path().display().to_string())),
+        tokenizer: None,
+        call,
+        batch_size: None,
+        stream: None,
+        assistant: None,
+    });
+    ask(&Service::new(), request).0.unwrap();
+}
+
+/// Hints name what the task can be told, not what its tokenizer can.
+#[test]
+fn hints_are_of_the_own_arguments() {
+    let question = |question: &str, (length, stride)| PipelineCall::QuestionAnswering {
+        inputs: vec![Question {
+            question: question.to_owned(),
+            context: "London ".repeat(90),
+        }],
+        options: AnswerOptions {
+            max_seq_len: Some(length),
+            doc_stride: stride,
+            ..AnswerOptions::default()
+        },
+    };
+    let entities = PipelineCall::TokenClassification {
+        inputs: vec!["London ".repeat(900)],
+        options: EntityOptions {
+            aggregation_strategy: Some(Aggregation::Simple),
+            stride: Some(511),
+            ..EntityOptions::default()
+        },
+    };
+    for (name, call, hint) in [
+        (
+            "distilbert_answers",
+            question(&"Who? ".repeat(60), (40, None)),
+            "shorten the question, or raise `max_seq_len`",
+        ),
+        (
+            "distilbert_answers",
+            question("Who?", (20, Some(18))),
+            "lower `doc_stride`, or raise `max_seq_len`",
+        ),
+        ("bert_entities", entities, "lower `stride`"),
+    ] {
+        let failure = failure(name, call);
+        assert_eq!(failure.hint.as_deref(), Some(hint), "{failure}");
+    }
+}
+
+/// BART loads for labels alone, and was told to take BART.
+#[test]
+fn an_encoder_decoder_without_the_head() {
+    let bart = spec(ModelSource::new(
+        fixture("seq2seq/bart").display().to_string(),
+    ));
+    let task = PipelineTask::Encoder(EncoderTask::QuestionAnswering);
+    let (answer, _) = ask(&Service::new(), Request::LoadPipeline { task, model: bart });
+    let failure = answer.unwrap_err();
+    assert!(
+        failure.message.ends_with(
+            "architecture `bart` is supported there as a model `ForSequenceClassification` alone"
+        ),
+        "{failure}"
+    );
+    assert!(!failure.hint.unwrap().contains("bart"));
+}
+
 /// An encoder continues no text, a decoder has no head: both say so, and name what would do.
 #[test]
 fn encoders_and_decoders_are_told_apart() {
