@@ -1,16 +1,18 @@
 """Executes a notebook through Jupyter's own client and shows in the terminal what its cells show.
 
 Arguments: the notebook, the executed notebook to write, the HTML page to write, the time limit of a
-cell in seconds (0: none). Ends with 1 when a cell failed, 2 when the kernel did.
+cell in seconds (0: none). Ends with 1 when a cell failed or the file is no notebook, 2 when the kernel did.
 """
 
 import copy
+import json
 import os
 import re
 import sys
 import time
 
 import nbformat
+from jsonschema import ValidationError
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -78,6 +80,49 @@ def dim(text):
     return f"\x1b[2m{text}\x1b[0m" if COLOUR else text
 
 
+class NoNotebook(Exception):
+    """Why a file is none."""
+
+
+def parsed(text):
+    """The notebook of a file's text. Of the schema only what running it needs is asked for: Jupyter opens more."""
+    if not text.strip():
+        raise NoNotebook("it is empty")
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise NoNotebook(f"it is no JSON, or not all of it: {error}") from None
+    if not isinstance(fields, dict) or "nbformat" not in fields:
+        raise NoNotebook("its JSON has no `nbformat`")
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+    except ValidationError as error:
+        raise NoNotebook(error.message) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NoNotebook(f"nbformat cannot read it: {error}") from None
+    if not isinstance(notebook.get("metadata"), dict) or not isinstance(notebook.get("cells"), list):
+        raise NoNotebook("it has no `metadata` or no `cells`")
+    if not isinstance(notebook.metadata.get("kernelspec", {}), dict):
+        raise NoNotebook("its `kernelspec` is no object")
+    for number, cell in enumerate(notebook.cells, 1):
+        for key, kind in (("cell_type", str), ("metadata", dict), ("source", str)):
+            if not isinstance(cell.get(key), kind):
+                raise NoNotebook(f"its cell {number} has no `{key}`")
+    return notebook
+
+
+def read(source):
+    try:
+        with open(source, encoding="utf-8") as file:
+            return parsed(file.read())
+    except (NoNotebook, UnicodeDecodeError) as error:
+        why = error if isinstance(error, NoNotebook) else "it is no text of UTF-8"
+        hint = "open it in JupyterLab and save it again, or fetch it again where it was cut short"
+        sys.exit(f"error: `{source}` is no notebook: {why}\nhint: {hint}")
+    except OSError as error:
+        sys.exit(f"error: cannot read `{source}`: {error.strerror}\nhint: name a file that you may read")
+
+
 def execute(client):
     try:
         client.execute()
@@ -92,7 +137,7 @@ def execute(client):
 
 def main():
     source, executed, page, timeout = sys.argv[1:]
-    notebook = nbformat.read(source, as_version=4)
+    notebook = read(source)
     folder = os.path.dirname(os.path.abspath(source))
     client = Terminal(
         notebook,

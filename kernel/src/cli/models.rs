@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use wire::{host::UnloadTarget, model::Resident};
+use wire::{Failure, FailureKind, host::UnloadTarget, model::Resident};
 
 use super::{
     console::{human_bytes, human_seconds, say},
@@ -19,7 +19,7 @@ pub struct Arguments {
     unload: Option<String>,
 }
 
-/// Runs the command.
+/// Runs the command. Fails where a model that is to be freed is not in memory.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.unload {
         Some(name) => unload(name),
@@ -73,8 +73,14 @@ fn unload(name: &str) -> Result<ExitCode> {
         UnloadTarget::Name(name.to_owned())
     };
     let freed = hooks::unload(target)?;
+    if freed.is_empty() && name != "all" {
+        let message = format!("nothing to free: `{name}` is not in memory");
+        return Err(Failure::new(FailureKind::NotFound, message)
+            .hint("`warmcell models` lists what is")
+            .into());
+    }
     if freed.is_empty() {
-        say(format_args!("nothing to free: `{name}` is not in memory"));
+        say("nothing to free: no model is in memory");
     }
     for model in freed {
         say(format_args!(

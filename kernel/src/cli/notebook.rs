@@ -37,15 +37,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let notebook = &arguments.notebook;
     if !notebook.is_file() {
-        return Err(Failure::new(
-            FailureKind::NotFound,
-            format!(
-                "cannot run the notebook `{}`: there is no such file",
-                notebook.display()
-            ),
-        )
-        .hint("name a file that ends in .ipynb, such as notebooks/week3.ipynb")
-        .into());
+        return Err(no_file(notebook).into());
     }
     let executed = match &arguments.output {
         Some(path) => path.clone(),
@@ -69,6 +61,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+fn no_file(notebook: &Path) -> Failure {
+    let why = if notebook.is_dir() {
+        "it is a folder"
+    } else if notebook.exists() {
+        "it is no regular file"
+    } else {
+        "there is no such file"
+    };
+    let message = format!("cannot run the notebook `{}`: {why}", notebook.display());
+    Failure::new(FailureKind::NotFound, message)
+        .hint("name a file that ends in .ipynb, such as notebooks/week3.ipynb")
+}
+
 fn default_output(notebook: &Path) -> Result<PathBuf> {
     let name = notebook
         .file_stem()
@@ -82,6 +87,15 @@ fn default_output(notebook: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder was once said not to be there.
+    #[test]
+    fn what_is_no_file_is_told_apart() {
+        let folder = std::env::temp_dir();
+        assert!(no_file(&folder).message.ends_with("it is a folder"));
+        let none = no_file(&folder.join("none of this name.ipynb"));
+        assert!(none.message.ends_with("there is no such file"));
+    }
 
     #[test]
     fn the_output_never_overwrites_the_notebook() {

@@ -29,8 +29,8 @@ const PIECE: u64 = 32 << 20;
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// Writes a model into `folder`, and gives the paths of its files. Weights that are to be quantised are
-/// read and quantised again; others are copied.
+/// Writes a model into `folder`, and gives the paths of its files. Weights that are to be quantised, or of another type,
+/// are read and quantised again; others are copied.
 pub fn save(
     files: &ModelFiles,
     spec: &ModelSpec,
@@ -46,7 +46,7 @@ pub fn save(
         .hint("copy the file; `model.info().files` says where it is"));
     };
     check_target(origin, folder)?;
-    let plan = Plan::of(spec, &weights)?;
+    let plan = Plan::told(Plan::of(spec, &weights)?, spec, &weights);
     let staging = Staging::beside(folder)?;
     let mut tell = |event| sink(as_save(event));
     if let Some(plan) = plan.filter(|plan| !plan.stored) {

@@ -142,7 +142,9 @@ fn write_body(
     state: &State,
 ) -> io::Result<()> {
     let sent = match fault {
-        Some(Fault::Cut { after, .. } | Fault::Stall { after }) => &body[..body.len().min(*after)],
+        Some(Fault::Cut { after, .. } | Fault::CutWhole { after } | Fault::Stall { after }) => {
+            &body[..body.len().min(*after)]
+        }
         _ => body,
     };
     let (part, rate) = match fault {
@@ -213,11 +215,15 @@ fn file(path: &str, store: bool, request: &Request, state: &State) -> (Answer, O
     };
     let hash = etag(file, contents);
     if is_large(file, contents) && !store {
+        let size = match repository.fault {
+            Some(Fault::Announced { size }) => size,
+            _ => contents.len(),
+        };
         let answer = Answer::new("302 Found")
             .header("Location", format!("/store/{path}"))
             .header("X-Repo-Commit", COMMIT)
             .header("X-Linked-Etag", format!("\"{hash}\""))
-            .header("X-Linked-Size", contents.len().to_string());
+            .header("X-Linked-Size", size.to_string());
         return (answer, None);
     }
     let answer = contents_answer(repository, file, &hash, request);
@@ -231,12 +237,18 @@ fn contents_answer(repository: &Repository, file: &str, hash: &str, request: &Re
     {
         *byte ^= 1;
     }
-    let from = request
-        .range_from
-        .filter(|_| repository.fault != Some(Fault::NoRanges));
+    let from = request.range_from.filter(|_| {
+        !matches!(
+            repository.fault,
+            Some(Fault::NoRanges | Fault::CutWhole { .. })
+        )
+    });
     let size = contents.len();
     let answer = match from {
-        Some(from) if from >= size => return Answer::new("416 Range Not Satisfiable"),
+        Some(from) if from >= size => {
+            return Answer::new("416 Range Not Satisfiable")
+                .header("Content-Range", format!("bytes */{size}"));
+        }
         Some(from) => {
             contents.drain(..from);
             Answer::new("206 Partial Content")
@@ -248,6 +260,9 @@ fn contents_answer(repository: &Repository, file: &str, hash: &str, request: &Re
         .header("X-Repo-Commit", COMMIT)
         .header("ETag", format!("\"{hash}\""))
         .header("Accept-Ranges", "bytes");
+    if repository.fault == Some(Fault::Compressed) {
+        answer = answer.header("Content-Encoding", "gzip");
+    }
     answer.body = contents;
     answer
 }
@@ -300,6 +315,10 @@ fn refuse(repository: &mut Repository, request: &Request) -> Option<Answer> {
             "",
             "Invalid credentials in Authorization header",
         )),
+        Some(Fault::Forbidden { message: None }) => Some(Answer::new("403 Forbidden")),
+        Some(Fault::Forbidden {
+            message: Some(message),
+        }) => Some(Answer::refusal("403 Forbidden", "", message)),
         Some(Fault::Status { status, times }) if *times > 0 => {
             *times -= 1;
             Some(match status {

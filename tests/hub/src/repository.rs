@@ -33,6 +33,11 @@ pub enum Fault {
         /// Bytes of the body that are sent.
         after: usize,
     },
+    /// Every request is refused, with this sentence where there is one.
+    Forbidden {
+        /// What the hub says.
+        message: Option<&'static str>,
+    },
     /// This status answers the next requests, so many of them.
     Status {
         /// 429 or 503.
@@ -47,6 +52,18 @@ pub enum Fault {
     },
     /// A range is answered with the whole file.
     NoRanges,
+    /// A range is answered with the whole file, and each connection ends after this many bytes.
+    CutWhole {
+        /// Bytes of the body that are sent.
+        after: usize,
+    },
+    /// The hub says that files kept outside git are of this size.
+    Announced {
+        /// In bytes.
+        size: usize,
+    },
+    /// Bodies say that they are compressed.
+    Compressed,
     /// Files come slowly, in small pieces.
     Slow {
         /// So many bytes a second.

@@ -9,7 +9,7 @@ use wire::model::DType;
 
 use super::{Source, source::round};
 use crate::{
-    kernels::{byte_products, new_pieces, share_pieces},
+    kernels::{byte_products, largest, new_pieces, share_pieces},
     layers::Weight,
     weights::Format,
 };
@@ -18,8 +18,6 @@ use crate::{
 const SCALE: f32 = 6.200_124e-5;
 /// 1/127 as bitsandbytes writes it.
 const WEIGHT_SCALE: f32 = 7.874_016e-3;
-/// Magnitudes that are compared beside each other.
-const LANES: usize = 16;
 /// Activations that one job quantises, about.
 const ACTIVATIONS_PER_JOB: usize = 1 << 13;
 /// Values that one job quantises, about.
@@ -117,29 +115,15 @@ pub(crate) fn unpack_8bit(code: i8, scale: f32) -> f32 {
     f32::from(code) * scale * WEIGHT_SCALE
 }
 
-/// Codes of a row, and its largest magnitude.
+/// Codes of a row, and its largest magnitude; zeros and NaN of a row that holds a NaN.
 fn quantize_row(values: &[f32], codes: &mut [i8]) -> f32 {
-    let largest = largest_of(values);
+    let largest = largest(values);
     // Two roundings: torch divides a number by a tensor so.
     let inverse = largest.recip() * 127.0;
     for (code, value) in codes.iter_mut().zip(values) {
         *code = nearest(value * inverse);
     }
     largest
-}
-
-/// The largest magnitude; what is no number is passed over.
-fn largest_of(values: &[f32]) -> f32 {
-    let more = |most: f32, value: f32| if value > most { value } else { most };
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut largest = [0.0; LANES];
-    for chunk in chunks {
-        for (largest, value) in largest.iter_mut().zip(chunk) {
-            *largest = more(*largest, value.abs());
-        }
-    }
-    let rest = rest.iter().map(|value| value.abs());
-    largest.into_iter().chain(rest).fold(0.0, more)
 }
 
 /// `value.round_ties_even() as i8`, without calls and branches, so that vectors take it: a number that is so much
@@ -307,7 +291,7 @@ impl Weight for EightBit {
 mod tests {
     use wire::model::DType;
 
-    use super::{Activations, largest_of, nearest, quantize_row, round};
+    use super::{Activations, nearest, quantize_row, round};
 
     /// Against the same row by row, with outliers in some parts only.
     #[test]
@@ -353,18 +337,5 @@ mod tests {
         for value in steps.chain(odd).chain([f32::from_bits(0x7fc0_0055)]) {
             assert_eq!(nearest(value), value.round_ties_even() as i8, "{value}");
         }
-    }
-
-    #[test]
-    fn the_largest_is_found_wherever_it_is() {
-        for length in [1, 15, 16, 17, 40] {
-            for at in 0..length {
-                let mut values = vec![0.5; length];
-                values[at] = -2.0;
-                values[(at + 1) % length] = if length > 1 { f32::NAN } else { -2.0 };
-                assert_eq!(largest_of(&values).to_bits(), 2.0_f32.to_bits());
-            }
-        }
-        assert_eq!(largest_of(&[]).to_bits(), 0);
     }
 }

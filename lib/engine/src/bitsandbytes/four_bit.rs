@@ -10,7 +10,7 @@ use super::{
     mean::mean,
 };
 use crate::{
-    kernels::{BLOCK, Book, Bounds, LEAST, Nibbles, Rows, multiply, primitives},
+    kernels::{BLOCK, Book, Bounds, Nibbles, Rows, divisor, largest, multiply, primitives},
     layers::Weight,
     weights::Format,
 };
@@ -29,7 +29,8 @@ pub struct Quantized4 {
     pub absmax: Absmax,
 }
 
-/// Scales of blocks: each the largest magnitude of its block.
+/// Scales of blocks: each the largest magnitude of its block, NaN where that holds one. Nested, a NaN makes their mean
+/// one, and so all of them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Absmax {
     /// As they are.
@@ -212,10 +213,7 @@ fn quantize_block(block: &mut [f32], bounds: &Bounds, packed: &mut [u8]) -> f32 
         return (primitives().pack_block)(block, bounds, packed);
     }
     // The short block at the end is divided, and keeps the clamped scale.
-    let largest = block
-        .iter()
-        .fold(0.0, |most: f32, value| most.max(value.abs()));
-    let absmax = largest.max(LEAST);
+    let absmax = divisor(largest(block));
     for value in &mut *block {
         *value = (*value / absmax).clamp(-1.0, 1.0);
     }

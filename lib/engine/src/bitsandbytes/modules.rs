@@ -68,6 +68,23 @@ impl Plan {
         Self::with_default(wanted, (spec.dtype, otherwise), weights)
     }
 
+    /// The plan by which a model is counted and saved. One of f32 where that was asked for: in memory what is narrower
+    /// stays so, since it holds the same numbers, and transformers widens it.
+    pub(crate) fn told(plan: Option<Self>, spec: &ModelSpec, weights: &Weights) -> Option<Self> {
+        let Description::Json(config) = &weights.description else {
+            return plan;
+        };
+        let widened = || Self {
+            quantization: None,
+            dtype: DType::F32,
+            stored: false,
+            overruled: None,
+            class: Arc::new(Class::of(weights)),
+            turned: is_turned(config),
+        };
+        plan.or_else(|| (spec.dtype == Some(DType::F32)).then(widened))
+    }
+
     /// The plan for a model that is to be quantised or rounded, or whose files say that they are quantised;
     /// `None` where they stay as they are. As in transformers, the files win, and what is quantised without
     /// a type is f16.
@@ -85,7 +102,7 @@ impl Plan {
         weights: &Weights,
     ) -> Result<Option<Self>, Failure> {
         let (stored, turned) = match &weights.description {
-            Description::Json(config) => (read_config(config)?, config["model_type"] == "gpt2"),
+            Description::Json(config) => (read_config(config)?, is_turned(config)),
             Description::Gguf(_) if wanted.is_some() => {
                 return Err(failures::unsupported(
                     "a GGUF file cannot be quantised: its weights are packed already",
@@ -302,6 +319,11 @@ impl Plan {
             None | Some(QuantizationMethod::Ggml(_)) => 0,
         }
     }
+}
+
+/// Whether the files of a model of this configuration hold the weights of linear layers transposed.
+fn is_turned(config: &Value) -> bool {
+    config["model_type"] == "gpt2"
 }
 
 /// The type that the files state: `config.json`, or the first of their floats. By `_get_dtype` of

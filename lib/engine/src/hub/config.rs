@@ -51,6 +51,19 @@ impl HubConfig {
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
             .unwrap_or_else(|| "the hub".to_owned())
     }
+
+    /// The address of one of the hub's pages as it is shown, without user, password and query.
+    pub(super) fn shown_page(&self, path: &str) -> String {
+        let shown = || {
+            let mut url = reqwest::Url::parse(&self.endpoint).ok()?;
+            url.set_username("").ok()?;
+            url.set_password(None).ok()?;
+            url.set_query(None);
+            url.set_fragment(None);
+            Some(url.as_str().trim_end_matches('/').to_owned())
+        };
+        format!("{}/{path}", shown().unwrap_or_else(|| PUBLIC.to_owned()))
+    }
 }
 
 impl fmt::Debug for HubConfig {

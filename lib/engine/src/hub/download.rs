@@ -36,6 +36,10 @@ const TRIES: u32 = 4;
 /// Longest time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// The hint where bytes are not those of the hub.
+const ALTERED: &str =
+    "run it again; if it stays so, a proxy or mirror between here and the hub alters it";
+
 /// How one transfer ended early.
 enum Stop {
     /// For a reason that may pass; and how long to wait, when the hub said so.
@@ -90,15 +94,20 @@ impl Visit {
 
     /// Transfers until all bytes are there, going on after a lost connection.
     async fn transfer(&self, partial: &mut Partial, file: &RemoteFile) -> Result<(), Failure> {
-        let mut tries = 0;
+        // Where a server starts over, bytes that were there before are no progress.
+        let (mut tries, mut furthest) = (0, partial.done);
         while partial.done < file.size {
-            let before = partial.done;
             let (reason, wait) = match self.transfer_once(partial, file).await {
                 Ok(()) => ("connection lost".to_owned(), None),
                 Err(Stop::Lost(reason, wait)) => (reason, wait),
                 Err(Stop::Failed(failure)) => return Err(failure),
             };
-            tries = if partial.done > before { 1 } else { tries + 1 };
+            tries = if partial.done > furthest {
+                1
+            } else {
+                tries + 1
+            };
+            furthest = furthest.max(partial.done);
             if partial.done < file.size && tries >= TRIES {
                 return Err(self.lost(partial, file, &reason));
             }
@@ -119,16 +128,20 @@ impl Visit {
         }
         let lost = |error: &reqwest::Error| Stop::Lost(transport_reason(error), None);
         let mut answer = request.send().await.map_err(|error| lost(&error))?;
+        let status = answer.status();
+        if !matches!(
+            status,
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+        ) {
+            return Err(self.stop(&answer, file));
+        }
+        self.check(&answer, file).map_err(Stop::Failed)?;
         if !continues(&answer, partial.done, file.size) {
-            if answer.status() != StatusCode::OK
-                && answer.status() != StatusCode::RANGE_NOT_SATISFIABLE
-                && answer.status() != StatusCode::PARTIAL_CONTENT
-            {
-                return Err(self.stop(&answer, file));
-            }
+            let done = partial.done;
             partial.restart().map_err(Stop::Failed)?;
-            if answer.status() != StatusCode::OK {
-                return Err(Stop::Lost("the range was refused".to_owned(), None));
+            if status != StatusCode::OK {
+                let reason = format!("the server did not go on after {done} bytes");
+                return Err(Stop::Lost(reason, None));
             }
         }
         while let Some(bytes) = answer.chunk().await.map_err(|error| lost(&error))? {
@@ -139,6 +152,34 @@ impl Visit {
             }
         }
         Ok(())
+    }
+
+    /// Refuses an answer that cannot be of the file that the hub described.
+    fn check(&self, answer: &Response, file: &RemoteFile) -> Result<(), Failure> {
+        let header = |name| answer.headers().get(name)?.to_str().ok();
+        let altered = |how: String| {
+            let message = format!("cannot fetch `{}` from `{}`: {how}", file.name, self.repo());
+            Failure::new(FailureKind::Corrupt, message).hint(ALTERED)
+        };
+        if let Some(encoding) = header(header::CONTENT_ENCODING)
+            && !encoding.eq_ignore_ascii_case("identity")
+        {
+            return Err(altered(format!(
+                "it came encoded as {encoding:?}, and was asked for as it is"
+            )));
+        }
+        let size = if answer.status() == StatusCode::OK {
+            header(header::CONTENT_LENGTH)
+        } else {
+            header(header::CONTENT_RANGE).and_then(|range| range.rsplit('/').next())
+        };
+        match size.and_then(|size| size.parse::<u64>().ok()) {
+            Some(size) if size != file.size => Err(altered(format!(
+                "the hub says that it has {} bytes, the server has {size}",
+                file.size
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn stop(&self, answer: &Response, file: &RemoteFile) -> Stop {
@@ -170,9 +211,7 @@ impl Visit {
             file.name,
             self.repo()
         );
-        Failure::new(FailureKind::Corrupt, message).hint(
-            "run it again; if it stays so, a proxy or mirror between here and the hub alters it",
-        )
+        Failure::new(FailureKind::Corrupt, message).hint(ALTERED)
     }
 }
 

@@ -10,12 +10,18 @@ use wire::{Failure, FailureKind, model::ModelSource};
 
 use super::HubConfig;
 
+/// Most characters that are shown of a sentence of the hub's.
+const LONGEST_SENTENCE: usize = 300;
+
 /// On whose behalf the hub is asked.
 #[derive(Clone)]
 pub(super) struct Asked {
     repo: String,
     revision: String,
     host: String,
+    /// Addresses of the repository's page and of the page of tokens.
+    page: String,
+    tokens: String,
     has_token: bool,
 }
 
@@ -55,6 +61,8 @@ impl Asked {
             repo: source.repo.clone(),
             revision: source.revision.clone().unwrap_or_else(|| "main".to_owned()),
             host: config.shown_endpoint(),
+            page: config.shown_page(&source.repo),
+            tokens: config.shown_page("settings/tokens"),
             has_token: config.token.is_some(),
         }
     }
@@ -74,7 +82,7 @@ impl Asked {
             (Some("RepoNotFound"), _) => self.no_repository(),
             (_, 401) if bad_token || self.has_token => self.wrong_token(),
             (_, 401 | 404) => self.no_repository(),
-            (_, 403) => self.forbidden(),
+            (_, 403) => self.forbidden(refusal.message.as_deref()),
             (_, 429) => self.limited(refusal.retry_after),
             _ => self.away(&format!("answered {}", refusal.status)),
         }
@@ -132,12 +140,12 @@ impl Asked {
     }
 
     fn gated(&self) -> Failure {
-        let repo = &self.repo;
+        let (repo, page) = (&self.repo, &self.page);
         let (message, hint) = if self.has_token {
             (
                 format!("cannot fetch `{repo}`: the account of your token has no access to it"),
                 format!(
-                    "accept the licence at https://huggingface.co/{repo} with that account, or \
+                    "accept the licence at {page} with that account, or \
                      wait until its owner grants your request"
                 ),
             )
@@ -145,7 +153,7 @@ impl Asked {
             (
                 format!("cannot fetch `{repo}`: its licence has to be accepted first"),
                 format!(
-                    "accept the licence at https://huggingface.co/{repo}, then set HF_TOKEN to a \
+                    "accept the licence at {page}, then set HF_TOKEN to a \
                      token of that account"
                 ),
             )
@@ -155,14 +163,33 @@ impl Asked {
 
     fn wrong_token(&self) -> Failure {
         let message = format!("cannot fetch `{}`: the hub refused your token", self.repo);
-        Failure::new(FailureKind::Unauthorized, message)
-            .hint("set HF_TOKEN to a valid token from https://huggingface.co/settings/tokens")
+        Failure::new(FailureKind::Unauthorized, message).hint(format!(
+            "set HF_TOKEN to a valid token from {}",
+            self.tokens
+        ))
     }
 
-    fn forbidden(&self) -> Failure {
-        let message = format!("cannot fetch `{}`: your token may not read it", self.repo);
-        Failure::new(FailureKind::Unauthorized, message)
-            .hint("give the token read access to this repository's contents, or use another")
+    fn forbidden(&self, said: Option<&str>) -> Failure {
+        let said: String = said
+            .unwrap_or_default()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(LONGEST_SENTENCE)
+            .collect();
+        let why = match said.trim() {
+            "" if self.has_token => "your token may not read it".to_owned(),
+            "" => format!("{} does not let it be read without a token", self.host),
+            said => format!("{} says: {said}", self.host),
+        };
+        let message = format!("cannot fetch `{}`: {why}", self.repo);
+        Failure::new(FailureKind::Unauthorized, message).hint(if self.has_token {
+            "give the token read access to this repository's contents, or use another".to_owned()
+        } else {
+            format!(
+                "see {}; if it is to be read with a token, set HF_TOKEN to one",
+                self.page
+            )
+        })
     }
 
     fn no_repository(&self) -> Failure {
@@ -188,10 +215,7 @@ impl Asked {
             Some(file) => format!("`{}` has no file `{file}`", self.repo),
             None => format!("`{}` has no such file", self.repo),
         };
-        Failure::new(FailureKind::NotFound, message).hint(format!(
-            "see https://huggingface.co/{}/tree/main",
-            self.repo
-        ))
+        Failure::new(FailureKind::NotFound, message).hint(format!("see {}/tree/main", self.page))
     }
 
     fn limited(&self, retry_after: Option<Duration>) -> Failure {

@@ -95,7 +95,7 @@ pub use heads::{Heads, PutHeads, Turn};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
 pub use norm::{Normalize, RootMeanSquare, Sum};
-pub(crate) use pack::{BLOCK, Bounds, LEAST};
+pub(crate) use pack::{BLOCK, Bounds, divisor, largest};
 pub(crate) use panels::{Lanes, PANEL};
 pub use ragged::RaggedAttention;
 use rounded::RoundedBlock;

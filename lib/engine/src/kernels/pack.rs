@@ -6,7 +6,26 @@ pub(crate) const BLOCK: usize = 64;
 /// Values that are compared at once.
 const LANES: usize = 16;
 /// bitsandbytes divides by no less than this.
-pub(crate) const LEAST: f32 = 1e-38;
+const LEAST: f32 = 1e-38;
+
+/// The largest magnitude, NaN where one of the values is: as bits, among which every NaN is beyond infinity.
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    let magnitude = |value: &f32| value.abs().to_bits().cast_signed();
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0; LANES];
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = magnitude(value).max(*lane);
+        }
+    }
+    let all = rest.iter().map(magnitude).chain(lanes);
+    f32::from_bits(all.fold(0, i32::max).cast_unsigned())
+}
+
+/// What the values of a block of this largest magnitude are divided by. Not `max`, which would make a number of NaN.
+pub(crate) fn divisor(largest: f32) -> f32 {
+    if largest < LEAST { LEAST } else { largest }
+}
 
 /// What stands between the sixteen values of a type.
 pub(crate) struct Bounds {
@@ -17,7 +36,7 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// How many bounds lie below each value.
+    /// How many bounds lie below each value; below NaN all, as torch's search has it.
     fn places<const N: usize>(&self, values: &[f32; N]) -> [u8; N] {
         let mut places = [0_i32; N];
         for bound in self.bounds {
@@ -25,7 +44,13 @@ impl Bounds {
                 *place += i32::from(*value > bound);
             }
         }
-        places.map(|place| place as u8)
+        let mut places = places.map(|place| place as u8);
+        for (place, value) in places.iter_mut().zip(values) {
+            if value.is_nan() {
+                *place = self.bounds.len() as u8;
+            }
+        }
+        places
     }
 
     /// Two codes a byte, the first in the high half.
@@ -61,20 +86,31 @@ impl Bounds {
 
 /// Quantises a block: packs its codes and gives its scale, its largest magnitude.
 pub(super) fn pack_block(values: &[f32; BLOCK], bounds: &Bounds, packed: &mut [u8]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    for chunk in values.as_chunks::<LANES>().0 {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            // Not `max`, whose rule for NaN costs a comparison more; NaN is left out here too.
-            *lane = if value.abs() > *lane {
-                value.abs()
-            } else {
-                *lane
-            };
-        }
-    }
-    let absmax = lanes.into_iter().fold(0.0, f32::max);
-    let inverse = 1.0 / absmax.max(LEAST);
+    let absmax = largest(values);
+    let inverse = 1.0 / divisor(absmax);
     let scaled = values.map(|value| (value * inverse).clamp(-1.0, 1.0));
     bounds.pack(&scaled, packed);
     absmax
+}
+
+#[cfg(test)]
+mod tests {
+    use super::largest;
+
+    /// A NaN was once passed over, and became a number like others.
+    #[test]
+    fn the_largest_is_found_wherever_it_is() {
+        for length in [1, 15, 16, 17, 40] {
+            for at in 0..length {
+                let mut values = vec![0.5; length];
+                for value in [-2.0, f32::NEG_INFINITY] {
+                    values[at] = value;
+                    assert_eq!(largest(&values).to_bits(), value.abs().to_bits());
+                }
+                values[(at + 1) % length] = -f32::NAN;
+                assert!(largest(&values).is_nan());
+            }
+        }
+        assert_eq!(largest(&[]).to_bits(), 0);
+    }
 }

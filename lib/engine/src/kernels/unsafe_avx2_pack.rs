@@ -2,17 +2,18 @@
 //! Unsafe for one store; `unsafe_avx2` is the only caller and has the instructions.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_GT_OQ, _mm_set1_epi16, _mm256_add_epi32, _mm256_and_ps,
+    __m128i, __m256, __m256i, _CMP_NLE_UQ, _mm_set1_epi16, _mm256_add_epi32, _mm256_and_ps,
     _mm256_and_si256, _mm256_blendv_ps, _mm256_broadcastsi128_si256, _mm256_castps_si256,
-    _mm256_cmp_ps, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps, _mm256_packs_epi16,
-    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute4x64_epi64, _mm256_permutevar8x32_epi32,
-    _mm256_permutevar8x32_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_sub_epi32,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_maddubs_epi16, _mm256_max_epi32, _mm256_mul_ps,
+    _mm256_packs_epi16, _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute4x64_epi64,
+    _mm256_permutevar8x32_epi32, _mm256_permutevar8x32_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256,
+    _mm256_sub_epi32,
 };
 
 use super::{
     BLOCK, Bounds,
-    pack::LEAST,
+    pack::{divisor, largest},
     unsafe_avx2::{load, sixteen, store},
 };
 
@@ -21,20 +22,19 @@ use super::{
 pub fn pack_block(values: &[f32; BLOCK], bounds: &Bounds, packed: &mut [u8]) -> f32 {
     let (eights, _) = values.as_chunks::<8>();
     let magnitude = _mm256_set1_ps(f32::from_bits(0x7fff_ffff));
-    let mut most = _mm256_setzero_ps();
+    let mut most = _mm256_setzero_si256();
     for eight in eights {
-        // A NaN leaves the second operand.
-        most = _mm256_max_ps(_mm256_and_ps(load(eight), magnitude), most);
+        // As bits, among which every NaN is beyond infinity.
+        let eight = _mm256_castps_si256(_mm256_and_ps(load(eight), magnitude));
+        most = _mm256_max_epi32(eight, most);
     }
     let mut lanes = [0.0; 32];
-    store([most; 4], &mut lanes);
-    let absmax = lanes[..8]
-        .iter()
-        .fold(0.0, |most: f32, lane| most.max(*lane));
+    store([_mm256_castsi256_ps(most); 4], &mut lanes);
+    let absmax = largest(&lanes[..8]);
     // What rounding takes past 1 is beyond the last bound as 1 is: no clamp.
-    let inverse = _mm256_set1_ps(1.0 / absmax.max(LEAST));
+    let inverse = _mm256_set1_ps(1.0 / divisor(absmax));
     let steps = Steps::new(bounds);
-    let mut halves = [_mm256_castps_si256(most); 2];
+    let mut halves = [most; 2];
     for (half, eights) in halves.iter_mut().zip(eights.chunks_exact(4)) {
         let places = [0, 1, 2, 3].map(|at| load(&eights[at]));
         let [a, b, c, d] = places;
@@ -80,11 +80,11 @@ impl Steps {
         }
     }
 
-    /// How many bounds lie below each of eight values.
+    /// How many bounds lie below each of eight values; below NaN all.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn places(&self, values: __m256) -> __m256i {
-        let above = |bound| _mm256_cmp_ps::<_CMP_GT_OQ>(values, bound);
+        let above = |bound| _mm256_cmp_ps::<_CMP_NLE_UQ>(values, bound);
         let halves = above(self.middle);
         let quarters = above(_mm256_blendv_ps(self.quarters[0], self.quarters[1], halves));
         let two = _mm256_and_si256(_mm256_castps_si256(halves), _mm256_set1_epi32(2));

@@ -64,12 +64,14 @@ impl Residency {
         )?;
         let device_bytes = used.taken((&shares, &promise), model.bytes());
         let agreement = agreement_of((spec, &files), &model, &tokenizer, (client.cancel, sink))?;
+        let told = Plan::told(plan.clone(), spec, &weights);
         let info = ModelInfo {
             load_seconds: started.elapsed().as_secs_f64(),
             agreement: agreement.map(Box::new),
             device: placement.name(),
             device_map: placement.map().to_vec(),
             device_bytes,
+            memory_footprint: bitsandbytes::footprint(&weights, told.as_ref()),
             ..describe(&files, &weights, plan.as_ref(), &model)
         };
         let sentences = sentences_of(&files, client.cancel)?;
@@ -219,6 +221,11 @@ fn rounding(name: &str, activations: Activations, found: Agreement) -> String {
     )
 }
 
+/// A size as it is told: no configuration's is too large to be read, and one may be too large to be told.
+fn shown(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 /// What is known of a model that was just loaded.
 fn describe(
     files: &ModelFiles,
@@ -243,16 +250,28 @@ fn describe(
             |plan| bitsandbytes::parameters(weights, plan),
         ),
         bytes: model.bytes(),
-        memory_footprint: bitsandbytes::footprint(weights, plan),
-        context_length: sizes.context_length as u32,
-        vocab_size: sizes.vocab_size as u32,
-        layers: sizes.layers as u32,
-        hidden_size: sizes.hidden_size as u32,
+        memory_footprint: 0,
+        context_length: shown(sizes.context_length),
+        vocab_size: shown(sizes.vocab_size),
+        layers: shown(sizes.layers),
+        hidden_size: shown(sizes.hidden_size),
         load_seconds: 0.0,
         was_resident: false,
         dtype: plan.and_then(|plan| plan.quantization.as_ref().map(|_| plan.dtype)),
         license: license(&files.layout, weights).map(Into::into),
         modules: model.modules().map(Box::new),
         agreement: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    /// A context of 2^32 and one tokens was once told as one of one.
+    #[test]
+    fn a_size_that_is_too_long_to_tell_is_not_wrapped() {
+        assert_eq!(shown((1 << 32) + 1), u32::MAX);
+        assert_eq!(shown(8192), 8192);
     }
 }

@@ -134,10 +134,15 @@ fn architecture(weights: &Weights) -> Option<String> {
 }
 
 fn no_encoder(name: &str, architecture: Option<&str>) -> Failure {
-    let known: Vec<&str> = encoders::names().chain(["bart"]).collect();
+    let architecture = architecture.unwrap_or("unknown");
+    let reason = if seq2seq::has_classifier(architecture) {
+        "is supported there as a model `ForSequenceClassification` alone"
+    } else {
+        "is not supported there"
+    };
+    let known: Vec<&str> = encoders::names().collect();
     failures::unsupported(format!(
-        "cannot load `{name}` for this pipeline: architecture `{}` is not supported there",
-        architecture.unwrap_or("unknown")
+        "cannot load `{name}` for this pipeline: architecture `{architecture}` {reason}"
     ))
     .hint(format!("architectures that load: {}", known.join(", ")))
 }

@@ -13,7 +13,7 @@ use serde::{
 };
 use wire::{Failure, FailureKind};
 
-use super::{Description, TensorEntry, Weights, read_json, safetensors, torch};
+use super::{Description, Headers, TensorEntry, Weights, read_json, safetensors, torch};
 use crate::{failures, hub::safe_relative};
 
 /// Longest `config.json`; real ones have some kilobytes, or a megabyte with long label lists. As a
@@ -22,10 +22,19 @@ const LONGEST_CONFIG: u64 = 8 << 20;
 /// Longest index; one of 100,000 tensors has about 10 MB.
 const LONGEST_INDEX: u64 = 64 << 20;
 
+/// The hint where a folder is no model's.
+const NEEDED: &str = "a folder needs `config.json` with `model.safetensors` or `pytorch_model.bin`; or pass a `.gguf` \
+    file";
+
 /// Reads the headers of a folder's weights.
 pub fn open(folder: &Path) -> Result<Weights, Failure> {
-    let config = read_json(&folder.join("config.json"), LONGEST_CONFIG)?;
-    let (mut tensors, files) = if let Some(paths) = files(folder, "model.safetensors")? {
+    let config_path = folder.join("config.json");
+    if !config_path.exists() {
+        let what = format!("`{}` has no `config.json`", folder.display());
+        return Err(Failure::new(FailureKind::NotFound, what).hint(NEEDED));
+    }
+    let config = read_json(&config_path, LONGEST_CONFIG)?;
+    let headers = if let Some(paths) = files(folder, "model.safetensors")? {
         safetensors::open(paths)?
     } else if let Some(paths) = files(folder, "pytorch_model.bin")? {
         torch::open(paths)?
@@ -34,15 +43,18 @@ pub fn open(folder: &Path) -> Result<Weights, Failure> {
             FailureKind::NotFound,
             format!("`{}` holds no weights", folder.display()),
         )
-        .hint(
-            "a folder needs `config.json` with `model.safetensors` or `pytorch_model.bin`; or pass \
-             a `.gguf` file",
-        ));
+        .hint(NEEDED));
     };
+    let Headers {
+        mut tensors,
+        untaken,
+        files,
+    } = headers;
     tensors.retain(|name, entry| !is_old_buffer(name, entry));
     Ok(Weights {
         description: Description::Json(config),
         tensors,
+        untaken,
         files,
     })
 }
@@ -74,8 +86,17 @@ fn files(folder: &Path, name: &str) -> Result<Option<Vec<PathBuf>>, Failure> {
             "a shard lies outside the folder",
         ));
     }
-    let paths = names.into_iter().map(|name| folder.join(name));
-    Ok(Some(paths.collect()))
+    let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    if let Some(path) = paths.iter().find(|path| !path.exists()) {
+        let what = format!(
+            "`{}` is missing, which `{}` names",
+            path.display(),
+            index_path.display()
+        );
+        return Err(Failure::new(FailureKind::NotFound, what)
+            .hint("put all files that it names into the folder"));
+    }
+    Ok(Some(paths))
 }
 
 #[derive(Deserialize)]

@@ -10,9 +10,9 @@ use std::{
     path::Path,
 };
 
-use wire::Failure;
+use wire::{Failure, FailureKind};
 
-use super::{Description, Format, TensorEntry, Tensors, Weights, check_places, open_file};
+use super::{Description, Format, TensorEntry, Tensors, Untaken, Weights, check_places, open_file};
 use crate::{failures, hub::parts_of};
 
 /// Longest text, in bytes: a tokenizer as JSON, which some files carry, has about 20 MB.
@@ -89,15 +89,22 @@ impl Metadata {
     }
 }
 
+/// The hint where a format is not known.
+const KNOWN_FORMATS: &str = "formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, \
+    Q6_K";
+
 /// Reads the header of a file, and those of its siblings when it is one part of several.
 pub fn open(path: &Path) -> Result<Weights, Failure> {
     let parts = path.file_name().and_then(|name| parts_of(name.to_str()?));
     let Some(parts) = parts else {
         return open_one(path);
     };
-    let mut weights = open_one(&path.with_file_name(&parts[0]))?;
+    let first = path.with_file_name(&parts[0]);
+    check_part(&first, parts.len())?;
+    let mut weights = open_one(&first)?;
     for part in &parts[1..] {
         let path = path.with_file_name(part);
+        check_part(&path, parts.len())?;
         let more = open_one(&path)?;
         for (name, mut entry) in more.tensors {
             entry.file = weights.files.len();
@@ -111,6 +118,17 @@ pub fn open(path: &Path) -> Result<Weights, Failure> {
     Ok(weights)
 }
 
+fn check_part(path: &Path, parts: usize) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
+    }
+    let what = format!(
+        "`{}` is missing: the model is in {parts} parts",
+        path.display()
+    );
+    Err(Failure::new(FailureKind::NotFound, what).hint("put all parts into one folder"))
+}
+
 fn open_one(path: &Path) -> Result<Weights, Failure> {
     let (file, length) = open_file(path)?;
     let mut reader = Reader {
@@ -122,18 +140,14 @@ fn open_one(path: &Path) -> Result<Weights, Failure> {
     let (metadata, tensors) = read_header(&mut reader, length).map_err(|error| match error {
         Fault::Io(error) => failures::io(path, &error),
         Fault::Bad(what) => failures::corrupt(path, what),
-        Fault::Unknown(what) => failures::unsupported(format!(
-            "cannot load `{}`: {what}",
-            path.display()
-        ))
-        .hint(
-            "formats that load: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, \
-                 Q5_K, Q6_K",
-        ),
+        Fault::Unknown(what, hint) => {
+            failures::unsupported(format!("cannot load `{}`: {what}", path.display())).hint(hint)
+        }
     })?;
     Ok(Weights {
         description: Description::Gguf(metadata),
         tensors,
+        untaken: Untaken::new(),
         files: vec![(path.to_owned(), reader.source.into_inner())],
     })
 }
@@ -141,7 +155,8 @@ fn open_one(path: &Path) -> Result<Weights, Failure> {
 enum Fault {
     Io(std::io::Error),
     Bad(String),
-    Unknown(String),
+    /// What it is, and what to do about it.
+    Unknown(String, &'static str),
 }
 
 impl From<std::io::Error> for Fault {
@@ -158,13 +173,55 @@ fn bad<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Bad(what.into()))
 }
 
+/// The version of a file whose numbers are big-endian reads the wrong way round.
+fn unknown_version(version: u32) -> Fault {
+    if (1..=3).contains(&version.swap_bytes()) {
+        return Fault::Unknown(
+            "its numbers are big-endian".to_owned(),
+            "take the little-endian file, or convert it with `gguf_convert_endian.py` of llama.cpp",
+        );
+    }
+    Fault::Unknown(
+        format!("it is of GGUF version {version}"),
+        "versions 2 and 3 load: convert the original model anew with llama.cpp",
+    )
+}
+
+/// What ggml calls a type that is not read here (`ggml.h`).
+fn ggml_name(number: u32) -> String {
+    let name = match number {
+        9 => "Q8_1",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        40 => "NVFP4",
+        _ => return format!("of ggml type {number}"),
+    };
+    name.to_owned()
+}
+
 fn read_header(reader: &mut Reader, length: u64) -> Result<(Metadata, Tensors), Fault> {
     if &reader.bytes::<4>()? != b"GGUF" {
         return bad("it does not start with `GGUF`");
     }
     let version = reader.u32()?;
     if !(2..=3).contains(&version) {
-        return Err(Fault::Unknown(format!("GGUF version {version}")));
+        return Err(unknown_version(version));
     }
     let tensor_count = reader.count(24, MOST_ENTRIES)?;
     let pair_count = reader.count(13, MOST_ENTRIES)?;
@@ -228,9 +285,8 @@ fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
     shape.reverse();
     let number = reader.u32()?;
     let Some(format) = Format::from_ggml(number) else {
-        return Err(Fault::Unknown(format!(
-            "tensor `{name}` has ggml type {number}"
-        )));
+        let what = format!("tensor `{name}` is {}", ggml_name(number));
+        return Err(Fault::Unknown(what, KNOWN_FORMATS));
     };
     let row = shape.last().map_or(0, |&size| size as u64);
     let (Some(_), Some(bytes)) = (format.bytes_of(row), format.bytes_of(values)) else {
@@ -245,6 +301,7 @@ fn read_tensor(reader: &mut Reader) -> Result<(String, TensorEntry), Fault> {
         offset,
         bytes,
         format,
+        doubles: false,
         shape,
         strides: None,
     };

@@ -60,6 +60,8 @@ pub struct Loader<'a> {
     pub(super) dense: bool,
     /// What was handed out, by the names of the files, without `.weight`.
     parts: BTreeMap<String, LoadedPart>,
+    /// Biases of the files that the model has no place for.
+    passed_over: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
@@ -88,6 +90,7 @@ impl<'a> Loader<'a> {
             placement: Placement::whole(wire::model::Device::Cpu),
             dense: false,
             parts: BTreeMap::new(),
+            passed_over: Vec::new(),
         }
     }
 
@@ -242,22 +245,36 @@ impl<'a> Loader<'a> {
 
     /// A linear layer from `{name}.weight` and, where the file has one, `{name}.bias`.
     pub fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        self.any_linear(name, shape, false)
+        let bias = self.bias(name, shape.0)?;
+        self.any_linear(name, shape, (bias, false))
+    }
+
+    /// The same without a bias, whether or not the file has one; one that it has is told of in the end.
+    pub fn unbiased_linear(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+    ) -> Result<Linear, Failure> {
+        let bias = format!("{name}.bias");
+        if self.has(&bias) {
+            self.passed_over.push(bias);
+        }
+        self.any_linear(name, shape, (None, false))
     }
 
     /// The same from a weight that the file holds as `(in_features, out_features)`.
     pub fn turned_linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
-        self.any_linear(name, shape, true)
+        let bias = self.bias(name, shape.0)?;
+        self.any_linear(name, shape, (bias, true))
     }
 
     fn any_linear(
         &mut self,
         name: &str,
         shape: (usize, usize),
-        turned: bool,
+        (bias, turned): (Option<Tensor>, bool),
     ) -> Result<Linear, Failure> {
         let weight = self.weight(name, shape, turned)?;
-        let bias = self.bias(name, shape.0)?;
         let linear = Linear::new(weight, bias);
         let (class, format) = linear.class();
         let has_bias = linear.has_bias();
@@ -327,9 +344,30 @@ impl<'a> Loader<'a> {
 
     fn bias(&mut self, name: &str, size: usize) -> Result<Option<Tensor>, Failure> {
         let name = format!("{name}.bias");
-        self.has(&name)
-            .then(|| self.vector(&name, size))
-            .transpose()
+        let is_there = self.has(&name) || self.weights().untaken.contains_key(&name);
+        is_there.then(|| self.vector(&name, size)).transpose()
+    }
+
+    /// Tells whoever loads the model.
+    pub(crate) fn notice(&mut self, text: impl std::fmt::Display) {
+        let subject = &self.reader.subject;
+        (self.reader.sink)(Event::Notice(format!("`{subject}`: {text}")));
+    }
+
+    /// Tells which biases of the files were passed over, as transformers warns of weights that were not used.
+    pub(crate) fn tell_passed_over(&mut self) {
+        let names = std::mem::take(&mut self.passed_over);
+        let Some(first) = names.first() else {
+            return;
+        };
+        let others = match names.len() - 1 {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        self.notice(format_args!(
+            "by its configuration it has no such bias, and so `{first}`{others} of its files {} not used",
+            if names.len() == 1 { "is" } else { "are" }
+        ));
     }
 
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.
@@ -479,6 +517,13 @@ impl<'a> Loader<'a> {
     }
 
     fn missing(&self, name: &str) -> Failure {
+        if let Some(dtype) = self.weights().untaken.get(name) {
+            let subject = &self.reader.subject;
+            return failures::unsupported(format!(
+                "cannot load `{subject}`: tensor `{name}` is {dtype}, which no layer takes",
+            ))
+            .hint("types that load: F32, F16, BF16, and F64 as F32");
+        }
         let message = format!(
             "cannot load `{}`: tensor `{name}` is missing",
             self.reader.subject

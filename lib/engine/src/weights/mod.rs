@@ -19,8 +19,9 @@ mod torch;
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io::Read,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -30,7 +31,7 @@ pub use format::Format;
 pub(crate) use format::scale_and_minimum;
 pub use gguf::{Metadata, Value};
 pub use loader::{LoadedPart, Loader};
-use wire::Failure;
+use wire::{Failure, FailureKind};
 
 use crate::{failures, hub::Layout};
 
@@ -41,10 +42,12 @@ pub struct TensorEntry {
     file: usize,
     /// First byte in the file.
     offset: u64,
-    /// Length in bytes.
+    /// Length in bytes, of values in its format.
     pub bytes: u64,
-    /// How the values are stored.
+    /// How the values are stored; of doubles what they are read as.
     pub format: Format,
+    /// The file has f64, which are read as f32, as transformers does where no type is asked for.
+    doubles: bool,
     /// Shape, outermost dimension first, as `PyTorch` has it (GGUF stores it reversed).
     pub shape: Vec<usize>,
     /// Values between neighbours, for each dimension, where they do not stand one after the other.
@@ -55,6 +58,16 @@ impl TensorEntry {
     /// Number of values.
     pub fn values(&self) -> u64 {
         self.shape.iter().map(|&size| size as u64).product()
+    }
+
+    /// Bytes in the file of a block of its format.
+    fn stored_block(&self) -> usize {
+        self.format.block_bytes() * if self.doubles { 2 } else { 1 }
+    }
+
+    /// Bytes in the file of all its values.
+    fn stored_bytes(&self) -> u64 {
+        self.bytes * if self.doubles { 2 } else { 1 }
     }
 }
 
@@ -74,6 +87,8 @@ pub struct Weights {
     pub description: Description,
     /// Tensors by name, as the file names them.
     pub tensors: BTreeMap<String, TensorEntry>,
+    /// What the files call the types of tensors that no layer takes, by the tensors' names.
+    untaken: Untaken,
     files: Vec<(PathBuf, File)>,
 }
 
@@ -123,13 +138,23 @@ impl Weights {
 
 /// Tensors by name.
 type Tensors = BTreeMap<String, TensorEntry>;
+/// Types that no layer takes, by the names of tensors.
+type Untaken = BTreeMap<String, String>;
+
+/// What the headers of a folder's files say.
+#[derive(Default)]
+struct Headers {
+    tensors: Tensors,
+    untaken: Untaken,
+    files: Vec<(PathBuf, File)>,
+}
 
 /// Refuses tensors of one file that reach past its end or into each other: they would take more
 /// memory than the file has bytes. Says what is wrong.
 fn check_places(tensors: &Tensors, length: u64) -> Result<(), String> {
     let mut places: Vec<(u64, u64, &str)> = tensors
         .iter()
-        .map(|(name, entry)| (entry.offset, entry.bytes, name.as_str()))
+        .map(|(name, entry)| (entry.offset, entry.stored_bytes(), name.as_str()))
         .filter(|(_, bytes, _)| *bytes > 0)
         .collect();
     places.sort_unstable();
@@ -160,12 +185,51 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path, longest: u64) -> Resul
     serde_json::from_slice(&text).map_err(|error| failures::corrupt(path, error))
 }
 
-/// Opens a file and tells its length.
+/// Opens a file and tells its length; refuses what is no file, and what was put in its place.
 fn open_file(path: &Path) -> Result<(File, u64), Failure> {
-    let file = File::open(path).map_err(|error| failures::io(path, &error))?;
-    let length = file
-        .metadata()
-        .map_err(|error| failures::io(path, &error))?
-        .len();
-    Ok((file, length))
+    let io = |error: std::io::Error| failures::io(path, &error);
+    // Before it is opened: a pipe that nobody writes to would be waited for.
+    if !fs::metadata(path).map_err(io)?.is_file() {
+        let what = format!("cannot read `{}`: it is no regular file", path.display());
+        return Err(failures::invalid(what)
+            .hint("name a file, or a folder that holds the files of a model"));
+    }
+    let file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let mut start = [0; 64];
+    let read = file.read_at(&mut start, 0).map_err(io)?;
+    match stand_in(path, &start[..read]) {
+        Some(failure) => Err(failure),
+        None => Ok((file, length)),
+    }
+}
+
+/// The failure of a file that begins as one that often stands in another's place: a pointer of a clone without Git LFS,
+/// a page of a site.
+fn stand_in(path: &Path, start: &[u8]) -> Option<Failure> {
+    let text = start.trim_ascii_start().to_ascii_lowercase();
+    let (what, hint) = if text.starts_with(b"version https://git-lfs") {
+        (
+            "it is a pointer of Git LFS, which stands for the file",
+            "run `git lfs pull` in the folder that was cloned",
+        )
+    } else if text.starts_with(b"<!doctype html") || text.starts_with(b"<html") {
+        (
+            "it is a page of HTML",
+            "fetch the file itself: on the hub, its address has `/resolve/` where that of its page has `/blob/`",
+        )
+    } else {
+        return None;
+    };
+    let message = format!("cannot read `{}`: {what}", path.display());
+    Some(Failure::new(FailureKind::Corrupt, message).hint(hint))
+}
+
+/// The failure of a header that cannot be read to its end.
+fn header_failure(path: &Path, error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        failures::corrupt(path, "it ends inside its header")
+    } else {
+        failures::io(path, error)
+    }
 }

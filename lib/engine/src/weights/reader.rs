@@ -34,20 +34,28 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// All bytes of a tensor, in the order of its values.
     pub fn read(&mut self, entry: &TensorEntry) -> Result<Vec<u8>, Failure> {
-        let Some(strides) = &entry.strides else {
-            return self.read_span(entry, entry.bytes as usize);
+        let bytes = self.read_stored(entry)?;
+        Ok(if entry.doubles { single(&bytes) } else { bytes })
+    }
+
+    /// The same as the file has them.
+    fn read_stored(&mut self, entry: &TensorEntry) -> Result<Vec<u8>, Failure> {
+        let size = entry.stored_block();
+        let length = match &entry.strides {
+            None => entry.stored_bytes() as usize,
+            // A view into a storage: from its first value to its last, then in order.
+            Some(strides) => {
+                let sizes = entry.shape.iter().zip(strides);
+                let places = sizes.map(|(&size, &stride)| size.saturating_sub(1) * stride);
+                (places.sum::<usize>() + 1) * size
+            }
         };
-        // A view into a storage: from its first value to its last, then in order.
-        let size = entry.format.block_bytes();
-        let last: usize = entry
-            .shape
-            .iter()
-            .zip(strides)
-            .map(|(&size, &stride)| size.saturating_sub(1) * stride)
-            .sum();
-        let span = self.read_span(entry, (last + 1) * size)?;
+        let span = self.read_span(entry, length)?;
         self.done = (self.done + entry.bytes).saturating_sub(span.len() as u64);
-        Ok(in_order(&span, (&entry.shape, strides), size))
+        Ok(match &entry.strides {
+            None => span,
+            Some(strides) => in_order(&span, (&entry.shape, strides), size),
+        })
     }
 
     /// Hands the bytes of a tensor to `work` in parts of `size` (the last may be shorter), each with
@@ -59,7 +67,7 @@ impl Reader<'_> {
         targets: &mut [T],
         work: impl Fn(&mut T, &[u8]) + Sync,
     ) -> Result<(), Failure> {
-        if entry.strides.is_some() {
+        if entry.strides.is_some() || entry.doubles {
             let bytes = self.read(entry)?;
             each_part(&bytes, size, targets, work);
             return Ok(());
@@ -124,6 +132,15 @@ pub(crate) fn each_part<T: Send>(
 ) {
     let parts = bytes.par_chunks(size).zip(targets);
     parts.for_each(|(part, target)| work(target, part));
+}
+
+/// The nearest f32 of each f64.
+fn single(bytes: &[u8]) -> Vec<u8> {
+    let (values, _) = bytes.as_chunks::<8>();
+    let singles = values
+        .iter()
+        .flat_map(|&value| (f64::from_le_bytes(value) as f32).to_le_bytes());
+    singles.collect()
 }
 
 /// The values of a view, each of `size` bytes, one after the other.

@@ -13,7 +13,9 @@ use serde::{
 };
 use wire::Failure;
 
-use super::{Format, TensorEntry, Tensors, check_places, open_file};
+use super::{
+    Format, Headers, TensorEntry, Tensors, Untaken, check_places, header_failure, open_file,
+};
 use crate::failures;
 
 /// The longest header that is read; the reference implementation has the same limit.
@@ -22,19 +24,21 @@ const LONGEST_HEADER: u64 = 100_000_000;
 const MOST_DIMENSIONS: usize = 8;
 
 /// Reads the headers of these files.
-pub fn open(paths: Vec<PathBuf>) -> Result<(Tensors, Vec<(PathBuf, File)>), Failure> {
-    let (mut tensors, mut files) = (Tensors::new(), Vec::new());
+pub fn open(paths: Vec<PathBuf>) -> Result<Headers, Failure> {
+    let mut headers = Headers::default();
     for path in paths {
         let (mut file, length) = open_file(&path)?;
-        for (name, entry) in read_header(&path, &mut file, length, files.len())? {
-            if tensors.insert(name.clone(), entry).is_some() {
+        let (tensors, untaken) = read_header(&path, &mut file, length, headers.files.len())?;
+        for (name, entry) in tensors {
+            if headers.tensors.insert(name.clone(), entry).is_some() {
                 let what = format!("tensor `{name}` is in another shard too");
                 return Err(failures::corrupt(&path, what));
             }
         }
-        files.push((path, file));
+        headers.untaken.extend(untaken);
+        headers.files.push((path, file));
     }
-    Ok((tensors, files))
+    Ok(headers)
 }
 
 fn read_header(
@@ -42,10 +46,10 @@ fn read_header(
     file: &mut File,
     length: u64,
     number: usize,
-) -> Result<Tensors, Failure> {
+) -> Result<(Tensors, Untaken), Failure> {
     let mut size = [0; 8];
     file.read_exact(&mut size)
-        .map_err(|error| failures::io(path, &error))?;
+        .map_err(|error| header_failure(path, &error))?;
     let size = u64::from_le_bytes(size);
     if size > LONGEST_HEADER || size.saturating_add(8) > length {
         return Err(failures::corrupt(
@@ -55,15 +59,19 @@ fn read_header(
     }
     let mut text = vec![0; size as usize];
     file.read_exact(&mut text)
-        .map_err(|error| failures::io(path, &error))?;
+        .map_err(|error| header_failure(path, &error))?;
     let header: Header =
         serde_json::from_slice(&text).map_err(|error| failures::corrupt(path, error))?;
-    let mut tensors = Tensors::new();
+    let (mut tensors, mut untaken) = (Tensors::new(), Untaken::new());
     for (name, tensor) in header.0 {
+        let doubles = tensor.dtype == "F64";
+        let format = Format::from_safetensors(if doubles { "F32" } else { &tensor.dtype });
         // A dtype that no layer takes (token-type ids, masks) must not stop a model that loads none.
-        let Some(format) = Format::from_safetensors(&tensor.dtype) else {
+        let Some(format) = format else {
+            untaken.insert(name, tensor.dtype);
             continue;
         };
+        let format = (format, doubles);
         let entry = tensor.entry(format, number, 8 + size).ok_or_else(|| {
             failures::corrupt(path, format!("tensor `{name}` does not fit its place"))
         })?;
@@ -75,7 +83,7 @@ fn read_header(
         }
     }
     check_places(&tensors, length).map_err(|what| failures::corrupt(path, what))?;
-    Ok(tensors)
+    Ok((tensors, untaken))
 }
 
 /// The entries of a header in its order, a name that is there twice included. Not a map of JSON
@@ -92,9 +100,14 @@ struct HeaderTensor {
 
 impl HeaderTensor {
     /// The tensor's place; `None` when shape and offsets contradict each other.
-    fn entry(self, format: Format, file: usize, start: u64) -> Option<TensorEntry> {
+    fn entry(
+        self,
+        (format, doubles): (Format, bool),
+        file: usize,
+        start: u64,
+    ) -> Option<TensorEntry> {
         let (begin, end) = self.data_offsets;
-        let bytes = end.checked_sub(begin)?;
+        let stored = end.checked_sub(begin)?;
         let mut values = 1_u64;
         for &size in &self.shape {
             values = values.checked_mul(size as u64)?;
@@ -102,12 +115,13 @@ impl HeaderTensor {
         let entry = TensorEntry {
             file,
             offset: begin.checked_add(start)?,
-            bytes,
+            bytes: format.bytes_of(values)?,
             format,
+            doubles,
             shape: self.shape,
             strides: None,
         };
-        (format.bytes_of(values)? == bytes).then_some(entry)
+        (entry.bytes.checked_mul(if doubles { 2 } else { 1 })? == stored).then_some(entry)
     }
 }
 

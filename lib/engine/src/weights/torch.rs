@@ -12,7 +12,7 @@ use std::{
 use wire::Failure;
 
 use super::{
-    Format, TensorEntry, Tensors,
+    Format, Headers, TensorEntry, Untaken,
     archive::{self, Place},
     open_file,
     pickle::{self, Tensor},
@@ -23,19 +23,21 @@ use crate::failures;
 const LONGEST_PICKLE: u64 = 32 << 20;
 
 /// Reads the headers of these files.
-pub fn open(paths: Vec<PathBuf>) -> Result<(Tensors, Vec<(PathBuf, File)>), Failure> {
-    let (mut tensors, mut files) = (Tensors::new(), Vec::new());
+pub fn open(paths: Vec<PathBuf>) -> Result<Headers, Failure> {
+    let mut headers = Headers::default();
     for path in paths {
         let (file, length) = open_file(&path)?;
-        for (name, entry) in read(&path, &file, length, files.len())? {
-            if tensors.insert(name.clone(), entry).is_some() {
+        let (tensors, untaken) = read(&path, &file, length, headers.files.len())?;
+        for (name, entry) in tensors {
+            if headers.tensors.insert(name.clone(), entry).is_some() {
                 let what = format!("tensor `{name}` is there twice");
                 return Err(failures::corrupt(&path, what));
             }
         }
-        files.push((path, file));
+        headers.untaken.extend(untaken);
+        headers.files.push((path, file));
     }
-    Ok((tensors, files))
+    Ok(headers)
 }
 
 fn read(
@@ -43,7 +45,7 @@ fn read(
     file: &File,
     length: u64,
     number: usize,
-) -> Result<Vec<(String, TensorEntry)>, Failure> {
+) -> Result<(Vec<(String, TensorEntry)>, Untaken), Failure> {
     let corrupt = |what: String| failures::corrupt(path, what);
     if is_legacy(file).map_err(|error| failures::io(path, &error))? {
         return Err(failures::unsupported(format!(
@@ -71,10 +73,11 @@ fn read(
         .map_err(|error| failures::io(path, &error))?;
     let folder = name.trim_end_matches("data.pkl");
     let table = pickle::read(&bytes).map_err(|what| corrupt(format!("its pickle: {what}")))?;
-    let mut found = Vec::new();
+    let (mut found, mut untaken) = (Vec::new(), Untaken::new());
     for (name, tensor) in table {
         // As in safetensors: a type that no layer takes must not stop a model that loads none.
         let Some(format) = format_of(tensor.class) else {
+            untaken.insert(name, tensor.class.to_owned());
             continue;
         };
         let entry = entry(&tensor, format, folder, &entries)
@@ -87,7 +90,7 @@ fn read(
             },
         ));
     }
-    Ok(found)
+    Ok((found, untaken))
 }
 
 /// Whether it begins as a tar, or as the pickle of torch's magic number.
@@ -97,11 +100,13 @@ fn is_legacy(file: &File) -> io::Result<bool> {
     Ok(start[..read].starts_with(b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8"))
 }
 
-fn format_of(class: &str) -> Option<Format> {
+/// The format of a storage's class, and whether the file has its values as f64.
+fn format_of(class: &str) -> Option<(Format, bool)> {
     match class {
-        "FloatStorage" => Some(Format::F32),
-        "HalfStorage" => Some(Format::F16),
-        "BFloat16Storage" => Some(Format::BF16),
+        "FloatStorage" => Some((Format::F32, false)),
+        "DoubleStorage" => Some((Format::F32, true)),
+        "HalfStorage" => Some((Format::F16, false)),
+        "BFloat16Storage" => Some((Format::BF16, false)),
         _ => None,
     }
 }
@@ -109,12 +114,13 @@ fn format_of(class: &str) -> Option<Format> {
 /// Where a tensor lies; `None` when it is not inside its storage, or larger than it.
 fn entry(
     tensor: &Tensor,
-    format: Format,
+    (format, doubles): (Format, bool),
     folder: &str,
     entries: &HashMap<String, Place>,
 ) -> Option<TensorEntry> {
     let storage = entries.get(&format!("{folder}data/{}", tensor.storage))?;
-    let size = format.block_bytes() as u64;
+    let bytes = format.block_bytes() as u64;
+    let size = bytes * if doubles { 2 } else { 1 };
     if tensor.storage_values.checked_mul(size)? > storage.bytes {
         return None;
     }
@@ -131,8 +137,9 @@ fn entry(
     Some(TensorEntry {
         file: 0,
         offset: storage.offset + tensor.offset * size,
-        bytes: values * size,
+        bytes: values * bytes,
         format,
+        doubles,
         shape: tensor.shape.clone(),
         strides: (!is_in_order(tensor)).then(|| tensor.strides.clone()),
     })

@@ -8,7 +8,7 @@ use engine::{
     weights::Weights,
 };
 use serde_json::{Value, json};
-use wire::{Failure, FailureKind};
+use wire::{Failure, FailureKind, host::Event};
 
 use crate::support::fixture;
 
@@ -127,6 +127,78 @@ fn what_cannot_be_is_refused() {
     }
 }
 
+/// A value of a wrong type was once "missing", or a default stood in for it.
+#[test]
+fn a_value_of_a_wrong_type_is_told() {
+    let whole = "a whole number of 0 or more";
+    let cases = [
+        (
+            "qwen2",
+            json!({"hidden_size": "36"}),
+            "`hidden_size` of its configuration is \"36\"",
+            whole,
+        ),
+        ("qwen2", json!({"hidden_size": 36.5}), "is 36.5", whole),
+        ("qwen2", json!({"hidden_size": -36}), "is -36", whole),
+        ("qwen2", json!({"num_key_value_heads": -1}), "is -1", whole),
+        (
+            "qwen2",
+            json!({"max_position_embeddings": true}),
+            "is true",
+            whole,
+        ),
+        (
+            "gpt2",
+            json!({"n_inner": [9]}),
+            "`n_inner` of its configuration is [9]",
+            whole,
+        ),
+        (
+            "qwen2",
+            json!({"rms_norm_eps": "x"}),
+            "is \"x\"",
+            "a number",
+        ),
+        (
+            "qwen2",
+            json!({"rope_theta": "1e4"}),
+            "is \"1e4\"",
+            "a number",
+        ),
+        ("qwen2", json!({"hidden_act": 5}), "is 5", "a text"),
+        (
+            "qwen2",
+            json!({"rope_scaling": "linear"}),
+            "is \"linear\"",
+            "an object",
+        ),
+        (
+            "qwen2",
+            json!({"rope_scaling": {"rope_type": "linear", "factor": "2"}}),
+            "`factor` of its configuration is \"2\"",
+            "a number",
+        ),
+        (
+            "qwen2",
+            json!({"rope_scaling": {"rope_type": 5}}),
+            "is 5",
+            "a text",
+        ),
+    ];
+    for (variant, changes, is, has_to_be) in cases {
+        let failure = refused(variant, &changes);
+        assert_eq!(failure.kind, FailureKind::Corrupt, "{changes}: {failure}");
+        let end = format!("{is}: it has to be {has_to_be}");
+        assert!(
+            failure.message.ends_with(&end) && failure.hint.is_some(),
+            "{changes}: {failure}"
+        );
+    }
+    let nulls =
+        json!({"max_position_embeddings": null, "rope_scaling": null, "sliding_window": null});
+    load("llama_long_prompt", &nulls).map(drop).unwrap();
+}
+
 /// Checkpoints of models that also see keep the language model under a prefix, and its configuration in
 /// a part of the file; older and newer versions of transformers write it in different places.
 #[test]
@@ -146,6 +218,78 @@ fn a_language_model_within_a_larger_one() {
         let model = families::load(&weights, "tiny", &Cancel::new(), &mut |_| {}).unwrap();
         assert_eq!(last_logits(model.as_ref()), plain, "{prefix}");
     }
+}
+
+/// Loads a llama from these weights with some values of its configuration changed; also what is told of it.
+fn told(config: &Value, weights: &[u8]) -> (Box<dyn CausalLm>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), weights).unwrap();
+    let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
+    let mut notices = Vec::new();
+    let mut sink = |event| {
+        if let Event::Notice(line) = event {
+            notices.push(line);
+        }
+    };
+    let model = families::load(&weights, "tiny", &Cancel::new(), &mut sink).unwrap();
+    (model, notices)
+}
+
+fn stored(checkpoint: &str) -> (Value, Vec<u8>) {
+    let source = fixture(checkpoint);
+    let config = std::fs::read(source.join("config.json")).unwrap();
+    let weights = std::fs::read(source.join("model.safetensors")).unwrap();
+    (serde_json::from_slice(&config).unwrap(), weights)
+}
+
+/// As in transformers biases that the configuration does not have are not used, and that is told.
+#[test]
+fn biases_are_those_of_the_configuration() {
+    let (mut config, file) = stored("tiny_llama/wide_heads_bias");
+    let (all, notices) = told(&config, &file);
+    assert!(notices.is_empty(), "{notices:?}");
+    config["mlp_bias"] = false.into();
+    let (some, notices) = told(&config, &file);
+    let [notice] = &notices[..] else {
+        panic!("{notices:?}")
+    };
+    let first = "`model.layers.0.mlp.gate_proj.bias` and 5 more of its files are not used";
+    assert!(notice.contains(first), "{notice}");
+    config["attention_bias"] = false.into();
+    let (none, _) = told(&config, &file);
+    let bare = text_replaced(&file, "proj.bias\"", "proj.bi_s\"");
+    let (without, notices) = told(&config, &bare);
+    assert!(notices.is_empty(), "{notices:?}");
+    let [all, some, none, without] =
+        [all, some, none, without].map(|model| last_logits(model.as_ref()));
+    assert_eq!(none, without);
+    assert!(all != some && some != none);
+}
+
+/// The same of a head, which the token table stands in for.
+#[test]
+fn a_head_that_is_missing_is_told() {
+    let (mut config, file) = stored("tiny_llama/grouped");
+    let file = text_replaced(&file, "\"lm_head.weight", "\"lm_head.weighs");
+    let (untied, notices) = told(&config, &file);
+    let [notice] = &notices[..] else {
+        panic!("{notices:?}")
+    };
+    assert!(notice.contains("no `lm_head.weight`"), "{notice}");
+    config["tie_word_embeddings"] = true.into();
+    let (tied, notices) = told(&config, &file);
+    assert!(notices.is_empty(), "{notices:?}");
+    assert_eq!(last_logits(untied.as_ref()), last_logits(tied.as_ref()));
+}
+
+/// A file in whose header a text is another of the same length.
+fn text_replaced(file: &[u8], old: &str, new: &str) -> Vec<u8> {
+    assert_eq!(old.len(), new.len());
+    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    let header = str::from_utf8(&file[8..8 + length]).unwrap();
+    let header = header.replace(old, new);
+    [&file[..8], header.as_bytes(), &file[8 + length..]].concat()
 }
 
 /// A safetensors file whose tensors' names start otherwise.

@@ -124,6 +124,107 @@ fn damaged_safetensors_are_noticed() {
     }
 }
 
+/// A folder whose weights are these bytes.
+fn with_weights(name: &str, bytes: &[u8]) -> Failure {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+    std::fs::write(folder.path().join(name), bytes).unwrap();
+    Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap_err()
+}
+
+/// A header without its end once gave the words of the reader, "failed to fill whole buffer", and no hint.
+#[test]
+fn a_header_that_ends_early_is_told_with_a_hint() {
+    for bytes in [&b""[..], b"1234567"] {
+        let failure = with_weights("model.safetensors", bytes);
+        assert!(
+            failure
+                .message
+                .ends_with("is damaged: it ends inside its header")
+                && failure.hint.is_some(),
+            "{failure}"
+        );
+    }
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_file_is_named() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+    let page = b"\n<!DOCTYPE html><html></html>";
+    let cases: [(&[u8], _, _); 2] = [
+        (pointer, "it is a pointer of Git LFS", "git lfs pull"),
+        (page, "it is a page of HTML", "/resolve/"),
+    ];
+    for (bytes, what, hint) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        for failure in [
+            with_weights("model.safetensors", bytes),
+            with_weights("pytorch_model.bin", bytes),
+            open_gguf(folder.path(), bytes).unwrap_err(),
+        ] {
+            assert_eq!(failure.kind, FailureKind::Corrupt);
+            assert!(
+                failure.message.contains(what)
+                    && failure
+                        .hint
+                        .as_ref()
+                        .is_some_and(|told| told.contains(hint)),
+                "{failure}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_with_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |layout, what: &str| {
+        let failure = Weights::open(&layout).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotFound);
+        assert!(
+            failure.message.contains(what) && failure.hint.is_some(),
+            "{failure}"
+        );
+    };
+    let of_folder = || Layout::Folder(folder.path().to_owned());
+    told(of_folder(), "has no `config.json`");
+    std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+    told(of_folder(), "holds no weights");
+    let index = r#"{"weight_map": {"w": "one.safetensors"}}"#;
+    let index_path = folder.path().join("model.safetensors.index.json");
+    std::fs::write(index_path, index).unwrap();
+    told(of_folder(), "one.safetensors` is missing, which");
+    let parts = [1, 2].map(|part| folder.path().join(format!("m-0000{part}-of-00002.gguf")));
+    std::fs::write(&parts[0], small_gguf()).unwrap();
+    told(
+        Layout::Gguf(parts[0].clone()),
+        "00002-of-00002.gguf` is missing",
+    );
+    std::fs::rename(&parts[0], &parts[1]).unwrap();
+    told(
+        Layout::Gguf(parts[1].clone()),
+        "00001-of-00002.gguf` is missing",
+    );
+}
+
+/// A load once waited without end for a pipe to be written to.
+#[test]
+fn a_pipe_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+    let layout = Layout::Folder(folder.path().to_owned());
+    let (sender, opened) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(Weights::open(&layout).map(drop)));
+    let waited = opened.recv_timeout(std::time::Duration::from_secs(20));
+    let failure = waited.expect("it waits for the pipe").unwrap_err();
+    assert!(
+        failure.message.ends_with("it is no regular file"),
+        "{failure}"
+    );
+}
+
 #[test]
 fn an_unknown_architecture_is_named() {
     let folder = tempfile::tempdir().unwrap();

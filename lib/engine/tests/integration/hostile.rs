@@ -97,14 +97,31 @@ fn what_a_gguf_says_twice_or_wrongly_is_refused() {
 #[test]
 fn another_version_or_format_is_named_with_what_loads() {
     let folder = tempfile::tempdir().unwrap();
-    let mut version = Gguf::new().0;
-    version[4] = 1;
-    let unknown = Gguf::new().tensor("w", &[8], 99, 0).0;
-    for (bytes, what) in [(version, "GGUF version 1"), (unknown, "ggml type 99")] {
+    let version = |number: u32| {
+        let mut bytes = Gguf::new().0;
+        bytes[4..8].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    let kind = |number| Gguf::new().tensor("w", &[8], number, 0).0;
+    for (bytes, what, hint) in [
+        (version(1), "GGUF version 1", "versions 2 and 3"),
+        (version(4), "GGUF version 4", "versions 2 and 3"),
+        (
+            version(3_u32.swap_bytes()),
+            "its numbers are big-endian",
+            "little-endian",
+        ),
+        (kind(20), "`w` is IQ4_NL", "formats that load"),
+        (kind(99), "`w` is of ggml type 99", "formats that load"),
+    ] {
         let failure = open_sparse(folder.path(), &bytes, 1 << 20).0.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Unsupported);
         assert!(
-            failure.message.contains(what) && failure.hint.is_some(),
+            failure.message.contains(what)
+                && failure
+                    .hint
+                    .as_ref()
+                    .is_some_and(|told| told.contains(hint)),
             "{failure}"
         );
     }

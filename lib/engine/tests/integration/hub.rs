@@ -137,29 +137,106 @@ fn each_fault_has_its_own_error_and_leaves_no_blob() {
         (
             Fault::Gated,
             None,
-            "GatedRepository: cannot fetch `acme/tiny`: its licence has to be accepted first\nhint: accept the licence at https://huggingface.co/acme/tiny, then set HF_TOKEN to a token of that account",
+            "GatedRepository: cannot fetch `acme/tiny`: its licence has to be accepted first\nhint: accept the licence at {hub}/acme/tiny, then set HF_TOKEN to a token of that account",
         ),
         (
             Fault::Gated,
             Some("hf_secret"),
-            "GatedRepository: cannot fetch `acme/tiny`: the account of your token has no access to it\nhint: accept the licence at https://huggingface.co/acme/tiny with that account, or wait until its owner grants your request",
+            "GatedRepository: cannot fetch `acme/tiny`: the account of your token has no access to it\nhint: accept the licence at {hub}/acme/tiny with that account, or wait until its owner grants your request",
         ),
         (
             Fault::WrongToken,
             Some("hf_secret"),
-            "Unauthorized: cannot fetch `acme/tiny`: the hub refused your token\nhint: set HF_TOKEN to a valid token from https://huggingface.co/settings/tokens",
+            "Unauthorized: cannot fetch `acme/tiny`: the hub refused your token\nhint: set HF_TOKEN to a valid token from {hub}/settings/tokens",
         ),
         (
             Fault::WrongContents,
             None,
             "CorruptFile: `tiny.gguf` from `acme/tiny` came damaged: its contents do not match the hash that the hub gives\nhint: run it again; if it stays so, a proxy or mirror between here and the hub alters it",
         ),
+        (
+            Fault::Compressed,
+            None,
+            "CorruptFile: cannot fetch `tiny.gguf` from `acme/tiny`: it came encoded as \"gzip\", and was asked for as it is\nhint: run it again; if it stays so, a proxy or mirror between here and the hub alters it",
+        ),
+        (
+            Fault::Forbidden {
+                message: Some("Access to this resource is disabled."),
+            },
+            None,
+            "Unauthorized: cannot fetch `acme/tiny`: 127.0.0.1 says: Access to this resource is disabled.\nhint: see {hub}/acme/tiny; if it is to be read with a token, set HF_TOKEN to one",
+        ),
+        (
+            Fault::Forbidden { message: None },
+            None,
+            "Unauthorized: cannot fetch `acme/tiny`: 127.0.0.1 does not let it be read without a token\nhint: see {hub}/acme/tiny; if it is to be read with a token, set HF_TOKEN to one",
+        ),
+        (
+            Fault::Forbidden { message: None },
+            Some("hf_secret"),
+            "Unauthorized: cannot fetch `acme/tiny`: your token may not read it\nhint: give the token read access to this repository's contents, or use another",
+        ),
     ];
     for (fault, token, expected) in cases {
         let mut bench = Bench::new(Some(fault));
         bench.config.token = token.map(str::to_owned);
+        let expected = expected.replace("{hub}", &bench.hub.endpoint());
         assert_eq!(bench.failure(&tiny()), expected);
     }
+}
+
+/// Every hint once named the public hub, whatever `HF_ENDPOINT` said.
+#[test]
+fn a_mirror_is_shown_without_who_asks_it() {
+    let mut bench = Bench::new(Some(Fault::Gated));
+    bench.config.endpoint = bench.hub.endpoint().replace("//", "//me:secret@");
+    let failure = bench.failure(&tiny());
+    let page = format!("{}/acme/tiny,", bench.hub.endpoint());
+    assert!(
+        failure.contains(&page) && !failure.contains("secret"),
+        "{failure}"
+    );
+}
+
+/// A server that has less than the hub says once was asked for the rest without end.
+#[test]
+fn a_size_that_is_not_the_servers_ends_the_download() {
+    for size in [SIZE + 1000, 1 << 62, 100] {
+        let bench = Bench::new(Some(Fault::Announced { size }));
+        assert_eq!(
+            bench.failure(&tiny()),
+            format!(
+                "CorruptFile: cannot fetch `tiny.gguf` from `acme/tiny`: the hub says that it has {size} bytes, the server has {SIZE}\nhint: run it again; if it stays so, a proxy or mirror between here and the hub alters it"
+            )
+        );
+    }
+    // What an earlier try left may be all that the server has.
+    let bench = Bench::new(Some(Fault::Cut {
+        after: 0,
+        times: 99,
+    }));
+    bench.resolve(&tiny()).unwrap_err();
+    let blobs = bench.config.cache_dir.join("models--acme--tiny/blobs");
+    let left = fs::read_dir(&blobs).unwrap().next().unwrap().unwrap();
+    fs::write(left.path(), contents()).unwrap();
+    let size = SIZE + 1000;
+    bench.hub.set_fault(REPO, Some(Fault::Announced { size }));
+    let failure = bench.failure(&tiny());
+    assert!(failure.contains("the server has 300000"), "{failure}");
+}
+
+/// Bytes that came before once counted as progress when they came again, and it was tried without end.
+#[test]
+fn a_server_that_starts_over_and_never_gets_to_the_end_is_given_up() {
+    let bench = Bench::new(Some(Fault::CutWhole { after: 1000 }));
+    let failure = bench.failure(&tiny());
+    assert!(
+        failure.starts_with(
+            "Offline: the download of `tiny.gguf` from `acme/tiny` stopped at 1000 of 300000 bytes: "
+        ),
+        "{failure}"
+    );
+    assert_eq!(bench.hub.served().bytes, 4000);
 }
 
 #[test]

@@ -48,6 +48,54 @@ fn a_pickled_model_computes_what_its_safetensors_do() {
     assert!(versions["torch"].is_string());
 }
 
+/// As transformers has it where no type is asked for; they once were missing.
+#[test]
+fn doubles_are_read_as_floats() {
+    let expected = logits(load("tiny_llama/grouped").as_ref());
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "pytorch_model.bin"] {
+        let path = folder.path().join(name);
+        let source = fixture("torch/doubles");
+        std::fs::copy(
+            source.join("config.json"),
+            folder.path().join("config.json"),
+        )
+        .unwrap();
+        std::fs::copy(source.join(name), &path).unwrap();
+        let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
+        let model = families::load(&weights, name, &Cancel::new(), &mut |_| {}).unwrap();
+        assert_eq!(logits(model.as_ref()), expected, "{name}");
+        assert_eq!(weights.bytes(), 4 * weights.parameters(), "{name}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// A tensor of a type that no layer takes is told by its type, and not as missing.
+#[test]
+fn a_type_that_no_layer_takes_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("tiny_llama/grouped");
+    std::fs::copy(
+        source.join("config.json"),
+        folder.path().join("config.json"),
+    )
+    .unwrap();
+    let mut file = std::fs::read(source.join("model.safetensors")).unwrap();
+    let name = b"model.layers.1.mlp.up_proj.weight";
+    let at = file.windows(name.len()).position(|part| part == name);
+    let rest = &mut file[at.unwrap()..];
+    let at = rest.windows(5).position(|part| part == b"\"F32\"").unwrap();
+    rest[at..at + 5].copy_from_slice(b"\"U32\"");
+    std::fs::write(folder.path().join("model.safetensors"), file).unwrap();
+    let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
+    let failure = families::load(&weights, "tiny", &Cancel::new(), &mut |_| {})
+        .err()
+        .unwrap();
+    assert_eq!(failure.kind, FailureKind::Unsupported);
+    let because = "tensor `model.layers.1.mlp.up_proj.weight` is U32";
+    assert!(failure.message.contains(because), "{failure}");
+}
+
 fn open_as(folder: &Path, bytes: &[u8]) -> (Result<Weights, Failure>, usize) {
     std::fs::write(folder.join("config.json"), "{}").unwrap();
     std::fs::write(folder.join("pytorch_model.bin"), bytes).unwrap();

@@ -11,7 +11,10 @@ use wire::{
     model::{DType, FourBitType, ModelSource, ModelSpec, Quantization, QuantizationMethod},
 };
 
-use crate::support::{ask, ask_until, embedded_file, fixture, spec};
+use crate::{
+    bitsandbytes::tensors,
+    support::{ask, ask_until, embedded_file, fixture, spec},
+};
 
 fn of(path: &Path) -> ModelSpec {
     spec(ModelSource::new(path.display().to_string()))
@@ -201,6 +204,55 @@ fn a_save_that_does_not_end_leaves_what_was_there() {
         assert_eq!(fs::read(target.join("config.json")).unwrap(), b"old");
         assert_eq!(names(root.path()), ["origin", "target"]);
     }
+}
+
+/// `dtype` f32 of a checkpoint in 16 bits was once not told from no type: transformers counts it and saves it in f32.
+#[test]
+fn f32_that_is_asked_for_is_counted_and_saved() {
+    let root = tempfile::tempdir().unwrap();
+    let tokenizer = json!({"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}});
+    let folder = |name: &str| root.path().join(name);
+    let in_type = |path: &Path, dtype| ModelSpec {
+        dtype: Some(dtype),
+        ..of(path)
+    };
+    let footprint = |model: ModelSpec, path: &Path| {
+        fs::write(path.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        match ask(&Service::new(), Request::LoadModel(model)).0.unwrap() {
+            Response::Model(info) => (info.memory_footprint, info.bytes),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (origin, brain, wide) = (folder("origin"), folder("brain"), folder("wide"));
+    model(&origin, false);
+    save(in_type(&origin, DType::BF16), &brain).unwrap();
+    save(in_type(&brain, DType::F32), &wide).unwrap();
+    let config = fs::read(wide.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["dtype"], "float32");
+    let (narrow, saved) = (
+        tensors(&brain.join("model.safetensors")),
+        tensors(&wide.join("model.safetensors")),
+    );
+    assert!(narrow.keys().eq(saved.keys()));
+    for (name, (dtype, _, bytes)) in &saved {
+        assert_eq!(dtype, "F32", "{name}");
+        let (values, _) = bytes.as_chunks::<4>();
+        let upper: Vec<u8> = values
+            .iter()
+            .flat_map(|value| [value[2], value[3]])
+            .collect();
+        assert!(upper == narrow[name].2, "{name}");
+        assert!(values.iter().all(|value| value[..2] == [0, 0]), "{name}");
+    }
+    let as_stored = footprint(of(&brain), &brain);
+    let widened = footprint(in_type(&brain, DType::F32), &brain);
+    let stored_wide = footprint(of(&wide), &wide);
+    // `get_memory_footprint()` of transformers 4.57.6, of the same checkpoint in bfloat16 and in float32.
+    assert_eq!((as_stored.0, widened.0), (52_568, 105_112));
+    assert_eq!(stored_wide.0, widened.0);
+    // What is in memory is no more for it.
+    assert_eq!(widened.1, as_stored.1);
 }
 
 #[test]

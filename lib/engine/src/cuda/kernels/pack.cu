@@ -2,6 +2,11 @@
 
 #include "numbers.cuh"
 
+// The larger of two magnitudes; what is no number is larger than infinity, as its bits are.
+__device__ inline float larger(float one, float other) {
+    return __float_as_uint(one) > __float_as_uint(other) ? one : other;
+}
+
 // Quantises values in blocks of 64, as bitsandbytes and `kernels/pack.rs` do, to the bit: codes, and the largest
 // magnitude of each block. Values are of `format`, and rounded to `dtype` first. Between the values of neighbouring
 // codes stand `bounds`, 15 of them, and `order` has the codes by their values. A warp takes a block.
@@ -21,14 +26,13 @@ extern "C" __global__ void __launch_bounds__(256)
     float largest = 0.0f;
     for (int place = 0; place < 2; place++) {
         two[place] = at + place < count ? rounded(load(values, format, at + place), dtype) : 0.0f;
-        // What is no number is no largest.
-        largest = fabsf(two[place]) > largest ? fabsf(two[place]) : largest;
+        largest = larger(fabsf(two[place]), largest);
     }
     for (int distance = 16; distance > 0; distance /= 2) {
-        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+        largest = larger(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
     }
     const bool is_whole = (block + 1) * BLOCK <= count;
-    const float divisor = fmaxf(largest, LEAST), inverse = __fdiv_rn(1.0f, divisor);
+    const float divisor = largest < LEAST ? LEAST : largest, inverse = __fdiv_rn(1.0f, divisor);
     unsigned codes[2];
     for (int place = 0; place < 2; place++) {
         // The short block at the end is divided, and keeps the divisor.
@@ -36,7 +40,8 @@ extern "C" __global__ void __launch_bounds__(256)
         value = value > 1.0f ? 1.0f : value < -1.0f ? -1.0f : value;
         unsigned below = 0;
         for (int bound = 0; bound < 15; bound++) {
-            below += value > bounds[bound];
+            // What is no number is above all.
+            below += !(value <= bounds[bound]);
         }
         codes[place] = order[below];
     }
