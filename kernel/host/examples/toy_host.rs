@@ -223,7 +223,7 @@ fn generate(
         Prompt::Ids { ids, .. } => decode(ids),
         Prompt::Chat(messages) => messages
             .last()
-            .and_then(|last| last.content.as_str())
+            .and_then(|last| last.text())
             .unwrap_or_default()
             .to_owned(),
     };
@@ -292,7 +292,7 @@ fn continued(input: GenerationInput, most: u32, cancel: &AtomicBool) -> Generate
 /// A line for each message.
 fn chat(messages: Vec<ChatMessage>, options: &TemplateOptions) -> RenderedChat {
     let lines = messages.iter().map(|message| {
-        let content = message.content.as_str().unwrap_or_default();
+        let content = message.text().unwrap_or_default();
         format!("<{}>{content}\n", message.role)
     });
     let mut text: String = lines.collect();

@@ -71,6 +71,7 @@ fn fill_defaults(msg_type: &str, content: &mut Value) {
             "allow_stdin": false, "stop_on_error": true,
         }),
         "history_request" => history_defaults(content),
+        "complete_request" | "inspect_request" => return fill_cursor(content),
         "shutdown_request" => json!({ "restart": false }),
         "comm_open" | "comm_msg" | "comm_close" => json!({ "data": {} }),
         _ => return,
@@ -83,6 +84,19 @@ fn fill_defaults(msg_type: &str, content: &mut Value) {
         if value.is_null() {
             *value = default;
         }
+    }
+}
+
+/// A cursor that is no position, as -1 is none, stands at the end of the code, as in `ipykernel` one that is
+/// left out.
+fn fill_cursor(content: &mut Value) {
+    let is_position = content["cursor_pos"].is_u64();
+    if let Value::Object(fields) = content
+        && !is_position
+    {
+        let code = fields.get("code").and_then(Value::as_str);
+        let end = code.map_or(0, |code| code.chars().count());
+        fields.insert("cursor_pos".to_owned(), end.into());
     }
 }
 

@@ -111,9 +111,12 @@ impl Assistant {
             return Some(help::details(command));
         }
         let rust = script.rust.unwrap_or_else(|| code.to_owned());
-        let cursor = match name_around(&rust, cursor) {
-            Some(_) => cursor,
-            None => call_around(&rust, cursor)?,
+        // What stands in a text is no name; the analyser takes it for half a literal.
+        let is_name = !is_in_literal(&rust, cursor) && name_around(&rust, cursor).is_some();
+        let cursor = if is_name {
+            cursor
+        } else {
+            call_around(&rust, cursor)?
         };
         let variable = name_at(&rust, cursor).and_then(|name| {
             let known = self.lock();
@@ -172,6 +175,25 @@ fn name_at(code: &str, cursor: usize) -> Option<&str> {
     let is_member = before.ends_with("::") || (before.ends_with('.') && !before.ends_with(".."));
     let is_macro = code[end..].starts_with('!') && !code[end..].starts_with("!=");
     (!is_member && !is_macro).then(|| &code[start..end])
+}
+
+/// Whether the cursor is within a text or a character, its quotes not counted; one that is not closed yet goes
+/// on at its end.
+fn is_in_literal(code: &str, cursor: usize) -> bool {
+    let parse = SourceFile::parse(code, Edition::Edition2024);
+    let tokens = parse.syntax_node().descendants_with_tokens();
+    let mut tokens = tokens.filter_map(NodeOrToken::into_token);
+    tokens.any(|token| {
+        let quote = match token.kind() {
+            SyntaxKind::STRING | SyntaxKind::BYTE_STRING | SyntaxKind::C_STRING => '"',
+            SyntaxKind::CHAR | SyntaxKind::BYTE => '\'',
+            _ => return false,
+        };
+        let range = token.text_range();
+        let (start, end) = (usize::from(range.start()), usize::from(range.end()));
+        let is_open = token.text().matches(quote).count() < 2;
+        start < cursor && (cursor < end || is_open && cursor == end)
+    })
 }
 
 /// The end of the name of the function or macro among whose arguments the cursor is.
@@ -252,6 +274,28 @@ mod tests {
         assert_eq!(at("( | )"), None);
         assert_eq!(at("변|수 + 1"), Some("변수"));
         assert_eq!(at("1|2"), None);
+    }
+
+    /// Shift-Tab there showed `invalid literal: LoneSlash`.
+    #[test]
+    fn within_a_text_there_are_no_names() {
+        let is_in = |code: &str| {
+            let cursor = code.find('|').expect("a cursor");
+            is_in_literal(&code.replacen('|', "", 1), cursor)
+        };
+        for code in [
+            "f(\"hello wo|rld\")",
+            "let s = \"a|\";",
+            "let s = r#\"a \" b|\"#;",
+            "b\"|x\"",
+            "'|x'",
+            "f(\"hello wo|",
+        ] {
+            assert!(is_in(code), "{code}");
+        }
+        for code in ["f|(\"a\")", "f(\"a\"|)", "f(|\"a\")", "x|", "&'a| str"] {
+            assert!(!is_in(code), "{code}");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl<'a> Bar<'a> {
     pub fn ask(&mut self, commands: &Commands, request: Request) -> Result<Response, CellError> {
         let answer = host::ask(commands, request, &mut |event| self.hear(event));
         match &answer {
+            // [`Self::loaded`] has the last frame.
+            Ok(Response::Model(_)) => {}
             Ok(_) => self.finish(),
             Err(_) => self.stop(),
         }
@@ -64,8 +66,18 @@ impl<'a> Bar<'a> {
         self.drawn.is_some()
     }
 
-    /// The last frame, where there is one that was not drawn.
+    /// The last frame, if it shows anything: what was loaded on the way, or what was not drawn yet.
     pub fn finish(&mut self) {
+        match self.pace.loaded() {
+            Some(loaded) => {
+                self.is_stale = false;
+                self.show(loaded.bundle());
+            }
+            None => self.draw_newest(),
+        }
+    }
+
+    fn draw_newest(&mut self) {
         if std::mem::take(&mut self.is_stale) {
             self.show(self.pace.progress(Instant::now()).bundle());
         }
@@ -89,7 +101,7 @@ impl<'a> Bar<'a> {
         self.pace.news(news, Instant::now());
         self.is_stale = true;
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL) {
-            self.finish();
+            self.draw_newest();
         }
     }
 

@@ -6,7 +6,9 @@ use display::{RichDisplay, Table, html};
 use jupyter::{CellError, Publisher};
 use wire::mime::Bundle;
 
-use super::{Call, Command, Commands, Form, Patience, TABLE, error, find, language::say, nearest};
+use super::{
+    Call, Command, Commands, Form, Patience, TABLE, elsewhere, error, find, language::say, nearest,
+};
 
 pub(super) const COMMAND: Command = Command {
     name: "help",
@@ -47,10 +49,12 @@ fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
 
 fn known(name: &str) -> Result<&'static Command, CellError> {
     find(name).ok_or_else(|| {
-        let hint = nearest(name).map_or_else(
-            || "`%help` lists all commands".to_owned(),
-            |command| format!("did you mean `%help {}`?", command.name),
-        );
+        let hint = elsewhere::hint(name).unwrap_or_else(|| {
+            nearest(name).map_or_else(
+                || "`%help` lists all commands".to_owned(),
+                |command| format!("did you mean `%help {}`?", command.name),
+            )
+        });
         error::failed(
             "UnknownCommand",
             format!("there is no command `%{name}`"),

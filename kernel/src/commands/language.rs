@@ -8,6 +8,7 @@ use wire::mime::Bundle;
 use super::{
     Assistant, Call, Form, Notebook, Place, Step, bash,
     chat::Chats,
+    elsewhere,
     env::Environment,
     error, help,
     in_memory::Named,
@@ -197,12 +198,13 @@ impl Commands {
 }
 
 fn unknown(name: &str) -> CellError {
-    let hint = match super::nearest(name) {
-        Some(nearest) => format!(
+    let hint = match (elsewhere::hint(name), super::nearest(name)) {
+        (Some(hint), _) => hint,
+        (None, Some(nearest)) => format!(
             "did you mean `%{}`? `%help` lists all commands",
             nearest.name
         ),
-        None => "`%help` lists all commands".to_owned(),
+        (None, None) => "`%help` lists all commands".to_owned(),
     };
     error::failed(
         "UnknownCommand",

@@ -11,6 +11,7 @@ mod chat;
 mod complete;
 mod deps;
 mod doctor;
+mod elsewhere;
 mod env;
 mod error;
 mod gpu;

@@ -24,7 +24,7 @@ use wire::mime::Bundle;
 
 use super::{
     direct::{self, Cell, Item, Program, Variable},
-    unsafe_folder,
+    documentation, members, unsafe_folder,
 };
 use crate::commands::{Analysis, Patience};
 
@@ -233,42 +233,40 @@ impl Analysis for Analyst {
     fn complete(&self, code: &str, cursor: usize) -> Completions {
         let text = code.to_owned();
         let found = self.ask_within(Patience::TYPING, move |context| {
-            context.completions(&text, cursor)
+            let mut found = completions(context.completions(&text, cursor)?);
+            members::drop_private(&text, &mut found, |code| {
+                let described = context.hover_at(code, code.len());
+                described.ok().map(|(text, _)| text)
+            });
+            anyhow::Ok(found)
         });
-        let Ok(Ok(found)) = found else {
-            return Completions::none(cursor);
-        };
-        let matches = found.completions.into_iter().map(|item| Completion {
-            text: item.code,
-            kind: Some(item.kind.to_owned()),
-            signature: Some(item.label),
-        });
-        Completions {
-            matches: matches.collect(),
-            start: found.start_offset,
-            end: found.end_offset,
-        }
+        found
+            .and_then(|found| found)
+            .unwrap_or_else(|_| Completions::none(cursor))
     }
 
     fn inspect(&self, code: &str, cursor: usize, patience: Patience) -> Option<Bundle> {
-        let rest = &code[cursor..];
-        let is_part = |c: char| c.is_alphanumeric() || c == '_';
-        let end = cursor + rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let end = members::end_of_name(code, cursor);
         let text = code.to_owned();
         let hover = self.ask_within(patience, move |context| context.hover_at(&text, end));
         let (text, html) = hover.ok()?.ok()?;
         let known = !text.starts_with("No documentation found");
-        known.then(|| Bundle::text(without_hidden_lines(&text)).with("text/html", html))
+        let html = documentation::without_hidden_lines(&html);
+        known.then(|| Bundle::text(documentation::text(&html)).with("text/html", html))
     }
 }
 
-/// The plain text of documentation without the lines that rustdoc hides in examples. Nothing else in it
-/// begins so: the analyser takes the marks of headings away.
-fn without_hidden_lines(text: &str) -> String {
-    let shown = text
-        .lines()
-        .filter(|line| *line != "#" && !line.starts_with("# "));
-    shown.collect::<Vec<_>>().join("\n")
+fn completions(found: evcxr::Completions) -> Completions {
+    let matches = found.completions.into_iter().map(|item| Completion {
+        text: item.code,
+        kind: Some(item.kind.to_owned()),
+        signature: Some(item.label),
+    });
+    Completions {
+        matches: matches.collect(),
+        start: found.start_offset,
+        end: found.end_offset,
+    }
 }
 
 fn serve(

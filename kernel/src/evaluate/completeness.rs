@@ -109,7 +109,7 @@ fn open_brackets(tokens: &[SyntaxToken]) -> Option<usize> {
 }
 
 /// A string or a block comment that runs to the end of the text.
-fn is_unterminated(token: &SyntaxToken) -> bool {
+pub(super) fn is_unterminated(token: &SyntaxToken) -> bool {
     let text = token.text();
     match token.kind() {
         SyntaxKind::COMMENT => {

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::Style};
 use evcxr::CompilationError;
 use jupyter::CellError;
 use wire::cell::CellFailure;
@@ -11,7 +11,19 @@ use wire::cell::CellFailure;
 use super::{
     direct::{Binding, Diagnostic, Generated, Origin, Place, Span},
     suggestions,
+    syntax::Fault,
 };
+
+/// Bold, and of no colour: front ends show errors on a ground of their own, on which bright red and blue are
+/// hard to read.
+const BOLD: Style = Style::new().bold();
+const RENDERER: Renderer = Renderer::styled()
+    .error(BOLD)
+    .line_num(BOLD)
+    .context(BOLD)
+    .note(BOLD)
+    .help(BOLD)
+    .info(BOLD);
 
 /// The errors of the compiler, as one error of the cell.
 pub fn from_compiler(code: &str, count: u32, errors: &[CompilationError]) -> CellError {
@@ -44,7 +56,7 @@ pub fn plain(ename: &str, evalue: &str) -> CellError {
     CellError {
         ename: ename.to_owned(),
         evalue: evalue.to_owned(),
-        traceback: lines(&Renderer::styled().render(&[title(ename, evalue)])),
+        traceback: lines(&RENDERER.render(&[title(ename, evalue)])),
     }
 }
 
@@ -83,6 +95,20 @@ pub fn from_rustc(
             })
             .collect(),
     }
+}
+
+/// A cell that is no Rust.
+pub fn from_syntax(code: &str, count: u32, fault: Fault) -> CellError {
+    let failure = CellFailure {
+        ename: "CompileError".to_owned(),
+        evalue: fault.message,
+        location: None,
+        raised: None,
+        hint: Some(fault.hint),
+    };
+    let mut error = at(code, count, Some(fault.place), &failure);
+    error.traceback.extend(fault.corrected);
+    error
 }
 
 /// A cell whose variable cannot outlive it.
@@ -146,13 +172,13 @@ fn at(code: &str, count: u32, place: Option<Range<usize>>, failure: &CellFailure
     CellError {
         ename: failure.ename.clone(),
         evalue: failure.evalue.clone(),
-        traceback: lines(&Renderer::styled().render(&[group])),
+        traceback: lines(&RENDERER.render(&[group])),
     }
 }
 
 /// Adds what to do next to an error.
 pub fn add_hint(error: &mut CellError, hint: &str) {
-    let line = format!("\u{1b}[1m\u{1b}[96mhint\u{1b}[0m: {hint}");
+    let line = format!("\u{1b}[1mhint\u{1b}[0m: {hint}");
     error.traceback.push(line);
 }
 
@@ -196,12 +222,19 @@ impl Compiler<'_> {
         if concerns_display(error, self.generated) {
             let help = "`#[derive(Debug)]` on the type, or a `;` at the end of the line";
             group = group.element(Level::HELP.message(help));
-            return lines(&Renderer::styled().render(&[group]));
+            return lines(&RENDERER.render(&[group]));
         }
-        let mut rendered = Renderer::styled().render(&[group]);
+        let mut rendered = RENDERER.render(&[group]);
         for child in &error.children {
             let level = child.level.as_str();
-            let colour = if level == "help" { "\u{1b}[96m" } else { "" };
+            if let Some(name) = self.would_make_mutable(child) {
+                let _ = write!(
+                    rendered,
+                    "\n\u{1b}[1mhelp\u{1b}[0m: an earlier cell has made `{name}`: run it again with \
+                     `let mut {name} = …`, or write `let mut {name} = {name};` first"
+                );
+                continue;
+            }
             let corrected = suggestions::corrected(self.code, self.generated, &child.spans);
             let fragment = if corrected.is_empty() {
                 suggestion(&child.spans)
@@ -210,14 +243,25 @@ impl Compiler<'_> {
             };
             let _ = write!(
                 rendered,
-                "\n\u{1b}[1m{colour}{level}\u{1b}[0m: {}{fragment}",
-                child.message
+                "\n\u{1b}[1m{level}\u{1b}[0m: {}{fragment}",
+                suggestions::for_a_cell(&child.message)
             );
             for line in corrected {
                 let _ = write!(rendered, "\n{line}");
             }
         }
         lines(&rendered)
+    }
+
+    /// The variable of an earlier cell that the compiler would have mutable, where we take it over.
+    fn would_make_mutable(&self, child: &Diagnostic) -> Option<&str> {
+        child.spans.iter().find_map(|span| {
+            let text = span.suggested_replacement.as_deref()?;
+            match self.generated.origin(span.in_source()?.start) {
+                Origin::Take(name) if text.trim_start().starts_with("mut") => Some(name.as_str()),
+                _ => None,
+            }
+        })
     }
 
     /// The cells that the places are in, that of the first place first.
@@ -325,9 +369,10 @@ fn render(code: &str, count: u32, error: &CompilationError) -> Vec<String> {
     if has_place {
         group = group.element(snippet);
     }
-    let mut rendered = Renderer::styled().render(&[group]);
+    let mut rendered = RENDERER.render(&[group]);
     for help in error.help() {
-        let _ = write!(rendered, "\n\u{1b}[1m\u{1b}[96mhelp\u{1b}[0m: {help}");
+        let help = suggestions::for_a_cell(&help);
+        let _ = write!(rendered, "\n\u{1b}[1mhelp\u{1b}[0m: {help}");
     }
     if let Some(hint) = error.evcxr_extra_hint() {
         let _ = write!(rendered, "\nhint: {hint}");

@@ -4,9 +4,10 @@
 
 mod by_evcxr;
 mod callbacks;
+mod compiler_commands;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -22,15 +23,17 @@ use super::{
     busy::Busy,
     context::{self, Surroundings},
     control::{Control, Runner},
-    direct::{self, Cell, Diagnostic, FUNCTION, Outcome, Program, Ready, Rustc},
+    direct::{self, Cell, Diagnostic, FUNCTION, Generated, Outcome, Program, Ready, Rustc},
     displays::{Displays, Inbox},
     errors,
     inspection::Times,
     interrupt::{Interrupter, Phase},
+    last_words,
     outlet::Outlet,
     output::Pump,
     session::Session,
     sink::{Sink, Stream},
+    syntax,
     template::Template,
 };
 use crate::{
@@ -62,6 +65,8 @@ pub struct Evaluation {
     widgets: Arc<Widgets>,
     /// The cell that runs what waits for widgets' events, once it is compiled.
     callbacks: Option<Box<Ready>>,
+    /// Statics of which the user has been told that each cell begins with its own.
+    told_statics: HashSet<String>,
     /// How long the last cell took.
     pub(super) times: Times,
     crate_dir: PathBuf,
@@ -124,6 +129,7 @@ impl Evaluation {
             interrupter,
             widgets,
             callbacks: None,
+            told_statics: HashSet::new(),
             times: Times::default(),
             crate_dir: session.crate_dir().to_owned(),
             _runner: runner,
@@ -204,6 +210,7 @@ impl Evaluation {
         if code.trim() == ":vars" {
             return Ok(self.list_of_variables());
         }
+        compiler_commands::check(code)?;
         let has_commands = code.lines().any(is_command);
         let cell = if has_commands {
             Cell::parse(&without_commands(code))
@@ -213,7 +220,8 @@ impl Evaluation {
         self.asynchronous |= cell.obstacle == Some(direct::Obstacle::Await);
         let has_tasks = self.asynchronous && direct::speaks_of_tasks(code);
         if has_commands || cell.obstacle.is_some() || has_tasks {
-            return self.run_by_evcxr(code, count);
+            let outputs = self.run_by_evcxr(code, count)?;
+            return Ok(compiler_commands::answered(code, outputs));
         }
         if cell.is_empty() {
             return Ok(Outputs::new());
@@ -281,21 +289,14 @@ impl Evaluation {
                 for notice in &ready.notices {
                     self.outlet.stream(Stream::Stderr, &format!("{notice}\n"));
                 }
+                self.tell_of_statics(cell);
                 Ok(Some(ready))
             }
-            Outcome::Refused { errors, .. }
-                if errors.iter().any(|error| error.number() == "E0728") =>
-            {
-                Ok(None)
-            }
-            Outcome::Refused { source, errors } => {
-                let mut error = errors::from_rustc(code, count, &source, &errors);
-                let asked = errors.iter().find_map(Diagnostic::missing_value);
-                if let Some(why) = asked.and_then(|name| self.program.results.why_not(name)) {
-                    errors::add_hint(&mut error, &why);
-                }
-                Err(error)
-            }
+            Outcome::Refused { source, errors } => match syntax::fault(code) {
+                Some(fault) => Err(errors::from_syntax(code, count, fault)),
+                None if errors.iter().any(|error| error.number() == "E0728") => Ok(None),
+                None => Err(self.refusal(code, count, &source, &errors)),
+            },
             Outcome::Unkept {
                 message,
                 hint,
@@ -313,11 +314,12 @@ impl Evaluation {
         ready: &Ready,
         this: &This<'_>,
     ) -> Result<Vec<String>, CellError> {
+        let (run, last_errors) = self.run_library(library, ready)?;
         let RunEnd {
             end,
             restored,
             lost_all,
-        } = self.run_library(library, ready)?;
+        } = run;
         if !end.lost_variables.is_empty() {
             return Ok(end.lost_variables);
         }
@@ -340,7 +342,7 @@ impl Evaluation {
         }
         // What is on its way in the socket for displays counts as well.
         let failure = end.failure.or_else(|| self.inbox.take_failure());
-        match failure {
+        match failure.map(|failure| last_words::with_cause(failure, &last_errors)) {
             Some(failure) => Err(errors::from_run(
                 this.code,
                 this.count,
@@ -351,20 +353,68 @@ impl Evaluation {
         }
     }
 
-    /// Runs a library, and shows all that it has printed.
-    fn run_library(&mut self, library: &Path, ready: &Ready) -> Result<RunEnd, CellError> {
+    /// Runs a library, and shows all that it has printed. Gives the end of what went to standard error, too.
+    fn run_library(
+        &mut self,
+        library: &Path,
+        ready: &Ready,
+    ) -> Result<(RunEnd, String), CellError> {
         let started = Instant::now();
         self.interrupter.enter(Phase::Runs);
         let run = self.control.run(library, FUNCTION, ready.roll_back);
         self.times.ran(started);
         let printed = self.pump.end_cell();
-        if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
+        if let Some(value) = printed.value.and_then(|value| self.inbox.keep(value)) {
             self.outlet.result(value);
         }
         if !matches!(&run, Ok(end) if !end.restored && !end.lost_all) {
             self.end_texts();
         }
-        run.map_err(|error| internal(&format!("the cell runner cannot be reached: {error}")))
+        let run =
+            run.map_err(|error| internal(&format!("the cell runner cannot be reached: {error}")))?;
+        Ok((run, printed.last_errors))
+    }
+
+    /// Tells once of each static whose value does not outlive the cell, as another notebook's would.
+    fn tell_of_statics(&mut self, cell: &Cell) {
+        for name in &cell.changing_statics {
+            if self.told_statics.insert(name.clone()) {
+                let line = format!(
+                    "the static `{name}` begins anew in each cell; a variable is kept: `let {} = …`\n",
+                    name.to_lowercase()
+                );
+                self.outlet.stream(Stream::Stderr, &line);
+            }
+        }
+    }
+
+    /// What the compiler says, with what the notebook knows of the names that it does not find.
+    fn refusal(
+        &self,
+        code: &str,
+        count: u32,
+        source: &Generated,
+        errors: &[Diagnostic],
+    ) -> CellError {
+        let mut error = errors::from_rustc(code, count, source, errors);
+        let asked = errors.iter().find_map(Diagnostic::missing_value);
+        let why = asked.and_then(|name| self.program.results.why_not(name));
+        for hint in why.into_iter().chain(self.moved_away(errors)) {
+            errors::add_hint(&mut error, &hint);
+        }
+        error
+    }
+
+    /// Why variables that the compiler does not find are not there.
+    fn moved_away(&self, errors: &[Diagnostic]) -> BTreeSet<String> {
+        let names = errors.iter().filter_map(Diagnostic::missing_variable);
+        let told = names.filter_map(|name| {
+            let count = self.program.moved.get(name)?;
+            Some(format!(
+                "`{name}` was moved in cell [{count}]; there, `{name}.clone()` or `&{name}` keeps it"
+            ))
+        });
+        told.collect()
     }
 
     /// What the process of a cell was writing has ended with it.

@@ -51,8 +51,20 @@ enum Request {
     Drain(Sender<()>),
     /// The same at the end of a cell: nothing is held back, and a rich content that came last is
     /// the cell's value, which is the answer.
-    EndCell(Sender<Option<Bundle>>),
+    EndCell(Sender<Printed>),
 }
+
+/// What is left of a cell's output when it has ended.
+#[derive(Default)]
+pub struct Printed {
+    /// The value that it printed last by evcxr's protocol, if it did.
+    pub value: Option<Bundle>,
+    /// The end of what it wrote to standard error.
+    pub last_errors: String,
+}
+
+/// Bytes of standard error that are remembered: a backtrace may stand behind what counts.
+const LAST_ERRORS: usize = 16 << 10;
 
 impl Pump {
     /// Starts reading the pipes in `session`.
@@ -66,6 +78,7 @@ impl Pump {
             wake: Arc::clone(&wake),
             sink,
             value: None,
+            last_errors: String::new(),
             block_since: None,
         };
         thread::Builder::new()
@@ -79,10 +92,9 @@ impl Pump {
         self.ask(Request::Drain);
     }
 
-    /// Publishes everything that the cell wrote, to its last byte, and gives the value that it
-    /// printed last by evcxr's protocol, if it did.
-    pub fn end_cell(&self) -> Option<Bundle> {
-        self.ask(Request::EndCell).flatten()
+    /// Publishes everything that the cell wrote, to its last byte.
+    pub fn end_cell(&self) -> Printed {
+        self.ask(Request::EndCell).unwrap_or_default()
     }
 
     fn ask<T>(&self, request: impl Fn(Sender<T>) -> Request) -> Option<T> {
@@ -102,6 +114,8 @@ struct Reader {
     sink: Arc<dyn Sink>,
     /// Contents of one value that were printed one after the other.
     value: Option<Bundle>,
+    /// The end of what the cell has written to standard error.
+    last_errors: String,
     /// Since when a rich content has been held that has not ended.
     block_since: Option<Instant>,
 }
@@ -176,7 +190,10 @@ impl Reader {
             }
             Request::EndCell(answer) => {
                 self.flush();
-                let _ = answer.send(self.value.take());
+                let _ = answer.send(Printed {
+                    value: self.value.take(),
+                    last_errors: std::mem::take(&mut self.last_errors),
+                });
             }
         }
     }
@@ -250,10 +267,12 @@ impl Reader {
     }
 
     fn publish_stderr(&mut self, piece: Piece) {
-        match piece {
-            Piece::Text(text) => self.sink.stream(Stream::Stderr, &text),
-            Piece::Content { content, .. } => self.sink.stream(Stream::Stderr, &content),
-        }
+        let (Piece::Text(text) | Piece::Content { content: text, .. }) = piece;
+        self.sink.stream(Stream::Stderr, &text);
+        self.last_errors.push_str(&text);
+        let surplus = self.last_errors.len().saturating_sub(LAST_ERRORS);
+        let start = self.last_errors.ceil_char_boundary(surplus);
+        self.last_errors.drain(..start);
     }
 
     fn show_value_as_display(&mut self) {

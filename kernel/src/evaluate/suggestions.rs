@@ -1,6 +1,6 @@
 //! What the compiler would write, as lines to copy: the cell's own with its changes made in them.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use super::direct::{Generated, Span};
 
@@ -39,6 +39,19 @@ pub fn corrected(code: &str, generated: &Generated, spans: &[Span]) -> Vec<Strin
     };
     let is_empty = lines.iter().all(|line: &String| line.trim().is_empty());
     if is_empty { Vec::new() } else { lines }
+}
+
+/// The compiler's words, where they speak of a package that a notebook has not.
+pub fn for_a_cell(message: &str) -> Cow<'_, str> {
+    let reworded = || {
+        let (before, rest) = message.split_once("use `cargo add ")?;
+        let (name, rest) = rest.split_once('`')?;
+        let after = rest.strip_prefix(" to add it to your `Cargo.toml`")?;
+        let line =
+            format!("`:dep {name} = \"…\"`, with its version, at the top of the cell adds it");
+        Some(Cow::Owned(format!("{before}{line}{after}")))
+    };
+    reworded().unwrap_or(Cow::Borrowed(message))
 }
 
 #[derive(Clone)]
@@ -150,6 +163,14 @@ mod tests {
             suggestions(&uses, "MaybeIncorrect"),
             ["use a::B;", "use c::B;"]
         );
+    }
+
+    #[test]
+    fn a_crate_is_added_as_a_notebook_does() {
+        let message = "if you wanted to use a crate named `rand`, use `cargo add rand` to add it to your `Cargo.toml`";
+        let expected = "if you wanted to use a crate named `rand`, `:dep rand = \"…\"`, with its version, at the top of the cell adds it";
+        assert_eq!(for_a_cell(message), expected);
+        assert_eq!(for_a_cell("try `x`"), "try `x`");
     }
 
     #[test]

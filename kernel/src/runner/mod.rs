@@ -16,6 +16,7 @@ mod offspring;
 mod process;
 mod relay;
 mod snapshot;
+mod standard_streams;
 mod supervisor;
 mod unsafe_environment;
 mod unsafe_fork;

@@ -1,13 +1,7 @@
 //! The worker: holds the user's variables and runs one cell after the other on its main thread. Its
 //! snapshot is the same process, asleep.
 
-use std::{
-    error::Error,
-    fs::{self, OpenOptions},
-    io,
-    os::unix::net::UnixStream,
-    path::Path,
-};
+use std::{error::Error, fs, io, os::unix::net::UnixStream, path::Path};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use wire::cell::CellFailure;
@@ -15,20 +9,20 @@ use wire::cell::CellFailure;
 use super::{
     SNAPSHOT_SOCKET,
     messages::{CellEnd, CellStatus, Channel, Order, Report, SnapshotInfo},
+    standard_streams::{StandardStreams, moved_up_stream},
     unsafe_environment,
     unsafe_fork::{self, Side},
     unsafe_load::VariableStore,
 };
-use crate::evaluate::session::{STDERR_PIPE, STDOUT_PIPE};
 
 /// Serves cells until the supervisor closes its end.
 pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
     unsafe_fork::ignore_children();
     unsafe_fork::die_with_parent()?;
     prefer_as_victim(RUNNING);
-    redirect_output(session)?;
     let mut worker = Worker {
-        supervisor: Channel::new(supervisor),
+        streams: StandardStreams::open(session)?,
+        supervisor: Channel::new(moved_up_stream(supervisor)?),
         variables: VariableStore::new(),
         snapshot: None,
     };
@@ -40,6 +34,7 @@ pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
                 roll_back,
             } => {
                 unsafe_environment::take_over(session);
+                worker.streams.restore()?;
                 let end = worker.run(&library, &function);
                 if roll_back.applies(end.status) {
                     worker.supervisor.send(&Report::Failed { end })?;
@@ -68,6 +63,7 @@ pub fn serve(supervisor: UnixStream, session: &Path) -> io::Result<()> {
 }
 
 struct Worker {
+    streams: StandardStreams,
     supervisor: Channel,
     variables: VariableStore,
     snapshot: Option<Pid>,
@@ -75,7 +71,14 @@ struct Worker {
 
 impl Worker {
     fn run(&mut self, library: &str, function: &str) -> CellEnd {
-        match self.variables.run(library, function) {
+        let this = rustix::process::getpid();
+        let ran = self.variables.run(library, function);
+        if rustix::process::getpid() != this {
+            // A cell has forked, and its child has come to the end of the cell: there is nothing for it to do
+            // here, where its parent goes on.
+            unsafe_fork::vanish();
+        }
+        match ran {
             Ok(None) => CellEnd::default(),
             Ok(Some(report)) => serde_json::from_slice(&report).unwrap_or_else(|error| {
                 not_run(
@@ -105,7 +108,8 @@ impl Worker {
                 Ok(Side::Child) => {
                     prefer_as_victim(ASLEEP);
                     // Closes this copy of the worker's channel, so that its death is seen.
-                    match UnixStream::connect(session.join(SNAPSHOT_SOCKET)) {
+                    let connected = UnixStream::connect(session.join(SNAPSHOT_SOCKET));
+                    match connected.and_then(moved_up_stream) {
                         Ok(stream) => self.supervisor = Channel::new(stream),
                         // The supervisor sees it end, and tells the user.
                         Err(_) => unsafe_fork::vanish(),
@@ -200,14 +204,4 @@ fn not_run(ename: &str, evalue: String) -> CellEnd {
         lost_variables: Vec::new(),
         values: Vec::new(),
     }
-}
-
-/// Standard output and error become the kernel's pipes, standard input is empty. The pipes are
-/// named rather than inherited, so that no compiler started by the kernel holds them open.
-fn redirect_output(session: &Path) -> io::Result<()> {
-    let open = |name: &str| OpenOptions::new().write(true).open(session.join(name));
-    rustix::stdio::dup2_stdin(OpenOptions::new().read(true).open("/dev/null")?)?;
-    rustix::stdio::dup2_stdout(open(STDOUT_PIPE)?)?;
-    rustix::stdio::dup2_stderr(open(STDERR_PIPE)?)?;
-    Ok(())
 }

@@ -31,6 +31,36 @@ fn a_cell_that_dies_is_told_and_undone() {
 }
 
 #[test]
+fn a_child_that_returns_from_a_cell_serves_no_cells() {
+    let mut runner = Runner::start();
+    let mut control = runner.control();
+    assert_eq!(control.run("up_and_fork")["end"]["status"], "ok");
+    // Two that served would share the orders: some of these would not come to this counter.
+    for _ in 0..9 {
+        assert_eq!(control.run("up")["end"]["status"], "ok");
+    }
+    control.run("tell");
+    assert_eq!(runner.line(), "10");
+}
+
+#[test]
+fn a_cell_that_closes_its_output_loses_nothing_and_the_next_one_prints() {
+    let mut runner = Runner::start();
+    let mut control = runner.control();
+    control.run("up");
+    let ended = control.run("up_and_close");
+    assert_eq!(
+        (&ended["end"]["status"], &ended["lost_all"]),
+        (&"ok".into(), &false.into())
+    );
+    control.run("tell");
+    assert_eq!(runner.line(), "2");
+    assert_eq!(control.run("up_and_abort")["restored"], true);
+    control.run("tell");
+    assert_eq!(runner.line(), "2");
+}
+
+#[test]
 fn the_first_cell_that_dies_loses_nothing_and_the_next_one_runs() {
     let mut runner = Runner::start();
     let mut control = runner.control();

@@ -124,6 +124,35 @@ async fn completion_counts_code_points() {
     front_end.finish().await;
 }
 
+/// A request with -1 got no reply at all.
+#[tokio::test]
+async fn a_cursor_that_is_no_position_is_at_the_end() {
+    let mut front_end = FrontEnd::start().await;
+    let code = "🦀 pr";
+    for cursor in [json!(-1), json!(null), json!(1.5)] {
+        let request = json!({ "code": code, "cursor_pos": cursor });
+        let id = front_end
+            .send_json("complete_request", request.clone())
+            .await;
+        let reply = front_end.reply(&id).await;
+        let places = (
+            &reply["matches"],
+            &reply["cursor_start"],
+            &reply["cursor_end"],
+        );
+        assert_eq!(
+            places,
+            (&json!(["print"]), &json!(2), &json!(4)),
+            "{cursor}"
+        );
+        assert_eq!(front_end.until_idle(&id).await, BUSY_IDLE);
+        let id = front_end.send_json("inspect_request", request).await;
+        assert_eq!(front_end.reply(&id).await["status"], "ok", "{cursor}");
+        assert_eq!(front_end.until_idle(&id).await, BUSY_IDLE);
+    }
+    front_end.finish().await;
+}
+
 #[tokio::test]
 async fn inspection_tells_found_from_not_found() {
     let mut front_end = FrontEnd::start().await;

@@ -12,9 +12,11 @@ use ra_ap_syntax::{
 };
 
 use super::{
-    items::{self, Item},
+    items::Item,
     reading,
     results::{self, Alias, Unkept},
+    statics,
+    words::words,
 };
 
 const BEFORE: &str = "fn f(){";
@@ -37,6 +39,8 @@ pub struct Cell {
     pub variables: Vec<Binding>,
     /// Where the first `let` of a name has it.
     first_binding: HashMap<String, usize>,
+    /// Statics whose values change: with a cell's library they begin anew.
+    pub changing_statics: Vec<String>,
     /// Why this cell is not for the direct way; `None` when it is.
     pub obstacle: Option<Obstacle>,
 }
@@ -88,6 +92,13 @@ impl Cell {
 
     fn take(&mut self, node: &SyntaxNode, code: &str, last: bool) {
         let range = range_of(node);
+        let thread_local = macro_call(node)
+            .and_then(|call| reading::read_thread_local(&call, code, range.clone()));
+        self.changing_statics.extend(statics::changing(node));
+        if let Some(item) = thread_local {
+            self.items.push(item);
+            return;
+        }
         if let Some(item) = ast::Item::cast(node.clone()) {
             self.take_item(&item, code, range);
             return;
@@ -139,7 +150,7 @@ impl Cell {
         };
         let mentions = |range: &Range<usize>| {
             let word = name.trim_start_matches("r#");
-            let words = items::words(&code[range.clone()]);
+            let words = words(&code[range.clone()]);
             words.filter(|other| *other == word).count()
         };
         let statement = self.statements.iter().find(|range| mentions(range) > 0);
@@ -150,6 +161,16 @@ impl Cell {
     pub fn is_empty(&self) -> bool {
         self.items.is_empty() && self.statements.is_empty() && self.value.is_none()
     }
+}
+
+/// The macro that a node calls and nothing else.
+fn macro_call(node: &SyntaxNode) -> Option<ast::MacroCall> {
+    let expression = |node: &SyntaxNode| ast::MacroExpr::cast(node.clone())?.macro_call();
+    let statement =
+        |node: &SyntaxNode| expression(ast::ExprStmt::cast(node.clone())?.expr()?.syntax());
+    ast::MacroCall::cast(node.clone())
+        .or_else(|| expression(node))
+        .or_else(|| statement(node))
 }
 
 /// The bytes of the code at which a node stands.

@@ -70,6 +70,13 @@ impl Diagnostic {
         (self.number() == "E0425" && is_value).then_some(name)
     }
 
+    /// The variable that is spoken of and not there.
+    pub fn missing_variable(&self) -> Option<&str> {
+        let name = self.message.strip_prefix("cannot find value `")?;
+        let (name, _) = name.split_once('`')?;
+        (self.number() == "E0425").then_some(name)
+    }
+
     /// Whether one of its places in the source satisfies this.
     pub fn any_place(&self, is: impl Fn(Range<usize>) -> bool) -> bool {
         self.spans.iter().filter_map(Span::in_source).any(is)

@@ -4,6 +4,8 @@
 
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
+use super::words::{named, same_tokens, words};
+
 /// The text of a cell that was run, to show errors in.
 #[derive(Debug)]
 pub struct Source {
@@ -22,6 +24,8 @@ pub struct Item {
     /// Its cell; `None` until it has run.
     pub source: Option<Arc<Source>>,
     words: Arc<HashSet<String>>,
+    /// Of those, what may stand for a type or a constant: names in paths, and all that a macro gets.
+    named: Arc<HashSet<String>>,
 }
 
 /// What a definition is, for being found and being replaced.
@@ -43,6 +47,8 @@ pub enum Kind {
     Value { name: String },
     /// A macro.
     Macro { name: String },
+    /// The statics of a `thread_local!`.
+    ThreadLocal { names: Vec<String> },
     /// An `impl`: its first line, whether it is that of a trait, what it defines, and whether types or
     /// constants are among that, from which a layout may follow.
     Impl {
@@ -59,13 +65,18 @@ impl Item {
     /// A definition of the cell that is being read.
     pub fn new(kind: Kind, text: String, place: Range<usize>) -> Self {
         let words = Arc::new(words(&text).map(str::to_owned).collect());
-        Self {
+        let mut item = Self {
             kind,
             text,
             place,
             source: None,
             words,
+            named: Arc::default(),
+        };
+        if item.shapes_types() {
+            item.named = Arc::new(named(&item.text));
         }
+        item
     }
 
     fn name(&self) -> Option<&str> {
@@ -80,6 +91,21 @@ impl Item {
         }
     }
 
+    /// The names by which cells call it.
+    fn names(&self) -> &[String] {
+        match &self.kind {
+            Kind::Import { name }
+            | Kind::Type { name }
+            | Kind::Trait { name, .. }
+            | Kind::Module { name }
+            | Kind::Constant { name }
+            | Kind::Value { name }
+            | Kind::Macro { name } => std::slice::from_ref(name),
+            Kind::ThreadLocal { names } => names,
+            Kind::Glob | Kind::Impl { .. } | Kind::Other => &[],
+        }
+    }
+
     pub fn is_impl(&self) -> bool {
         matches!(self.kind, Kind::Impl { .. })
     }
@@ -90,12 +116,22 @@ impl Item {
         Some((source.count, self.place.start))
     }
 
-    /// The name, if it stands where a variable's may.
-    pub fn value_name(&self) -> Option<&str> {
+    /// The names that stand where a variable's may.
+    pub fn value_names(&self) -> &[String] {
         match &self.kind {
-            Kind::Constant { name } | Kind::Value { name } => Some(name),
-            _ => None,
+            Kind::Constant { name } | Kind::Value { name } => std::slice::from_ref(name),
+            Kind::ThreadLocal { names } => names,
+            _ => &[],
         }
+    }
+
+    /// The first line of it, for telling the user.
+    pub fn headline(&self) -> &str {
+        if let Kind::Impl { header, .. } = &self.kind {
+            return header;
+        }
+        let line = self.text.lines().next().unwrap_or_default();
+        line.trim_end_matches('{').trim()
     }
 
     /// Whether a type's layout, or what a trait object is called by, may follow from it.
@@ -133,6 +169,12 @@ impl Item {
                         || members.iter().any(|name| others.contains(name)))
             }
             (Kind::Glob | Kind::Other, Kind::Glob | Kind::Other) => self.text == new.text,
+            (Kind::ThreadLocal { names }, _) => {
+                new.value_names().iter().any(|name| names.contains(name))
+            }
+            (_, Kind::ThreadLocal { names }) => {
+                self.value_names().iter().any(|name| names.contains(name))
+            }
             _ => self.name().is_some() && self.name() == new.name(),
         }
     }
@@ -146,10 +188,11 @@ impl Item {
             | Kind::Constant { name }
             | Kind::Value { name }
             | Kind::Macro { name } => words.contains(name),
+            Kind::ThreadLocal { names } => names.iter().any(|name| words.contains(name)),
             Kind::Trait { name, methods } => {
                 words.contains(name) || methods.iter().any(|method| words.contains(method))
             }
-            Kind::Impl { header, .. } => self::words(header)
+            Kind::Impl { header, .. } => super::words::words(header)
                 .filter(|word| local.contains(word))
                 .all(|word| words.contains(word)),
         }
@@ -163,6 +206,34 @@ pub struct Items {
 }
 
 impl Items {
+    /// The implementations of a trait that would go with it when these definitions replace it alone, each
+    /// with the trait's name.
+    pub fn bereft_by(&self, new: &[Item]) -> Vec<(Item, String)> {
+        let is_trait = |item: &&Item| matches!(item.kind, Kind::Trait { .. });
+        let traits: Vec<&str> = new.iter().filter(is_trait).filter_map(Item::name).collect();
+        if traits.is_empty() {
+            return Vec::new();
+        }
+        let mut after = self.clone();
+        after.define(new);
+        let is_gone = |item: &&Item| {
+            let is_there = |other: &Item| other.kind == item.kind || item.is_replaced_by(other);
+            !after.all.iter().any(is_there)
+        };
+        let of_trait = |item: &Item| {
+            let Kind::Impl { header, .. } = &item.kind else {
+                return None;
+            };
+            let name = words(header).find(|word| traits.contains(word))?;
+            Some((item.clone(), name.to_owned()))
+        };
+        self.all
+            .iter()
+            .filter(is_gone)
+            .filter_map(of_trait)
+            .collect()
+    }
+
     /// Adds a cell's definitions, which replace those of the same names. Gives the names of types
     /// that are not what they were, and of modules with such types.
     pub fn define(&mut self, new: &[Item]) -> HashSet<String> {
@@ -249,7 +320,7 @@ impl Items {
                 .all
                 .iter()
                 .filter(|item| item.shapes_types())
-                .filter(|item| changed.iter().any(|word| item.words.contains(word)))
+                .filter(|item| changed.iter().any(|word| item.named.contains(word)))
                 .flat_map(|item| self.shaped_by(item))
                 .filter(|name| !changed.contains(name))
                 .collect();
@@ -304,16 +375,7 @@ impl Items {
 
     /// The names by which cells call what is defined.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().filter_map(|item| match &item.kind {
-            Kind::Import { name }
-            | Kind::Type { name }
-            | Kind::Trait { name, .. }
-            | Kind::Module { name }
-            | Kind::Constant { name }
-            | Kind::Value { name }
-            | Kind::Macro { name } => Some(name.as_str()),
-            Kind::Glob | Kind::Impl { .. } | Kind::Other => None,
-        })
+        self.all.iter().flat_map(Item::names).map(String::as_str)
     }
 
     /// Notes the cell that the definitions without one come from.
@@ -327,27 +389,6 @@ impl Items {
 fn macros_first(mut items: Vec<&Item>) -> Vec<&Item> {
     items.sort_by_key(|item| !matches!(item.kind, Kind::Macro { .. }));
     items
-}
-
-/// The identifiers in a text, those in strings and comments too: `"{name}"` uses a variable.
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| !(character.is_alphanumeric() || character == '_'))
-        .filter(|word| word.starts_with(|first: char| !first.is_ascii_digit()))
-}
-
-/// Whether two definitions differ by layout and comments at most.
-fn same_tokens(one: &str, other: &str) -> bool {
-    tokens(one) == tokens(other)
-}
-
-fn tokens(text: &str) -> Vec<String> {
-    let file = ra_ap_syntax::SourceFile::parse(text, ra_ap_syntax::Edition::Edition2024);
-    file.syntax_node()
-        .descendants_with_tokens()
-        .filter_map(ra_ap_syntax::NodeOrToken::into_token)
-        .filter(|token| !token.kind().is_trivia())
-        .map(|token| token.text().to_owned())
-        .collect()
 }
 
 #[cfg(test)]
@@ -439,6 +480,52 @@ mod tests {
         assert!(
             define("/* a comment */ struct C ;").is_empty(),
             "the same tokens are the same type"
+        );
+    }
+
+    #[test]
+    fn a_name_of_a_field_or_in_a_text_is_no_use_of_a_type() {
+        let mut items = after(&[
+            "struct Run { config: u32 }\nenum Step { config(u8), Last }\n/// Like config.\nstruct Doc;\n\
+             const TEXT: &str = \"config\";\nstruct Uses { run: Box<config> }\n\
+             struct Made { list: [u8; len!(config)] }",
+            "type config = u32;",
+        ]);
+        let mut names: Vec<String> = items
+            .define(&Cell::parse("type config = u64;").items)
+            .into_iter()
+            .collect();
+        names.sort();
+        assert_eq!(names, ["Made", "Uses", "config"]);
+    }
+
+    #[test]
+    fn an_implementation_that_goes_with_a_trait_is_told() {
+        let mut items =
+            after(&["trait T { fn t(&self); }\nstruct P;\nimpl T for P { fn t(&self) {} }"]);
+        let again = Cell::parse("trait T { fn t(&self) -> i32; }").items;
+        let told = items.bereft_by(&again);
+        let headlines: Vec<&str> = told.iter().map(|(item, _)| item.headline()).collect();
+        assert_eq!(headlines, ["impl T for P"]);
+        assert_eq!(told[0].1, "T");
+        items.define(&again);
+        assert_eq!(items.all().len(), 2, "what is told is so");
+        // With the trait and the type in one cell again, nothing is missing.
+        let items = after(&["trait T {}\nstruct P;\nimpl T for P {}"]);
+        let whole = Cell::parse("trait T { fn t(&self) {} }\nstruct P;\nimpl T for P {}").items;
+        assert!(items.bereft_by(&whole).is_empty());
+    }
+
+    #[test]
+    fn the_statics_of_a_thread_local_are_names() {
+        let code = "thread_local! { static A: Cell<u8> = Cell::new(1); pub static B: u8 = 2; }";
+        let items = after(&[code, "fn f() {}"]);
+        assert_eq!(items.names().collect::<Vec<_>>(), ["A", "B", "f"]);
+        assert_eq!(needed(&items, "B.with(f)").len(), 2);
+        assert!(needed(&items, "1 + 1").is_empty());
+        assert_eq!(
+            texts(&after(&[code, "static A: u8 = 1;"]).all()),
+            ["static A: u8 = 1;"]
         );
     }
 

@@ -12,6 +12,8 @@ mod reading;
 mod results;
 mod rustc;
 mod source;
+mod statics;
+mod words;
 mod writing;
 
 use std::{ops::Range, path::PathBuf};
@@ -20,11 +22,12 @@ use anyhow::Result;
 
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
-pub use items::{Item, words};
+pub use items::Item;
 pub use program::{Program, Variable};
 pub use results::is_result;
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
+pub use words::words;
 pub use writing::{FUNCTION, nameable};
 
 use crate::runner::messages::RollBack;
@@ -151,10 +154,12 @@ fn ready(
             .insert(binding.name, Variable { type_name, mutable });
     }
     after.take_result(count, unkept);
+    after.note_moved(&plan.moved, count);
     let by_users = draft.outdated.iter().filter(|name| !is_result(name));
     let outdated = by_users.map(|name| outdated(name));
     let renamed = draft.renamed.iter().map(|name| renamed(name));
     let left_out = draft.left_out.iter().map(left_out);
+    let bereft = draft.bereft.iter().map(bereft);
     let unnameable = plan.unnameable.iter().map(|name| {
         format!("the type of the variable `{name}` has no name that a cell can use: the variable is gone")
     });
@@ -172,6 +177,7 @@ fn ready(
             .chain(renamed)
             .chain(unnameable)
             .chain(left_out)
+            .chain(bereft)
             .collect(),
     }))
 }
@@ -188,10 +194,16 @@ pub fn renamed(name: &str) -> String {
 
 /// What the user is told of an earlier definition that the cell contradicts.
 fn left_out(item: &Item) -> String {
-    let line = item.text.lines().next().unwrap_or_default();
-    let line = line.trim_end_matches('{').trim();
+    let line = item.headline();
     let cell = item.source.as_ref().map_or(0, |source| source.count);
     format!("`{line}` of cell [{cell}] contradicts this cell, and is left out from now on")
+}
+
+/// What the user is told of an implementation that has gone with its trait.
+pub fn bereft((item, name): &(Item, String)) -> String {
+    let line = item.headline();
+    let cell = item.source.as_ref().map_or(0, |source| source.count);
+    format!("`{line}` of cell [{cell}] is gone: this cell defines the `{name}` of that cell anew")
 }
 
 /// A closure's type is known to the cell that wrote it alone.
@@ -332,5 +344,5 @@ fn ambiguous<'a>(draft: &'a Draft, error: &'a Diagnostic) -> impl Iterator<Item 
 
 /// Whether code may need the asynchronous runtime that evcxr keeps, without waiting itself.
 pub fn speaks_of_tasks(code: &str) -> bool {
-    items::words(code).any(|word| word == "tokio" || word.starts_with("spawn"))
+    words(code).any(|word| word == "tokio" || word.starts_with("spawn"))
 }

@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     cell::{Binding, Cell},
-    items::{self, Item, Items, Source},
+    items::{Item, Items, Source},
     results::{self, Results, Unkept},
     source::Generated,
+    words::words,
     writing::{Parts, write},
 };
 
@@ -30,6 +31,8 @@ pub struct Program {
     pub forgotten: Vec<String>,
     /// Values of cells, which are variables too.
     pub results: Results,
+    /// Variables that are gone because a cell moved them, with its number.
+    pub moved: BTreeMap<String, u32>,
 }
 
 /// What a cell's source is made of beside its own code.
@@ -65,6 +68,8 @@ pub struct Draft {
     pub renamed: Vec<String>,
     /// Definitions of earlier cells that contradict it, which also go.
     pub left_out: Vec<Item>,
+    /// Implementations of a trait that go since the cell defines the trait anew, with its name.
+    pub bereft: Vec<(Item, String)>,
     /// Variables whose values do not outlive the cell, whether it fails or not.
     pub consumed: Vec<String>,
     /// Whether it has variables of earlier cells in its hands.
@@ -78,6 +83,7 @@ impl Program {
     pub fn draft(&self, cell: &Cell, code: &str, plan: &Plan) -> Draft {
         let mut after = self.clone();
         let left_out = after.items.leave_out(&plan.left_out);
+        let bereft = after.items.bereft_by(&cell.items);
         let changed = after.items.define(&cell.items);
         let outdated = self.outdated(&changed);
         let renamed: Vec<String> = self.renamed_by(cell).collect();
@@ -132,6 +138,7 @@ impl Program {
             outdated,
             renamed,
             left_out,
+            bereft,
             uses_variables: !used.is_empty(),
             is_partial,
         }
@@ -145,7 +152,7 @@ impl Program {
             .iter()
             .filter_map(|alias| self.earlier_value(alias.back))
             .collect();
-        let words: HashSet<&str> = items::words(code)
+        let words: HashSet<&str> = words(code)
             .chain(spoken.iter().map(String::as_str))
             .collect();
         self.variables
@@ -166,7 +173,7 @@ impl Program {
             .iter()
             .filter(|(_, variable)| {
                 variable.type_name.contains("std::any::Any")
-                    || items::words(&variable.type_name).any(|word| changed.contains(word))
+                    || words(&variable.type_name).any(|word| changed.contains(word))
             })
             .map(|(name, _)| name.clone())
             .collect()
@@ -176,9 +183,9 @@ impl Program {
     pub fn renamed_by(&self, cell: &Cell) -> impl Iterator<Item = String> {
         cell.items
             .iter()
-            .filter_map(Item::value_name)
+            .flat_map(Item::value_names)
             .filter(|name| self.variables.contains_key(*name))
-            .map(str::to_owned)
+            .cloned()
     }
 
     /// Takes over what a cell has left behind, when it has run.
@@ -212,6 +219,18 @@ impl Program {
             variables.remove(&old);
             self.forgotten.push(old);
         }
+    }
+
+    /// Takes note of the variables that a cell has moved, and of those that are there again.
+    pub fn note_moved(&mut self, moved: &HashSet<String>, count: u32) {
+        if count > 0 {
+            let moved = moved.iter().map(|name| (name.clone(), count));
+            self.moved.extend(moved);
+        }
+        let Self {
+            moved, variables, ..
+        } = self;
+        moved.retain(|name, _| !variables.contains_key(name));
     }
 
     /// Takes note that evcxr has run a cell, and kept no value.
@@ -326,6 +345,16 @@ mod tests {
         assert_eq!(outdated("use std::collections::BTreeMap as Map;"), ["g"]);
         assert!(outdated(items).is_empty());
         assert!(outdated("fn f() -> i32 { 1 }").is_empty());
+    }
+
+    #[test]
+    fn what_was_moved_is_known_until_it_is_there_again() {
+        let mut program = with(&[], "");
+        program.note_moved(&HashSet::from(["a".to_owned()]), 8);
+        assert_eq!(program.moved["a"], 8);
+        let mut program = with(&[("a", "i32")], "");
+        program.note_moved(&HashSet::from(["a".to_owned(), "b".to_owned()]), 9);
+        assert_eq!(program.moved.keys().collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

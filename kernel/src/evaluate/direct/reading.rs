@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use ra_ap_syntax::{
-    AstNode,
+    AstNode, NodeOrToken, SyntaxKind,
     ast::{self, HasName},
 };
 
@@ -12,6 +12,32 @@ use super::{
     cell::range_of,
     items::{Item, Kind},
 };
+
+/// The definition that a `thread_local!` is; `None` for another macro.
+pub fn read_thread_local(call: &ast::MacroCall, code: &str, range: Range<usize>) -> Option<Item> {
+    let names = thread_local_names(call)?;
+    let text = code[range.clone()].to_owned();
+    Some(Item::new(Kind::ThreadLocal { names }, text, range))
+}
+
+/// The statics of a `thread_local!`; `None` for another macro.
+pub fn thread_local_names(call: &ast::MacroCall) -> Option<Vec<String>> {
+    let path = call.path()?.syntax().text().to_string();
+    if !matches!(path.as_str(), "thread_local" | "std::thread_local") {
+        return None;
+    }
+    let tokens = call.token_tree()?;
+    let words = tokens.syntax().children_with_tokens();
+    let words: Vec<_> = words
+        .filter_map(NodeOrToken::into_token)
+        .filter(|token| !token.kind().is_trivia())
+        .collect();
+    let names = words
+        .windows(2)
+        .filter(|pair| pair[0].kind() == SyntaxKind::STATIC_KW)
+        .map(|pair| pair[1].text().to_owned());
+    Some(names.collect())
+}
 
 /// Reads a definition off the syntax; a `use` is one definition for each of its names.
 pub fn read(item: &ast::Item, code: &str, range: Range<usize>) -> Vec<Item> {

@@ -5,9 +5,9 @@ use std::{collections::HashSet, fmt::Write as _, ops::Range, sync::Arc};
 
 use super::{
     cell::{Binding, Cell},
-    items,
     program::{Plan, Program},
     source::{Generated, Origin},
+    words::words,
 };
 
 /// The function that a cell becomes.
@@ -78,7 +78,7 @@ pub fn prelude_names() -> impl Iterator<Item = &'static str> {
     let list = PRELUDE
         .split_once("pub use crate::{")
         .map_or("", |(_, list)| list);
-    items::words(list)
+    words(list)
 }
 
 fn write_items(source: &mut Generated, parts: &Parts<'_>) -> bool {
@@ -90,8 +90,8 @@ fn write_items(source: &mut Generated, parts: &Parts<'_>) -> bool {
             .used
             .iter()
             .filter_map(|name| parts.program.variables.get(name))
-            .flat_map(|variable| items::words(&variable.type_name));
-        let words = items::words(parts.code).chain(types);
+            .flat_map(|variable| words(&variable.type_name));
+        let words = words(parts.code).chain(types);
         parts
             .after
             .items
@@ -158,11 +158,14 @@ fn write_statements(source: &mut Generated, parts: &Parts<'_>) {
     }
     if let Some(value) = &cell.value {
         let (before, after) = match &plan.result {
-            Some(name) => (format!("let {name} = ("), format!("); {name}")),
-            None => ("(".to_owned(), ")".to_owned()),
+            Some(name) => (format!("let {name} ="), format!("; {name}")),
+            None => (String::new(), String::new()),
         };
         source.glue(&before);
+        // What the compiler says of an operation as a whole, it says of the parentheses around it.
+        source.add(Origin::CellPart(value.clone()), "(");
         write_code(source, parts, value.clone());
+        source.add(Origin::CellPart(value.clone()), ")");
         source.add(
             Origin::Show(value.clone()),
             &format!("{after}.__warmcell_ref().evcxr_display();"),
@@ -245,6 +248,22 @@ mod tests {
         let draft = program.draft(&Cell::parse("drop(a)"), "drop(a)", &Plan::default());
         let text = draft.source.text;
         assert!(!text.contains("<!>"), "{text}");
+    }
+
+    #[test]
+    fn the_value_as_a_whole_has_a_place_in_the_cell() {
+        let code = "let zero = 0; 1 / zero";
+        let cell = Cell::parse(code);
+        for result in [None, Some("_5".to_owned())] {
+            let plan = Plan {
+                result,
+                ..Plan::default()
+            };
+            let source = Program::default().draft(&cell, code, &plan).source;
+            let start = source.text.find("(\n1 / zero\n)").expect("is there");
+            let place = source.place(&(start..start + 12)).expect("a place");
+            assert_eq!((place.cell, &code[place.range]), (None, "1 / zero"));
+        }
     }
 
     #[test]

@@ -15,8 +15,9 @@ use super::super::{
     direct::{self, Cell, Program, Variable},
     errors,
     interrupt::Phase,
+    last_words,
     sink::{Sink, Stream},
-    versions,
+    syntax, versions,
 };
 use super::{Evaluation, Outputs, internal};
 
@@ -45,7 +46,7 @@ impl Evaluation {
         let evaluated = self.analyst.ask(move |context| run.within(context));
         drop(busy);
         let printed = self.pump.end_cell();
-        if let Some(value) = printed.and_then(|value| self.inbox.keep(value)) {
+        if let Some(value) = printed.value.and_then(|value| self.inbox.keep(value)) {
             self.outlet.result(value);
         }
         let failure = self.inbox.take_failure();
@@ -61,6 +62,7 @@ impl Evaluation {
         if let Some(failure) = failure {
             // It may have been the end of the process.
             self.end_texts();
+            let failure = last_words::with_cause(failure, &printed.last_errors);
             return Err(errors::from_failure(&code, count, &source, &failure));
         }
         match outputs {
@@ -69,7 +71,11 @@ impl Evaluation {
                 Ok(outputs.content_by_mime_type)
             }
             Err(evcxr::Error::CompilationErrors(list)) => {
-                Err(errors::from_compiler(&code, count, &list))
+                let rust = without_commands(&code);
+                Err(match syntax::fault(&rust) {
+                    Some(fault) => errors::from_syntax(&rust, count, fault),
+                    None => errors::from_compiler(&code, count, &list),
+                })
             }
             Err(error) => Err(errors::plain("EvaluationError", &error.to_string())),
         }

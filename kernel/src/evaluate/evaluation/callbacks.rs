@@ -81,7 +81,7 @@ impl Evaluation {
             compiled?.ok_or_else(|| internal("the library for cells waits"))?
         };
         let result = match &ready.library {
-            Some(library) => self.run_library(library, &ready),
+            Some(library) => self.run_library(library, &ready).map(|(run, _)| run),
             None => Ok(RunEnd::default()),
         };
         let source = &ready.source;

@@ -3,6 +3,8 @@
 
 mod flusher;
 pub(crate) mod kernel;
+mod limited;
+mod own;
 mod panic_hook;
 mod scope;
 mod stdin;
@@ -13,6 +15,7 @@ pub mod values;
 pub mod variables;
 
 use std::{
+    any::Any,
     backtrace::Backtrace,
     fmt::Display,
     io::Write,
@@ -124,20 +127,36 @@ fn fork_quietly(fork: impl FnOnce() -> bool) -> bool {
 
 /// The cell panicked; the panic hook has recorded with what.
 pub fn panicked() {
+    panicked_with(None);
+}
+
+/// The cell panicked with this payload, of which the hook may not have heard: it may be the user's own, and
+/// what `resume_unwind` raises goes by any.
+fn panicked_with(payload: Option<&(dyn Any + Send)>) {
+    let said = payload.and_then(panic_hook::text);
     let mut cell = cell();
     cell.report.status = Status::Panic;
+    let is_another = |failure: &CellFailure| said.is_some_and(|said| said != failure.evalue);
+    if cell.report.failure.as_ref().is_none_or(is_another) {
+        cell.trace = None;
+        cell.report.failure = Some(panic(said.unwrap_or("the cell panicked"), None));
+    }
     let trace = cell.trace.take();
-    cell.report.failure.get_or_insert_with(|| CellFailure {
-        ename: "panic".to_owned(),
-        evalue: "the cell panicked".to_owned(),
-        location: None,
-        raised: None,
-        hint: None,
-    });
     let traced = trace.and_then(|(trace, raised)| trace::find_cell(&trace, &raised));
     if let (Some(traced), Some(failure)) = (traced, &mut cell.report.failure) {
         failure.location = Some(traced.location);
         failure.raised = Some(traced.raised);
+    }
+}
+
+/// A panic as it is told.
+fn panic(message: &str, location: Option<(u32, u32)>) -> CellFailure {
+    CellFailure {
+        ename: "panic".to_owned(),
+        evalue: message.to_owned(),
+        location,
+        raised: None,
+        hint: None,
     }
 }
 
@@ -199,8 +218,8 @@ where
 
 fn run_caught(statements: &mut dyn FnMut() -> Result<(), CellError>) {
     // An error has been recorded where it was converted.
-    if catch_unwind(AssertUnwindSafe(statements)).is_err() {
-        panicked();
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(statements)) {
+        panicked_with(Some(&*payload));
     }
 }
 

@@ -2,20 +2,24 @@
 //! On other threads it is one line on standard error, since the cell goes on.
 
 use std::{
+    any::Any,
     backtrace::Backtrace,
     io::Write,
     panic::{self, PanicHookInfo},
-    sync::Once,
 };
-
-use wire::cell::CellFailure;
 
 use super::{CELL_FILES, trace::Raised};
 
-/// Takes the place of the standard hook, once a process.
+/// Takes the place of the standard hook, and of one that an earlier cell has set: a cell's errors must not
+/// depend on that.
 pub(super) fn install() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| panic::set_hook(Box::new(hook)));
+    panic::set_hook(Box::new(hook));
+}
+
+/// What a panic says, if it says anything.
+pub(super) fn text(payload: &(dyn Any + Send)) -> Option<&str> {
+    let owned = || payload.downcast_ref::<String>().map(String::as_str);
+    payload.downcast_ref::<&str>().copied().or_else(owned)
 }
 
 fn hook(info: &PanicHookInfo<'_>) {
@@ -28,13 +32,8 @@ fn hook(info: &PanicHookInfo<'_>) {
         let location = info
             .location()
             .filter(|location| CELL_FILES.contains(&location.file()));
-        cell.report.failure = Some(CellFailure {
-            ename: "panic".to_owned(),
-            evalue: message.to_owned(),
-            location: location.map(|location| (location.line(), location.column())),
-            raised: None,
-            hint: None,
-        });
+        let place = location.map(|location| (location.line(), location.column()));
+        cell.report.failure = Some(super::panic(message, place));
         // It is read when the panic was not caught: that takes longer.
         let outside = info.location().filter(|_| location.is_none());
         cell.trace = outside.map(|place| (Backtrace::force_capture(), Raised::at(place)));

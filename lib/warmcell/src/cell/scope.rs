@@ -10,6 +10,7 @@ use std::{fmt::Debug, ops::Deref};
 use ::display::RichDisplay;
 use wire::{cell::CellMessage, mime::Bundle};
 
+use super::limited;
 use crate::show::print_unless_sent;
 
 /// A borrowed value on its way to the page. Not `Debug`, or the fallback would show the wrapper.
@@ -51,7 +52,7 @@ impl<T: RichDisplay + ?Sized> Ref<'_, T> {
     }
 }
 
-/// The fallback: the `Debug` form.
+/// The fallback: the `Debug` form, of a long one the two ends.
 pub trait DebugDisplay {
     /// Shows the value as the cell's result.
     fn evcxr_display(&self);
@@ -71,7 +72,7 @@ impl<T: Debug + ?Sized> DebugDisplay for T {
 
 /// Not generic, like the next one: what is compiled here is not compiled in every cell.
 fn debug_bundle(value: &dyn Debug) -> Bundle {
-    Bundle::text(format!("{value:?}"))
+    Bundle::text(limited::debug_text(value))
 }
 
 fn show_result(bundle: &dyn Fn() -> Bundle) {

@@ -6,17 +6,26 @@ use std::{
     ffi::c_int,
     io,
     ops::Deref,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::{
+        fd::{AsRawFd, FromRawFd},
+        unix::net::UnixStream,
+    },
     process, ptr,
     sync::atomic::{AtomicI32, AtomicPtr, Ordering},
 };
 
 unsafe extern "C" {
     safe fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
+    fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
 }
 
 /// Linux's `O_CLOEXEC`.
 const CLOSE_ON_EXEC: c_int = 0o2_000_000;
+/// Linux's `F_DUPFD_CLOEXEC`.
+const DUPLICATE_CLOSE_ON_EXEC: c_int = 1030;
+/// Sockets get a number from here on: a cell that closes standard output, as a daemon does, would else print
+/// into the next one that is opened.
+const LOWEST: c_int = 64;
 
 /// A value that each process has of its own: a fork starts with a new one, whatever its parent's
 /// threads were doing with theirs. Never dropped.
@@ -66,6 +75,7 @@ impl Socket {
     /// # Errors
     /// There are too many.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
+        let stream = moved_up(stream)?;
         let descriptor = stream.as_raw_fd();
         let is_free = |slot: &&AtomicI32| {
             slot.compare_exchange(-1, descriptor, Ordering::SeqCst, Ordering::SeqCst)
@@ -76,6 +86,20 @@ impl Socket {
             None => Err(io::Error::other("too many connections")),
         }
     }
+}
+
+/// The same connection under a number that is none of a standard stream's.
+fn moved_up(stream: UnixStream) -> io::Result<UnixStream> {
+    if stream.as_raw_fd() >= LOWEST {
+        return Ok(stream);
+    }
+    // SAFETY: takes numbers, and gives a new descriptor or -1.
+    let moved = unsafe { fcntl(stream.as_raw_fd(), DUPLICATE_CLOSE_ON_EXEC, LOWEST) };
+    if moved < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is new, so that nobody else owns it.
+    Ok(unsafe { UnixStream::from_raw_fd(moved) })
 }
 
 impl Drop for Socket {
@@ -104,5 +128,17 @@ pub(super) fn silence_inherited() {
         if let (Ok(dead), 0..) = (&dead, inherited) {
             dup3(dead.as_raw_fd(), inherited, CLOSE_ON_EXEC);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_takes_the_number_of_no_standard_stream() {
+        let (stream, _other) = UnixStream::pair().expect("a pair");
+        let socket = Socket::new(stream).expect("a socket");
+        assert!(socket.as_raw_fd() >= LOWEST);
     }
 }

@@ -101,8 +101,12 @@ impl<T> BySize<T> for Probe<'_, T> {
 /// The form of a variable of this type.
 pub fn form<T: 'static>(shown: Shown<T>, measured: Measured<T>) -> Option<Form> {
     Some(Box::new(move |value, name| {
+        let own = super::own::text(value);
         let value = value.downcast_ref::<T>()?;
-        let text = shown.map(|shown| short(&move |formatter| shown(value, formatter)));
+        let text = match own {
+            Some(own) => Some(short(&move |formatter| formatter.write_str(&own))),
+            None => shown.map(|shown| short(&move |formatter| shown(value, formatter))),
+        };
         Some(VariableValue {
             name: name.to_owned(),
             value: text,
