@@ -113,6 +113,49 @@ def test_a_notebook_that_is_not_there_is_named():
     assert "no/such.ipynb" in failed.stderr and "hint:" in failed.stderr
 
 
+CELL = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": "1"}
+
+
+def notebook_of(*cells, **fields):
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4} | fields)
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("", "it is empty"),
+        (notebook_of(CELL)[:-30], "it is no JSON, or not all of it: "),
+        ("[1]", "its JSON has no `nbformat`"),
+        ('{"cells": []}', "its JSON has no `nbformat`"),
+        (notebook_of(CELL, nbformat=9), "nbformat cannot read it: Unsupported nbformat version 9"),
+        (notebook_of({"cell_type": "code"}), "metadata"),
+        (notebook_of({key: CELL[key] for key in CELL if key != "source"}), "its cell 1 has no `source`"),
+        (notebook_of(CELL, metadata={"kernelspec": 3}), "its `kernelspec` is no object"),
+        (b"\xff\xfe\x00", "it is no text of UTF-8"),
+    ],
+)
+def test_what_is_no_notebook_is_told_without_a_traceback(text, why, tmp_path):
+    path = tmp_path / "x.ipynb"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    failed = warmcell("run", path)
+    assert failed.returncode == 1
+    assert f"error: `{path}` is no notebook: " in failed.stderr and why in failed.stderr, failed.stderr
+    assert "\nhint: " in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
+
+
+def test_a_folder_is_no_notebook(tmp_path):
+    failed = warmcell("run", tmp_path)
+    assert failed.returncode == 1
+    assert "it is a folder" in failed.stderr and "hint:" in failed.stderr, failed.stderr
+
+
+def test_what_is_not_in_memory_cannot_be_freed():
+    failed = warmcell("models", "--unload", "acme/none")
+    assert failed.returncode == 1
+    assert "nothing to free: `acme/none` is not in memory" in failed.stderr and "hint:" in failed.stderr, failed.stderr
+    assert warmcell("models", "--unload", "all").returncode == 0
+
+
 def test_the_host_starts_once_and_stops():
     warmcell("host", "stop")
     assert warmcell("host", "status").returncode == 1

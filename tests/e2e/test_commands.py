@@ -59,6 +59,14 @@ def test_an_unknown_command_suggests_the_nearest(kernel):
     assert "%models" in outcome.traceback and "%help" in outcome.traceback
 
 
+def test_a_command_of_ipython_leads_to_what_does_it_here(kernel):
+    """`%pip` was answered by "did you mean `%pin`?"."""
+    for code, instead in [("%pip install numpy", ":dep"), ("%who", "%vars"), ("%pwd", "!pwd"), ("?%pip", ":dep")]:
+        outcome = kernel.run(code)
+        assert outcome.reply["content"]["ename"] == "UnknownCommand", code
+        assert instead in outcome.traceback and "did you mean" not in outcome.traceback, outcome.traceback
+
+
 def test_bad_arguments_say_the_usage(kernel):
     for code in ["%limit disk 4G", "%limit memory lots", "%vars all", "%tokens", "%%writefile", "%bash", "%%vars", "%time"]:
         outcome = kernel.run(code)

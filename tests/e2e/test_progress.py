@@ -13,7 +13,7 @@ from test_widgets import Page
 
 # The weights have 100 kB: some four seconds.
 BYTES_A_SECOND = 25_000
-NAMES = ["loaded", "pinned", "chatted", "in-rust"]
+NAMES = ["loaded", "pinned", "chatted", "in-rust", "again"]
 
 
 def forward(source, target, bytes_a_second):
@@ -115,4 +115,16 @@ def test_a_chat_says_what_it_waits_for(kernel):
     told = [state["value"] for _, state in page.updates if "<small>" in str(state.get("value", ""))]
     assert any(re.search(r"<small>downloading model.safetensors · \d+ %</small>", line) for line in told), told
     [lines] = [lines for lines in frames(outcome).values() if "model.safetensors" in str(lines)]
-    assert re.search(r"· 100 % ·|^Loaded", lines[-1]), lines[-3:]
+    assert lines[-1].startswith("Loaded acme/chatted · "), lines[-3:]
+
+
+def test_a_handle_that_loads_its_model_again_ends_the_bar_as_loaded(kernel, tmp_path):
+    kernel.run('let model = AutoModelForCausalLM::from_pretrained("acme/again").load()?;').expect_ok()
+    kernel.run('unload("acme/again")?;').expect_ok()
+    shutil.rmtree(tmp_path / "home")
+    outcome = kernel.run('model.generate("Hello").max_new_tokens(3).run()?;').expect_ok()
+    [lines] = frames(outcome).values()
+    assert any(line.startswith("Downloading model.safetensors") for line in lines), lines
+    # It stayed at "Loading … · 100 %".
+    assert re.match(r"Loaded acme/again · [\d.]+ kB · [\d.]+ s$", lines[-1]), lines[-3:]
+    assert sum(line.startswith("Loaded") for line in lines) == 1, lines[-3:]

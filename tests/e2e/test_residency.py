@@ -120,8 +120,37 @@ def test_the_command_line_shows_and_frees(new_kernel):
 def test_a_cell_frees(new_kernel):
     kernel = new_kernel()
     kernel.run(LOAD).expect_ok()
-    kernel.run(f'unload("{MODEL}")?;').expect_ok()
+    # The notebook of the third week has it as a cell's last line, which showed 3.5 kB of `Debug`.
+    freed = kernel.run(f'unload("{MODEL}")?').expect_ok()
+    assert re.fullmatch(rf"Freed {MODEL} · [\d.]+ MB", freed.result), freed.result
     assert MODEL not in warmcell("models").stdout
+
+
+def test_what_lacks_its_last_call_says_so(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    shown = kernel.run('model.generate("hi").max_new_tokens(5)').expect_ok().result
+    assert shown == f"Would generate from 1 prompt with {MODEL} · max_new_tokens: 5\nnothing was generated yet: end with `.run()?`"
+    for code in ['model.forward("hi")', f'AutoModelForCausalLM::from_pretrained("{MODEL}")', 'pipeline_with("fill-mask")']:
+        assert re.search(r"nothing was .* yet: end with `\.(run|load)\(\)\?`$", kernel.run(code).expect_ok().result), code
+
+
+def test_variables_of_this_library_are_listed_in_a_few_words(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    kernel.run('let answer = model.generate("Hi").max_new_tokens(3).run()?; let tokenizer = model.tokenizer()?;').expect_ok()
+    listed = kernel.run("%vars").expect_ok().of("display_data")[-1]["data"]["text/plain"]
+    assert "{" not in listed and f"{MODEL} (" in listed, listed
+
+
+def test_a_batch_shows_its_tokens(new_kernel):
+    kernel = new_kernel()
+    kernel.run(LOAD).expect_ok()
+    kernel.run("let tokenizer = model.tokenizer()?;").expect_ok()
+    options = "EncodeOptions { padding: Padding::Longest, ..Default::default() }"
+    shown = kernel.run(f'tokenizer.encode_batch_with(["Hello there", "Hi"], {options})?').expect_ok().result
+    assert shown.startswith("2 rows of ") and "Hello│" in shown and "attention_mask  [1, 1" in shown, shown
+    assert "of padding" in shown and "× " in shown, shown
 
 
 def test_an_interrupt_ends_a_generation_and_keeps_the_model(new_kernel):

@@ -111,6 +111,33 @@ def test_among_arguments_shift_tab_explains_the_call_with_an_example(kernel):
     assert "fn main" not in shown, shown
 
 
+def test_fields_that_a_cell_cannot_use_are_not_offered(kernel):
+    kernel.run("struct Own { inner: u8, pub open: u8 } let own = Own { inner: 1, open: 2 }; let words = vec![1];").expect_ok()
+    kernel.run("?words").expect_ok()
+    found = complete(kernel, "words.")
+    assert "len()" in found and not {"buf", "len"} & set(found), found[:5]
+    assert {"inner", "open"} <= set(complete(kernel, "own."))
+    assert "start" in complete(kernel, "let range = 1..2; range.")
+
+
+def test_shift_tab_knows_a_call_from_a_field_and_a_text_from_a_name(kernel):
+    kernel.run("let words = vec![1];").expect_ok()
+    kernel.run("?words").expect_ok()
+    for code, cursor in [("words.len(", 10), ("words.len()", 8)]:
+        assert "fn len(&self) -> usize" in inspect(kernel, code, cursor), code
+    # It was taken for half a literal: "invalid literal: LoneSlash".
+    assert "fn from" in inspect(kernel, 'String::from("hello world")', 16)
+
+
+def test_headings_stand_apart_and_hidden_lines_are_hidden(kernel):
+    kernel.run("?pipeline").expect_ok()
+    shown = inspect(kernel, "Vec", 3)
+    assert "\n\nExamples\n\nlet mut vec = Vec::new();\nvec.push(1);" in shown, shown
+    request = kernel.client.inspect("AutoModelForCausalLM::from_pretrained", 37)
+    content = kernel.next_for(request, "shell", 20)["content"]
+    assert content["found"] and "# use" not in content["data"]["text/html"], content
+
+
 # The analysis is waited for a quarter of a second where it has something else to do.
 AT_ONCE = 0.8
 

@@ -85,6 +85,9 @@ def test_a_value_is_what_the_user_left(page):
     state = page.states[id]
     assert (state["value"], state["min"], state["max"], state["step"]) == (3, 1, 9, 1)
     assert state["_view_name"] == "IntSliderView" and state["_model_module"] == "@jupyter-widgets/controls"
+    # Without it a page cuts a description of more than ten letters.
+    style = page.states[state["style"].removeprefix("IPY_MODEL_")]
+    assert (style["_model_name"], style["description_width"]) == ("SliderStyleModel", "initial")
     echoed = [one["content"]["data"] for one in page.answers(page.change(id, value=7)) if one["msg_type"] == "comm_msg"]
     assert echoed == [{"method": "echo_update", "state": {"value": 7}, "buffer_paths": []}]
     assert page.run("slider.value()").result == "7"

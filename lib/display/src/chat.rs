@@ -129,8 +129,8 @@ fn found(chat: &RenderedChat) -> Vec<ContentSpan> {
 /// The texts of a message: its content, or the text parts of a list.
 fn contents(message: &ChatMessage) -> Vec<&str> {
     match &message.content {
-        Value::String(text) => vec![text],
-        Value::Array(parts) => parts
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(parts)) => parts
             .iter()
             .filter_map(|part| part.get("text").and_then(Value::as_str))
             .collect(),

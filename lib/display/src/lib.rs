@@ -6,6 +6,7 @@
 
 mod array;
 mod base64;
+mod batch;
 mod cards;
 mod chart;
 mod chat;
@@ -19,6 +20,7 @@ mod logprobs;
 mod markdown;
 mod media;
 mod model;
+mod pending;
 mod pipelines;
 mod progress;
 mod quantization;
@@ -34,6 +36,7 @@ pub mod widgets;
 
 use wire::mime::Bundle;
 
+pub use batch::EncodedBatch;
 pub use chart::Chart;
 pub use compare::{TemplateComparison, TokenizerComparison};
 pub use compare_answers::{ComparedAnswer, GenerationComparison};
@@ -42,11 +45,12 @@ pub use live::{LiveText, end_unfinished};
 pub use logprobs::probability_plot;
 pub use markdown::markdown;
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
+pub use pending::Pending;
 pub use pipelines::PipelineResults;
-pub use progress::{LoadProgress, Loaded, Pace, activity};
+pub use progress::{LoadProgress, Loaded, LoadedOnTheWay, Pace, activity};
 pub use quantization::weight_histogram;
 pub use show::Show;
-pub use status::{model_bytes, resident_line, summary as host_summary};
+pub use status::{Freed, model_bytes, resident_line, summary as host_summary};
 pub use table::Table;
 pub use text_generation::generated_text;
 

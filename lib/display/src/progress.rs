@@ -20,6 +20,9 @@ pub struct Pace {
     stage_started: Instant,
     /// Bytes that were done when the stage began: a resumed download brings some along.
     stage_from: u64,
+    started: Instant,
+    /// When the last news came.
+    newest: Instant,
     news: Option<Progress>,
 }
 
@@ -30,6 +33,8 @@ impl Pace {
             name,
             stage_started: now,
             stage_from: 0,
+            started: now,
+            newest: now,
             news: None,
         }
     }
@@ -42,6 +47,24 @@ impl Pace {
             self.stage_from = news.done;
         }
         self.news = Some(news);
+        self.newest = now;
+    }
+
+    /// What was loaded on the way to something else, which is at work now or done; `None` where the last
+    /// news was not of a load.
+    pub fn loaded(&self) -> Option<LoadedOnTheWay> {
+        let news = self.news.as_ref();
+        let news = news.filter(|news| matches!(news.stage, Stage::Load | Stage::Quantize))?;
+        let name = match self.name.as_str() {
+            "" => &news.subject,
+            name => name,
+        };
+        let took = self.newest.saturating_duration_since(self.started);
+        Some(LoadedOnTheWay {
+            name: name.to_owned(),
+            bytes: news.total.unwrap_or(news.done),
+            seconds: took.as_secs_f64(),
+        })
     }
 
     /// How far it is.
@@ -192,13 +215,32 @@ impl RichDisplay for Loaded {
             units::bytes(self.info.bytes),
             self.info.quantization,
         );
-        // The bar stays, so that the output keeps its height when the last frame replaces the others.
-        let html = format!(
-            "<div><progress value=\"1\" max=\"1\"></progress> {}</div>",
-            html::escape(&line)
-        );
-        rendered(line, html)
+        done(line)
     }
+}
+
+/// The same of a load that nobody asked for in itself, of which less is known.
+#[derive(Clone, Debug)]
+pub struct LoadedOnTheWay {
+    name: String,
+    bytes: u64,
+    seconds: f64,
+}
+
+impl RichDisplay for LoadedOnTheWay {
+    fn bundle(&self) -> Bundle {
+        let (bytes, seconds) = (units::bytes(self.bytes), units::seconds(self.seconds));
+        done(format!("Loaded {} · {bytes} · {seconds}", self.name))
+    }
+}
+
+/// The bar stays, so that the output keeps its height when the last frame replaces the others.
+fn done(line: String) -> Bundle {
+    let html = format!(
+        "<div><progress value=\"1\" max=\"1\"></progress> {}</div>",
+        html::escape(&line)
+    );
+    rendered(line, html)
 }
 
 #[cfg(test)]
@@ -241,6 +283,26 @@ mod tests {
             done.starts_with("Loading model.safetensors · 100 %"),
             "{done}"
         );
+    }
+
+    /// It stayed at "Loading … · 100 %" under the answer.
+    #[test]
+    fn a_load_on_the_way_to_an_answer_ends_as_loaded() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::new("a/b".to_owned(), start);
+        assert!(pace.loaded().is_none());
+        pace.news(news(Stage::Download, 2000), after(100));
+        assert!(pace.loaded().is_none());
+        pace.news(news(Stage::Load, 2000), after(300));
+        let bundle = pace.loaded().map(|loaded| loaded.bundle());
+        let bundle = bundle.unwrap_or_default();
+        assert_eq!(
+            bundle.get("text/plain"),
+            Some("Loaded a/b · 2.0 kB · 0.30 s")
+        );
+        pace.news(news(Stage::Save, 2000), after(400));
+        assert!(pace.loaded().is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What the model host holds, as a table.
+//! What the model host holds, as a table, and what it has let go.
 
+use serde::Serialize;
 use wire::{
     host::HostStatus,
     mime::Bundle,
@@ -59,6 +60,30 @@ impl RichDisplay for HostStatus {
             rows,
         }
         .bundle()
+    }
+}
+
+/// Models that are in memory no more. Reads as a line each.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Freed(
+    /// As they were in memory.
+    pub Vec<Resident>,
+);
+
+impl RichDisplay for Freed {
+    fn bundle(&self) -> Bundle {
+        let line = |one: &Resident| {
+            let bytes = model_bytes(&one.info, units::bytes);
+            format!("Freed {} · {bytes}", one.info.name)
+        };
+        let mut lines: Vec<String> = self.0.iter().map(line).collect();
+        if lines.is_empty() {
+            lines.push("Nothing was loaded".to_owned());
+        }
+        let paragraph = |line: &String| format!("<p>{}</p>", html::escape(line));
+        let html: String = lines.iter().map(paragraph).collect();
+        rendered(lines.join("\n"), format!("<div>{html}</div>"))
     }
 }
 

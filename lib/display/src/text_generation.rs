@@ -14,15 +14,17 @@ pub fn name(input: &GenerationInput) -> String {
     match input {
         GenerationInput::Text(text) => text.clone(),
         GenerationInput::Chat(messages) => messages.last().map_or_else(String::new, |last| {
-            format!("{}: {}", last.role, words(&last.content))
+            format!("{}: {}", last.role, words(last.content.as_ref()))
         }),
     }
 }
 
-fn words(content: &Value) -> String {
-    content
-        .as_str()
-        .map_or_else(|| content.to_string(), str::to_owned)
+fn words(content: Option<&Value>) -> String {
+    content.map_or_else(String::new, |content| {
+        content
+            .as_str()
+            .map_or_else(|| content.to_string(), str::to_owned)
+    })
 }
 
 /// A generated text by itself.

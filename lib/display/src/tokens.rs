@@ -245,18 +245,7 @@ fn text(encoding: &Encoding) -> String {
     if encoding.tokens.is_empty() {
         return text;
     }
-    let shown: Vec<String> = segments(encoding)
-        .iter()
-        .take(MOST_SEGMENTS)
-        .map(|segment| {
-            if segment.is_special() || segment.span.0 == segment.span.1 {
-                format!("[{}]", segment.tokens[0].piece)
-            } else {
-                html::visible_inline(&slice(&encoding.text, segment.span))
-            }
-        })
-        .collect();
-    let _ = write!(text, "\n{}", shown.join("│"));
+    let _ = write!(text, "\n{}", cut(encoding).join("│"));
     let ids: Vec<String> = encoding
         .tokens
         .iter()
@@ -272,6 +261,19 @@ fn text(encoding: &Encoding) -> String {
         );
     }
     text
+}
+
+/// The text of each segment, special tokens in brackets.
+pub(crate) fn cut(encoding: &Encoding) -> Vec<String> {
+    let shown = segments(encoding).into_iter().take(MOST_SEGMENTS);
+    let shown = shown.map(|segment| {
+        if segment.is_special() || segment.span.0 == segment.span.1 {
+            format!("[{}]", segment.tokens[0].piece)
+        } else {
+            html::visible_inline(&slice(&encoding.text, segment.span))
+        }
+    });
+    shown.collect()
 }
 
 fn html(encoding: &Encoding) -> String {

@@ -1,22 +1,79 @@
 //! Many encoded texts at once, as a model reads them: transformers' `BatchEncoding`.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use ::display::{EncodedBatch, RichDisplay};
 use serde::{Serialize, Serializer};
-use wire::tokenize::{BatchEncoding as Encoded, EncodedRow};
+use wire::{
+    mime::Bundle,
+    model::TokenizerInfo,
+    tokenize::{BatchEncoding as Encoded, EncodedRow, TextInput},
+};
 
 use crate::TokenIds;
 
 /// Encoded texts, a row a text; with `return_overflowing_tokens` a row a window. Rows are equally
-/// long when they were padded.
+/// long when they were padded. Shows as a table of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEncoding {
     encoded: Encoded,
+    seen: Seen,
+}
+
+/// What a table of the rows has beside them: of so many inputs as it can be of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    inputs: Vec<TextInput>,
+    special: BTreeMap<u32, String>,
+}
+
+impl Seen {
+    pub fn new(inputs: &[TextInput], info: &TokenizerInfo) -> Self {
+        let inputs = inputs.iter().take(EncodedBatch::MOST_INPUTS);
+        Self {
+            inputs: inputs.cloned().collect(),
+            special: special(info),
+        }
+    }
+}
+
+/// Spellings of special tokens. The ids of those without a name follow the others', as transformers has
+/// them; where their number is another, some of them are not in the vocabulary, and none is told.
+fn special(info: &TokenizerInfo) -> BTreeMap<u32, String> {
+    let named = [
+        ("bos_token", &info.bos_token),
+        ("eos_token", &info.eos_token),
+        ("unk_token", &info.unk_token),
+        ("sep_token", &info.sep_token),
+        ("pad_token", &info.pad_token),
+        ("cls_token", &info.cls_token),
+        ("mask_token", &info.mask_token),
+    ];
+    let named = named.into_iter().filter_map(|(name, token)| {
+        let id = info.special_token_ids.get(name)?;
+        Some((*id, token.clone()?))
+    });
+    let mut special: BTreeMap<u32, String> = named.collect();
+    let ids = info.all_special_ids.iter();
+    let ids: Vec<u32> = ids
+        .filter(|id| !special.contains_key(id))
+        .copied()
+        .collect();
+    let mut others: Vec<&String> = Vec::new();
+    for token in &info.additional_special_tokens {
+        if !others.contains(&token) && !special.values().any(|known| known == token) {
+            others.push(token);
+        }
+    }
+    if ids.len() == others.len() {
+        special.extend(ids.into_iter().zip(others.into_iter().cloned()));
+    }
+    special
 }
 
 impl BatchEncoding {
-    pub(crate) fn new(encoded: Encoded) -> Self {
-        Self { encoded }
+    pub(crate) fn new(encoded: Encoded, seen: Seen) -> Self {
+        Self { encoded, seen }
     }
 
     /// Number of rows.
@@ -81,6 +138,17 @@ impl fmt::Display for BatchEncoding {
     }
 }
 
+impl RichDisplay for BatchEncoding {
+    fn bundle(&self) -> Bundle {
+        let batch = EncodedBatch {
+            encoded: &self.encoded,
+            inputs: &self.seen.inputs,
+            special: &self.seen.special,
+        };
+        batch.bundle()
+    }
+}
+
 impl Serialize for BatchEncoding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.encoded.serialize(serializer)
@@ -131,5 +199,46 @@ impl TokenIds for Row<'_> {
 
     fn fingerprint(&self) -> Option<&str> {
         Some(self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch as a cell's last line showed its `Debug`.
+    #[test]
+    fn a_batch_shows_its_tokens_padding_and_mask() {
+        let info = serde_json::json!({
+            "name": "a/b", "class": null, "model": "BPE", "vocab_size": 9, "own_vocab_size": 9,
+            "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": null,
+            "sep_token": null, "cls_token": null, "mask_token": null,
+            "additional_special_tokens": ["</s>", "en_XX"],
+            "special_token_ids": { "bos_token": 0, "eos_token": 1, "pad_token": 2 },
+            "all_special_ids": [0, 1, 2, 8], "padding_side": "Right", "model_max_length": null,
+            "model_input_names": [], "clean_up_tokenization_spaces": false,
+            "has_chat_template": false, "fingerprint": "f",
+        });
+        let info: TokenizerInfo = serde_json::from_value(info).expect("is what is known");
+        let row = EncodedRow {
+            input_ids: vec![8, 5, 1, 2, 2],
+            attention_mask: vec![1, 1, 1, 0, 0],
+            special_tokens_mask: vec![1, 0, 1, 1, 1],
+            byte_starts: vec![0; 5],
+            byte_ends: vec![0, 5, 0, 0, 0],
+            ..Default::default()
+        };
+        let encoded = Encoded {
+            rows: vec![row],
+            fingerprint: "f".to_owned(),
+        };
+        let batch = BatchEncoding::new(encoded, Seen::new(&["Hello".into()], &info));
+        assert_eq!(
+            batch.bundle().get("text/plain"),
+            Some(
+                "1 row of 5 tokens · 2 of padding\n0  [en_XX]│Hello│[</s>]│[<pad>] × 2\n   \
+                 input_ids       [8, 5, 1, 2, 2]\n   attention_mask  [1, 1, 1, 0, 0]"
+            )
+        );
     }
 }

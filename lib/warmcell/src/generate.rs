@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ::display::Pending;
 use wire::{
     generate::{
         AssistantSchedule, EarlyStopping, FinishReason, GenerationConfig, Prompt, StreamOptions,
@@ -15,7 +16,7 @@ use crate::{
     Generation, IntoPrompt, Model, Result, TextIteratorStreamer, TextStream, TextStreamer,
     backend::unexpected,
     listener::{Listener, check_streamer},
-    seed,
+    pending, seed,
 };
 
 /// How to continue a prompt. What is not set comes from the [`GenerationConfig`] it was given, then from
@@ -240,6 +241,24 @@ impl Generate {
         check_streamer(&streamer.streamer, &self.model.source)?;
         let options = streamer.streamer.options();
         streamer.start(&self.into_request(Some(options)))
+    }
+
+    /// What it would do.
+    pub(crate) fn pending(&self) -> Pending {
+        let prompts = pending::of_prompts(self.prompts.len(), &self.model);
+        let pending = pending::run(
+            format!("generate from {prompts}"),
+            "nothing was generated yet",
+        );
+        // Plain values: writing them as JSON cannot fail.
+        let set = serde_json::to_value(&self.config).unwrap_or_default();
+        let own = self.generation_config.as_ref();
+        let assistant = self.assistant.as_ref();
+        pending
+            .with_fields(&set)
+            .with("generation_config", own.map(|_| "your own"))
+            .with("assistant_model", assistant.map(|spec| &spec.source.repo))
+            .with("streamer", self.listener.streamer.as_ref().map(|_| "set"))
     }
 
     fn into_request(self, stream: Option<StreamOptions>) -> Request {

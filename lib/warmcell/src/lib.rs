@@ -32,6 +32,7 @@ mod logprobs;
 mod measure;
 mod model;
 mod models;
+mod pending;
 mod pipeline;
 pub mod prelude;
 mod progress;
@@ -66,7 +67,7 @@ pub use generation::Generation;
 pub use logprobs::Logprobs;
 pub use measure::Timings;
 pub use model::{AutoModelForCausalLM, AutoModelForSeq2SeqLM, Model, ModelBuilder};
-pub use models::{Models, models, unload};
+pub use models::{Models, Unloaded, models, unload};
 pub use pipeline::{
     Pipeline, PipelineBuilder, PipelineInput, PipelineOutput, StreamedPipeline, TextGeneration,
     pipeline, pipeline_with,

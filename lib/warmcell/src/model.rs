@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ::display::Pending;
 use wire::{
     FailureKind,
     host::{Request, Response, UnloadTarget},
@@ -18,6 +19,7 @@ use wire::{
 use crate::{
     BitsAndBytesConfig, Error, Generate, IntoDeviceMap, IntoPrompt, Result, Tokenizer,
     backend::{run, unexpected},
+    pending,
     rich::shows_as,
 };
 
@@ -100,7 +102,7 @@ pub(crate) fn source(name: impl Into<String>) -> ModelSource {
 pub(crate) fn absolute(folder: &Path) -> Result<String> {
     let absolute = std::path::absolute(folder).map_err(|error| {
         let message = format!("cannot write to `{}`: {error}", folder.display());
-        Error::new(FailureKind::Io, message)
+        Error::new(FailureKind::Io, message).with_hint("name a folder")
     })?;
     Ok(absolute.display().to_string())
 }
@@ -219,6 +221,14 @@ impl ModelBuilder {
     /// device is missing, the quantisation contradicts itself, or memory does not suffice.
     pub fn load(self) -> Result<Model> {
         Model::load(self.resolved()?)
+    }
+
+    /// What it would do.
+    pub(crate) fn pending(&self) -> Pending {
+        let config = self.quantization.as_ref();
+        pending::model(&self.spec)
+            .with("quantization_config", config.map(BitsAndBytesConfig::short))
+            .with("error", self.wrong.as_ref().map(Error::message))
     }
 
     /// What is to be loaded.
@@ -390,6 +400,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_without_a_name_is_refused_with_a_hint() {
+        let error = absolute(Path::new("")).expect_err("has no name");
+        assert!(error.hint().is_some(), "{error}");
+    }
+
+    #[test]
     fn what_is_wrong_is_told_at_load() {
         let model = || AutoModelForCausalLM::from_pretrained("a/b");
         let error =
@@ -404,5 +420,41 @@ mod tests {
                 ..Default::default()
             });
         assert!(error(both).contains("both set"));
+    }
+
+    fn shown(value: &impl ::display::RichDisplay) -> String {
+        let bundle = value.bundle();
+        bundle.get("text/plain").unwrap_or_default().to_owned()
+    }
+
+    /// The last line of a cell without its `.run()?` or `.load()?` showed all there is to set, and did not
+    /// say that nothing was done.
+    #[test]
+    fn what_lacks_its_last_call_says_so() {
+        let builder = AutoModelForCausalLM::from_pretrained("a/b").dtype(DType::BF16);
+        assert_eq!(
+            shown(&builder),
+            "Would load the model a/b · dtype: BF16\nnothing was loaded yet: end with `.load()?`"
+        );
+        let wrong = AutoModelForCausalLM::from_pretrained("a/b").device_map("tpu");
+        assert!(shown(&wrong).contains("error: ") && shown(&wrong).contains("`tpu`"));
+        let spec = builder.resolved().expect("is right");
+        let prompts = || "hi".into_prompts();
+        let generate = Generate::new(spec.clone(), prompts()).max_new_tokens(5);
+        assert_eq!(
+            shown(&generate),
+            "Would generate from 1 prompt with a/b · max_new_tokens: 5\n\
+             nothing was generated yet: end with `.run()?`"
+        );
+        let pipeline = crate::pipeline_with("fill-mask").model("c/d");
+        assert_eq!(
+            shown(&pipeline),
+            "Would load a pipeline for fill-mask · model: c/d\nnothing was loaded yet: end with `.load()?`"
+        );
+        let tokenizer = crate::AutoTokenizer::builder("a/b").revision("x");
+        assert_eq!(
+            shown(&tokenizer),
+            "Would load the tokenizer a/b · revision: x\nnothing was loaded yet: end with `.load()?`"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What is in memory, and how to free it.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
+use ::display::{Freed, RichDisplay};
 use wire::{
     host::{HostStatus, Request, Response, UnloadTarget},
     model::Resident,
@@ -39,10 +40,43 @@ pub fn models() -> Result<Models> {
 ///
 /// # Errors
 /// No such model is in memory, or the model host ended.
-pub fn unload(name: &str) -> Result<Vec<Resident>> {
+pub fn unload(name: &str) -> Result<Unloaded> {
     match run(&Request::Unload(UnloadTarget::Name(name.to_owned())))? {
-        Response::Unloaded(freed) => Ok(freed),
+        Response::Unloaded(freed) => Ok(Unloaded {
+            freed: Freed(freed),
+        }),
         other => Err(unexpected(&other)),
+    }
+}
+
+/// What was freed, a line a model. Reads as a slice of what was in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unloaded {
+    freed: Freed,
+}
+
+shows_as!(Unloaded, freed);
+
+impl Deref for Unloaded {
+    type Target = [Resident];
+
+    fn deref(&self) -> &[Resident] {
+        &self.freed.0
+    }
+}
+
+impl IntoIterator for Unloaded {
+    type Item = Resident;
+    type IntoIter = std::vec::IntoIter<Resident>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.freed.0.into_iter()
+    }
+}
+
+impl fmt::Display for Unloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.freed.bundle().get("text/plain").unwrap_or_default())
     }
 }
 
@@ -68,7 +102,22 @@ impl Models {
 
 impl fmt::Display for Models {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ::display::RichDisplay;
         f.write_str(self.status.bundle().get("text/plain").unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `unload(name)?` as a cell's last line showed kilobytes of `Debug`.
+    #[test]
+    fn what_was_freed_is_told_in_a_line() {
+        let unloaded = Unloaded {
+            freed: Freed(Vec::new()),
+        };
+        assert_eq!(unloaded.to_string(), "Nothing was loaded");
+        assert!(unloaded.bundle().get("text/html").is_some());
+        assert!(unloaded.is_empty());
     }
 }

@@ -43,6 +43,7 @@ impl Watch {
             | Request::Forward { model: spec, .. }
             | Request::SaveModel { model: spec, .. }
             | Request::QuantizationReport { model: spec } => Some(&spec.source.repo),
+            Request::RunPipeline(run) => Some(&run.model.source.repo),
             Request::LoadTokenizer(source) => Some(&source.repo),
             _ => None,
         };
@@ -111,7 +112,10 @@ impl Watch {
 
     /// What was loaded is at work: the last frame, and no more.
     pub fn give_way(&mut self) {
-        self.end(&self.pace.progress(Instant::now()));
+        match self.pace.loaded() {
+            Some(loaded) => self.end(&loaded),
+            None => self.end(&self.pace.progress(Instant::now())),
+        }
     }
 
     /// It failed, or was ended: says where.

@@ -76,6 +76,15 @@ impl Default for BitsAndBytesConfig {
 }
 
 impl BitsAndBytesConfig {
+    /// What it is about, in a word.
+    pub(crate) fn short(&self) -> &'static str {
+        match (self.load_in_4bit, self.load_in_8bit) {
+            (true, _) => "load_in_4bit",
+            (_, true) => "load_in_8bit",
+            _ => "neither 4 nor 8 bits",
+        }
+    }
+
     /// What it comes down to. Fails on what contradicts itself.
     pub(crate) fn resolve(self) -> Result<Quantization> {
         let invalid = |message: &str, hint: &str| {

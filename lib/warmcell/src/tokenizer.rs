@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use ::display::Pending;
 use wire::{
     FailureKind,
     host::{Request, Response},
@@ -16,7 +17,9 @@ use wire::{
 use crate::{
     BatchEncoding, Error, Result, TokenIds, Tokens,
     backend::{run, unexpected},
+    batch::Seen,
     model::absolute,
+    pending,
     rich::shows_as,
 };
 
@@ -74,6 +77,12 @@ impl TokenizerBuilder {
     pub fn local_files_only(mut self) -> Self {
         self.source.local_files_only = true;
         self
+    }
+
+    /// What it would do.
+    pub(crate) fn pending(&self) -> Pending {
+        let pending = pending::load(format!("load the tokenizer {}", self.source.repo));
+        pending::source(pending, &self.source)
     }
 
     /// Loads it, or finds it loaded.
@@ -190,12 +199,12 @@ impl Tokenizer {
         texts: impl IntoIterator<Item = T>,
         options: EncodeOptions,
     ) -> Result<BatchEncoding> {
-        let call = TokenizerCall::Encode {
-            inputs: texts.into_iter().map(Into::into).collect(),
-            options: self.completed(options),
-        };
+        let inputs: Vec<TextInput> = texts.into_iter().map(Into::into).collect();
+        let options = self.completed(options);
+        let seen = Seen::new(&inputs, &self.info);
+        let call = TokenizerCall::Encode { inputs, options };
         match self.call(call)? {
-            TokenizerAnswer::Batch(encoded) => Ok(BatchEncoding::new(encoded)),
+            TokenizerAnswer::Batch(encoded) => Ok(BatchEncoding::new(encoded, seen)),
             other => Err(unexpected(&Response::Tokenize(other))),
         }
     }

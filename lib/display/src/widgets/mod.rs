@@ -48,6 +48,18 @@ pub enum Kind {
     VBox,
     /// How a widget is laid out; shown by no page itself.
     Layout,
+    /// How a check box looks, its description above all; of the next ones the same.
+    CheckboxStyle,
+    /// Of a list.
+    DescriptionStyle,
+    /// Of a piece of HTML.
+    HtmlStyle,
+    /// Of a bar.
+    ProgressStyle,
+    /// Of a slider.
+    SliderStyle,
+    /// Of text.
+    TextStyle,
 }
 
 impl Kind {
@@ -68,7 +80,38 @@ impl Kind {
             Self::Textarea => "Textarea",
             Self::VBox => "VBox",
             Self::Layout => "Layout",
+            Self::CheckboxStyle => "CheckboxStyle",
+            Self::DescriptionStyle => "DescriptionStyle",
+            Self::HtmlStyle => "HTMLStyle",
+            Self::ProgressStyle => "ProgressStyle",
+            Self::SliderStyle => "SliderStyle",
+            Self::TextStyle => "TextStyle",
         }
+    }
+
+    /// The style that ipywidgets gives it; `None` where nothing stands beside it.
+    pub fn style(self) -> Option<Self> {
+        match self {
+            Self::Checkbox => Some(Self::CheckboxStyle),
+            Self::Dropdown => Some(Self::DescriptionStyle),
+            Self::FloatProgress | Self::IntProgress => Some(Self::ProgressStyle),
+            Self::FloatSlider | Self::IntSlider => Some(Self::SliderStyle),
+            Self::Html => Some(Self::HtmlStyle),
+            Self::Text | Self::Textarea => Some(Self::TextStyle),
+            _ => None,
+        }
+    }
+
+    fn is_style(self) -> bool {
+        matches!(
+            self,
+            Self::CheckboxStyle
+                | Self::DescriptionStyle
+                | Self::HtmlStyle
+                | Self::ProgressStyle
+                | Self::SliderStyle
+                | Self::TextStyle
+        )
     }
 
     /// The attributes by which a front end finds the widget's code, and these.
@@ -76,6 +119,8 @@ impl Kind {
         let (name, view) = match self {
             // Progress bars of both numbers have one view.
             Self::IntProgress | Self::FloatProgress => (self.name(), "Progress"),
+            // All styles have one view, of the base.
+            style if style.is_style() => (style.name(), "Style"),
             other => (other.name(), other.name()),
         };
         let (module, version) = match self {
@@ -83,12 +128,17 @@ impl Kind {
             Self::Output => OUTPUT,
             _ => CONTROLS,
         };
+        let (view_module, view_version) = if self.is_style() {
+            BASE
+        } else {
+            (module, version)
+        };
         let mut state = WidgetState::from_iter([
             ("_model_module".to_owned(), module.into()),
             ("_model_module_version".to_owned(), version.into()),
             ("_model_name".to_owned(), format!("{name}Model").into()),
-            ("_view_module".to_owned(), module.into()),
-            ("_view_module_version".to_owned(), version.into()),
+            ("_view_module".to_owned(), view_module.into()),
+            ("_view_module_version".to_owned(), view_version.into()),
             ("_view_name".to_owned(), format!("{view}View").into()),
         ]);
         if let Value::Object(attributes) = attributes {
@@ -120,6 +170,12 @@ mod tests {
         assert_eq!(state["_view_name"], "ProgressView");
         assert_eq!(state["_view_module"], "@jupyter-widgets/controls");
         assert_eq!(state["value"], 3);
+        let style = Kind::IntSlider.style().expect("has one").state(json!({}));
+        assert_eq!(style["_model_name"], "SliderStyleModel");
+        assert_eq!(style["_model_module"], "@jupyter-widgets/controls");
+        assert_eq!(style["_view_name"], "StyleView");
+        assert_eq!(style["_view_module"], "@jupyter-widgets/base");
+        assert_eq!(Kind::Button.style(), None);
         let output = Kind::Output.state(json!({}));
         assert_eq!(output["_model_module"], "@jupyter-widgets/output");
     }

@@ -3,14 +3,15 @@
 
 mod charts;
 mod escapes;
+mod large;
 mod media;
 mod rules;
 
 use std::{fs, path::Path};
 
 use display::{
-    GenerationComparison, LoadProgress, Loaded, PipelineResults, RichDisplay, Sequences,
-    TemplateComparison, TokenizerComparison,
+    EncodedBatch, Freed, GenerationComparison, LoadProgress, Loaded, PipelineResults, RichDisplay,
+    Sequences, TemplateComparison, TokenizerComparison,
 };
 use serde_json::Value;
 use wire::{
@@ -24,6 +25,7 @@ use wire::{
     pipeline::{PipelineAnswer, PipelineCall},
     quantization_report::QuantizationReport,
     text::{Encoding, RenderedChat},
+    tokenize::TextInput,
 };
 
 /// Every input with its rendering.
@@ -78,6 +80,13 @@ fn render(name: &str, value: Value) -> Bundle {
         }
         Some("array") => parse::<Array>(value).bundle(),
         Some("forward") => parse::<Forward>(value).bundle(),
+        Some("batch") => EncodedBatch {
+            encoded: &parse(value["encoded"].clone()),
+            inputs: &parse::<Vec<TextInput>>(value["inputs"].clone()),
+            special: &parse(value["special"].clone()),
+        }
+        .bundle(),
+        Some("freed") => Freed(parse(value)).bundle(),
         Some("status") => parse::<HostStatus>(value).bundle(),
         Some("logprobs") => parse::<Logprobs>(value).bundle(),
         Some("quantization") => parse::<QuantizationReport>(value).bundle(),

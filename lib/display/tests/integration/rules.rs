@@ -99,6 +99,46 @@ fn a_long_input_is_folded_and_its_table_bounded() {
     assert!(html.len() < 1_000_000, "{} bytes", html.len());
 }
 
+/// What truncation has left out is not shown, and of two texts each token is of its own, with types or
+/// without them.
+#[test]
+fn a_row_of_a_batch_shows_what_was_encoded() {
+    let text = "one two three";
+    let tokens = |offsets: &[(u32, u32)]| wire::tokenize::EncodedRow {
+        input_ids: vec![7; offsets.len()],
+        attention_mask: vec![1; offsets.len()],
+        byte_starts: offsets.iter().map(|offset| offset.0).collect(),
+        byte_ends: offsets.iter().map(|offset| offset.1).collect(),
+        ..Default::default()
+    };
+    let shown = |pair: Option<&str>, offsets: &[(u32, u32)]| {
+        let batch = display::EncodedBatch {
+            encoded: &wire::tokenize::BatchEncoding {
+                rows: vec![tokens(offsets)],
+                fingerprint: String::new(),
+            },
+            inputs: &[wire::tokenize::TextInput {
+                text: text.to_owned(),
+                pair: pair.map(str::to_owned),
+            }],
+            special: &std::iter::once((7, "</s>".to_owned())).collect(),
+        };
+        let bundle = display::RichDisplay::bundle(&batch);
+        let text = bundle.get("text/plain").expect("has text");
+        text.lines().nth(1).expect("has a row").to_owned()
+    };
+    assert_eq!(shown(None, &[(4, 7), (8, 10)]), "0  two│th");
+    assert_eq!(shown(Some("four"), &[(0, 3), (0, 4)]), "0  one│four");
+    assert_eq!(
+        shown(Some("a four"), &[(0, 3), (0, 0), (2, 6), (0, 0)]),
+        "0  one│[</s>]│four│[</s>]"
+    );
+    // Wrong ones must not take the cell down.
+    for offsets in [(0, 99), (5, 2), (98, 99)] {
+        shown(Some("한"), &[offsets, offsets, (1, 2)]);
+    }
+}
+
 /// Offsets come from another process: a wrong one must not take the cell down.
 #[test]
 fn wrong_offsets_do_not_panic() {

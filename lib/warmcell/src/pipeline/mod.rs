@@ -13,7 +13,7 @@ mod writing;
 
 use std::{fmt, io::Write};
 
-use ::display::{RichDisplay, html};
+use ::display::{Pending, RichDisplay, html};
 use arguments::Arguments;
 pub use input::PipelineInput;
 use named::{IntoModel, IntoTokenizer, Named, TokenizerOf};
@@ -36,6 +36,7 @@ use crate::{
     AutoModelForCausalLM, BitsAndBytesConfig, Error, IntoDevice, Model, Result,
     backend::{run, unexpected},
     model::source,
+    pending,
 };
 
 /// A pipeline for a task, with the default model.
@@ -135,6 +136,32 @@ impl PipelineBuilder {
     pub fn local_files_only(mut self) -> Self {
         self.local_files_only = true;
         self
+    }
+
+    /// What it would do.
+    pub(crate) fn pending(&self) -> Pending {
+        let model = self.model.as_ref().map(|model| match model {
+            Named::Name(name) => name,
+            Named::Loaded(spec) => &spec.source.repo,
+        });
+        let tokenizer = self.tokenizer.as_ref().map(|tokenizer| match tokenizer {
+            TokenizerOf::Name(name) => name,
+            TokenizerOf::Loaded { source, .. } => &source.repo,
+        });
+        let device = self.device.as_ref().map(|device| match device {
+            Ok(device) => device.to_string(),
+            Err(error) => error.message().to_owned(),
+        });
+        let config = self.quantization.as_ref();
+        pending::load(format!("load a pipeline for {}", self.task))
+            .with("model", model)
+            .with("revision", self.revision.as_ref())
+            .with("gguf_file", self.gguf_file.as_ref())
+            .with("tokenizer", tokenizer)
+            .with("device", device)
+            .with("dtype", self.dtype.map(|dtype| format!("{dtype:?}")))
+            .with("quantization_config", config.map(BitsAndBytesConfig::short))
+            .with("local_files_only", self.local_files_only.then_some(true))
     }
 
     /// Loads the model, or finds it resident.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use ::display::Pending;
 use wire::{
     Failure,
     generate::{FinishReason, Generated, StreamedToken},
@@ -11,7 +12,7 @@ use wire::{
 };
 
 use super::{Pipeline, PipelineInput, PipelineOutput};
-use crate::{Result, TextStreamer, listener::Listener};
+use crate::{Result, TextStreamer, listener::Listener, pending};
 
 /// A pipeline with a streamer. It runs once; set arguments before.
 #[must_use = "nothing is written before `run()`"]
@@ -54,6 +55,14 @@ impl Pipeline {
 }
 
 impl StreamedPipeline {
+    /// What it would do.
+    pub(crate) fn pending(&self) -> Pending {
+        Pending {
+            call: ".run(\"…\")?",
+            ..pending::run(format!("run {}", self.pipeline), "nothing was written yet")
+        }
+    }
+
     /// Prints the text as it comes.
     pub fn streamer(mut self, streamer: TextStreamer) -> Self {
         self.listener.streamer = Some(streamer);

@@ -33,7 +33,7 @@ macro_rules! control {
             /// What stands beside it.
             #[must_use]
             pub fn description(self, description: &str) -> Self {
-                self.0.set("description", description);
+                self.0.describe(description);
                 self
             }
 
@@ -179,7 +179,7 @@ impl Dropdown {
     /// What stands beside it.
     #[must_use]
     pub fn description(self, description: &str) -> Self {
-        self.0.set("description", description);
+        self.0.describe(description);
         self
     }
 

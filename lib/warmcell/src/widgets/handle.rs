@@ -4,14 +4,14 @@ use std::{
     fmt,
     io::Write,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ::display::widgets::Kind;
-use serde_json::Value;
+use ::display::widgets::{Kind, reference};
+use serde_json::{Value, json};
 use wire::{
     cell::{CellMessage, KernelMessage},
     widget::{WidgetAction, WidgetAnswer, WidgetCall, WidgetState},
@@ -31,6 +31,8 @@ struct Inner {
     attributes: Mutex<WidgetState>,
     /// What a box holds, in order.
     children: Vec<Handle>,
+    /// How its description looks, once it has one.
+    style: OnceLock<Handle>,
     is_open: AtomicBool,
 }
 
@@ -68,6 +70,7 @@ impl Handle {
             kind,
             attributes: Mutex::new(attributes),
             children,
+            style: OnceLock::new(),
             is_open: AtomicBool::new(false),
         }))
     }
@@ -90,6 +93,24 @@ impl Handle {
                 id: self.0.id.clone(),
                 state,
             });
+        }
+    }
+
+    /// Sets what stands beside it, which has the room that it needs: without a style of its own front ends
+    /// cut it after some ten letters.
+    pub(super) fn describe(&self, description: &str) {
+        self.set("description", description);
+        if let Some(kind) = self.0.kind.style()
+            && self.0.style.get().is_none()
+        {
+            let style = Self::new(kind, json!({ "description_width": "initial" }));
+            if self.0.is_open.load(Ordering::SeqCst) {
+                style.open();
+            }
+            let name = reference(style.id());
+            if self.0.style.set(style).is_ok() {
+                self.set("style", name);
+            }
         }
     }
 
@@ -145,6 +166,9 @@ impl Handle {
     /// Makes it known to the kernel, once, after what it holds.
     pub(super) fn open(&self) {
         self.0.children.iter().for_each(Self::open);
+        if let Some(style) = self.0.style.get() {
+            style.open();
+        }
         if !kernel::is_connected() || self.0.is_open.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -156,6 +180,9 @@ impl Handle {
 
     fn close(&self) {
         callbacks::remove(&self.0.id);
+        if let Some(style) = self.0.style.get() {
+            style.close();
+        }
         if self.0.is_open.swap(false, Ordering::SeqCst) {
             send(WidgetCall::Close {
                 id: self.0.id.clone(),
@@ -224,4 +251,24 @@ pub(crate) fn new_id() -> String {
         .unwrap_or_default();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{:08x}{:x}{number:06x}", std::process::id(), now.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::widgets::{Button, FloatSlider};
+
+    /// Of the description "temperature" a page showed "temperat…".
+    #[test]
+    fn a_description_has_the_room_that_it_needs() {
+        let slider = FloatSlider::new(0.7)
+            .description("t")
+            .description("temperature");
+        let handle = slider.handle();
+        let style = handle.0.style.get().expect("has a style");
+        assert_eq!(handle.get("style"), reference(style.id()));
+        assert_eq!(style.get("description_width"), "initial");
+        assert_eq!(style.state()["_model_name"], "SliderStyleModel");
+        assert!(Button::new("Count").handle().0.style.get().is_none());
+    }
 }

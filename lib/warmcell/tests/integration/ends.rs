@@ -1,9 +1,12 @@
 //! How a cell's end is reported: by a panic, by an error of any type from `?`, or well.
 
-use std::panic::catch_unwind;
+use std::panic::{catch_unwind, resume_unwind, set_hook};
 
 use serde_json::{Value, json};
-use warmcell::{AutoModelForCausalLM, cell};
+use warmcell::{
+    AutoModelForCausalLM,
+    cell::{self, variables::VariableStore},
+};
 
 use crate::unsafe_report::run_cell;
 
@@ -38,6 +41,40 @@ fn a_panic_that_the_cell_catches_is_no_failure() {
         report,
         json!({"status": "ok", "failure": null, "lost_variables": [], "values": []})
     );
+}
+
+/// Runs statements as a cell of the direct way does.
+fn run_statements(statements: fn()) -> Value {
+    run_cell(|| {
+        cell::run(&mut VariableStore::default(), |_| {
+            statements();
+            Ok(())
+        });
+    })
+}
+
+#[test]
+fn a_panic_has_its_message_under_a_hook_of_the_cells_own_too() {
+    let report = run_statements(|| {
+        set_hook(Box::new(|_| {}));
+        panic!("number {}", 5);
+    });
+    assert_eq!(report["failure"]["evalue"], "number 5");
+    // The next cell has the library's hook again, by which this way of running one knows the message.
+    let report = run_cell(|| {
+        assert!(catch_unwind(|| panic!("number 6")).is_err());
+        cell::panicked();
+    });
+    assert_eq!(report["failure"]["evalue"], "number 6");
+}
+
+#[test]
+fn what_a_cell_caught_is_not_what_it_failed_by() {
+    let report = run_statements(|| {
+        assert!(catch_unwind(|| panic!("caught")).is_err());
+        resume_unwind(Box::new("raised"));
+    });
+    assert_eq!(report["failure"]["evalue"], "raised");
 }
 
 #[test]
