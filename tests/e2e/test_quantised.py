@@ -132,7 +132,7 @@ def test_a_model_shows_as_transformers_prints_it(kernel, folder):
     trees = json.loads((ROOT / "lib/engine/tests/fixtures/module_trees.json").read_text())["trees"]
     model = load(folder, f".quantization_config({CONFIG})")
     outcome = kernel.run(f"let nf4 = {model}; nf4").expect_ok()
-    assert trees["llama_long_prompt/nf4"] in outcome.result
+    assert trees["families/llama_long_prompt/nf4"]["tree"] in outcome.result
 
 
 def test_a_pinned_model_is_marked(kernel, folder):
