@@ -225,7 +225,7 @@ fn check_room((prompts, vocabulary): (usize, usize), settings: &Settings) -> Res
     let wanted = (prompts as u64)
         .saturating_mul(count as u64)
         .saturating_mul(bytes as u64);
-    let what = || format!("`{name}` of {count}, for {prompts} prompts,");
+    let what = || format!("`{name}` of {count} (prompts: {prompts})");
     memory::check(Device::Cpu, wanted, what).map_err(|shortage| {
         Failure::new(FailureKind::OutOfMemory, shortage.to_string())
             .hint(format!("ask for fewer `{name}`"))
