@@ -37,6 +37,7 @@ use crate::{
     hub::{self, HubConfig, Wanted},
     pipelines::TaskParams,
     sentences::Sentences,
+    seq2seq::SourceHalf,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
 };
@@ -117,6 +118,11 @@ impl ResidentModel {
     /// It, as a reader of texts, where it is a decoder.
     pub fn causal_reader(&self) -> Result<Option<CausalReader<'_>>, Failure> {
         self.model.causal_reader(&self.info.name)
+    }
+
+    /// Its half that embeds texts, where it is an encoder-decoder whose encoder does.
+    pub fn source_half(&self) -> Option<SourceHalf<'_>> {
+        self.model.source_half()
     }
 
     fn resident(&self) -> Resident {

@@ -1,4 +1,4 @@
-//! ALBERT (Lan et al., 2019): `modeling_albert.py` of transformers. One layer run again and again, and
+//! ALBERT (Lan et al., 2019): `modeling_albert.py` of transformers. A few layers run again and again, in most one, and
 //! token vectors that a projection widens.
 
 use wire::Failure;
@@ -6,35 +6,38 @@ use wire::Failure;
 use super::{
     Blueprint, bert,
     plan::{
-        HeadActivation, HeadNames, LayerNames, Names, PartNames, Plan, ProjectionNames,
-        TransformNames,
+        Groups, HeadActivation, HeadNames, LayerNames, Mixing, Names, PartNames, Plan,
+        ProjectionNames, TransformNames,
     },
 };
-use crate::{failures, families::json::Json};
+use crate::families::json::Json;
 
-/// By `config.json`. Fails on several groups of layers, which no published checkpoint has.
+/// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
-    let groups = ["num_hidden_groups", "inner_group_num"].map(|key| json.number(key).unwrap_or(1));
-    if groups != [1, 1] {
-        return Err(failures::unsupported(
-            "albert with several groups of layers is not supported",
-        ));
-    }
-    let plan = Plan {
-        shares_layers: true,
+    let mut plan = Plan {
+        groups: Some(Groups {
+            count: json.number("num_hidden_groups").unwrap_or(1),
+            layers: json.number("inner_group_num").unwrap_or(1),
+            name: "albert_layers",
+        }),
         embedding: json.number("embedding_size").unwrap_or(128),
         activation: json.activation(&["hidden_act"], "gelu_new")?,
         // `AlbertModel` does not look at `is_decoder`.
         is_causal: false,
-        ..bert::absolute(json, "albert")?
+        ..bert::plan(json, "albert")?
     };
+    if let Mixing::Keyed(keyed) = &mut plan.mixing {
+        keyed.name = "attention.distance_embedding";
+        // `AlbertAttention` adds what distances give to scores that are scaled already.
+        keyed.scaled = false;
+    }
     Ok((plan, NAMES))
 }
 
 const NAMES: Names = Names {
     bases: ["albert.", ""],
     projection: "encoder.embedding_hidden_mapping_in",
-    layers: "encoder.albert_layer_groups.0.albert_layers",
+    layers: "encoder.albert_layer_groups",
     layer: LayerNames {
         projections: ProjectionNames::Separate([
             "attention.query",
@@ -51,7 +54,7 @@ const NAMES: Names = Names {
         sequence: PartNames {
             transform: Some(TransformNames {
                 dense: ".pooler",
-                activation: HeadActivation::Tanh,
+                activation: HeadActivation::TANH,
                 norm: "",
             }),
             output: "classifier",

@@ -12,10 +12,10 @@ use super::{
     kinds,
     labels::Labels,
     plan::{
-        Convolution, Counting, Disentangling, Mixing, Names, PartNames, Plan, ProjectionNames,
-        TransformNames,
+        Convolution, Counting, Disentangling, Keyed, Mixing, Names, PartNames, Plan,
+        ProjectionNames, TransformNames,
     },
-    relation::{Distances, Relation, flat},
+    relation::{DistanceRows, Distances, Relation, flat},
 };
 use crate::{
     failures,
@@ -44,8 +44,7 @@ pub fn assemble(
     };
     let inputs = parts.inputs()?;
     let relation = parts.relation()?;
-    let stored = if plan.shares_layers { 1 } else { plan.layers };
-    let layers = (0..stored)
+    let layers = (0..plan.stored_layers())
         .map(|index| parts.layer(index, &relation))
         .collect::<Result<_, _>>()?;
     let convolution = match plan.convolution {
@@ -64,6 +63,7 @@ pub fn assemble(
         bytes: loader.bytes(),
         mixes_tokens: loader.mixes_tokens(),
         device: loader.device()?,
+        order: plan.order(),
         plan,
         inputs,
         layers,
@@ -102,6 +102,19 @@ impl Parts<'_, '_> {
         format!("{}{name}", self.base)
     }
 
+    /// A layer with the bias of its class, where that has one.
+    fn linear(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        biased: bool,
+    ) -> Result<Linear, Failure> {
+        if biased {
+            return self.loader.linear(name, shape);
+        }
+        self.loader.unbiased_linear(name, shape)
+    }
+
     fn norm(&mut self, name: &str, size: usize) -> Result<LayerNorm, Failure> {
         if self.plan.norm_bias {
             return self.loader.layer_norm(name, size, self.plan.epsilon);
@@ -122,8 +135,18 @@ impl Parts<'_, '_> {
             let name = parts.of_base(name);
             parts.loader.embedding(&name, (rows, embedding))
         };
-        let positions = match plan.counting {
-            Counting::Nowhere => None,
+        let positions = match (plan.counting, plan.mixing) {
+            (Counting::Nowhere, _) => None,
+            // The class has the table all the same, and looks at none of it.
+            (_, Mixing::Keyed(_)) => {
+                if self
+                    .loader
+                    .has(&format!("{}.weight", self.of_base(names.positions)))
+                {
+                    table(self, names.positions, plan.positions)?;
+                }
+                None
+            }
             _ => Some(table(self, names.positions, plan.positions)?),
         };
         let token_types = match plan.token_types {
@@ -177,12 +200,26 @@ impl Parts<'_, '_> {
                 };
                 Shared::Distances(table, plan)
             }
-            Mixing::Plain | Mixing::Rotary(_) | Mixing::Disentangled(_) => Shared::Nothing,
+            Mixing::Plain | Mixing::Keyed(_) | Mixing::Rotary(_) | Mixing::Disentangled(_) => {
+                Shared::Nothing
+            }
         })
     }
 
+    /// What stands before the names of a layer's parts.
+    fn prefix(&self, index: usize) -> String {
+        let layers = self.of_base(self.names.layers);
+        match self.plan.groups {
+            None => format!("{layers}.{index}."),
+            Some(groups) => {
+                let (group, index) = (index / groups.layers, index % groups.layers);
+                format!("{layers}.{group}.{}.{index}.", groups.name)
+            }
+        }
+    }
+
     fn layer(&mut self, index: usize, shared: &Shared) -> Result<EncoderLayer, Failure> {
-        let prefix = format!("{}{}.{index}.", self.base, self.names.layers);
+        let prefix = self.prefix(index);
         let name = |part: &str| format!("{prefix}{part}");
         let (plan, names) = (self.plan, self.names.layer);
         let (hidden, inner) = (plan.hidden, plan.intermediate);
@@ -193,12 +230,13 @@ impl Parts<'_, '_> {
                     Relation::Rotary(windows.thetas[0], None)
                 }
                 Mixing::Rotary(windows) => Relation::Rotary(windows.thetas[1], Some(windows.reach)),
+                Mixing::Keyed(keyed) => Relation::Distances(self.keyed(&prefix, keyed)?),
                 _ if plan.is_causal => Relation::Causal,
                 _ => Relation::Plain,
             },
             Shared::Buckets(table) => Relation::Bucketed(table.clone(), plan.is_causal),
             Shared::Distances(table, plan) => {
-                Relation::Disentangled(self.distances(&prefix, (table, *plan), &projections)?)
+                Relation::Distances(self.distances(&prefix, (table, *plan), &projections)?)
             }
         };
         // The token vectors of `ModernBERT` have been through a norm already.
@@ -210,7 +248,7 @@ impl Parts<'_, '_> {
         Ok(EncoderLayer {
             projections,
             relation,
-            output: self.loader.linear(&name(names.output), (hidden, hidden))?,
+            output: self.linear(&name(names.output), (hidden, hidden), plan.biases.attention)?,
             attention_norm,
             feed_forward: self.feed_forward(&name(names.up), &name(names.down), (inner, hidden))?,
             norm: self.norm(&name(names.norm), hidden)?,
@@ -219,18 +257,44 @@ impl Parts<'_, '_> {
     }
 
     fn projections(&mut self, prefix: &str) -> Result<LayerProjections, Failure> {
-        let hidden = self.plan.hidden;
+        let (hidden, projections) = (self.plan.hidden, self.names.layer.projections);
+        let biased = self.plan.biases.attention;
         let mut linear = |name: &str, width: usize| {
-            self.loader
-                .linear(&format!("{prefix}{name}"), (width, hidden))
+            self.linear(&format!("{prefix}{name}"), (width, hidden), biased)
         };
-        Ok(match self.names.layer.projections {
+        Ok(match projections {
             ProjectionNames::Separate([q, k, v]) => LayerProjections::Separate([
                 linear(q, hidden)?,
                 linear(k, hidden)?,
                 linear(v, hidden)?,
             ]),
             ProjectionNames::Fused(name) => LayerProjections::Fused(linear(name, 3 * hidden)?),
+        })
+    }
+
+    /// A layer's own vectors of distances, which all heads share.
+    fn keyed(&mut self, prefix: &str, keyed: Keyed) -> Result<Distances, Failure> {
+        let rows = DistanceRows::Each(self.plan.positions);
+        let (count, head_dim) = (rows.count(), self.plan.hidden / self.plan.heads);
+        let name = format!("{prefix}{}", keyed.name);
+        let table = self.loader.embedding(&name, (count, head_dim))?;
+        let all: Vec<u32> = (0..count as u32).collect();
+        let mut values = table
+            .forward(&all)
+            .and_then(|table| flat(&table))
+            .map_err(failures::internal)?;
+        if !keyed.scaled {
+            // All that is added to scores is scaled here.
+            let width = (head_dim as f32).sqrt();
+            for value in &mut values {
+                *value *= width;
+            }
+        }
+        Ok(Distances {
+            queries: keyed.by_keys.then(|| values.clone()),
+            keys: Some(values),
+            rows,
+            placed: OnceLock::new(),
         })
     }
 
@@ -264,7 +328,7 @@ impl Parts<'_, '_> {
         Ok(Distances {
             keys: project(plan.content_to_position, 1, "pos_key_proj")?,
             queries: project(plan.position_to_content, 0, "pos_query_proj")?,
-            plan,
+            rows: DistanceRows::Disentangled(plan),
             placed: OnceLock::new(),
         })
     }
@@ -277,8 +341,9 @@ impl Parts<'_, '_> {
     ) -> Result<FeedForward, Failure> {
         let activation = self.plan.activation;
         let width = if self.plan.gated { 2 * inner } else { inner };
-        let up = self.loader.linear(up, (width, hidden))?;
-        let down = self.loader.linear(down, (hidden, inner))?;
+        let biased = self.plan.biases.feed_forward;
+        let up = self.linear(up, (width, hidden), biased)?;
+        let down = self.linear(down, (hidden, inner), biased)?;
         Ok(if self.plan.gated {
             FeedForward::Gated(GatedMlp {
                 inputs: GateAndUp::Fused(up),
@@ -333,7 +398,11 @@ impl Parts<'_, '_> {
     fn transform(&mut self, names: &TransformNames, width: usize) -> Result<Transform, Failure> {
         let dense = kinds::of_base(self.base, names.dense);
         Ok(Transform {
-            dense: self.loader.linear(&dense, (width, self.plan.hidden))?,
+            dense: self.linear(
+                &dense,
+                (width, self.plan.hidden),
+                self.plan.biases.transform,
+            )?,
             activation: names.activation,
             own: self.plan.activation,
             norm: match names.norm {
@@ -355,12 +424,13 @@ impl Parts<'_, '_> {
             let shape = (vocab_size, embedding);
             self.loader.tied_head(words, (&table, shape))?
         } else {
-            self.loader.linear(names.output, (vocab_size, embedding))?
+            let biased = self.plan.biases.masked;
+            self.linear(names.output, (vocab_size, embedding), biased)?
         };
         let beside = format!("{}.bias", names.output);
         let bias = [names.bias, &beside]
             .into_iter()
-            .find(|name| !output.has_bias() && self.loader.has(name))
+            .find(|name| self.plan.biases.masked && !output.has_bias() && self.loader.has(name))
             .map(|name| self.loader.vector(name, vocab_size))
             .transpose()?;
         Ok(Head {

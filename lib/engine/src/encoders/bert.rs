@@ -5,8 +5,8 @@ use wire::Failure;
 use super::{
     Blueprint,
     plan::{
-        HeadActivation, HeadNames, LayerNames, Names, PartNames, Plan, Pooling, ProjectionNames,
-        TransformNames,
+        HeadActivation, HeadNames, Keyed, LayerNames, Mixing, Names, PartNames, Plan, Pooling,
+        ProjectionNames, TransformNames,
     },
     roberta,
 };
@@ -14,14 +14,14 @@ use crate::{failures, families::json::Json};
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
-    Ok((absolute(json, "bert")?, NAMES))
+    Ok((plan(json, "bert")?, NAMES))
 }
 
 /// The embedded sentiment model's own type: the head of `RoBERTa`'s shape looks at the mean of all states.
 pub fn mean_pooled(json: Json) -> Result<Blueprint, Failure> {
     let plan = Plan {
         pooling: Pooling::Mean,
-        ..absolute(json, "mean-pooled-bert")?
+        ..plan(json, "mean-pooled-bert")?
     };
     let heads = HeadNames {
         sequence: roberta::SEQUENCE,
@@ -30,18 +30,32 @@ pub fn mean_pooled(json: Json) -> Result<Blueprint, Failure> {
     Ok((plan, Names { heads, ..NAMES }))
 }
 
-/// The plan of an architecture with BERT's layers, which attend as a decoder's where the configuration says so.
-/// Fails on relative positions, which a few checkpoints of BERT have.
-pub fn absolute(json: Json, architecture: &'static str) -> Result<Plan, Failure> {
-    match json.text("position_embedding_type") {
-        None | Some("absolute") => Ok(Plan {
-            is_causal: json.flag("is_decoder").unwrap_or(false),
-            ..Plan::read(json, architecture)?
-        }),
-        Some(kind) => Err(failures::unsupported(format!(
-            "{architecture} with positions of type `{kind}` is not supported"
-        ))),
+/// The plan of an architecture with BERT's layers, which attend as a decoder's where the configuration says so. With
+/// relative positions, token vectors have none of their own. Fails on others, with which transformers has none at all.
+pub fn plan(json: Json, architecture: &'static str) -> Result<Plan, Failure> {
+    let mut plan = Plan {
+        is_causal: json.flag("is_decoder").unwrap_or(false),
+        ..Plan::read(json, architecture)?
+    };
+    let kind = json.text("position_embedding_type").unwrap_or("absolute");
+    if kind != "absolute" {
+        let by_keys = match kind {
+            "relative_key" => false,
+            "relative_key_query" => true,
+            _ => {
+                return Err(failures::unsupported(format!(
+                    "{architecture} with positions of type `{kind}` is not supported"
+                ))
+                .hint("types that load: absolute, relative_key, relative_key_query"));
+            }
+        };
+        plan.mixing = Mixing::Keyed(Keyed {
+            name: "attention.self.distance_embedding",
+            by_keys,
+            scaled: true,
+        });
     }
+    Ok(plan)
 }
 
 pub const NAMES: Names = Names {
@@ -60,7 +74,7 @@ pub const NAMES: Names = Names {
         sequence: PartNames {
             transform: Some(TransformNames {
                 dense: ".pooler.dense",
-                activation: HeadActivation::Tanh,
+                activation: HeadActivation::TANH,
                 norm: "",
             }),
             output: "classifier",

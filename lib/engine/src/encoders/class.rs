@@ -6,7 +6,11 @@ use super::{
     kinds::{base, kinds, of_base},
     plan::{Names, PartNames, Plan, TransformNames},
 };
-use crate::{class::Class, families::json::Json, weights::Weights};
+use crate::{
+    class::Class,
+    families::json::Json,
+    weights::{Loader, Weights},
+};
 
 /// The class of an encoder by its plan, its names and its files.
 pub fn of((plan, names): &Blueprint, json: Json, weights: &Weights) -> Class {
@@ -22,9 +26,9 @@ pub fn of((plan, names): &Blueprint, json: Json, weights: &Weights) -> Class {
 }
 
 /// Tensors of the files that transformers warns of as it loads the class: neither parameters of it, be they second
-/// names of one, nor buffers.
-pub fn unused<'a>((_, names): &Blueprint, json: Json, weights: &'a Weights) -> Vec<&'a str> {
-    let view = View::new(names, json, weights);
+/// names of one or looked at by nothing here, nor buffers. `loader` has handed the model out.
+pub fn unused<'a>((plan, names): (&Plan, &Names), json: Json, loader: &Loader<'a>) -> Vec<&'a str> {
+    let view = View::new(names, json, loader.weights());
     let is_second = |tensor: &str| {
         let module = tensor.rsplit_once('.').map(|(module, _)| module);
         let mut heads = view.heads.iter();
@@ -32,14 +36,16 @@ pub fn unused<'a>((_, names): &Blueprint, json: Json, weights: &'a Weights) -> V
     };
     let is_ignored = |tensor: &str| {
         let name = tensor.strip_prefix(view.base);
-        name.is_some_and(|name| BUFFERS.contains(&name))
-            || tensor.starts_with("mask_predictions.")
+        name.is_some_and(|name| {
+            BUFFERS.contains(&name) || name.starts_with("pooler.") && view.pools()
+        })
+            || plan.architecture == "deberta-v2"
+                && (tensor.contains("position_embeddings") || tensor.contains("mask_predictions."))
             // What bitsandbytes keeps beside a weight of its own.
             || tensor.contains(".weight.")
     };
-    let tensors = weights.tensors.keys().map(String::as_str);
-    tensors
-        .filter(|name| !view.has(name) && !is_second(name) && !is_ignored(name))
+    let rest = loader.rest();
+    rest.filter(|name| !is_second(name) && !is_ignored(name))
         .collect()
 }
 

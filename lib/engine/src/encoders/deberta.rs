@@ -10,7 +10,10 @@ use super::{
         PartNames, Plan, ProjectionNames, TransformNames,
     },
 };
-use crate::{failures, families::json::Json, families::plan::impossible};
+use crate::{
+    failures,
+    families::{json::Json, types::unfit},
+};
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
@@ -30,7 +33,7 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         plan.counting = Counting::Nowhere;
     }
     plan.mixing = Mixing::Disentangled(disentangling(json, plan.positions)?);
-    plan.convolution = convolution(json)?;
+    plan.convolution = convolution(json, plan.hidden)?;
     Ok((plan, names(json)?))
 }
 
@@ -47,8 +50,13 @@ fn disentangling(json: Json, positions: usize) -> Result<Disentangling, Failure>
     let most = span.unwrap_or(positions);
     let buckets = json.number("position_buckets").filter(|&count| count > 0);
     let span = buckets.unwrap_or(most);
-    if !(2..=1 << 16).contains(&span) || most < 2 {
-        return Err(impossible("max_relative_positions"));
+    let what = "a whole number from 2 to 65536, or -1";
+    if !(2..=1 << 16).contains(&span) {
+        let key = json.key_of(&["position_buckets", "max_relative_positions"]);
+        return Err(unfit(key, span, what));
+    }
+    if most < 2 {
+        return Err(unfit("max_relative_positions", most, what));
     }
     let norms = json.text("norm_rel_ebd").unwrap_or("none").to_lowercase();
     Ok(Disentangling {
@@ -62,14 +70,18 @@ fn disentangling(json: Json, positions: usize) -> Result<Disentangling, Failure>
     })
 }
 
-fn convolution(json: Json) -> Result<Option<Convolution>, Failure> {
+fn convolution(json: Json, hidden: usize) -> Result<Option<Convolution>, Failure> {
     let width = json.number("conv_kernel_size").unwrap_or(0);
     if width == 0 {
         return Ok(None);
     }
     let groups = json.number("conv_groups").unwrap_or(1);
-    if width.is_multiple_of(2) || width > 1 << 10 || groups == 0 {
-        return Err(impossible("conv_kernel_size"));
+    if width.is_multiple_of(2) || width > 1 << 10 {
+        return Err(unfit("conv_kernel_size", width, "an odd number up to 1023"));
+    }
+    if groups == 0 || !hidden.is_multiple_of(groups) {
+        let what = format!("a divisor of `hidden_size`, which is {hidden}");
+        return Err(unfit("conv_groups", groups, &what));
     }
     Ok(Some(Convolution {
         width,

@@ -11,7 +11,7 @@ use crate::{families::json::Json, layers::Activation};
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
-    let mut plan = bert::absolute(json, "electra")?;
+    let mut plan = bert::plan(json, "electra")?;
     plan.embedding = json.number("embedding_size").unwrap_or(128);
     Ok((plan, NAMES))
 }

@@ -43,8 +43,9 @@ pub struct Row<'a> {
 pub struct Encoder {
     pub(super) plan: Plan,
     pub(super) inputs: Inputs,
-    /// One, where all are the same.
     pub(super) layers: Vec<EncoderLayer>,
+    /// The layers that tokens go through, one after the other.
+    pub(super) order: Vec<usize>,
     pub(super) convolution: Option<ConvolutionLayer>,
     /// Where norms stand first.
     pub(super) final_norm: Option<LayerNorm>,
@@ -162,10 +163,9 @@ impl Encoder {
         };
         let inputs = self.embed(rows)?;
         let mut x = inputs.clone();
-        for index in 0..self.plan.layers {
-            let layer = &self.layers[index.min(self.layers.len() - 1)];
-            x = layer.forward(&x, &attention)?;
-            if let (0, Some(convolution)) = (index, &self.convolution) {
+        for (step, &index) in self.order.iter().enumerate() {
+            x = self.layers[index].forward(&x, &attention)?;
+            if let (0, Some(convolution)) = (step, &self.convolution) {
                 x = convolution.forward(&inputs, &x, &lengths)?;
             }
         }

@@ -95,7 +95,6 @@ impl Transform {
 /// An activation of a head, in an encoder that has this one of its own.
 pub fn activate(activation: HeadActivation, own: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
-        HeadActivation::Tanh => x.tanh(),
         HeadActivation::Own => layers::activate(x, own),
         HeadActivation::Other(other) => layers::activate(x, other),
     }

@@ -33,8 +33,8 @@ pub enum ProblemType {
 }
 
 impl Labels {
-    /// As `PretrainedConfig` reads them: `LABEL_0`, `LABEL_1`, … where they have no names. A name that is a
-    /// number is its text here.
+    /// As `PretrainedConfig` reads them: `LABEL_0`, `LABEL_1`, … where they have no names. Results there have
+    /// a name that is no text as it is, a number or `None`; here it is what Python writes for it.
     pub fn read(json: Json) -> Self {
         let given = json.object("id2label");
         let count = match given {
@@ -44,6 +44,8 @@ impl Labels {
         let name = |id: usize| match given.and_then(|given| given.get(&id.to_string())) {
             Some(Value::String(name)) => name.clone(),
             Some(Value::Number(name)) => name.to_string(),
+            Some(Value::Bool(name)) => if *name { "True" } else { "False" }.to_owned(),
+            Some(Value::Null) => "None".to_owned(),
             _ => format!("LABEL_{id}"),
         };
         let names: Vec<String> = (0..count).map(name).collect();
@@ -75,11 +77,12 @@ impl Labels {
 mod tests {
     use super::*;
 
-    /// Labels that are numbers were called `LABEL_0`, `LABEL_1`, ….
+    /// Labels that are no texts were called `LABEL_0`, `LABEL_1`, ….
     #[test]
-    fn a_name_that_is_a_number() {
-        let config = serde_json::json!({"id2label": {"0": 1, "1": 2.5, "2": "three", "3": null}});
+    fn a_name_that_is_no_text() {
+        let names = serde_json::json!({"0": 1, "1": 2.5, "2": "three", "3": null, "4": true});
+        let config = serde_json::json!({"id2label": names});
         let labels = Labels::read(Json::new(&config));
-        assert_eq!(labels.names, ["1", "2.5", "three", "LABEL_3"]);
+        assert_eq!(labels.names, ["1", "2.5", "three", "None", "True"]);
     }
 }

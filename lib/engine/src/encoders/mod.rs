@@ -194,7 +194,7 @@ fn reader(weights: &Weights) -> Option<(Json<'_>, Architecture)> {
 pub(crate) fn class(weights: &Weights) -> Option<Class> {
     let (json, (_, read)) = reader(weights)?;
     let (plan, names) = read(json).ok()?;
-    let blueprint = (plan.checked().ok()?, names);
+    let blueprint = (plan.checked(json).ok()?, names);
     Some(class::of(&blueprint, json, weights))
 }
 
@@ -222,33 +222,17 @@ pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Encoder, Failure>
         return Err(failures::unsupported("it is no encoder that is known")
             .hint(format!("encoders that load: {}", known.join(", "))));
     };
-    let (plan, names) = read(json)?;
+    let blueprint = json.check_reader().and_then(|()| {
+        let (plan, names) = read(json)?;
+        Ok((plan.checked(json)?, names))
+    });
+    let (plan, names) = blueprint.map_err(|failure| loader.named(failure))?;
     loader.prefer_dense();
-    let blueprint = (plan.checked()?, names);
-    let unused = class::unused(&blueprint, json, weights);
-    let (plan, names) = blueprint;
     let mut encoder = assemble::assemble(plan, &names, json, loader)?;
-    if !unused.is_empty() {
-        loader.notice(told(&unused));
-    }
+    let unused = class::unused((&encoder.plan, &names), json, loader);
+    loader.tell_unused(&unused);
     encoder.modules = tree(&encoder, &names, weights, loader);
     Ok(encoder)
-}
-
-/// Most tensors that are named where some are not used.
-const NAMED: usize = 8;
-
-/// What transformers says of tensors that no part of the model's class takes.
-fn told(unused: &[&str]) -> String {
-    let named = unused.iter().take(NAMED).map(|name| format!("`{name}`"));
-    let named = named.collect::<Vec<_>>().join(", ");
-    let more = match unused.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!(
-        "some weights of its files were not used, as the model has no place for them: {named}{more}"
-    )
 }
 
 /// The tree of an encoder's modules.

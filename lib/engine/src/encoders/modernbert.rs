@@ -6,11 +6,17 @@ use wire::Failure;
 use super::{
     Blueprint,
     plan::{
-        Counting, HeadActivation, HeadNames, LayerNames, Mixing, Names, PartNames, Plan, Pooling,
-        ProjectionNames, TransformNames, Windows,
+        Biases, Counting, HeadActivation, HeadNames, LayerNames, Mixing, Names, PartNames, Plan,
+        Pooling, ProjectionNames, TransformNames, Windows,
     },
 };
-use crate::{failures, families::json::Json, families::plan::impossible};
+use crate::{
+    failures,
+    families::{
+        json::Json,
+        types::{check_size, unfit},
+    },
+};
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
@@ -28,6 +34,13 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     plan.token_types = 0;
     plan.norms_first = true;
     plan.norm_bias = json.flag("norm_bias").unwrap_or(false);
+    let is_set = |key: &str| json.flag(key).unwrap_or(false);
+    plan.biases = Biases {
+        attention: is_set("attention_bias"),
+        feed_forward: is_set("mlp_bias"),
+        transform: is_set("classifier_bias"),
+        masked: json.flag("decoder_bias").unwrap_or(true),
+    };
     plan.gated = true;
     plan.pooling = match json.text("classifier_pooling") {
         Some("mean") => Pooling::Mean,
@@ -35,7 +48,11 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     };
     plan.mixing = Mixing::Rotary(windows(json)?);
     if !(plan.hidden / plan.heads.max(1)).is_multiple_of(2) {
-        return Err(impossible("num_attention_heads"));
+        let what = format!(
+            "so many that heads are of an even width, of a hidden size of {}",
+            plan.hidden
+        );
+        return Err(unfit("num_attention_heads", plan.heads, &what));
     }
     let activation = HeadActivation::read(json, "classifier_activation", "gelu")?;
     Ok((plan, names(activation)))
@@ -51,9 +68,7 @@ fn windows(json: Json) -> Result<Windows, Failure> {
         10_000.0
     };
     let every = json.number("global_attn_every_n_layers").unwrap_or(3);
-    if every == 0 {
-        return Err(impossible("global_attn_every_n_layers"));
-    }
+    check_size("global_attn_every_n_layers", every, 1 << 12)?;
     Ok(Windows {
         thetas: [global, local.unwrap_or(unset)],
         every,

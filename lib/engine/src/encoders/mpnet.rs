@@ -8,7 +8,7 @@ use super::{
     plan::{Counting, HeadNames, LayerNames, Mixing, Names, Plan, ProjectionNames},
     roberta,
 };
-use crate::{families::json::Json, families::plan::impossible};
+use crate::families::{json::Json, types::unfit};
 
 /// `MPNetEmbeddings` counts from this id, whatever the configuration calls padding.
 const PADDING: u32 = 1;
@@ -20,7 +20,8 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
     let key = "relative_attention_num_buckets";
     let rows = json.number(key).unwrap_or(BUCKETS);
     if !(BUCKETS..=1 << 16).contains(&rows) {
-        return Err(impossible(key));
+        let what = format!("a whole number from {BUCKETS} to 65536");
+        return Err(unfit(key, rows, &what));
     }
     let plan = Plan {
         counting: Counting::AfterPadding(PADDING),

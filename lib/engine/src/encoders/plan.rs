@@ -4,7 +4,17 @@
 use wire::Failure;
 
 use super::heads::HeadKind;
-use crate::{families::json::Json, families::plan::impossible, layers::Activation};
+use crate::{
+    failures,
+    families::{
+        json::Json,
+        types::{check_size, unfit},
+    },
+    layers::Activation,
+};
+
+/// What configurations call the number of heads.
+const HEADS: [&str; 2] = ["num_attention_heads", "n_heads"];
 
 /// The sizes of an encoder, and what its parts do.
 #[derive(Clone, Debug)]
@@ -33,14 +43,15 @@ pub struct Plan {
     pub counting: Counting,
     /// Rows of the table of token types; 0 where there is none.
     pub token_types: usize,
-    /// One layer's weights, run again and again.
-    pub shares_layers: bool,
+    /// Layers are run again and again; `None` where each is run once.
+    pub groups: Option<Groups>,
     /// Token vectors are projected before their norm, not after it.
     pub projects_first: bool,
     /// Norms stand before attention and feed-forward, and one at the end; else behind each sum.
     pub norms_first: bool,
     /// Norms have a bias.
     pub norm_bias: bool,
+    pub biases: Biases,
     /// Feed-forward layers have a gate.
     pub gated: bool,
     pub mixing: Mixing,
@@ -52,6 +63,30 @@ pub struct Plan {
     pub pooling: Pooling,
 }
 
+/// Which linear layers of the class have a bias.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the configuration"
+)]
+pub struct Biases {
+    pub attention: bool,
+    pub feed_forward: bool,
+    /// What states go through before a head's output.
+    pub transform: bool,
+    /// The output of a head for masked tokens.
+    pub masked: bool,
+}
+
+impl Biases {
+    const ALL: Self = Self {
+        attention: true,
+        feed_forward: true,
+        transform: true,
+        masked: true,
+    };
+}
+
 /// What attention knows of the places of two tokens.
 #[derive(Clone, Copy, Debug)]
 pub enum Mixing {
@@ -61,8 +96,32 @@ pub enum Mixing {
     Bucketed(usize),
     /// Vectors of distances.
     Disentangled(Disentangling),
+    /// The same, one to each distance, which all heads of a layer share.
+    Keyed(Keyed),
     /// Queries and keys are turned, and some layers see a window only.
     Rotary(Windows),
+}
+
+/// `ALBERT`'s layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    /// How many there are; tokens go through one after the other, each so often that all steps are taken.
+    pub count: usize,
+    /// Layers of each, one behind the other at each step.
+    pub layers: usize,
+    /// What stands before a layer's number in its group.
+    pub name: &'static str,
+}
+
+/// BERT's attention with positions of type `relative_key` or `relative_key_query`.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed {
+    /// What the vectors are called in a layer.
+    pub name: &'static str,
+    /// Keys meet them, too, and not queries alone.
+    pub by_keys: bool,
+    /// What they give is scaled as the scores are.
+    pub scaled: bool,
 }
 
 /// `DeBERTa`'s attention.
@@ -138,17 +197,18 @@ impl Plan {
             hidden,
             embedding: json.number("embedding_size").unwrap_or(hidden),
             layers: json.any(&["num_hidden_layers", "n_layers"])?,
-            heads: json.any(&["num_attention_heads", "n_heads"])?,
+            heads: json.any(&HEADS)?,
             intermediate: json.any(&["intermediate_size", "hidden_dim"])?,
             activation: json.activation(&["hidden_act", "activation"], "gelu")?,
             epsilon: json.float("layer_norm_eps").unwrap_or(1e-12),
             positions: json.number("max_position_embeddings").unwrap_or(512),
             counting: Counting::FromZero,
             token_types: json.number("type_vocab_size").unwrap_or(2),
-            shares_layers: false,
+            groups: None,
             projects_first: false,
             norms_first: false,
             norm_bias: true,
+            biases: Biases::ALL,
             gated: false,
             mixing: Mixing::Plain,
             is_causal: false,
@@ -158,32 +218,90 @@ impl Plan {
     }
 
     /// The plan, when its sizes can be a model's.
-    pub fn checked(self) -> Result<Self, Failure> {
+    pub fn checked(self, json: Json) -> Result<Self, Failure> {
         let sizes = [
-            ("vocab_size", self.vocab_size, 1 << 24),
-            ("hidden_size", self.hidden, 1 << 20),
-            ("embedding_size", self.embedding, 1 << 20),
-            ("num_hidden_layers", self.layers, 1 << 12),
-            ("num_attention_heads", self.heads, 1 << 12),
-            ("intermediate_size", self.intermediate, 1 << 22),
-            ("max_position_embeddings", self.positions, 1 << 24),
+            (&["vocab_size"][..], self.vocab_size, 1 << 24),
+            (&["hidden_size", "dim"], self.hidden, 1 << 20),
+            (&["embedding_size"], self.embedding, 1 << 20),
+            (&["num_hidden_layers", "n_layers"], self.layers, 1 << 12),
+            (&HEADS, self.heads, 1 << 12),
+            (
+                &["intermediate_size", "hidden_dim"],
+                self.intermediate,
+                1 << 22,
+            ),
+            (&["max_position_embeddings"], self.positions, 1 << 24),
         ];
-        for (key, size, most) in sizes {
-            if size == 0 || size > most {
-                return Err(impossible(key));
-            }
+        for (keys, size, most) in sizes {
+            check_size(json.key_of(keys), size, most)?;
         }
         if !self.hidden.is_multiple_of(self.heads) {
-            return Err(impossible("num_attention_heads"));
+            let what = format!("a divisor of the hidden size, which is {}", self.hidden);
+            return Err(unfit(json.key_of(&HEADS), self.heads, &what));
+        }
+        if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
+            let key = json.key_of(&["layer_norm_eps", "norm_eps"]);
+            return Err(unfit(key, self.epsilon, "a number of 0 or more"));
+        }
+        self.check_groups()?;
+        if self.is_causal && matches!(self.mixing, Mixing::Keyed(_)) {
+            return Err(failures::unsupported(format!(
+                "`is_decoder` with relative positions is not supported in {}",
+                self.architecture
+            ))
+            .hint(
+                "transformers 4.57 counts all distances from the last token there; leave `is_decoder` out of \
+                 `config.json` to read whole texts",
+            ));
         }
         Ok(self)
     }
 
+    /// transformers 4.57 fails on groups of more layers than there are steps for each.
+    fn check_groups(&self) -> Result<(), Failure> {
+        let Some(groups) = self.groups else {
+            return Ok(());
+        };
+        let what = format!("from 1 to the number of layers, which is {}", self.layers);
+        if !(1..=self.layers).contains(&groups.count) {
+            return Err(unfit("num_hidden_groups", groups.count, &what));
+        }
+        let most = self.layers / groups.count;
+        if !(1..=most).contains(&groups.layers) {
+            let what = format!("from 1 to {most}, the steps of each group");
+            return Err(unfit("inner_group_num", groups.layers, &what));
+        }
+        Ok(())
+    }
+
+    /// Layers that the files have.
+    pub fn stored_layers(&self) -> usize {
+        let groups = self.groups;
+        groups.map_or(self.layers, |groups| groups.count * groups.layers)
+    }
+
+    /// These in the order in which tokens go through them.
+    pub fn order(&self) -> Vec<usize> {
+        let Some(groups) = self.groups else {
+            return (0..self.layers).collect();
+        };
+        // As `AlbertTransformer` counts, in floats.
+        let steps = self.layers as f64 / groups.count as f64;
+        let group = |step: usize| ((step as f64 / steps) as usize).min(groups.count - 1);
+        let of_step = |step| {
+            let first = group(step) * groups.layers;
+            first..first + groups.layers
+        };
+        (0..self.layers).flat_map(of_step).collect()
+    }
+
     /// Tokens that it was made for.
     pub fn longest(&self) -> usize {
-        match self.counting {
-            Counting::Nowhere | Counting::FromZero => self.positions,
-            Counting::AfterPadding(id) => self.positions.saturating_sub(id as usize + 1),
+        match (self.counting, self.mixing) {
+            (Counting::AfterPadding(id), mixing) if !matches!(mixing, Mixing::Keyed(_)) => {
+                self.positions.saturating_sub(id as usize + 1)
+            }
+            _ => self.positions,
         }
     }
 }
@@ -277,21 +395,20 @@ pub struct TransformNames {
     pub norm: &'static str,
 }
 
-/// Activations of heads, which have one more than the layers.
+/// Activations of heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadActivation {
-    Tanh,
     /// The encoder's own.
     Own,
     Other(Activation),
 }
 
 impl HeadActivation {
+    /// That of most poolers, whatever the encoder's own is.
+    pub const TANH: Self = Self::Other(Activation::Tanh);
+
     /// The activation that the configuration names by this key.
     pub fn read(json: Json, key: &str, default: &str) -> Result<Self, Failure> {
-        match json.text(key).unwrap_or(default) {
-            "tanh" => Ok(Self::Tanh),
-            _ => Ok(Self::Other(json.activation(&[key], default)?)),
-        }
+        json.activation(&[key], default).map(Self::Other)
     }
 }

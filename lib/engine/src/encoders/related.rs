@@ -180,10 +180,12 @@ impl RelatedAttention<'_> {
         // Distances of a shorter row lie in the middle.
         let numbers = &rows[longest - job.tokens..][..2 * job.tokens - 1];
         let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
-        let width = self.heads * head_dim;
-        let of_distances = |vectors: &Vec<f32>| {
-            let rows = &vectors[first * width..(last + 1) * width];
-            of_head(rows, job.head, (width, head_dim))
+        let of_distances = |all: &Vec<f32>| {
+            let width = all.len() / vectors.rows.count();
+            let rows = &all[first * width..(last + 1) * width];
+            // Of a head, or of all.
+            let head = if width == head_dim { 0 } else { job.head };
+            of_head(rows, head, (width, head_dim))
         };
         let distances = last + 1 - first;
         let given = vectors.queries.as_ref().map(of_distances).map(|queries| {

@@ -17,29 +17,59 @@ pub enum Relation {
     /// A value for each head and bucket of distances, `(buckets, heads)`, and whether later tokens are not seen.
     Bucketed(Vec<f32>, bool),
     /// Keys and queries of distances.
-    Disentangled(Distances),
+    Distances(Distances),
     /// The base of the rotary embedding, and how far the layer sees.
     Rotary(f64, Option<usize>),
 }
 
-/// `DeBERTa`'s vectors of distances, through a layer's projections: `(2 * span, heads * head_dim)` each.
+/// Vectors of distances: `DeBERTa`'s, through a layer's projections, `(rows, heads * head_dim)`; or a layer's own,
+/// which all heads share, `(rows, head_dim)`.
 #[derive(Debug)]
 pub struct Distances {
     pub keys: Option<Vec<f32>>,
     pub queries: Option<Vec<f32>>,
     /// How distances become rows.
-    pub plan: Disentangling,
+    pub rows: DistanceRows,
     /// Keys and queries as tensors, on the device that asked first.
     pub placed: OnceLock<[Option<Tensor>; 2]>,
 }
 
+/// Which row stands for the query's place less the key's.
+#[derive(Clone, Copy, Debug)]
+pub enum DistanceRows {
+    /// As `DeBERTa` says.
+    Disentangled(Disentangling),
+    /// Each distance between so many places has its own, the smallest first.
+    Each(usize),
+}
+
+impl DistanceRows {
+    /// Rows that there are.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Disentangled(plan) => 2 * plan.span,
+            Self::Each(places) => 2 * places - 1,
+        }
+    }
+
+    fn of(self, distance: i64) -> usize {
+        match self {
+            Self::Disentangled(plan) => plan.row(distance),
+            Self::Each(places) => {
+                let last = whole(places) - 1;
+                (distance + last).clamp(0, 2 * last) as usize
+            }
+        }
+    }
+}
+
 impl Distances {
-    /// Keys and queries as tensors of a device, `(2 * span, heads * head_dim)` each.
+    /// Keys and queries as tensors of a device.
     pub fn on(&self, device: &Device) -> Result<&[Option<Tensor>; 2]> {
         if let Some(placed) = self.placed.get() {
             return Ok(placed);
         }
-        let rows = 2 * self.plan.span;
+        let rows = self.rows.count();
         let place = |vectors: &Option<Vec<f32>>| {
             let vectors = vectors.as_ref();
             let place = |vectors: &Vec<f32>| {
@@ -81,8 +111,8 @@ impl Relation {
                 });
                 Prepared::Bias(values, longest)
             }
-            Self::Disentangled(distances) => {
-                let rows = (-reach..=reach).map(|distance| distances.plan.row(distance));
+            Self::Distances(distances) => {
+                let rows = (-reach..=reach).map(|distance| distances.rows.of(distance));
                 Prepared::Rows(distances, rows.collect(), longest)
             }
             Self::Rotary(theta, reach) => {
@@ -169,6 +199,17 @@ pub fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `distance + max_position_embeddings - 1`.
+    #[test]
+    fn each_distance_has_a_row() {
+        let rows = DistanceRows::Each(4);
+        assert_eq!(rows.count(), 7);
+        assert_eq!(
+            [-3, -1, 0, 3].map(|distance| rows.of(distance)),
+            [0, 2, 3, 6]
+        );
+    }
 
     /// By `relative_position_bucket` and `make_log_bucket_position` of transformers 4.57.6.
     #[test]

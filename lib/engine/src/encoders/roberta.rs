@@ -6,7 +6,7 @@ use wire::Failure;
 
 use super::{
     Blueprint, bert,
-    plan::{Counting, HeadActivation, HeadNames, Names, PartNames, Plan, TransformNames},
+    plan::{Counting, HeadActivation, HeadNames, Names, PartNames, TransformNames},
 };
 use crate::{families::json::Json, layers::Activation};
 
@@ -17,11 +17,10 @@ pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
         Some("camembert") => "camembert",
         _ => "roberta",
     };
-    let padding = json.number("pad_token_id").unwrap_or(1);
-    let plan = Plan {
-        counting: Counting::AfterPadding(u32::try_from(padding).unwrap_or(u32::MAX)),
-        ..bert::absolute(json, architecture)?
-    };
+    let mut plan = bert::plan(json, architecture)?;
+    // The class has a row of positions for it.
+    let padding = json.id("pad_token_id", plan.positions)?;
+    plan.counting = Counting::AfterPadding(padding.unwrap_or(1));
     Ok((plan, NAMES))
 }
 
@@ -39,7 +38,7 @@ const NAMES: Names = Names {
 pub const SEQUENCE: PartNames = PartNames {
     transform: Some(TransformNames {
         dense: "classifier.dense",
-        activation: HeadActivation::Tanh,
+        activation: HeadActivation::TANH,
         norm: "",
     }),
     output: "classifier.out_proj",

@@ -163,7 +163,7 @@ impl Parts<'_, '_> {
             shape: self.plan.attention,
             rotary: self.layer.rope,
             window: self.layer.window,
-            scale: self.plan.scale,
+            scale: self.layer.scale.unwrap_or(self.plan.scale),
             cap: self.plan.score_cap,
             rounds_to_brain: self.loader.rounds_to_brain(),
         })

@@ -11,7 +11,7 @@ use super::{
     names::{FeedForwardNames, GGUF, LayerNames, Names, ProjectionNames},
     plan::{Biases, NormKind, Plan},
 };
-use crate::{failures, layers::Activation, weights::Loader};
+use crate::{layers::Activation, weights::Loader};
 
 /// `config.json`'s defaults.
 pub fn defaults() -> Value {
@@ -26,19 +26,13 @@ pub fn defaults() -> Value {
 
 /// By `config.json`.
 pub fn from_json(json: Json) -> Result<Blueprint, Failure> {
-    let odd = json.flag("scale_attn_weights") == Some(false)
-        || json.flag("scale_attn_by_inverse_layer_idx") == Some(true);
-    if odd {
-        return Err(failures::unsupported(
-            "a gpt2 that scales its attention otherwise than by its heads' width is not supported",
-        ));
-    }
     let mut plan = json.plan("gpt2")?;
     plan.biases = Biases::of(true, true);
     plan.norm_epsilon = json.float("layer_norm_epsilon").unwrap_or(1e-5);
     plan.activation = json.activation(&["activation_function"], "gelu_new")?;
     plan.tied = json.flag("tie_word_embeddings").unwrap_or(true);
     without_rope(&mut plan);
+    scale(json, &mut plan);
     Ok((plan, NAMES))
 }
 
@@ -48,6 +42,19 @@ pub fn from_gguf(gguf: Gguf, loader: &mut Loader) -> Result<Blueprint, Failure> 
     plan.activation = Activation::GeluTanh;
     without_rope(&mut plan);
     Ok((plan, GGUF_NAMES))
+}
+
+/// As transformers' attention `eager` does: its default, `sdpa`, looks at neither key. `reorder_and_upcast_attn` has
+/// scores in f32, as they are here.
+fn scale(json: Json, plan: &mut Plan) {
+    if json.flag("scale_attn_weights") == Some(false) {
+        plan.scale = 1.0;
+    }
+    if json.flag("scale_attn_by_inverse_layer_idx") == Some(true) {
+        for (number, layer) in (1_u16..).zip(&mut plan.layers) {
+            layer.scale = Some(plan.scale / f32::from(number));
+        }
+    }
 }
 
 fn without_rope(plan: &mut Plan) {

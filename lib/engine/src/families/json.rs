@@ -8,7 +8,7 @@ use wire::Failure;
 use super::{
     ModelSizes,
     plan::{Biases, NormKind, Plan, impossible, missing, unknown_scaling},
-    types::{check, check_rope},
+    types::{check, check_reader, check_rope, unfit},
 };
 use crate::{
     failures,
@@ -72,6 +72,19 @@ impl<'a> Json<'a> {
         self.value(key).as_u64().map(|number| number as usize)
     }
 
+    /// The id of a token, or a place in a table of so many; `None` where there is none. Fails on one past the end.
+    pub fn id(self, key: &str, count: usize) -> Result<Option<u32>, Failure> {
+        let value = self.value(key);
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        match id.filter(|&id| (id as usize) < count) {
+            None if value.is_number() => {
+                let what = format!("a whole number from 0 to {}", count.saturating_sub(1));
+                Err(unfit(key, value.clone(), &what))
+            }
+            id => Ok(id),
+        }
+    }
+
     /// A number that must be there.
     pub fn count(self, key: &str) -> Result<usize, Failure> {
         self.number(key).ok_or_else(|| missing(key))
@@ -106,6 +119,17 @@ impl<'a> Json<'a> {
     pub fn any(self, keys: &[&str]) -> Result<usize, Failure> {
         let found = keys.iter().find_map(|key| self.number(key));
         found.ok_or_else(|| missing(keys[0]))
+    }
+
+    /// The first of these keys that is there; the first of all where none is.
+    pub fn key_of<'k>(self, keys: &[&'k str]) -> &'k str {
+        let found = keys.iter().find(|key| self.has(key));
+        found.or(keys.first()).copied().unwrap_or_default()
+    }
+
+    /// Fails on a value of a wrong type in the configuration of an encoder or an encoder-decoder.
+    pub fn check_reader(self) -> Result<(), Failure> {
+        check_reader(self.values)
     }
 
     /// The plan of a decoder with RMS norms and rotary embeddings on every layer, as the keys that
@@ -167,7 +191,7 @@ impl<'a> Json<'a> {
         Activation::named(name).ok_or_else(|| {
             failures::unsupported(format!("activation `{name}` is not supported")).hint(format!(
                 "activations that load: {}",
-                Activation::NAMES.join(", ")
+                Activation::names().join(", ")
             ))
         })
     }

@@ -23,7 +23,7 @@ mod qwen3;
 mod qwen3_moe;
 mod smollm3;
 mod starcoder2;
-mod types;
+pub(crate) mod types;
 
 use candle_core::{Result, Tensor};
 pub(crate) use decoder::check_room;
@@ -227,12 +227,15 @@ pub trait CausalLm: Send + Sync {
 }
 
 /// The half of an encoder-decoder that reads.
-pub trait SourceReader {
+pub trait SourceReader: Send + Sync {
     /// Tokens it knows.
     fn vocab_size(&self) -> usize;
 
     /// Tokens that it reads at most, and that its decoder writes at most; `None` for any number.
     fn longest(&self) -> Option<usize>;
+
+    /// The last states of source texts, one behind the other, `(1, tokens, hidden)`.
+    fn states(&self, sources: &[&[u32]]) -> Result<Tensor>;
 
     /// Reads source texts, at least one token each.
     fn memory(&self, sources: &[&[u32]]) -> Result<Memory>;
@@ -374,7 +377,7 @@ fn unknown(architecture: &str, known: impl Iterator<Item = &'static str>) -> Fai
 }
 
 /// The failure with the model's name, which failures of the loader have already.
-fn named(failure: Failure, name: &str) -> Failure {
+pub(crate) fn named(failure: Failure, name: &str) -> Failure {
     let start = format!("cannot load `{name}`: ");
     if failure.message.starts_with(&start) {
         return failure;

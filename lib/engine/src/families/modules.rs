@@ -10,7 +10,7 @@ use wire::model::ModuleInfo;
 use super::plan::{NormKind, Plan};
 use crate::{
     layers::Activation,
-    modules::{dropout, embedding, float, group, layer_norm, linear, list, plain},
+    modules::{activation, dropout, embedding, float, group, layer_norm, linear, list, plain},
     weights::{Description, LoadedPart, Weights},
 };
 
@@ -398,15 +398,25 @@ impl Tree<'_> {
         }
     }
 
+    /// As the configuration calls it: one function has several classes.
     fn activation(&self) -> String {
-        match self.plan.activation {
-            Activation::Silu => "SiLUActivation()",
-            Activation::Gelu => "GELUActivation()",
-            Activation::GeluTanh if self.prefix == "GPT2" => "NewGELUActivation()",
-            Activation::GeluTanh => "GELUTanh()",
-            Activation::Relu => "ReLU()",
+        let config = match &self.config["text_config"] {
+            text @ Value::Object(_) => text,
+            _ => self.config,
+        };
+        let key = match self.prefix {
+            "GPT2" => "activation_function",
+            "Gemma2" | "Gemma3" => "hidden_activation",
+            _ => "hidden_act",
+        };
+        if let Some(name) = config[key].as_str() {
+            return activation(name);
         }
-        .to_owned()
+        activation(match (self.plan.activation, self.prefix) {
+            (Activation::GeluTanh, "GPT2") => "gelu_new",
+            (Activation::GeluTanh, _) => "gelu_pytorch_tanh",
+            (other, _) => other.name(),
+        })
     }
 
     fn dropout(&self, key: &str, default: &str) -> String {

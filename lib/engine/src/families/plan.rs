@@ -89,6 +89,8 @@ pub struct LayerPlan {
     pub rope: Option<usize>,
     /// Keys that a query sees at most.
     pub window: Option<usize>,
+    /// Multiplies attention scores in the place of [`Plan::scale`].
+    pub scale: Option<f32>,
     /// Experts in place of one feed-forward layer.
     pub experts: Option<ExpertsPlan>,
 }

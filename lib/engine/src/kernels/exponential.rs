@@ -1,7 +1,7 @@
 //! The exponential function to the last bit or two of an f32, by a polynomial that runs in as many lanes
 //! as a register has (Cephes' `expf`; Moshier). Softmax and gates take it some ten thousand times a token.
 
-use super::Activation;
+use super::Fused;
 
 /// Arguments are taken no lower: what lies below is 0 in an f32.
 pub(super) const LOWEST: f32 = -104.0;
@@ -59,7 +59,7 @@ pub(super) fn lane_exponentials(
 }
 
 /// The non-linearity of each value.
-pub(super) fn activate(activation: Activation, values: &mut [f32]) {
+pub(super) fn activate(activation: Fused, values: &mut [f32]) {
     for value in values {
         *value = activation.of(*value);
     }

@@ -7,7 +7,6 @@ use super::{
     Activation,
     gated::gate,
     panels::{Lanes, PANEL},
-    primitives,
 };
 use crate::bitsandbytes::round;
 
@@ -79,7 +78,7 @@ impl Finish<'_> {
     fn settle(&self, values: &mut [f32]) {
         round(values, self.rounding);
         if let Some(activation) = self.activation {
-            (primitives().activate)(activation, values);
+            activation.apply(values);
         }
     }
 

@@ -90,7 +90,8 @@ use half::bf16;
 pub use attention::CausalAttention;
 pub(crate) use bytes::byte_products;
 pub(crate) use finish::Finish;
-pub use gated::{Activate, Activation, Gate};
+pub use gated::{Activate, Activation, Fused, Gate};
+pub(crate) use gated::{CLIP, LAPLACE, LEAK, STEEPNESS};
 pub use heads::{Heads, PutHeads, Turn};
 pub use matrix::Matrix;
 pub(crate) use nibbles::{Book, Nibbles};
@@ -168,7 +169,7 @@ pub(crate) struct Primitives {
     /// `gate[i] = silu(gate[i]) · up[i]`.
     pub silu_gate: fn(&mut [f32], &[f32]),
     /// A non-linearity, in place.
-    pub activate: fn(Activation, &mut [f32]),
+    pub activate: fn(Fused, &mut [f32]),
     /// Rounds activations to brain floats, to the nearest, of two as near to the even one.
     pub narrow: fn(&[f32], &mut [bf16]),
     /// Rounds activations to 8 bits.

@@ -390,7 +390,7 @@ fn exponentials_by_lanes_and_gates_are_the_portable_ones() {
 
 #[test]
 fn activations_are_the_portable_ones() {
-    use super::Activation::{Gelu, GeluTanh, Relu, Silu};
+    use super::Fused::{Gelu, GeluTanh, Relu, Silu};
     for activation in [Silu, Gelu, GeluTanh, Relu] {
         for length in [1, 7, 16, 33, 400] {
             let values: Vec<f32> = (0..length).map(|i| i as f32 * 0.11 - 20.0).collect();

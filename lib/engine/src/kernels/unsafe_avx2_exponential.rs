@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    Activation,
+    Fused,
     exponential::{COEFFICIENTS, ERROR, HIGHEST, LEAST_NORMAL, LN_2, LOG_2_E},
     panels::{Lanes, PANEL},
 };
@@ -65,17 +65,17 @@ pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
 
 /// The non-linearity of each value.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn activate(activation: Activation, values: &mut [f32]) {
+pub(super) fn activate(activation: Fused, values: &mut [f32]) {
     for values in values.chunks_mut(8) {
         let mut eight = [0.0; 8];
         eight[..values.len()].copy_from_slice(values);
         let x = load(&eight);
         let found = array(match activation {
-            Activation::Silu => sigmoid_times(x, x),
-            Activation::Gelu => gelu(x),
-            Activation::GeluTanh => gelu_tanh(x),
+            Fused::Silu => sigmoid_times(x, x),
+            Fused::Gelu => gelu(x),
+            Fused::GeluTanh => gelu_tanh(x),
             // The bound comes first, as below.
-            Activation::Relu => _mm256_max_ps(_mm256_setzero_ps(), x),
+            Fused::Relu => _mm256_max_ps(_mm256_setzero_ps(), x),
         });
         values.copy_from_slice(&found[..values.len()]);
     }

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 use half::bf16;
 
 use super::{
-    Activation, Primitives,
+    Fused, Primitives,
     exponential::ERROR,
     given,
     panels::PANEL,
@@ -33,16 +33,16 @@ pub(super) fn detect(others: Primitives) -> Primitives {
 }
 
 #[target_feature(enable = "avx512f")]
-fn activate(activation: Activation, values: &mut [f32]) {
+fn activate(activation: Fused, values: &mut [f32]) {
     for start in (0..values.len()).step_by(PANEL) {
         let mask = mask(values.len() - start);
         let x = load(values, start, mask);
         let found = match activation {
-            Activation::Silu => sigmoid_times(x, x),
-            Activation::Gelu => gelu(x),
-            Activation::GeluTanh => gelu_tanh(x),
+            Fused::Silu => sigmoid_times(x, x),
+            Fused::Gelu => gelu(x),
+            Fused::GeluTanh => gelu_tanh(x),
             // The bound comes first: of NaN and another this gives the second, and NaN stays NaN.
-            Activation::Relu => _mm512_max_ps(_mm512_setzero_ps(), x),
+            Fused::Relu => _mm512_max_ps(_mm512_setzero_ps(), x),
         };
         store(found, values, start, mask);
     }

@@ -7,7 +7,7 @@ use std::arch::aarch64::{
 };
 
 use super::{
-    Activation,
+    Fused,
     exponential::{COEFFICIENTS, ERROR, HIGHEST, LEAST_NORMAL, LN_2, LOG_2_E},
     panels::{Lanes, PANEL},
     unsafe_neon::{load, store},
@@ -63,16 +63,16 @@ pub(super) fn silu_gate(gate: &mut [f32], up: &[f32]) {
 
 /// The non-linearity of each value.
 #[target_feature(enable = "neon")]
-pub(super) fn activate(activation: Activation, values: &mut [f32]) {
+pub(super) fn activate(activation: Fused, values: &mut [f32]) {
     for values in values.chunks_mut(4) {
         let mut four = [0.0; 4];
         four[..values.len()].copy_from_slice(values);
         let x = load(&four);
         let found = match activation {
-            Activation::Silu => sigmoid_times(x, x),
-            Activation::Gelu => gelu(x),
-            Activation::GeluTanh => gelu_tanh(x),
-            Activation::Relu => vmaxq_f32(x, vdupq_n_f32(0.0)),
+            Fused::Silu => sigmoid_times(x, x),
+            Fused::Gelu => gelu(x),
+            Fused::GeluTanh => gelu_tanh(x),
+            Fused::Relu => vmaxq_f32(x, vdupq_n_f32(0.0)),
         };
         store(found, &mut four);
         values.copy_from_slice(&four[..values.len()]);

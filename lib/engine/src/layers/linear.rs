@@ -8,8 +8,6 @@ use wire::model::DType;
 #[cfg(feature = "cuda")]
 use super::{BlocksOnDevice, FourBitOnDevice};
 use super::{Normed, composed, norm::sum};
-#[cfg(feature = "cuda")]
-use crate::cuda::Around;
 use crate::{
     bitsandbytes::round,
     kernels::{
@@ -18,6 +16,8 @@ use crate::{
     },
     weights::Format,
 };
+#[cfg(feature = "cuda")]
+use crate::{cuda::Around, kernels::Fused};
 
 /// Weights `(out_features, in_features)` that can be multiplied with, however they are stored. A new
 /// quantisation implements this and hands itself to [`Linear::new`].
@@ -184,14 +184,18 @@ impl Linear {
         Some(gated(&stacked, x, (activation, gives)))
     }
 
-    /// The same by a card, with the norm before them; of one layer or of two, `None` where it has no kernels for them.
+    /// The same by a card, with the norm before them; of one layer or of two, `None` where it has no kernels for them or for
+    /// the activation.
     #[cfg(feature = "cuda")]
     pub(crate) fn gated_on_card(
         layers: &[&Self],
         x: Normed,
         activation: Activation,
     ) -> Result<Option<Tensor>> {
-        put_all(layers, x, (None, Some(activation)))
+        match activation.fused() {
+            Some(fused) => put_all(layers, x, (None, Some(fused))),
+            None => Ok(None),
+        }
     }
 
     /// The same of one layer whose rows are those of both.
@@ -264,7 +268,7 @@ impl Linear {
 fn put_all(
     layers: &[&Linear],
     Normed { x, norm }: Normed,
-    (added, gate): (Option<&Tensor>, Option<Activation>),
+    (added, gate): (Option<&Tensor>, Option<Fused>),
 ) -> Result<Option<Tensor>> {
     let mut shape = x.dims().to_vec();
     let Some(last) = shape.last_mut().filter(|_| x.device().is_cuda()) else {

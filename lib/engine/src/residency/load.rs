@@ -130,7 +130,7 @@ impl Residency {
             .with_plan(plan)
             .with_placement(placement)
             .with_activations(spec.activations)
-            .with_asked_dtype(spec.dtype)
+            .with_asked_dtype(spec.dtype.or_else(|| loaded::in_place_of_halves(weights)))
             .with_cache_dtype(spec.kept_dtype());
         let joins = !plan.is_some_and(Plan::mixes_tokens);
         let table = Arc::downgrade(&self.table);

@@ -13,7 +13,7 @@ use crate::{
     families::{self, ModelSizes},
     generate::{Reclaim, Steps},
     hub::ModelFiles,
-    seq2seq::{self, Kind},
+    seq2seq::{self, Kind, SourceHalf},
     weights::{Description, Loader, Weights},
 };
 
@@ -26,6 +26,8 @@ pub enum Purpose {
     Encoding,
     /// For the hidden states of texts, which decoders have too.
     States,
+    /// For these, or for vectors of texts, which the encoder of a whole T5 gives.
+    Embedding,
     /// For a pipeline that writes a text about another.
     Rewriting,
     /// Whatever it can do.
@@ -63,23 +65,21 @@ pub(super) fn open(
             Purpose::Rewriting if !seq2seq::knows(&weights) => {
                 Err(no_seq2seq(name, architecture.as_deref()))
             }
-            Purpose::States
-                if seq2seq::knows(&weights) && seq2seq::Start::read(&weights).is_none() =>
+            Purpose::States | Purpose::Embedding
+                if gives_no_states(&weights, purpose, architecture.as_deref()) =>
             {
                 Err(no_states(
                     name,
                     architecture.as_deref().unwrap_or("unknown"),
                 ))
             }
-            Purpose::Rewriting | Purpose::Generation | Purpose::States | Purpose::Any => {
-                Ok(weights)
-            }
+            _ => Ok(weights),
         };
     }
     match purpose {
         Purpose::Generation => return Err(no_decoder(name)),
         Purpose::Rewriting => return Err(no_seq2seq(name, architecture(&weights).as_deref())),
-        Purpose::Encoding | Purpose::States | Purpose::Any => {}
+        Purpose::Encoding | Purpose::States | Purpose::Embedding | Purpose::Any => {}
     }
     let method = spec.quantization.as_ref().map(|wanted| &wanted.method);
     if let Some(QuantizationMethod::Ggml(kind)) = method {
@@ -91,6 +91,14 @@ pub(super) fn open(
     }
     encoders::rename(&mut weights);
     Ok(weights)
+}
+
+/// Whether weights are of an encoder-decoder that gives neither states of a text alone nor, where these do, its vector.
+fn gives_no_states(weights: &Weights, purpose: Purpose, architecture: Option<&str>) -> bool {
+    let embeds = architecture.is_some_and(seq2seq::embeds_by_encoder);
+    seq2seq::knows(weights)
+        && seq2seq::Start::read(weights).is_none()
+        && !(purpose == Purpose::Embedding && embeds)
 }
 
 /// What a model that is not split over devices is called, in the plural; `None` of decoders, whose layers may be.
@@ -124,6 +132,17 @@ fn off_cards_with_cache(dtype: DType, has_brain_floats: bool) -> Option<&'static
     (dtype == DType::BF16 && !has_brain_floats).then_some(
         "kernels for compute capability 7.5 keep no caches of bf16 (of `cache_dtype` f16 they do)",
     )
+}
+
+/// What a card computes many tokens with blocks of ggml in, where it would in f16 and the model's activations pass what
+/// that holds; `None` of others. Those of Gemmas do: f16 ends at 65,504.
+pub(super) fn in_place_of_halves(weights: &Weights) -> Option<DType> {
+    let has_brain_floats = cuda::short_dtype() == candle_core::DType::BF16;
+    wider_than_halves(architecture(weights).as_deref()?, has_brain_floats)
+}
+
+fn wider_than_halves(architecture: &str, has_brain_floats: bool) -> Option<DType> {
+    (architecture.starts_with("gemma") && !has_brain_floats).then_some(DType::F32)
 }
 
 fn architecture(weights: &Weights) -> Option<String> {
@@ -213,7 +232,8 @@ impl Loaded {
             Purpose::Any => Ok(()),
             Purpose::Generation => self.steps().map(drop).ok_or_else(|| no_decoder(name)),
             Purpose::Encoding => self.encoder(name).map(drop),
-            Purpose::States => self.causal_reader(name).map(drop),
+            Purpose::Embedding if self.source_half().is_some() => Ok(()),
+            Purpose::States | Purpose::Embedding => self.causal_reader(name).map(drop),
             Purpose::Rewriting => {
                 let model = self.steps().map(Steps::model);
                 match model.filter(|model| model.source_reader().is_some()) {
@@ -250,6 +270,12 @@ impl Loaded {
             return Err(no_states(name, model.architecture()));
         }
         Ok(Some(CausalReader::new(model, *start, steps.joins())))
+    }
+
+    /// The half of an encoder-decoder that embeds texts; `None` where it is none whose encoder does.
+    pub fn source_half(&self) -> Option<SourceHalf<'_>> {
+        let steps = self.steps()?;
+        SourceHalf::of(steps.model(), steps.joins())
     }
 
     pub fn architecture(&self) -> &'static str {
@@ -292,5 +318,18 @@ mod tests {
         assert!(reason.contains("`cache_dtype` f16"), "{reason}");
         assert_eq!(off_cards_with_cache(DType::BF16, true), None);
         assert_eq!(off_cards_with_cache(DType::F16, false), None);
+    }
+
+    #[test]
+    fn gemmas_are_not_computed_in_halves() {
+        for (architecture, has_brain_floats, expected) in [
+            ("gemma", false, Some(DType::F32)),
+            ("gemma3", false, Some(DType::F32)),
+            ("gemma3", true, None),
+            ("llama", false, None),
+        ] {
+            let dtype = wider_than_halves(architecture, has_brain_floats);
+            assert_eq!(dtype, expected, "{architecture}");
+        }
     }
 }

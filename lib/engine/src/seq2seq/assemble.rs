@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use wire::Failure;
 
 use super::{
+    Kind,
     embed::{Embed, Positions},
     encoder::{Encoder, EncoderLayer},
     model::{DecoderLayer, Seq2Seq},
@@ -19,10 +20,10 @@ use crate::{
     weights::{Loader, Weights},
 };
 
-/// Builds the model.
+/// Builds the model, of a kind that has both halves.
 pub fn assemble(
-    plan: &Plan,
-    names: &Names,
+    (plan, names): (&Plan, &Names),
+    kind: Kind,
     json: Json,
     loader: &mut Loader,
 ) -> Result<Seq2Seq, Failure> {
@@ -34,7 +35,7 @@ pub fn assemble(
     let layers = (0..plan.decoder.layers).map(|index| parts.decoder_layer(index));
     let layers = layers.collect::<Result<_, _>>()?;
     let norm = parts.last_norm("decoder")?;
-    let (lm_head, logits_bias) = head((plan, names), &target_words, loader)?;
+    let (lm_head, logits_bias) = head((plan, names), kind, &target_words, loader)?;
     Ok(Seq2Seq {
         architecture: plan.architecture,
         sizes: ModelSizes {
@@ -97,30 +98,29 @@ pub fn tables((plan, names): (&Plan, &Names), base: &str) -> Vec<String> {
     std::iter::once(shared).chain(own).chain(head).collect()
 }
 
-/// What makes logits of states: the token table or a layer of its own, and what is added.
+/// What makes logits of states: the token table or a layer of its own, and what is added. What labels texts has no use
+/// for either: the table stands there.
 fn head(
     (plan, names): (&Plan, &Names),
+    kind: Kind,
     words: &Embedding,
     loader: &mut Loader,
 ) -> Result<(Linear, Option<Tensor>), Failure> {
     let vocabulary = plan.decoder.vocab_size;
-    let head = match plan.tied {
-        Some(_) => {
-            let base = base(names, loader.weights());
-            let tables = if plan.shares_words {
-                tables((plan, names), base)
-            } else {
-                vec![format!("{base}decoder.embed_tokens")]
-            };
-            let found = tables
-                .iter()
-                .find(|name| loader.has(&format!("{name}.weight")));
-            let name = found.unwrap_or(&tables[0]);
-            loader.tied_head(words, (name, (vocabulary, plan.hidden)))?
+    let writes = kind == Kind::Writer;
+    let head = if writes && plan.tied.is_none() && loader.has("lm_head.weight") {
+        loader.unbiased_linear("lm_head", (vocabulary, plan.hidden))?
+    } else {
+        if writes && plan.tied.is_none() {
+            loader.notice(
+                "its files have no `lm_head.weight`, and its configuration does not tie it: the table of tokens \
+                 stands in for it, where transformers would draw one at random",
+            );
         }
-        None => loader.linear("lm_head", (vocabulary, plan.hidden))?,
+        let name = table_name((plan, names), loader);
+        loader.tied_head(words, (&name, (vocabulary, plan.hidden)))?
     };
-    let bias = if loader.has("final_logits_bias") {
+    let bias = if writes && plan.has_logits_bias() && loader.has("final_logits_bias") {
         let bias = loader.row("final_logits_bias", vocabulary)?;
         let device = loader.placement().head_device()?;
         Some(bias.to_device(&device).map_err(failures::internal)?)
@@ -128,6 +128,20 @@ fn head(
         None
     };
     Ok((head, bias))
+}
+
+/// What the files call the target's token table.
+fn table_name((plan, names): (&Plan, &Names), loader: &Loader) -> String {
+    let base = base(names, loader.weights());
+    let mut tables = if plan.shares_words {
+        tables((plan, names), base)
+    } else {
+        vec![format!("{base}decoder.embed_tokens")]
+    };
+    let found = tables
+        .iter()
+        .position(|name| loader.has(&format!("{name}.weight")));
+    tables.swap_remove(found.unwrap_or(0))
 }
 
 /// Reads the parts of a model.
@@ -318,7 +332,7 @@ impl<'a, 'b> Parts<'a, 'b> {
         half: Half,
     ) -> Result<[Linear; 4], Failure> {
         let (hidden, inner) = (self.plan.hidden, half.heads * half.head_dim);
-        let mut linear = |name: &str, shape| self.loader.linear(&format!("{prefix}{name}"), shape);
+        let mut linear = |name: &str, shape| self.linear(&format!("{prefix}{name}"), shape);
         Ok([
             linear(q, (inner, hidden))?,
             linear(k, (inner, hidden))?,
@@ -334,10 +348,10 @@ impl<'a, 'b> Parts<'a, 'b> {
         half: Half,
     ) -> Result<FeedForward, Failure> {
         let (hidden, inner) = (self.plan.hidden, half.intermediate);
-        let activation = self.plan.activation;
-        let mut linear = |name: &str, shape| self.loader.linear(&format!("{prefix}{name}"), shape);
+        let (activation, is_gated) = (self.plan.activation, self.plan.gated);
+        let mut linear = |name: &str, shape| self.linear(&format!("{prefix}{name}"), shape);
         let [plain, gated] = names.up;
-        if self.plan.gated {
+        if is_gated {
             let inputs = [
                 linear(names.gate, (inner, hidden))?,
                 linear(gated, (inner, hidden))?,
@@ -353,6 +367,14 @@ impl<'a, 'b> Parts<'a, 'b> {
             down: linear(names.down, (hidden, inner))?,
             activation,
         }))
+    }
+
+    /// A layer with the bias of its class: T5's have none.
+    fn linear(&mut self, name: &str, shape: (usize, usize)) -> Result<Linear, Failure> {
+        if self.plan.is_t5() {
+            return self.loader.unbiased_linear(name, shape);
+        }
+        self.loader.linear(name, shape)
     }
 
     fn last_norm(&mut self, half: &str) -> Result<Option<Norm>, Failure> {

@@ -63,7 +63,9 @@ pub fn from_m2m100_json(json: Json) -> Result<Blueprint, Failure> {
         embedding_scale: scaled.then(|| (base.hidden as f64).sqrt()),
         positions: PositionPlan::AfterPadding {
             count: json.number("max_position_embeddings").unwrap_or(1024),
-            padding: json.number("pad_token_id").unwrap_or(1) as u32,
+            padding: json
+                .id("pad_token_id", base.encoder.vocab_size)?
+                .unwrap_or(1),
         },
         special_ids: json!({
             "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2,

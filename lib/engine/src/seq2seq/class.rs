@@ -3,9 +3,12 @@
 use super::{
     Blueprint, Kind,
     assemble::{base, tables},
-    plan::{Plan, PositionPlan},
+    plan::{Names, Plan, PositionPlan},
 };
-use crate::{class::Class, weights::Weights};
+use crate::{
+    class::Class,
+    weights::{Loader, Weights},
+};
 
 /// Ends of the names of what the first files have and no class of 4.57 loads: tables of positions that are
 /// computed since, one of T5's that nothing looked at, and numbers of versions.
@@ -15,6 +18,40 @@ const UNREAD: [&str; 4] = [
     "encoder.version",
     "decoder.version",
 ];
+
+/// Tensors of the files that transformers warns of as it loads a class: neither parameters of it, be they second
+/// names of one, nor buffers, nor what it says to ignore. `loader` has handed the model out.
+pub fn unused<'a>((plan, names): (&Plan, &Names), kind: Kind, loader: &Loader<'a>) -> Vec<&'a str> {
+    let base = base(names, loader.weights());
+    let second = second_names((plan, names), base);
+    let is_ignored = |name: &str| match plan.architecture {
+        "t5" if kind == Kind::Encoder => name.contains("decoder"),
+        "t5" | "mt5" => name.ends_with(UNREAD[1]),
+        "bart" => name.contains(UNREAD[2]) || name.contains(UNREAD[3]),
+        "m2m_100" => name.ends_with(UNREAD[0]),
+        _ => false,
+    };
+    let is_second = |name: &str| {
+        let module = name.strip_suffix(".weight").unwrap_or_default();
+        let own = name.strip_prefix(base).unwrap_or(name);
+        second.iter().any(|second| second == module) && kind.has(own)
+    };
+    let rest = loader.rest();
+    // What bitsandbytes keeps beside a weight of its own is no other.
+    rest.filter(|name| !is_second(name) && !is_ignored(name) && !name.contains(".weight."))
+        .collect()
+}
+
+/// Names that the token table has in the class, where it has several.
+fn second_names((plan, names): (&Plan, &Names), base: &str) -> Vec<String> {
+    if plan.shares_words {
+        return tables((plan, names), base);
+    }
+    plan.tied
+        .map(|_| "lm_head".to_owned())
+        .into_iter()
+        .collect()
+}
 
 /// The class of a kind of model, by its plan, its names and its files.
 pub fn of((plan, names): &Blueprint, kind: Kind, weights: &Weights) -> Class {
@@ -80,8 +117,7 @@ fn computed(plan: &Plan, kind: Kind, (base, weights): (&str, &Weights)) -> usize
         }
         PositionPlan::Relative { .. } | PositionPlan::Learned { .. } => 0,
     };
-    let has_bias = matches!(plan.architecture, "bart" | "mbart" | "marian" | "pegasus");
-    if has_bias && kind == Kind::Writer && !is_stored("final_logits_bias") {
+    if plan.has_logits_bias() && kind == Kind::Writer && !is_stored("final_logits_bias") {
         return positions + plan.decoder.vocab_size;
     }
     positions

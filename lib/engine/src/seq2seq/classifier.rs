@@ -29,7 +29,7 @@ impl Classifier {
     /// Reads the head of an encoder-decoder. Fails where there is none.
     pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Self, Failure> {
         let (json, plan, names) = super::blueprint(weights, loader)?;
-        let mut model = assemble::assemble(&plan, &names, json, loader)?;
+        let mut model = assemble::assemble((&plan, &names), Kind::Classifier, json, loader)?;
         let defaults = super::special_ids(weights);
         let json = json.with_defaults(&defaults);
         let labels = Labels::read(json);
@@ -44,6 +44,7 @@ impl Classifier {
         })?;
         let dense = loader.linear("classification_head.dense", (hidden, hidden))?;
         let output = loader.linear("classification_head.out_proj", (count, hidden))?;
+        super::finish((&plan, &names), Kind::Classifier, loader);
         model.modules = super::modules((&plan, &names), Kind::Classifier, weights, loader);
         Ok(Self {
             model,

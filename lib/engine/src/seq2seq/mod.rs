@@ -17,7 +17,7 @@ pub use classifier::Classifier;
 pub use model::Seq2Seq;
 use plan::{Names, Plan};
 use serde_json::Value;
-pub use source_encoder::SourceEncoder;
+pub use source_encoder::{SourceEncoder, SourceHalf};
 pub use start::Start;
 use wire::{Failure, model::ModuleInfo};
 
@@ -48,6 +48,12 @@ const ARCHITECTURES: &[Architecture] = &[
 /// The names of the architectures that load.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ARCHITECTURES.iter().map(|(name, _)| *name)
+}
+
+/// Whether texts are embedded by the encoder alone of a model of the architecture that has both halves, as
+/// sentence-transformers does it.
+pub fn embeds_by_encoder(architecture: &str) -> bool {
+    matches!(architecture, "t5" | "mt5")
 }
 
 /// Whether an architecture has a head for labels that loads.
@@ -111,9 +117,16 @@ fn reader(weights: &Weights) -> Option<(Json<'_>, Architecture)> {
 /// Loads an encoder-decoder of any [`Kind`] that has both halves, without a head for labels.
 pub fn build(weights: &Weights, loader: &mut Loader) -> Result<Seq2Seq, Failure> {
     let (json, plan, names) = blueprint(weights, loader)?;
-    let mut model = assemble::assemble(&plan, &names, json, loader)?;
+    let mut model = assemble::assemble((&plan, &names), Kind::Writer, json, loader)?;
+    finish((&plan, &names), Kind::Writer, loader);
     model.modules = modules((&plan, &names), Kind::Writer, weights, loader);
     Ok(model)
+}
+
+/// Tells what of the files is in no part of a model of the kind that a loader has handed out.
+fn finish(blueprint: (&Plan, &Names), kind: Kind, loader: &mut Loader) {
+    let unused = class::unused(blueprint, kind, loader);
+    loader.tell_unused(&unused);
 }
 
 /// The tree of the modules that a loader has handed out, for a model of the kind.
@@ -152,7 +165,10 @@ fn blueprint<'a>(
                 .hint(format!("those that load: {}", known.join(", "))),
         );
     };
-    let (plan, names) = read(json)?;
+    let blueprint = json.check_reader().and_then(|()| {
+        let (plan, names) = read(json)?;
+        Ok((json, plan.checked()?, names))
+    });
     loader.prefer_dense();
-    Ok((json, plan.checked()?, names))
+    blueprint.map_err(|failure| loader.named(failure))
 }

@@ -128,9 +128,13 @@ impl SourceReader for Seq2Seq {
         self.longest
     }
 
+    fn states(&self, sources: &[&[u32]]) -> Result<Tensor> {
+        self.encoder.forward(sources)
+    }
+
     fn memory(&self, sources: &[&[u32]]) -> Result<Memory> {
         let lengths: Vec<usize> = sources.iter().map(|ids| ids.len()).collect();
-        let states = self.encoder.forward(sources)?;
+        let states = self.states(sources)?;
         let layers = self.layers.iter();
         let layers = layers.map(|layer| layer.cross.memory(&states, &lengths));
         let longest = lengths.iter().copied().max().unwrap_or(0);

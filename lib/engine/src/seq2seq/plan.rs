@@ -7,7 +7,8 @@ use wire::Failure;
 use crate::{
     families::{
         json::Json,
-        plan::{NormKind, impossible},
+        plan::NormKind,
+        types::{check_size, unfit},
     },
     layers::Activation,
 };
@@ -105,7 +106,8 @@ impl Plan {
                 |key: &str, default| json.number(&format!("{name}_{key}")).unwrap_or(default);
             let heads = number("attention_heads", 16);
             if heads == 0 || !hidden.is_multiple_of(heads) {
-                return Err(impossible(&format!("{heads} heads of a width of {hidden}")));
+                let what = format!("a divisor of `d_model`, which is {hidden}");
+                return Err(unfit(&format!("{name}_attention_heads"), heads, &what));
             }
             Ok(Half {
                 vocab_size,
@@ -141,44 +143,81 @@ impl Plan {
         })
     }
 
+    /// Whether it has T5's configuration, and linear layers without biases.
+    pub fn is_t5(&self) -> bool {
+        matches!(self.architecture, "t5" | "mt5")
+    }
+
+    /// Whether the class adds a bias to logits.
+    pub fn has_logits_bias(&self) -> bool {
+        matches!(self.architecture, "bart" | "mbart" | "marian" | "pegasus")
+    }
+
     /// The plan, when its sizes can be a model's.
     pub fn checked(self) -> Result<Self, Failure> {
-        for half in [self.encoder, self.decoder] {
-            let sizes = [
-                ("a vocabulary", half.vocab_size, 1 << 24),
-                ("layers", half.layers, 1 << 12),
-                ("heads", half.heads, 1 << 12),
-                ("a head's width", half.head_dim, 1 << 16),
-                ("a feed-forward width", half.intermediate, 1 << 22),
-                ("a width", self.hidden, 1 << 20),
-            ];
-            for (what, size, most) in sizes {
-                if size == 0 || size > most {
-                    return Err(impossible(&format!("{what} of {size}")));
-                }
+        check_size("d_model", self.hidden, 1 << 20)?;
+        for (half, name) in [(self.encoder, "encoder"), (self.decoder, "decoder")] {
+            for (key, size, most) in self.sizes_of(half, name) {
+                check_size(&key, size, most)?;
             }
         }
         match self.positions {
             PositionPlan::Relative {
                 buckets,
                 max_distance,
-            } if !(4..=1 << 16).contains(&buckets) || max_distance <= buckets / 2 => {
-                Err(impossible(&format!(
-                    "{buckets} buckets of distances up to {max_distance}"
-                )))
+            } => {
+                let key = "relative_attention_num_buckets";
+                if !(4..=1 << 16).contains(&buckets) {
+                    return Err(unfit(key, buckets, "a whole number from 4 to 65536"));
+                }
+                if max_distance <= buckets / 2 {
+                    let what = format!("more than half of `{key}`, which is {buckets}");
+                    return Err(unfit(
+                        "relative_attention_max_distance",
+                        max_distance,
+                        &what,
+                    ));
+                }
             }
             PositionPlan::Learned { count, .. }
             | PositionPlan::Sinusoidal { count }
-            | PositionPlan::AfterPadding { count, .. }
-                if count == 0 || count > 1 << 24 =>
-            {
-                Err(impossible(&format!("{count} positions")))
+            | PositionPlan::AfterPadding { count, .. } => {
+                check_size("max_position_embeddings", count, 1 << 24)?;
             }
-            PositionPlan::AfterPadding { .. } if self.hidden < 4 => {
-                Err(impossible("positions in a width below 4"))
-            }
-            _ => Ok(self),
         }
+        if matches!(self.positions, PositionPlan::AfterPadding { .. }) && self.hidden < 4 {
+            return Err(unfit("d_model", self.hidden, "4 or more"));
+        }
+        if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
+            return Err(unfit(
+                "layer_norm_epsilon",
+                self.epsilon,
+                "a number of 0 or more",
+            ));
+        }
+        Ok(self)
+    }
+
+    /// Keys of a half's sizes, the sizes, and the most that is believed.
+    fn sizes_of(&self, half: Half, name: &str) -> [(String, usize, usize); 5] {
+        let own = |key: &str| format!("{name}_{key}");
+        let [layers, heads, head_dim, intermediate] = if self.is_t5() {
+            let layers = match name {
+                "encoder" => "num_layers",
+                _ => "num_decoder_layers",
+            };
+            [layers, "num_heads", "d_kv", "d_ff"].map(str::to_owned)
+        } else {
+            let heads = own("attention_heads");
+            [own("layers"), heads.clone(), heads, own("ffn_dim")]
+        };
+        [
+            ("vocab_size".to_owned(), half.vocab_size, 1 << 24),
+            (layers, half.layers, 1 << 12),
+            (heads, half.heads, 1 << 12),
+            (head_dim, half.head_dim, 1 << 16),
+            (intermediate, half.intermediate, 1 << 22),
+        ]
     }
 }
 

@@ -80,7 +80,7 @@ fn feed_forward_of(name: &str) -> Result<(bool, Activation), Failure> {
         failures::unsupported(format!("feed-forward layers of `{name}` are not supported")).hint(
             format!(
                 "those that load: {}, and each of them with `gated-` before it",
-                Activation::NAMES.join(", ")
+                Activation::names().join(", ")
             ),
         )
     })?;

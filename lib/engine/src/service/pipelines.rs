@@ -21,7 +21,8 @@ use crate::{
 /// What a task wants a model for.
 fn purpose(task: PipelineTask) -> Purpose {
     match task {
-        PipelineTask::Encoder(EncoderTask::FeatureExtraction) => Purpose::States,
+        // What is loaded may be asked for either.
+        PipelineTask::Encoder(EncoderTask::FeatureExtraction) => Purpose::Embedding,
         PipelineTask::Encoder(_) => Purpose::Encoding,
         PipelineTask::Text2Text(_) => Purpose::Rewriting,
         PipelineTask::TextGeneration => Purpose::Generation,
@@ -39,6 +40,7 @@ impl Service {
         let wanted = (model, purpose(task));
         let (model, was_resident) = self.residency.model(wanted, client, sink)?;
         if let PipelineTask::Encoder(task) = task
+            && model.source_half().is_none()
             && model.causal_reader()?.is_none()
         {
             pipelines::check_head(task, model.encoder()?, &model.info.name)?;
@@ -58,17 +60,26 @@ impl Service {
         if !matches!(run.call.task(), PipelineTask::Encoder(_)) {
             return self.write(run, client, sink);
         }
-        let wanted = (&run.model, purpose(run.call.task()));
-        let (model, _) = self.residency.model(wanted, client, sink)?;
+        let embeds = matches!(run.call, PipelineCall::Embeddings { .. });
+        let purpose = match purpose(run.call.task()) {
+            Purpose::Embedding if !embeds => Purpose::States,
+            purpose => purpose,
+        };
+        let (model, _) = self.residency.model((&run.model, purpose), client, sink)?;
         let tokenizer = match &run.tokenizer {
             Some(source) => self.residency.tokenizer(source, client, sink)?,
             None => Arc::clone(&model.tokenizer),
         };
         let _place = model.place();
-        let decoder = model.causal_reader()?;
-        let encoder: &dyn TextEncoder = match &decoder {
-            Some(decoder) => decoder,
-            None => model.encoder()?,
+        let half = model.source_half().filter(|_| embeds);
+        let decoder = match &half {
+            Some(_) => None,
+            None => model.causal_reader()?,
+        };
+        let encoder: &dyn TextEncoder = match (&half, &decoder) {
+            (Some(half), _) => half,
+            (None, Some(decoder)) => decoder,
+            (None, None) => model.encoder()?,
         };
         let mut reader = pipelines::Reader {
             task: run.call.task(),

@@ -2,7 +2,10 @@
 //! model does not expect. How bytes come from files is `reader`'s matter, what is done to weights on
 //! the way `convert`'s.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use candle_core::{DType, Device, Tensor};
 use wire::{
@@ -20,10 +23,14 @@ use crate::{
     Cancel,
     bitsandbytes::Plan,
     cuda, failures,
+    families::named,
     kernels::Matrix,
     layers::{Dense, Embedding, LayerNorm, Linear, RmsNorm, serves_on},
     placement::Placement,
 };
+
+/// Most tensors that are named where some are not used.
+const NAMED: usize = 8;
 
 /// A layer that was handed out.
 #[derive(Clone, Debug)]
@@ -60,6 +67,8 @@ pub struct Loader<'a> {
     pub(super) dense: bool,
     /// What was handed out, by the names of the files, without `.weight`.
     parts: BTreeMap<String, LoadedPart>,
+    /// Names of the tensors that are in what was handed out.
+    taken: BTreeSet<String>,
     /// Biases of the files that the model has no place for.
     passed_over: Vec<String>,
 }
@@ -90,6 +99,7 @@ impl<'a> Loader<'a> {
             placement: Placement::whole(wire::model::Device::Cpu),
             dense: false,
             parts: BTreeMap::new(),
+            taken: BTreeSet::new(),
             passed_over: Vec::new(),
         }
     }
@@ -233,6 +243,7 @@ impl<'a> Loader<'a> {
             plan.round(&mut values);
         }
         self.kept += 4 * size as u64;
+        self.taken.insert(name.to_owned());
         Ok(values)
     }
 
@@ -294,6 +305,7 @@ impl<'a> Loader<'a> {
         shape: (usize, usize),
         (values, bytes): (usize, usize),
     ) {
+        self.taken.insert(format!("{name}.weight"));
         let part = LoadedPart {
             class,
             shape,
@@ -368,6 +380,34 @@ impl<'a> Loader<'a> {
             "by its configuration it has no such bias, and so `{first}`{others} of its files {} not used",
             if names.len() == 1 { "is" } else { "are" }
         ));
+    }
+
+    /// Tensors of the files that are in nothing that was handed out.
+    pub(crate) fn rest(&self) -> impl Iterator<Item = &'a str> {
+        let weights: &'a Weights = self.reader.weights;
+        let names = weights.tensors.keys().map(String::as_str);
+        names.filter(|name| !self.taken.contains(*name))
+    }
+
+    /// Tells of tensors that no part of the model's class takes, as transformers does.
+    pub(crate) fn tell_unused(&mut self, unused: &[&str]) {
+        if unused.is_empty() {
+            return;
+        }
+        let named = unused.iter().take(NAMED).map(|name| format!("`{name}`"));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let more = match unused.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        self.notice(format_args!(
+            "some weights of its files were not used, as the model has no place for them: {named}{more}"
+        ));
+    }
+
+    /// A failure of its configuration, with the model's name.
+    pub(crate) fn named(&self, failure: Failure) -> Failure {
+        named(failure, &self.reader.subject)
     }
 
     /// An embedding from `{name}.weight`, of shape `(vocabulary, hidden)`.

@@ -47,16 +47,15 @@ fn what_is_not_computed_is_named() {
             json!({"model_type": "perceiver"}),
             "architecture `perceiver`",
         ),
-        ("qwen2", json!({"hidden_act": "mish"}), "activation `mish`"),
+        (
+            "qwen2",
+            json!({"hidden_act": "xielu"}),
+            "activation `xielu`",
+        ),
         (
             "qwen2",
             json!({"rope_scaling": {"rope_type": "ntk", "factor": 2.0}}),
             "rope scaling `ntk`",
-        ),
-        (
-            "gpt2",
-            json!({"scale_attn_by_inverse_layer_idx": true}),
-            "a gpt2 that scales",
         ),
         (
             "gemma3",

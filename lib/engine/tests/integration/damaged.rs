@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::{hub::Layout, weights::Weights};
 use wire::{Failure, FailureKind, host::Request, model::ModelSource};
 
-use crate::support::{ask, fixture, spec};
+use crate::support::{ask, assert_told, copied, fixture, spec};
 
 fn open_gguf(folder: &Path, bytes: &[u8]) -> Result<Weights, Failure> {
     let path = folder.join("model.gguf");
@@ -101,14 +101,8 @@ fn what_does_not_fit_in_memory_is_refused_before_it_is_read() {
 
 #[test]
 fn damaged_safetensors_are_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = fixture("tiny_llama/grouped");
-    std::fs::copy(
-        source.join("config.json"),
-        folder.path().join("config.json"),
-    )
-    .unwrap();
-    let whole = std::fs::read(source.join("model.safetensors")).unwrap();
+    let folder = copied("tiny_llama/grouped", &["config.json"]);
+    let whole = std::fs::read(fixture("tiny_llama/grouped/model.safetensors")).unwrap();
     let open = |bytes: &[u8]| {
         std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
         Weights::open(&Layout::Folder(folder.path().to_owned()))
@@ -162,15 +156,7 @@ fn what_stands_in_the_place_of_a_file_is_named() {
             with_weights("pytorch_model.bin", bytes),
             open_gguf(folder.path(), bytes).unwrap_err(),
         ] {
-            assert_eq!(failure.kind, FailureKind::Corrupt);
-            assert!(
-                failure.message.contains(what)
-                    && failure
-                        .hint
-                        .as_ref()
-                        .is_some_and(|told| told.contains(hint)),
-                "{failure}"
-            );
+            assert_told(&failure, FailureKind::Corrupt, what, hint);
         }
     }
 }
@@ -227,13 +213,7 @@ fn a_pipe_is_refused() {
 
 #[test]
 fn an_unknown_architecture_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = fixture("tiny_llama/grouped");
-    std::fs::copy(
-        source.join("model.safetensors"),
-        folder.path().join("model.safetensors"),
-    )
-    .unwrap();
+    let folder = copied("tiny_llama/grouped", &["model.safetensors"]);
     std::fs::write(
         folder.path().join("config.json"),
         r#"{"model_type": "perceiver"}"#,
@@ -244,6 +224,5 @@ fn an_unknown_architecture_is_named() {
     let Err(failure) = loaded else {
         panic!("loaded")
     };
-    assert_eq!(failure.kind, FailureKind::Unsupported);
-    assert!(failure.message.contains("perceiver") && failure.hint.unwrap().contains("llama"));
+    assert_told(&failure, FailureKind::Unsupported, "perceiver", "llama");
 }

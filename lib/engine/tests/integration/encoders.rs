@@ -207,6 +207,55 @@ fn encoders_that_are_decoders() {
     }
 }
 
+/// Vectors of distances in the place of positions, by queries and by queries and keys; ALBERT's are not scaled.
+#[test]
+fn relative_positions() {
+    for name in [
+        "bert_relative",
+        "bert_relative_query",
+        "roberta_relative_query",
+        "xlm_roberta_relative",
+        "camembert_relative_query",
+        "electra_relative_query",
+        "albert_relative",
+        "albert_relative_query",
+    ] {
+        check_one(name);
+    }
+    // No table of positions is looked at, and so its length alone counts, without what it skips for padding.
+    assert_eq!(load("roberta_relative_query").limit(), Some(40));
+    assert_eq!(load("roberta_token").limit(), Some(38));
+}
+
+/// Steps that do not come out even, and several layers at each.
+#[test]
+fn albert_in_groups() {
+    check_one("albert_groups");
+    check_one("albert_groups_of_one");
+}
+
+/// Of all that have no weights of their own; the others' tests have the rest.
+#[test]
+fn activations() {
+    for name in [
+        "bert_quick_gelu",
+        "bert_gelu_10",
+        "bert_gelu_fast",
+        "bert_gelu_accurate",
+        "roberta_relu2",
+        "camembert_gelu_python",
+        "distilbert_mish",
+        "electra_laplace",
+        "albert_relu6",
+        "mpnet_leaky_relu",
+        "deberta_linear",
+        "modernbert_sigmoid",
+        "modernbert_quick_gelu",
+    ] {
+        check_one(name);
+    }
+}
+
 /// transformers warns of weights that its class does not have. These of a discriminator are the only ones here.
 #[test]
 fn weights_that_are_not_used_are_told() {

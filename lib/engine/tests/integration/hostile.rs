@@ -7,7 +7,7 @@ use engine::{hub::Layout, weights::Weights};
 use wire::{Failure, FailureKind, host::Request, model::ModelSource};
 
 use crate::{
-    support::{ask, fixture, gguf::Gguf, spec},
+    support::{ask, assert_told, fixture, gguf::Gguf, spec},
     unsafe_allocations::{held, peak_of},
 };
 
@@ -115,15 +115,7 @@ fn another_version_or_format_is_named_with_what_loads() {
         (kind(99), "`w` is of ggml type 99", "formats that load"),
     ] {
         let failure = open_sparse(folder.path(), &bytes, 1 << 20).0.unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Unsupported);
-        assert!(
-            failure.message.contains(what)
-                && failure
-                    .hint
-                    .as_ref()
-                    .is_some_and(|told| told.contains(hint)),
-            "{failure}"
-        );
+        assert_told(&failure, FailureKind::Unsupported, what, hint);
     }
 }
 

@@ -27,6 +27,7 @@ mod pickles;
 mod pipelines;
 mod quantization_report;
 mod quantized_pipelines;
+mod reader_configurations;
 mod real_tokenizers;
 mod saving;
 mod sentence_transformers;

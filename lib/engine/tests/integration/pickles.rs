@@ -13,7 +13,7 @@ use proptest::{collection::vec, prelude::*};
 use wire::{Failure, FailureKind};
 
 use crate::{
-    support::{fixture, json},
+    support::{copied, fixture, json},
     unsafe_allocations::peak_of,
 };
 
@@ -52,35 +52,20 @@ fn a_pickled_model_computes_what_its_safetensors_do() {
 #[test]
 fn doubles_are_read_as_floats() {
     let expected = logits(load("tiny_llama/grouped").as_ref());
-    let folder = tempfile::tempdir().unwrap();
     for name in ["model.safetensors", "pytorch_model.bin"] {
-        let path = folder.path().join(name);
-        let source = fixture("torch/doubles");
-        std::fs::copy(
-            source.join("config.json"),
-            folder.path().join("config.json"),
-        )
-        .unwrap();
-        std::fs::copy(source.join(name), &path).unwrap();
+        let folder = copied("torch/doubles", &["config.json", name]);
         let weights = Weights::open(&Layout::Folder(folder.path().to_owned())).unwrap();
         let model = families::load(&weights, name, &Cancel::new(), &mut |_| {}).unwrap();
         assert_eq!(logits(model.as_ref()), expected, "{name}");
         assert_eq!(weights.bytes(), 4 * weights.parameters(), "{name}");
-        std::fs::remove_file(path).unwrap();
     }
 }
 
 /// A tensor of a type that no layer takes is told by its type, and not as missing.
 #[test]
 fn a_type_that_no_layer_takes_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = fixture("tiny_llama/grouped");
-    std::fs::copy(
-        source.join("config.json"),
-        folder.path().join("config.json"),
-    )
-    .unwrap();
-    let mut file = std::fs::read(source.join("model.safetensors")).unwrap();
+    let folder = copied("tiny_llama/grouped", &["config.json"]);
+    let mut file = std::fs::read(fixture("tiny_llama/grouped/model.safetensors")).unwrap();
     let name = b"model.layers.1.mlp.up_proj.weight";
     let at = file.windows(name.len()).position(|part| part == name);
     let rest = &mut file[at.unwrap()..];

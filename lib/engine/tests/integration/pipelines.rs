@@ -14,7 +14,7 @@ use wire::{
     },
 };
 
-use crate::support::{ask, changed, fixture, json, spec};
+use crate::support::{ask, changed, fixture, json, one_test_each, run_pipeline, spec};
 
 /// Largest difference of a score or a hidden state.
 const TOLERANCE: f64 = 1e-4;
@@ -30,18 +30,7 @@ fn run(
     call: PipelineCall,
     batch_size: Option<u32>,
 ) -> Result<PipelineAnswer, Failure> {
-    let request = Request::RunPipeline(PipelineRun {
-        model: model(name),
-        tokenizer: None,
-        call,
-        batch_size,
-        stream: None,
-        assistant: None,
-    });
-    match ask(service, request).0? {
-        Response::Pipeline(answer) => Ok(answer),
-        other => panic!("answered {other:?}"),
-    }
+    run_pipeline(service, model(name), call, batch_size).0
 }
 
 /// Puts the long text where its name stands.
@@ -119,35 +108,39 @@ pub fn compare(ours: &Value, theirs: &Value, place: &str) {
 }
 
 fn check(name: &str) {
-    let fixture = json(&format!("pipelines/{name}/cases.json"));
-    let long = fixture["long"].as_str().unwrap();
+    check_cases(
+        &format!("pipelines/{name}"),
+        &[None, Some(1), Some(3)],
+        plain,
+    );
+}
+
+/// Every call of a checkpoint's cases, in batches of each of these sizes; `shown` gives an answer as the
+/// fixture has it.
+pub fn check_cases(
+    folder: &str,
+    batch_sizes: &[Option<u32>],
+    shown: impl Fn(&PipelineAnswer) -> Value,
+) {
+    let cases = json(&format!("{folder}/cases.json"));
+    let long = cases["long"].as_str().unwrap();
+    let model = spec(ModelSource::new(fixture(folder).display().to_string()));
     let service = Service::new();
-    for case in fixture["cases"].as_array().unwrap() {
+    for case in cases["cases"].as_array().unwrap() {
         let (mut call, mut output) = (case["call"].clone(), case["output"].clone());
-        let place = format!("{name} {:.160}", call.to_string());
+        let place = format!("{folder} {:.260}", call.to_string());
         expand(&mut call, long);
         expand(&mut output, long);
         let call: PipelineCall = serde_json::from_value(call).unwrap();
-        for batch_size in [None, Some(1), Some(3)] {
-            let answer = run(&service, name, call.clone(), batch_size).unwrap();
-            compare(&plain(&answer), &output, &place);
+        for batch_size in batch_sizes {
+            let answer = run_pipeline(&service, model.clone(), call.clone(), *batch_size);
+            compare(&shown(&answer.0.unwrap()), &output, &place);
         }
     }
     assert_eq!(service.residents().len(), 1, "the model stays");
 }
 
-macro_rules! against_transformers {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-    };
-}
-
-against_transformers!(
+one_test_each!(
     distilbert_labels,
     bert_multi_label,
     roberta_regression,
@@ -263,16 +256,9 @@ fn what_cannot_be_run() {
     }
 }
 
-fn failure_of_copy(copy: &tempfile::TempDir, call: PipelineCall) -> Failure {
-    let request = Request::RunPipeline(PipelineRun {
-        model: spec(ModelSource::new(copy.path().display().to_string())),
-        tokenizer: None,
-        call,
-        batch_size: None,
-        stream: None,
-        assistant: None,
-    });
-    ask(&Service::new(), request).0.unwrap_err()
+fn run_copy(copy: &tempfile::TempDir, call: PipelineCall) -> Result<PipelineAnswer, Failure> {
+    let model = spec(ModelSource::new(copy.path().display().to_string()));
+    run_pipeline(&Service::new(), model, call, None).0
 }
 
 /// A fixture with another `tokenizer.json`.
@@ -297,7 +283,7 @@ fn tokens_beyond_the_tables_of_a_model() {
     let copy = with_tokenizer("bert_single", |tokenizer| {
         tokenizer["model"]["vocab"]["london"] = 100_000.into();
     });
-    let failure = failure_of_copy(&copy, labels("london".into()));
+    let failure = run_copy(&copy, labels("london".into())).unwrap_err();
     let message = &failure.message;
     assert!(
         message.starts_with("the token `london` has the id 100000"),
@@ -314,7 +300,7 @@ fn tokens_beyond_the_tables_of_a_model() {
             "special_tokens": {},
         });
     });
-    let failure = failure_of_copy(&copy, labels(("London", "Ada").into()));
+    let failure = run_copy(&copy, labels(("London", "Ada").into())).unwrap_err();
     assert!(
         failure.message.starts_with("the text has tokens of type 1")
             && failure.message.ends_with("its `type_vocab_size` is 1"),
@@ -322,7 +308,8 @@ fn tokens_beyond_the_tables_of_a_model() {
     );
 }
 
-/// transformers' tokenizers of these classes refuse words where no blank is put before the first one.
+/// transformers' tokenizers of these classes refuse words where no blank is put before the first one, and
+/// begin each with one where it is.
 #[test]
 fn words_without_a_prefix_space() {
     let call = PipelineCall::TokenClassification {
@@ -332,7 +319,7 @@ fn words_without_a_prefix_space() {
             ..EntityOptions::default()
         },
     };
-    let failure = failure("roberta_entities", call.clone());
+    let failure = failure("roberta_entities", call);
     assert_eq!(
         failure.message,
         "a `RobertaTokenizer` takes words with `add_prefix_space` alone, which is not set"
@@ -340,15 +327,15 @@ fn words_without_a_prefix_space() {
     let copy = changed("pipelines/roberta_entities", |config| {
         config["add_prefix_space"] = true.into();
     });
-    let request = Request::RunPipeline(PipelineRun {
-        model: spec(ModelSource::new(copy.path().display().to_string())),
-        tokenizer: None,
-        call,
-        batch_size: None,
-        stream: None,
-        assistant: None,
-    });
-    ask(&Service::new(), request).0.unwrap();
+    for case in json("pipelines/words_prefixed.json")["cases"]
+        .as_array()
+        .unwrap()
+    {
+        let call = serde_json::from_value(case["call"].clone()).unwrap();
+        let answer = run_copy(&copy, call).unwrap();
+        let place = format!("{:.260}", case["call"].to_string());
+        compare(&plain(&answer), &case["output"], &place);
+    }
 }
 
 /// Hints name what the task can be told, not what its tokenizer can.

@@ -7,13 +7,17 @@ use engine::Service;
 use serde_json::{Value, json};
 use wire::{
     Failure, FailureKind,
+    generate::{GenerationConfig, Prompt},
+    host::Request,
     model::ModelSource,
-    pipeline::{EmbeddingPrompt, FeatureOptions, PipelineAnswer, PipelineCall},
+    pipeline::{
+        EmbeddingPrompt, EncoderTask, FeatureOptions, PipelineAnswer, PipelineCall, PipelineTask,
+    },
 };
 
 use crate::{
     pipelines::{compare, expand, plain},
-    support::{fixture, json as read, run_pipeline, spec},
+    support::{ask, fixture, json as read, one_test_each, run_pipeline, spec},
 };
 
 /// Largest difference of a value, as a part of 1 or of the value where that is larger.
@@ -69,26 +73,61 @@ fn check_cases(name: &str, folder: &Path, cases: &Value) -> Vec<String> {
     last
 }
 
-macro_rules! against_sentence_transformers {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-    };
-}
-
-against_sentence_transformers!(
+one_test_each!(
     mean,
     cls_prompts,
     all_modes,
     decoder,
     activations,
     t5,
-    t5_gated
+    t5_gated,
+    t5_whole,
+    mt5_whole
 );
+
+/// Vectors of texts are its encoder's; of states of tokens alone it says what its class of transformers wants, whether
+/// or not it is loaded. As an encoder-decoder it goes on as before.
+#[test]
+fn a_whole_t5_embeds_and_writes() {
+    let folder = fixture("sentence_transformers/t5_whole");
+    let service = Service::new();
+    let model = spec(ModelSource::new(folder.display().to_string()));
+    let states = || PipelineCall::FeatureExtraction {
+        inputs: vec!["Ada".to_owned()],
+        options: FeatureOptions::default(),
+    };
+    let refused = |service: &Service| {
+        let failure = run(service, &folder, states(), None).0.unwrap_err();
+        let message = "gives no states of a text alone";
+        assert!(failure.message.contains(message), "{failure}");
+    };
+    refused(&service);
+    assert!(service.residents().is_empty());
+    let load = Request::LoadPipeline {
+        task: PipelineTask::Encoder(EncoderTask::FeatureExtraction),
+        model: model.clone(),
+    };
+    ask(&service, load).0.unwrap();
+    let call = embeddings(EmbeddingPrompt::Default);
+    run(&service, &folder, call.clone(), None).0.unwrap();
+    refused(&service);
+    let request = Request::Generate {
+        model,
+        prompts: vec![Prompt::Text("Ada".to_owned())],
+        config: GenerationConfig::default(),
+        generation_config: None,
+        stream: None,
+        assistant: None,
+    };
+    ask(&service, request).0.unwrap();
+    assert_eq!(service.residents().len(), 1);
+    // What is no repository of sentence-transformers has the mean of its encoder's states.
+    let bare = fixture("text2text/t5");
+    let (answer, notices) = run(&service, &bare, call, None);
+    answer.unwrap();
+    let is_told = |line: &String| line.contains("is the mean of its last hidden states");
+    assert!(notices.iter().any(is_told), "{notices:?}");
+}
 
 /// `feature-extraction` with an encoder of T5 alone, whose file has no decoder.
 #[test]

@@ -20,7 +20,7 @@ use wire::{
     },
 };
 
-use crate::support::{ask, fixture, json, spec};
+use crate::support::{ask, fixture, json, one_test_each, spec};
 
 /// Largest difference of a logit or a score.
 const TOLERANCE: f32 = 1e-4;
@@ -176,18 +176,7 @@ fn check(name: &str) {
     assert_eq!(service.residents().len(), 1, "the model stays");
 }
 
-macro_rules! against_transformers {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-    };
-}
-
-against_transformers!(
+one_test_each!(
     t5,
     t5_gated,
     mt5,
@@ -198,6 +187,9 @@ against_transformers!(
     marian_pair,
     m2m100,
     pegasus,
+    bart_quick_gelu,
+    t5_relu6,
+    t5_gated_mish,
 );
 
 /// The state of the last end-of-sequence token stands for the whole.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use engine::{Cancel, Service};
 use wire::{
-    Failure,
+    Failure, FailureKind,
     host::{Event, Request, Response},
     hub::HubVariables,
     model::{Activations, Device, EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
@@ -18,6 +18,38 @@ pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(name)
+}
+
+/// A test each, so that a failure names it: the `check` of the file where this stands, with its name.
+macro_rules! one_test_each {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+    };
+}
+pub(crate) use one_test_each;
+
+/// A folder with some files of a fixture.
+pub fn copied(name: &str, files: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in files {
+        std::fs::copy(fixture(name).join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+/// That a failure is of this kind, and names what and how to go on.
+pub fn assert_told(failure: &Failure, kind: FailureKind, what: &str, hint: &str) {
+    assert_eq!(failure.kind, kind, "{failure}");
+    let hints = failure
+        .hint
+        .as_ref()
+        .is_some_and(|told| told.contains(hint));
+    assert!(failure.message.contains(what) && hints, "{failure}");
 }
 
 /// A copy of a checkpoint whose `tokenizer_config.json` is another.

@@ -13,8 +13,8 @@ use wire::{
 };
 
 use crate::{
-    pipelines::{compare, expand, plain},
-    support::{ask, changed, fixture, json as read, run_pipeline, spec},
+    pipelines::{check_cases, plain},
+    support::{ask, changed, fixture, json as read, one_test_each, run_pipeline, spec},
 };
 
 fn model(name: &str) -> ModelSpec {
@@ -44,35 +44,10 @@ fn written(answer: &PipelineAnswer) -> Value {
 }
 
 fn check(name: &str) {
-    let fixture = read(&format!("text2text/{name}/cases.json"));
-    let long = fixture["long"].as_str().unwrap();
-    let service = Service::new();
-    for case in fixture["cases"].as_array().unwrap() {
-        let (mut call, mut output) = (case["call"].clone(), case["output"].clone());
-        let place = format!("{name} {:.260}", call.to_string());
-        expand(&mut call, long);
-        expand(&mut output, long);
-        let call: PipelineCall = serde_json::from_value(call).unwrap();
-        for batch_size in [None, Some(1)] {
-            let answer = run(&service, name, call.clone(), batch_size).0.unwrap();
-            compare(&written(&answer), &output, &place);
-        }
-    }
-    assert_eq!(service.residents().len(), 1, "the model stays");
+    check_cases(&format!("text2text/{name}"), &[None, Some(1)], written);
 }
 
-macro_rules! against_transformers {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-    };
-}
-
-against_transformers!(
+one_test_each!(
     t5,
     bart,
     marian,

@@ -14,7 +14,7 @@ use wire::{
 
 use crate::{
     pipelines::compare,
-    support::{ask, changed, fixture, ids, json as read, run_pipeline, spec},
+    support::{ask, changed, fixture, ids, json as read, one_test_each, run_pipeline, spec},
 };
 
 fn model(folder: &str) -> ModelSpec {
@@ -101,18 +101,7 @@ fn configurations(service: &Service, folder: &str) {
     }
 }
 
-macro_rules! against_transformers {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-    };
-}
-
-against_transformers!(llama, gpt2_length, gpt2_task, llama_new, llama_old);
+one_test_each!(llama, gpt2_length, gpt2_task, llama_new, llama_old);
 
 fn call(inputs: &[&str], generation: GenerationConfig) -> PipelineCall {
     let inputs = inputs

@@ -9,24 +9,24 @@ use super::{
         empty, grid, launch,
     },
 };
-use crate::kernels::Activation;
+use crate::kernels::Fused;
 
 const TEXT: Text = text!("gate");
 /// Threads of a block.
 const THREADS: usize = 256;
 
 /// The number by which kernels know an activation.
-pub(super) fn number_of(activation: Activation) -> i32 {
+pub(super) fn number_of(activation: Fused) -> i32 {
     match activation {
-        Activation::Silu => 0,
-        Activation::Gelu => 1,
-        Activation::GeluTanh => 2,
-        Activation::Relu => 3,
+        Fused::Silu => 0,
+        Fused::Gelu => 1,
+        Fused::GeluTanh => 2,
+        Fused::Relu => 3,
     }
 }
 
 /// From f32 `(…, 2 * intermediate)` with the gate first to `activation(gate) * up` `(…, intermediate)`.
-pub(crate) fn gate(both: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(crate) fn gate(both: &Tensor, activation: Fused) -> Result<Tensor> {
     let width = both.dim(D::Minus1)? / 2;
     let rows = both.elem_count() / (2 * width).max(1);
     let both = both.contiguous()?;

@@ -17,7 +17,7 @@ use super::{
     },
 };
 use crate::{
-    kernels::Activation,
+    kernels::Fused,
     layers::{Norm, Packed},
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Around<'a> {
     /// `(tokens, out_features)`, added to what comes of a single layer.
     pub added: Option<&'a Tensor>,
     /// What the first half of all that comes goes through before it multiplies the other half.
-    pub gate: Option<Activation>,
+    pub gate: Option<Fused>,
 }
 
 /// What layers make of f32 `(tokens, in_features)`, side by side, `(tokens, the sum of their out_features)`, with their
@@ -246,7 +246,7 @@ struct Place<'a> {
     /// Added to what comes of a single matrix.
     added: Option<&'a Tensor>,
     /// What comes of the first matrix goes through it, and multiplies what comes of the second.
-    gate: Option<Activation>,
+    gate: Option<Fused>,
 }
 
 impl<'a> Place<'a> {

@@ -18,7 +18,7 @@ pub(crate) enum Places<'a> {
     Unknown,
     /// Added to scaled scores: `(heads, 2 * longest - 1)`, by the key's place less the query's, the smallest first.
     Bias(&'a [f32]),
-    /// Added to scores before they are scaled, as in `DeBERTa`.
+    /// Added to scores before they are scaled, as in `DeBERTa` and BERT.
     Met(Meeting<'a>),
     /// Turns queries and keys; each sees so many tokens to either side, or all.
     Turned(Angles, Option<usize>),
@@ -26,7 +26,7 @@ pub(crate) enum Places<'a> {
 
 /// Vectors of distances that queries and keys meet.
 pub(crate) struct Meeting<'a> {
-    /// `(distances, heads * head_dim)`, which queries are multiplied with.
+    /// `(distances, heads * head_dim)`, or `(distances, head_dim)` of all heads, which queries are multiplied with.
     pub keys: Option<&'a Tensor>,
     /// The same, which keys are multiplied with.
     pub queries: Option<&'a Tensor>,
@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
             Places::Met(Meeting {
                 queries: Some(vectors),
                 ..
-            }) => Some(self.against(&k, vectors)?),
+            }) => Some(against(&k, vectors)?),
             _ => None,
         };
         let bias = match places {
@@ -160,15 +160,6 @@ impl<'a> Rows<'a> {
         x.reshape(shape)?.transpose(1, 2)?.contiguous()
     }
 
-    /// Queries or keys against vectors of distances, `(rows, heads, tokens, distances)`.
-    fn against(&self, x: &Tensor, vectors: &Tensor) -> Result<Tensor> {
-        let (distances, _) = vectors.dims2()?;
-        let vectors = vectors
-            .reshape((1, distances, self.heads, ()))?
-            .permute((0, 2, 3, 1))?;
-        x.broadcast_matmul(&vectors.contiguous()?)
-    }
-
     /// Adds what distances give: each query with the vector of its distance to each key, and the other way round.
     fn met(
         &self,
@@ -191,7 +182,7 @@ impl<'a> Rows<'a> {
             all.gather(&rows.contiguous()?, D::Minus1)
         };
         if let Some(vectors) = met.keys {
-            scores = (scores + given(&self.against(q, vectors)?, &rows)?)?;
+            scores = (scores + given(&against(q, vectors)?, &rows)?)?;
         }
         if let Some(keys_met) = keys_met {
             // By key and query, turned round.
@@ -218,4 +209,14 @@ impl<'a> Rows<'a> {
             .flat_map(|query| (0..self.longest).map(move |key| of(query, key)))
             .collect()
     }
+}
+
+/// Queries or keys against vectors of distances, `(rows, heads, tokens, distances)`.
+fn against(x: &Tensor, vectors: &Tensor) -> Result<Tensor> {
+    let (distances, width) = vectors.dims2()?;
+    let head_dim = x.dim(3)?;
+    let vectors = vectors
+        .reshape((1, distances, width / head_dim, head_dim))?
+        .permute((0, 2, 3, 1))?;
+    x.broadcast_matmul(&vectors.contiguous()?)
 }
