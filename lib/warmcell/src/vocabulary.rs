@@ -1,5 +1,7 @@
 //! A tokenizer's vocabulary: tokens and their ids, the special ones by name, and adding to it.
 
+use std::collections::HashSet;
+
 use wire::{
     host::Response,
     tokenize::{Ids, NewToken, Side, TokenizerAnswer, TokenizerCall},
@@ -66,9 +68,10 @@ impl Tokenizer {
         }
     }
 
-    /// Adds tokens that are found in a text before anything is cut, and gives how many were new: texts,
-    /// or an [`crate::AddedToken`] that says how it is found. A model knows nothing of their ids until
-    /// it is trained with them.
+    /// Adds tokens that are found in a text before anything is cut: texts, or an [`crate::AddedToken`] that
+    /// says how it is found. Gives how many were added, as transformers counts: those that were no added
+    /// tokens before, or were found in another way. A model knows nothing of their ids until it is trained
+    /// with them.
     ///
     /// # Errors
     /// The model host ended.
@@ -77,15 +80,19 @@ impl Tokenizer {
         tokens: impl IntoIterator<Item = T>,
     ) -> Result<usize> {
         let mut extended = self.clone();
-        extended.added.extend(tokens.into_iter().map(Into::into));
+        // As in transformers, what a list has twice is added once, whatever stands between.
+        let mut seen = HashSet::new();
+        let tokens = tokens.into_iter().map(Into::into);
+        let once = tokens.filter(|token: &NewToken| seen.insert(token.clone()));
+        extended.added.extend(once);
         match extended.call(TokenizerCall::Info)? {
             TokenizerAnswer::Info(info) => extended.info = *info,
             other => return Err(unexpected(&Response::Tokenize(other))),
         }
         let new = extended
             .info
-            .vocab_size
-            .saturating_sub(self.info.vocab_size);
+            .added_tokens
+            .saturating_sub(self.info.added_tokens);
         *self = extended;
         Ok(new as usize)
     }

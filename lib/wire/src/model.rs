@@ -416,7 +416,7 @@ pub struct TokenizerInfo {
     pub additional_special_tokens: Vec<String>,
     /// Ids of the named tokens, by their names (`bos_token`, …).
     pub special_token_ids: BTreeMap<String, u32>,
-    /// Ids of all special tokens, each once.
+    /// Ids of all special tokens, as transformers' `all_special_ids`.
     pub all_special_ids: Vec<u32>,
     /// Where padding goes.
     pub padding_side: Side,
@@ -430,6 +430,10 @@ pub struct TokenizerInfo {
     pub has_chat_template: bool,
     /// Identity of the vocabulary: equal only when the same ids mean the same tokens.
     pub fingerprint: String,
+    /// What transformers' `add_tokens` counts of all that the handle added: new tokens, and those that are
+    /// added tokens now or are found in another way.
+    #[serde(default)]
+    pub added_tokens: u32,
 }
 
 /// One model in the host's memory.

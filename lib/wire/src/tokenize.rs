@@ -184,6 +184,8 @@ pub struct EncodeOptions {
     pub split_special_tokens: bool,
     /// The texts are of the target language: transformers' `text_target`.
     pub text_target: bool,
+    /// What stands behind a gap comes before what stands in front: `CodeLlama`'s infilling alone.
+    pub suffix_first: bool,
 }
 
 impl Default for EncodeOptions {
@@ -200,6 +202,7 @@ impl Default for EncodeOptions {
             return_overflowing_tokens: false,
             split_special_tokens: false,
             text_target: false,
+            suffix_first: false,
         }
     }
 }

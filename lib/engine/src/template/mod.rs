@@ -4,6 +4,7 @@
 //!
 //! What still differs from Jinja2 is listed in `tests/integration/jinja.rs`.
 
+mod checks;
 mod compile;
 mod depth;
 mod errors;
@@ -147,6 +148,7 @@ fn environment<'a>(mark: Option<char>) -> Environment<'a> {
     // Not of Jinja2, and a dictionary that it makes holds those that it is made of.
     environment.remove_filter("chain");
     filters::add_to(&mut environment);
+    checks::add_to(&mut environment);
     parameters::add_to(&mut environment);
     globals::add_to(&mut environment);
     environment.add_function("raise_exception", errors::raise);

@@ -4,7 +4,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use tokenizers::{Encoding as Raw, utils::padding::PaddingDirection};
 use wire::{
     Failure,
-    tokenize::{BatchEncoding, EncodeOptions, EncodedRow, Padding, Side, TextInput},
+    tokenize::{BatchEncoding, EncodeOptions, EncodedRow, Padding, Side, TextInput, Truncation},
 };
 
 use super::{Tokenizer, encode::Offsets};
@@ -14,13 +14,19 @@ use crate::{Cancel, failures};
 const PARALLEL_BYTES: usize = 32 << 10;
 
 impl Tokenizer {
-    /// Encodes inputs to rows: calling a tokenizer in transformers.
+    /// Encodes inputs to rows: calling a tokenizer with a list in transformers, where none is filled in.
     pub fn encode_batch(
         &self,
         inputs: &[TextInput],
         options: &EncodeOptions,
         cancel: &Cancel,
     ) -> Result<BatchEncoding, Failure> {
+        if options.suffix_first {
+            return Err(failures::invalid(
+                "`suffix_first` is for one text: in a list, as in transformers, none is filled in",
+            )
+            .hint("encode each by `encode_with`"));
+        }
         let sequence = |input: &TextInput| -> Result<Raw, Failure> {
             cancel.check()?;
             self.sequence(input, options, Offsets::Trimmed)
@@ -31,7 +37,26 @@ impl Tokenizer {
         } else {
             inputs.iter().map(sequence).collect::<Result<_, _>>()?
         };
-        self.pad(&mut sequences, options)?;
+        self.rows(&mut sequences, inputs, options)
+    }
+
+    /// The row of one input that comes alone.
+    pub(super) fn encode_alone(
+        &self,
+        input: &TextInput,
+        options: &EncodeOptions,
+    ) -> Result<BatchEncoding, Failure> {
+        let alone = self.alone(input, options, Offsets::Trimmed)?;
+        self.rows(&mut [alone.raw], &[alone.texts], options)
+    }
+
+    fn rows(
+        &self,
+        sequences: &mut [Raw],
+        inputs: &[TextInput],
+        options: &EncodeOptions,
+    ) -> Result<BatchEncoding, Failure> {
+        self.pad(sequences, options)?;
         let mut rows = Vec::with_capacity(sequences.len());
         for (sample, (raw, input)) in sequences.iter().zip(inputs).enumerate() {
             let characters = Characters::new(input);
@@ -59,7 +84,10 @@ impl Tokenizer {
             },
         };
         let length = match options.pad_to_multiple_of {
-            Some(multiple) if multiple > 0 => length.next_multiple_of(multiple as usize),
+            Some(multiple) if multiple > 0 => {
+                self.check_multiple(multiple, options)?;
+                length.next_multiple_of(multiple as usize)
+            }
             _ => length,
         };
         let own = self.parts.special.get("pad_token");
@@ -85,6 +113,20 @@ impl Tokenizer {
             sequence.pad(length, id, 0, token, side);
         }
         Ok(())
+    }
+
+    /// Fails where rows would be padded past the length that they are cut to, as in transformers.
+    fn check_multiple(&self, multiple: u32, options: &EncodeOptions) -> Result<(), Failure> {
+        let limit = self
+            .limit(options)
+            .filter(|_| options.truncation != Truncation::DoNotTruncate);
+        match limit {
+            Some(limit) if !limit.is_multiple_of(multiple as usize) => Err(failures::invalid(format!(
+                "cannot cut to {limit} tokens and pad to a multiple of {multiple}, which {limit} is not"
+            ))
+            .hint("take a `max_length` that is a multiple of `pad_to_multiple_of`")),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -66,7 +66,11 @@ impl Tokenizer {
             max_length: options.max_length,
             ..EncodeOptions::default()
         };
-        let rows = self.encode_batch(&inputs, &encode, cancel)?.rows;
+        // As in transformers, one conversation is one text and several are a list.
+        let rows = match &inputs[..] {
+            [input] => self.encode_alone(input, &encode)?.rows,
+            inputs => self.encode_batch(inputs, &encode, cancel)?.rows,
+        };
         let parts = conversations.iter().zip(rendered).zip(rows);
         parts
             .map(|((messages, Rendered { text, generation }), inputs)| {

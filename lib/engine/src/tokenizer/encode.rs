@@ -10,7 +10,7 @@ use wire::{
     tokenize::{EncodeOptions, Side, TextInput, Truncation},
 };
 
-use super::{Tokenizer, byte_level::ByteLevelBpe};
+use super::{Tokenizer, byte_level::ByteLevelBpe, infilling::Reading};
 use crate::failures;
 
 /// Which offsets a token has.
@@ -20,6 +20,15 @@ pub(super) enum Offsets {
     Trimmed,
     /// All that a token stands for.
     Whole,
+}
+
+/// The sequence of an input that came alone.
+pub(super) struct Alone {
+    pub raw: Raw,
+    /// The texts that its spans are in.
+    pub texts: TextInput,
+    /// Bytes that were put in front of the first text.
+    pub shift: usize,
 }
 
 impl Tokenizer {
@@ -32,35 +41,36 @@ impl Tokenizer {
         self.encode_input(&TextInput::from(text), &options)
     }
 
-    /// Encodes one input for looking at it. Of two texts, the second's spans go on where the first
-    /// ends.
+    /// Encodes one input alone, for looking at it. Of two texts, the second's spans go on where the first
+    /// ends; of a text around a gap, they are those of the text as it was given.
     pub fn encode_input(
         &self,
         input: &TextInput,
         options: &EncodeOptions,
     ) -> Result<Encoding, Failure> {
-        let raw = self.sequence(input, options, Offsets::Whole)?;
+        let Alone { raw, texts, shift } = self.alone(input, options, Offsets::Whole)?;
+        let pair = input.pair.as_deref().unwrap_or_default();
+        let text = format!("{}{pair}", input.text);
+        let second_starts = text.len() - texts.pair.map_or(0, |pair| pair.len());
         let sequences = raw.get_sequence_ids();
         let tokens = raw.get_ids().iter().zip(raw.get_tokens());
         let tokens = tokens.zip(raw.get_offsets()).zip(sequences);
         let tokens = tokens
             .map(|(((&id, piece), &(start, end)), sequence)| {
-                let before = if sequence == Some(1) {
-                    input.text.len()
-                } else {
-                    0
+                let place = |at: usize| match sequence {
+                    Some(1) => second_starts + at,
+                    _ => at.saturating_sub(shift),
                 };
                 Token {
                     id,
                     piece: piece.clone(),
-                    bytes: ((before + start) as u32, (before + end) as u32),
+                    bytes: (place(start) as u32, place(end) as u32),
                     special: self.special_ids.contains(&id),
                 }
             })
             .collect();
-        let pair = input.pair.as_deref().unwrap_or_default();
         Ok(Encoding {
-            text: format!("{}{pair}", input.text),
+            text,
             tokens,
             fingerprint: self.info.fingerprint.clone(),
         })
@@ -74,6 +84,50 @@ impl Tokenizer {
             .into_iter()
             .map(|token| token.piece)
             .collect())
+    }
+
+    /// The sequence of an input that comes alone and not in a list, which in transformers differs for fast
+    /// tokenizers: there an empty second text is none, and `CodeLlama`'s fill in.
+    pub(super) fn alone(
+        &self,
+        input: &TextInput,
+        options: &EncodeOptions,
+        offsets: Offsets,
+    ) -> Result<Alone, Failure> {
+        let text = match &self.parts.infilling {
+            Some(infilling) => match infilling.reading(input)? {
+                Reading::Text(text) => text,
+                Reading::Gap(gap) => {
+                    return Ok(Alone {
+                        raw: self.around(infilling, &gap, options)?,
+                        texts: gap,
+                        shift: 1,
+                    });
+                }
+            },
+            None if options.suffix_first => return Err(self.fills_nothing()),
+            None if self.parts.python.is_some() => input.clone(),
+            None => TextInput {
+                text: input.text.clone(),
+                pair: input.pair.clone().filter(|pair| !pair.is_empty()),
+            },
+        };
+        Ok(Alone {
+            raw: self.sequence(&text, options, offsets)?,
+            texts: text,
+            shift: 0,
+        })
+    }
+
+    fn fills_nothing(&self) -> Failure {
+        failures::invalid(format!(
+            "`suffix_first` is for the infilling of CodeLlama, and the tokenizer of `{}` is a `{}`",
+            self.info.name,
+            self.info
+                .class
+                .as_deref()
+                .unwrap_or("PreTrainedTokenizerFast"),
+        ))
     }
 
     /// One sequence, truncated and with what the post-processor adds; what was cut off hangs on it.
@@ -94,7 +148,15 @@ impl Tokenizer {
             // Before truncation, so that its windows know.
             second.set_type_ids(vec![1; second.len()]);
         }
-        self.finished((first, second), options, offsets)
+        self.finished((first, second), options, self.steps_behind(offsets))
+    }
+
+    /// The post-processor that gives such offsets.
+    pub(super) fn steps_behind(&self, offsets: Offsets) -> Option<&PostProcessorWrapper> {
+        match offsets {
+            Offsets::Trimmed => self.post_processor.as_ref(),
+            Offsets::Whole => self.whole_offsets.as_ref(),
+        }
     }
 
     /// Truncates what was cut, and adds what belongs around it.
@@ -102,12 +164,8 @@ impl Tokenizer {
         &self,
         (first, second): (Raw, Option<Raw>),
         options: &EncodeOptions,
-        offsets: Offsets,
+        post_processor: Option<&PostProcessorWrapper>,
     ) -> Result<Raw, Failure> {
-        let post_processor = match offsets {
-            Offsets::Trimmed => self.post_processor.as_ref(),
-            Offsets::Whole => self.whole_offsets.as_ref(),
-        };
         let adds = post_processor
             .filter(|_| options.add_special_tokens)
             .map_or(0, |steps| steps.added_tokens(second.is_some()));
@@ -118,24 +176,33 @@ impl Tokenizer {
 
     /// Cuts one text, without anything around it.
     fn cut(&self, text: &str, options: &EncodeOptions) -> Result<Raw, Failure> {
-        let splits = options.split_special_tokens || self.parts.split_special_tokens;
+        let splits = self.splits(options);
         if let Some(python) = &self.parts.python {
             return python.cut(text, &self.inner, options.text_target, splits);
         }
-        let tokenizer = if splits {
-            self.splitting.get_or_init(|| {
-                let mut splitting = self.inner.clone();
-                splitting.set_encode_special_tokens(true);
-                splitting
-            })
-        } else {
-            &self.inner
-        };
+        let tokenizer = self.splitting_where_asked(options);
         let short = if splits { None } else { self.short_way() };
         let raw = short
             .and_then(|short| short.encode(text, tokenizer))
             .unwrap_or_else(|| tokenizer.encode(text, false));
         raw.map_err(|error| self.failed("encode", error.as_ref()))
+    }
+
+    /// Whether the text of special tokens is cut like any other.
+    fn splits(&self, options: &EncodeOptions) -> bool {
+        options.split_special_tokens || self.parts.split_special_tokens
+    }
+
+    /// What cuts a text, by that.
+    pub(super) fn splitting_where_asked(&self, options: &EncodeOptions) -> &tokenizers::Tokenizer {
+        if !self.splits(options) {
+            return &self.inner;
+        }
+        self.splitting.get_or_init(|| {
+            let mut splitting = self.inner.clone();
+            splitting.set_encode_special_tokens(true);
+            splitting
+        })
     }
 
     fn short_way(&self) -> Option<&ByteLevelBpe> {
@@ -184,7 +251,12 @@ impl Tokenizer {
         if excess == 0 {
             return Ok((first, second));
         }
-        let (to_first, to_second) = kept(strategy, lengths, room, excess)?;
+        let (to_first, to_second) = match (strategy, lengths) {
+            (Truncation::LongestFirst, (first, Some(second))) if self.parts.python.is_some() => {
+                kept_by_python(first, second, room)
+            }
+            _ => kept(strategy, lengths, room, excess)?,
+        };
         let cut = |raw: &mut Raw, length: usize| -> Result<(), Failure> {
             let stride = options.stride as usize;
             if length >= raw.len() {
@@ -255,6 +327,20 @@ fn kept(
                 (shorter, longer)
             })
         }
+    }
+}
+
+/// The same of the Python classes, which take token by token from the longer text, of equal ones from the second:
+/// `truncate_sequences`.
+fn kept_by_python(first: usize, second: usize, room: usize) -> (usize, usize) {
+    let shorter = first.min(second);
+    if 2 * shorter >= room {
+        return (room.div_ceil(2), room / 2);
+    }
+    if first > second {
+        (room - second, second)
+    } else {
+        (first, room - first)
     }
 }
 

@@ -10,6 +10,7 @@ use wire::{Failure, FailureKind, tokenize::Side};
 use super::{
     Parts,
     class::Class,
+    infilling::Infilling,
     languages::Languages,
     pieces,
     python::Python,
@@ -83,6 +84,7 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
             .and_then(|length| u32::try_from(length).ok()),
         split_special_tokens: flag("split_special_tokens").unwrap_or(false),
         has_token_types: has_types,
+        infilling: (class == Class::CodeLlama).then(|| Infilling::read(&config)),
         replaces_suffix: (class == Class::Clip).then(|| "</w>".to_owned()),
         class: Some(class_name),
         notice: None,

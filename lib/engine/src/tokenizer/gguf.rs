@@ -67,6 +67,7 @@ pub fn read(path: &Path) -> Result<Parts, Failure> {
         class: None,
         special: SpecialTokens::of_names(named),
         python: None,
+        infilling: None,
         chat_templates: Templates::of_gguf(metadata),
         clean_up_spaces: false,
         padding_side: Side::Right,

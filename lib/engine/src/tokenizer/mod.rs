@@ -2,6 +2,7 @@
 //! from the vocabulary inside a GGUF file. All become the same object, with the special tokens, the
 //! chat template and the identity of the vocabulary beside it.
 
+mod adding;
 mod answer;
 mod batch;
 mod byte_level;
@@ -13,6 +14,8 @@ mod dictionary;
 mod encode;
 mod files;
 mod gguf;
+mod identity;
+mod infilling;
 mod language_codes;
 mod languages;
 mod lowercase;
@@ -36,14 +39,13 @@ use std::{
 
 use serde_json::Value;
 use tokenizers::PostProcessorWrapper;
-use wire::{
-    Failure, FailureKind,
-    model::TokenizerInfo,
-    tokenize::{NewToken, Side},
-};
+use wire::{Failure, FailureKind, model::TokenizerInfo, tokenize::Side};
 
 pub(crate) use self::{batch::Characters, files::optional_json};
-use self::{byte_level::ByteLevelBpe, python::Python, special::SpecialTokens};
+use self::{
+    byte_level::ByteLevelBpe, identity::Identity, infilling::Infilling, python::Python,
+    special::SpecialTokens,
+};
 pub use self::{shelf::Shelf, streamer::TextStreamer};
 use crate::{
     failures,
@@ -67,6 +69,7 @@ pub struct Tokenizer {
     /// give the normalised spelling.
     added: HashMap<u32, (String, bool)>,
     parts: Parts,
+    identity: Identity,
     info: TokenizerInfo,
 }
 
@@ -82,6 +85,8 @@ struct Parts {
     special: SpecialTokens,
     /// Rules of the classes that transformers has in Python only.
     python: Option<Python>,
+    /// How `CodeLlama`'s class fills in.
+    infilling: Option<Infilling>,
     chat_templates: Templates,
     /// Whether decoding takes the blanks before punctuation away.
     clean_up_spaces: bool,
@@ -150,30 +155,11 @@ impl Tokenizer {
             special_ids: HashSet::new(),
             added: HashMap::new(),
             parts,
+            identity: Identity::default(),
             info: TokenizerInfo::default(),
         };
         tokenizer.describe(name);
         Ok(tokenizer)
-    }
-
-    /// The same tokenizer with further tokens: transformers' `add_tokens`.
-    pub fn with_added(&self, added: &[NewToken]) -> Result<Self, Failure> {
-        let mut inner = self.inner.clone();
-        let tokens = added.iter().map(|new| {
-            let token = tokenizers::AddedToken::from(new.content.as_str(), new.special)
-                .single_word(new.single_word)
-                .lstrip(new.lstrip)
-                .rstrip(new.rstrip);
-            match new.normalized {
-                _ if self.parts.python.is_some() => token.normalized(false),
-                Some(normalized) => token.normalized(normalized),
-                None => token,
-            }
-        });
-        inner
-            .add_tokens(tokens.collect::<Vec<_>>())
-            .map_err(|error| self.failed("add tokens", error.as_ref()))?;
-        Ok(self.with_inner(inner))
     }
 
     /// The same around another `inner`.
@@ -187,6 +173,7 @@ impl Tokenizer {
             special_ids: HashSet::new(),
             added: HashMap::new(),
             parts: self.parts.clone(),
+            identity: Identity::default(),
             info: TokenizerInfo::default(),
         };
         tokenizer.describe(&self.info.name);
@@ -198,7 +185,7 @@ impl Tokenizer {
         &self.info
     }
 
-    /// Identity of the vocabulary: a hash of its tokens, their ids and the merges.
+    /// Identity of the vocabulary: a hash of the merges, and of its tokens and their ids.
     pub fn fingerprint(&self) -> &str {
         &self.info.fingerprint
     }

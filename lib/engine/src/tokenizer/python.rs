@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Map, Value as Json, json};
-use tokenizers::Encoding as Raw;
+use tokenizers::{Encoding as Raw, Model as _, Token};
 use wire::Failure;
 
 use super::{
@@ -34,6 +34,8 @@ pub(super) struct Python {
     decoding: Pieces,
     /// Marian's model of the target language, for `text_target`.
     target: Option<Box<(tokenizers::Tokenizer, Charsmap)>>,
+    /// `SpeechT5`'s model as it cuts, where the pieces that no text is cut into have other names.
+    cutting: Option<Box<tokenizers::Tokenizer>>,
     /// Ids of a dictionary beside the models.
     dictionary: Option<Dictionary>,
     /// M2M100's languages, whose ids follow the dictionary's. They are no part of the vocabulary until they
@@ -63,6 +65,7 @@ impl Python {
             charsmap: charsmap(&model, &path)?,
             decoding: Pieces::of(&model),
             target: None,
+            cutting: Some(Box::new(tokenizer(&masked(&model, None, &path)?, &path)?)),
             dictionary: None,
             languages: &[],
             merger: None,
@@ -99,10 +102,11 @@ impl Python {
             charsmap: charsmap(&model, &path)?,
             decoding: Pieces::of(&model),
             target: None,
+            cutting: None,
             languages,
             merger: (model.kind == Kind::BytePairs).then(|| Merger::of(&model)),
             size: dictionary.ids.len(),
-            source_json: converted(&model, Some(&dictionary), &path)?,
+            source_json: masked(&model, Some(&dictionary), &path)?,
             dictionary: Some(dictionary),
         })
     }
@@ -112,19 +116,19 @@ impl Python {
         let (source_model, target_model) = (Model::read(&source)?, Model::read(&target)?);
         let path = folder.join("vocab.json");
         let dictionary = Dictionary::read(&path)?;
-        let target_json = converted(&target_model, Some(&dictionary), &target)?;
-        let target_tokenizer = tokenizers::Tokenizer::from_bytes(target_json.to_string())
-            .map_err(|error| failures::corrupt(&target, error))?;
+        let target_json = masked(&target_model, Some(&dictionary), &target)?;
+        let target_tokenizer = tokenizer(&target_json, &target)?;
         let target_charsmap = charsmap(&target_model, &target)?;
         Ok(Self {
             class: Class::Marian,
             charsmap: charsmap(&source_model, &source)?,
             decoding: Pieces::of(&target_model),
             target: Some(Box::new((target_tokenizer, target_charsmap))),
+            cutting: None,
             languages: &[],
             merger: None,
             size: dictionary.ids.len(),
-            source_json: converted(&source_model, Some(&dictionary), &source)?,
+            source_json: masked(&source_model, Some(&dictionary), &source)?,
             dictionary: Some(dictionary),
         })
     }
@@ -203,7 +207,7 @@ impl Python {
         };
         let model = match self.target.as_deref().filter(|_| as_target) {
             Some((model, charsmap)) => (model, charsmap),
-            None => (inner, &self.charsmap),
+            None => (self.cutting.as_deref().unwrap_or(inner), &self.charsmap),
         };
         let mut tokens = Tokens::default();
         let (mut start, mut at) = (0, 0);
@@ -272,23 +276,20 @@ impl Python {
             }
             return Ok(());
         }
-        let raw = model
-            .encode(normalized.text.as_str(), false)
+        // By the model alone, as what was added is no matter of `SentencePiece`.
+        let pieces = model
+            .get_model()
+            .tokenize(&normalized.text)
             .map_err(|error| failures::invalid(format!("the text cannot be encoded: {error}")))?;
-        let pieces = raw
-            .get_tokens()
-            .iter()
-            .zip(raw.get_ids())
-            .zip(raw.get_offsets());
-        for ((piece, &id), &span) in pieces {
-            let (from, to) = normalized.origin(span);
+        for Token { id, value, offsets } in pieces {
+            let (from, to) = normalized.origin(offsets);
             let id = if self.dictionary.is_some() {
-                self.listed_id(piece)
+                self.listed_id(&value)
             } else {
                 id
             };
             let before = start + skipped;
-            tokens.push(id, piece.clone(), (before + from, before + to));
+            tokens.push(id, value, (before + from, before + to));
         }
         Ok(())
     }
@@ -408,20 +409,28 @@ fn charsmap(model: &Model, path: &Path) -> Result<Charsmap, Failure> {
     charsmap.ok_or_else(|| failures::corrupt(path, "its table of characters is broken"))
 }
 
+fn tokenizer(json: &Json, path: &Path) -> Result<tokenizers::Tokenizer, Failure> {
+    let tokenizer = tokenizers::Tokenizer::from_bytes(json.to_string());
+    tokenizer.map_err(|error| failures::corrupt(path, error))
+}
+
+/// As [`converted`], with other names for the pieces that no text is ever cut into.
+fn masked(model: &Model, dictionary: Option<&Dictionary>, path: &Path) -> Result<Json, Failure> {
+    let mut json = converted(model, dictionary, path)?;
+    for (id, piece) in model.pieces.iter().enumerate() {
+        if matches!(piece.kind, PieceKind::Control | PieceKind::Unknown) {
+            json["model"]["vocab"][id][0] = format!("\u{10FFFF}{id}").into();
+        }
+    }
+    Ok(json)
+}
+
 /// A `SentencePiece` model for `tokenizers`, without normalisation. Characters are a unigram model of
-/// single characters.
+/// single characters. The ids do not matter beside a dictionary.
 fn converted(model: &Model, dictionary: Option<&Dictionary>, path: &Path) -> Result<Json, Failure> {
-    let vocab: Vec<Json> = model
-        .pieces
-        .iter()
-        .enumerate()
-        .map(|(id, piece)| match (piece.kind, dictionary) {
-            // No text is ever cut into one of these. The ids do not matter beside a dictionary.
-            (PieceKind::Control | PieceKind::Unknown, Some(_)) => {
-                json!([format!("\u{10FFFF}{id}"), piece.score])
-            }
-            _ => json!([piece.text, piece.score]),
-        })
+    let pieces = model.pieces.iter();
+    let vocab: Vec<Json> = pieces
+        .map(|piece| json!([piece.text, piece.score]))
         .collect();
     let ids: Map<String, Json> = if let Some(dictionary) = dictionary {
         let ids = dictionary.ids.iter();

@@ -137,7 +137,17 @@ impl Shelf {
         if let Some(variant) = self.lock().variant(key, &spec.added) {
             return Ok(variant);
         }
-        let variant = Arc::new(tokenizer.with_added(&spec.added)?);
+        let shorter = self.lock().take_shorter(key, &spec.added);
+        let variant =
+            match shorter.map(|variant| (Arc::try_unwrap(variant.tokenizer), variant.added)) {
+                Some((Ok(mut own), known)) => {
+                    own.extend(&spec.added[known.len()..])?;
+                    own
+                }
+                Some((Err(shared), known)) => shared.with_added(&spec.added[known.len()..])?,
+                None => tokenizer.with_added(&spec.added)?,
+            };
+        let variant = Arc::new(variant);
         self.lock()
             .keep_variant(key, &spec.added, Arc::clone(&variant));
         Ok(variant)
@@ -172,6 +182,20 @@ impl Kept {
         let tokenizer = Arc::clone(&variant.tokenizer);
         entry.variants.push(variant);
         Some(tokenizer)
+    }
+
+    /// Takes out the variant to which the last of these tokens are to be added, if there is one: a handle that
+    /// adds token by token has done with it.
+    fn take_shorter(&mut self, key: &ModelSource, added: &[NewToken]) -> Option<Variant> {
+        let entry = self.entries.get_mut(key)?;
+        let begins = |variant: &Variant| added.starts_with(&variant.added);
+        let (at, _) = entry
+            .variants
+            .iter()
+            .enumerate()
+            .filter(|(_, variant)| begins(variant))
+            .max_by_key(|(_, variant)| variant.added.len())?;
+        Some(entry.variants.remove(at))
     }
 
     /// Keeps a variant, where the tokenizer that it is made from still is.
@@ -308,5 +332,19 @@ mod tests {
         }
         assert_eq!(kept(&shelf), ["z"]);
         assert_eq!(shelf.lock().count(), MOST);
+    }
+    /// A handle that adds token by token once had all of it read and made anew each time.
+    #[test]
+    fn tokens_added_one_by_one_go_on_from_those_before() {
+        let (files, shelf) = (Files::new(), Shelf::default());
+        let own = files.load(&shelf, &source(0));
+        let mut spec = TokenizerSpec::from(source(0));
+        for token in ["x", "y", "a", "x"] {
+            spec.added.push(NewToken::new(token));
+            let variant = shelf.of_handle(&source(0), Arc::clone(&own), &spec);
+            let at_once = own.with_added(&spec.added).expect("adds");
+            assert_eq!(variant.expect("adds").info(), at_once.info());
+            assert_eq!(shelf.lock().entries[&source(0)].variants.len(), 1);
+        }
     }
 }

@@ -21,6 +21,14 @@ pub(super) const NAMES: [&str; 7] = [
     "mask_token",
 ];
 
+/// The marks of `CodeLlama`'s class, with what they are where the configuration is silent.
+pub(super) const MARKS: [(&str, &str); 4] = [
+    ("prefix_token", "▁<PRE>"),
+    ("middle_token", "▁<MID>"),
+    ("suffix_token", "▁<SUF>"),
+    ("eot_token", "▁<EOT>"),
+];
+
 /// What the files say.
 #[derive(Default)]
 pub(super) struct Sources {
@@ -156,8 +164,35 @@ impl SpecialTokens {
 
     /// All special tokens; some may come twice.
     pub fn contents(&self) -> impl Iterator<Item = &str> {
-        let named = self.named.iter().map(|(_, token)| token.content());
-        named.chain(self.additional())
+        self.named().chain(self.additional())
+    }
+
+    fn named(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(|(_, token)| token.content())
+    }
+
+    /// `all_special_tokens`: each once, but for what the list of additional ones has twice.
+    pub fn all(&self) -> Vec<&str> {
+        let mut tokens: Vec<&str> = Vec::new();
+        for token in self.named() {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+        let named = tokens.len();
+        for token in self.additional() {
+            if !tokens[..named].contains(&token) {
+                tokens.push(token);
+            }
+        }
+        tokens
+    }
+
+    /// Takes in a further one, as the Python classes do with special tokens that are added.
+    pub fn push_additional(&mut self, token: AddedToken) {
+        if !token.content.is_empty() && !self.contents().any(|known| known == token.content) {
+            self.additional.push(Written::Whole(token));
+        }
     }
 
     /// The tokens to add to a vocabulary that has the `known` ones already, in the order that gives
@@ -174,6 +209,8 @@ impl SpecialTokens {
         let special = special.filter_map(|(name, token)| match token {
             Written::Whole(token) => Some(token.clone().special(true)),
             Written::Plain(content) if self.completing.is_none() && is_known(content) => None,
+            // A constructor completes named tokens alone; others that the vocabulary adds stay as it has them.
+            Written::Plain(content) if name.is_empty() && known(content) => None,
             Written::Plain(content) => Some(self.completed(name, content)),
         });
         let listed = self.listed.values().map(|token| {
@@ -267,13 +304,7 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
 
 /// The marks of `CodeLlama`'s class, which comes to have them twice when the list names them.
 fn infilling(config: &Value) -> impl Iterator<Item = Written> {
-    let marks = [
-        ("prefix_token", "▁<PRE>"),
-        ("middle_token", "▁<MID>"),
-        ("suffix_token", "▁<SUF>"),
-        ("eot_token", "▁<EOT>"),
-    ];
-    marks.into_iter().filter_map(|(name, usual)| {
+    MARKS.into_iter().filter_map(|(name, usual)| {
         let usual = || Some(Written::Plain(usual.to_owned()));
         config
             .get(name)

@@ -1,13 +1,9 @@
-//! What is in a vocabulary: tokens and ids, the special ones among them, and the identity by which
-//! ids of another vocabulary are told apart.
+//! What is in a vocabulary: tokens and ids, and the special ones among them. Its identity is in
+//! `identity.rs`.
 
-use std::fmt::Write;
-
-use serde_json::Value;
-use sha2::{Digest, Sha256};
 use wire::model::TokenizerInfo;
 
-use super::{Tokenizer, special::NAMES};
+use super::{Tokenizer, identity::Identity, special::NAMES};
 
 impl Tokenizer {
     /// Id of a token by its exact spelling.
@@ -113,6 +109,7 @@ impl Tokenizer {
         };
         let vocabulary = self.vocabulary(false);
         let model = &self.parts.json["model"];
+        self.identity = Identity::of(&vocabulary, &model["merges"]);
         let [bos, eos, unk, sep, pad, cls, mask] = NAMES.map(token);
         let extra = || special.extra();
         let names = NAMES.into_iter().chain(extra().map(|(name, _)| name));
@@ -143,46 +140,14 @@ impl Tokenizer {
             model_input_names: inputs.map(str::to_owned).collect(),
             clean_up_tokenization_spaces: self.parts.clean_up_spaces,
             has_chat_template: !self.parts.chat_templates.is_empty(),
-            fingerprint: fingerprint(&vocabulary, &model["merges"]),
+            fingerprint: self.identity.fingerprint(),
+            added_tokens: 0,
         };
     }
 
     /// Ids of the named and additional special tokens, in transformers' order.
     fn all_special_ids(&self) -> Vec<u32> {
-        let mut ids = Vec::new();
-        for token in self.parts.special.contents() {
-            if let Some(id) = self.token_to_id(token)
-                && !ids.contains(&id)
-            {
-                ids.push(id);
-            }
-        }
-        ids
+        let tokens = self.parts.special.all().into_iter();
+        tokens.filter_map(|token| self.token_to_id(token)).collect()
     }
-}
-
-fn fingerprint(vocabulary: &[(String, u32)], merges: &Value) -> String {
-    let mut hash = Sha256::new();
-    for (token, id) in vocabulary {
-        hash.update(id.to_le_bytes());
-        hash.update((token.len() as u64).to_le_bytes());
-        hash.update(token);
-    }
-    for merge in merges.as_array().into_iter().flatten() {
-        // Older files write a merge as one text, newer ones as a pair.
-        match merge {
-            Value::String(pair) => hash.update(pair),
-            pair => {
-                hash.update(pair[0].as_str().unwrap_or_default());
-                hash.update(" ");
-                hash.update(pair[1].as_str().unwrap_or_default());
-            }
-        }
-        hash.update([0]);
-    }
-    let bytes = hash.finalize();
-    bytes.iter().take(16).fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
 }

@@ -10,14 +10,14 @@ use wire::{
 use super::{Tokenizer, encode::Offsets};
 
 impl Tokenizer {
-    /// One input, with what truncation cut off as further windows where
+    /// One input alone, with what truncation cut off as further windows where
     /// `return_overflowing_tokens` asks for them. Spans are in bytes.
     pub(crate) fn windows(
         &self,
         input: &TextInput,
         options: &EncodeOptions,
     ) -> Result<Vec<Raw>, Failure> {
-        let first = self.sequence(input, options, Offsets::Trimmed)?;
+        let first = self.alone(input, options, Offsets::Trimmed)?.raw;
         Ok(with_windows(first, options))
     }
 
@@ -33,7 +33,8 @@ impl Tokenizer {
             .inner
             .encode(words, false)
             .map_err(|error| self.failed("encode", error.as_ref()))?;
-        let first = self.finished((first, None), options, Offsets::Trimmed)?;
+        let steps = self.steps_behind(Offsets::Trimmed);
+        let first = self.finished((first, None), options, steps)?;
         Ok(with_windows(first, options))
     }
 

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use engine::{
-    Service,
+    Cancel, Service,
     hub::{Layout, ModelFiles},
     tokenizer::Tokenizer,
 };
@@ -15,7 +15,7 @@ use wire::{
     tokenize::{EncodeOptions, NewToken, TextInput, TokenizerAnswer, TokenizerCall, TokenizerSpec},
 };
 
-use crate::support::{ask, embedded, fixture, ids, json};
+use crate::support::{ask, assert_told, embedded, fixture, ids, json};
 
 fn load(layout: Layout) -> Result<Tokenizer, Failure> {
     Tokenizer::load(&ModelFiles {
@@ -231,6 +231,73 @@ fn a_saved_tokenizer_is_the_same() {
             assert_eq!(ours, theirs, "{name}: {text:?}");
         }
     }
+}
+
+/// One that was added to a tokenizer of Python's was an ordinary one when it was read again.
+#[test]
+fn an_added_special_token_stays_special() {
+    for name in ["marian", "speecht5", "m2m100", "gpt2"] {
+        let own = load(Layout::Folder(kind(name))).unwrap();
+        let extended = own.with_added(&[NewToken::special("<ent>")]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        extended.save(folder.path()).unwrap();
+        let again = load(Layout::Folder(folder.path().to_owned())).unwrap();
+        let [ours, theirs] = [&extended, &again].map(|of| {
+            let tokens = of.encode("Hello <ent>!", true).unwrap().tokens;
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            (of.decode(&ids, true).unwrap(), ids)
+        });
+        assert_eq!(ours, theirs, "{name}");
+        assert!(!ours.0.contains("<ent>"), "{name}: {}", ours.0);
+        let listed = &extended.info().additional_special_tokens;
+        assert_eq!(listed, &again.info().additional_special_tokens, "{name}");
+    }
+}
+
+/// What transformers leaves to an exception of Python's, or a call without `suffix_first` would not tell.
+#[test]
+fn what_cannot_be_filled_in_is_told() {
+    let first = EncodeOptions {
+        suffix_first: true,
+        ..EncodeOptions::default()
+    };
+    let own = load(Layout::Folder(kind("code_llama"))).unwrap();
+    let folder = copy("code_llama");
+    let path = folder.path().join("tokenizer_config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["middle_token"] = serde_json::Value::Null;
+    fs::write(path, config.to_string()).unwrap();
+    let markless = load(Layout::Folder(folder.path().to_owned())).unwrap();
+    let other = load(Layout::Folder(kind("llama"))).unwrap();
+    let gap = TextInput::from("one <FILL_ME> two");
+    let twice = "one <FILL_ME> two <FILL_ME>".into();
+    let list = own.encode_batch(std::slice::from_ref(&gap), &first, &Cancel::new());
+    for (failure, what, hint) in [
+        (
+            markless.encode_input(&gap, &first).unwrap_err(),
+            "it has no `middle_token`",
+            "null",
+        ),
+        (
+            own.encode_input(&twice, &first).unwrap_err(),
+            "`<FILL_ME>` 2 times",
+            "as a pair",
+        ),
+        (
+            list.unwrap_err(),
+            "`suffix_first` is for one text",
+            "encode_with",
+        ),
+    ] {
+        assert_told(&failure, FailureKind::InvalidArgument, what, hint);
+    }
+    let failure = other.encode_input(&gap, &first).unwrap_err();
+    assert!(
+        failure.message.ends_with("`small` is a `LlamaTokenizer`"),
+        "{failure}"
+    );
+    // Without a gap nothing is missing.
+    assert!(markless.encode("one", true).is_ok());
 }
 
 /// The blank before a word is the word's in a token table, although transformers' offsets leave it

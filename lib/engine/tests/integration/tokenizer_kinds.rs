@@ -23,21 +23,9 @@ use wire::{
     },
 };
 
-use crate::support::{fixture, ids, json};
+use crate::support::{fixture, ids, json, one_test_each};
 
-/// One test a kind, so that a failure names it.
-macro_rules! kinds {
-    ($($kind:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $kind() {
-                check(stringify!($kind));
-            }
-        )*
-    };
-}
-
-kinds![
+one_test_each![
     bert_uncased,
     bert_cased,
     bert_plain,
@@ -67,6 +55,7 @@ kinds![
     json_cohere,
     json_bloom,
     code_llama,
+    json_code_llama,
     bare_llama,
     mbart,
     mbart_listed,
@@ -119,15 +108,46 @@ fn check(kind: &str) {
         let got: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
         differences.compare(&format!("bare {text}"), got, ids(wanted));
     }
-    // A pair is text before and after what CodeLlama is to fill in, which is not done here.
     let pairs = texts["pairs"].as_array().unwrap();
-    for (pair, case) in pairs
-        .iter()
-        .filter(|_| kind != "code_llama")
-        .zip(cases["pairs"].as_array().unwrap())
-    {
+    for (pair, case) in pairs.iter().zip(cases["pairs"].as_array().unwrap()) {
         let [first, second] = [0, 1].map(|at: usize| pair[at].as_str().unwrap());
-        one(&tokenizer, (first, second).into(), case, &mut differences);
+        let pair = (first, second).into();
+        // CodeLlama's fill in between a pair that comes alone, and not in a list.
+        if kind.ends_with("code_llama") {
+            looked_at(&tokenizer, &pair, case, &mut differences);
+        } else {
+            one(&tokenizer, pair, case, &mut differences);
+        }
+    }
+    for case in cases["infilled"].as_array().into_iter().flatten() {
+        infilled(&tokenizer, case, &mut differences);
+    }
+    let split = EncodeOptions {
+        split_special_tokens: true,
+        ..EncodeOptions::default()
+    };
+    for (text, wanted) in inputs[26..29]
+        .iter()
+        .zip(cases["split"].as_array().unwrap())
+    {
+        let encoding = tokenizer
+            .encode_input(&text.as_str().unwrap().into(), &split)
+            .unwrap();
+        differences.compare(&format!("split {text}"), token_ids(&encoding), ids(wanted));
+    }
+    let alone = tokenizer
+        .encode_input(&("Hello world", "").into(), &EncodeOptions::default())
+        .unwrap();
+    differences.compare(
+        "an empty second text",
+        token_ids(&alone),
+        ids(&cases["empty_second"]),
+    );
+    for (special, lists) in [false, true]
+        .into_iter()
+        .zip(cases["counts"].as_array().unwrap())
+    {
+        counted(&tokenizer, special, lists, &mut differences);
     }
     for case in cases["batches"].as_array().unwrap() {
         batch(&tokenizer, case, &mut differences);
@@ -261,8 +281,20 @@ fn one(tokenizer: &Tokenizer, input: TextInput, case: &Value, differences: &mut 
         .unwrap()
         .rows;
     row(&what, &rows[0], case, differences);
-    let encoding = tokenizer.encode_input(&input, &options).unwrap();
-    let got: Vec<u32> = encoding.tokens.iter().map(|token| token.id).collect();
+    looked_at(tokenizer, &input, case, differences);
+}
+
+fn looked_at(
+    tokenizer: &Tokenizer,
+    input: &TextInput,
+    case: &Value,
+    differences: &mut Differences,
+) {
+    let what = format!("{:?} {:?}", input.text, input.pair);
+    let encoding = tokenizer
+        .encode_input(input, &EncodeOptions::default())
+        .unwrap();
+    let got = token_ids(&encoding);
     differences.compare(
         &format!("{what}: ids to look at"),
         got.clone(),
@@ -291,6 +323,112 @@ fn one(tokenizer: &Tokenizer, input: TextInput, case: &Value, differences: &mut 
         };
         let text = tokenizer.decode_with(&got, options).unwrap();
         differences.compare(&format!("{what}: {name}"), text, text_of(&case[name]));
+    }
+}
+
+fn token_ids(encoding: &wire::text::Encoding) -> Vec<u32> {
+    encoding.tokens.iter().map(|token| token.id).collect()
+}
+
+/// A text around what is to be filled in.
+fn infilled(tokenizer: &Tokenizer, case: &Value, differences: &mut Differences) {
+    let text = case["text"].as_str().unwrap();
+    let input = match case["text_pair"].as_str() {
+        Some(pair) => (text, pair).into(),
+        None => text.into(),
+    };
+    let tokenizer = match case["added"].as_array() {
+        Some(added) => {
+            let added: Vec<NewToken> = added
+                .iter()
+                .map(|token| NewToken::new(text_of(token)))
+                .collect();
+            &tokenizer.with_added(&added).unwrap()
+        }
+        None => tokenizer,
+    };
+    let options = EncodeOptions {
+        suffix_first: case["suffix_first"] == true,
+        ..options(case)
+    };
+    let what = format!("filled in: {case}");
+    let encoding = match (tokenizer.encode_input(&input, &options), case.get("error")) {
+        (Ok(encoding), None) => encoding,
+        (got, error) => {
+            differences.compare(&what, got.is_err(), error.is_some());
+            return;
+        }
+    };
+    let got = token_ids(&encoding);
+    differences.compare(&what, got.clone(), ids(&case["ids"]));
+    spans(&what, &encoding, differences);
+    // Of a piece of plain letters, the span is its text.
+    for token in &encoding.tokens {
+        let (start, end) = (token.bytes.0 as usize, token.bytes.1 as usize);
+        if start < end && token.piece.chars().all(|c| c.is_ascii_alphabetic()) {
+            differences.compare(&what, encoding.text[start..end].trim(), &token.piece);
+        }
+    }
+    for (name, skip) in [("decoded", false), ("skipped", true)] {
+        let text = tokenizer.decode(&got, skip).unwrap();
+        differences.compare(&format!("{what}: {name}"), text, text_of(&case[name]));
+    }
+}
+
+/// What `add_tokens` counts, list by list, and that all at once come to the same.
+fn counted(tokenizer: &Tokenizer, special: bool, lists: &Value, differences: &mut Differences) {
+    let mut extended = tokenizer.with_added(&[]).unwrap();
+    let mut all: Vec<NewToken> = Vec::new();
+    for case in lists.as_array().unwrap() {
+        let what = format!("add_tokens({}, special_tokens={special})", case["tokens"]);
+        let mut added: Vec<NewToken> = Vec::new();
+        for token in case["tokens"].as_array().unwrap() {
+            let token = new_token(token, special);
+            // The handle's part: what a list has twice is added once.
+            if !added.contains(&token) {
+                added.push(token);
+            }
+        }
+        let before = extended.info().added_tokens;
+        extended = extended.with_added(&added).unwrap();
+        let info = extended.info();
+        let count = u64::from(info.added_tokens - before);
+        differences.compare(&what, Some(count), case["count"].as_u64());
+        let length = u64::from(info.vocab_size);
+        differences.compare(&what, Some(length), case["length"].as_u64());
+        for (token, id) in case["tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(case["ids"].as_array().unwrap())
+        {
+            let token = new_token(token, special).content;
+            if !token.is_empty() {
+                let got = tokenizer_id(&extended, token);
+                differences.compare(&what, got, id.as_u64());
+            }
+        }
+        all.extend(added);
+    }
+    let at_once = tokenizer.with_added(&all).unwrap();
+    differences.compare("added at once", at_once.info(), extended.info());
+}
+
+fn tokenizer_id(tokenizer: &Tokenizer, token: String) -> Option<u64> {
+    tokenizer.convert_tokens_to_ids(&[token])[0].map(u64::from)
+}
+
+/// A token of the script: its text, or a pair of it and how it is found.
+fn new_token(given: &Value, special: bool) -> NewToken {
+    let flags = given[1].as_str().unwrap_or_default();
+    let content = given.as_str().or(given[0].as_str()).unwrap();
+    NewToken {
+        special,
+        single_word: flags.contains('w'),
+        lstrip: flags.contains('l'),
+        rstrip: flags.contains('r'),
+        normalized: flags.contains(['n', 'N']).then(|| flags.contains('N')),
+        ..NewToken::new(content)
     }
 }
 
@@ -392,8 +530,12 @@ fn options(given: &Value) -> EncodeOptions {
         max_length: number("max_length"),
         stride: number("stride").unwrap_or(0),
         pad_to_multiple_of: number("pad_to_multiple_of"),
-        padding_side: (given["padding_side"] == "left").then_some(Side::Left),
+        padding_side: given["padding_side"].as_str().map(|side| match side {
+            "left" => Side::Left,
+            _ => Side::Right,
+        }),
         return_overflowing_tokens: given["return_overflowing_tokens"] == true,
+        split_special_tokens: given["split_special_tokens"] == true,
         ..Default::default()
     }
 }
