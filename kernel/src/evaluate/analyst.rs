@@ -317,13 +317,15 @@ fn wait(received: &Receiver<Message>) -> Option<Vec<Message>> {
 /// The code that tells it; `None` when there is nothing to tell.
 fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
     let mut code = format!("{HAS_RUN}\n");
-    for item in &cell.items {
+    // Of a crate that comes with the compiler it takes another from the registry, and then none works.
+    for item in cell.items.iter().filter(|item| !item.is_extern_crate()) {
         if item.is_impl() {
             code.push_str(&handle(item));
         }
-        code.push_str(&item.text);
+        code.push_str(&item.exported());
         code.push('\n');
     }
+    code.push_str(&renewed(cell, before, after));
     let after_impls: Vec<&str> = impls(after).map(|item| item.text.as_str()).collect();
     let replaced = impls(before).filter(|item| !after_impls.contains(&item.text.as_str()));
     code.extend(replaced.map(handle));
@@ -348,6 +350,24 @@ fn report(cell: &Cell, before: &Program, after: &Program) -> Option<String> {
         );
     }
     (code.lines().count() > 1).then_some(code)
+}
+
+/// Definitions whose statics have begun anew.
+fn renewed(cell: &Cell, before: &Program, after: &Program) -> String {
+    let told = cell.items.iter().filter_map(|item| item.statics.as_ref());
+    let known = before.items.with_statics().map(|(_, statics)| statics);
+    let known: Vec<_> = told.chain(known).collect();
+    let mut code = String::new();
+    for (item, statics) in after.items.with_statics() {
+        if known.iter().all(|known| !known.are(statics)) {
+            if item.is_impl() {
+                code.push_str(&handle(item));
+            }
+            code.push_str(&item.exported());
+            code.push('\n');
+        }
+    }
+    code
 }
 
 /// evcxr replaces what has a name, and what stands behind it: an implementation gets one, and without
@@ -390,5 +410,25 @@ mod tests {
             second.contains("fn a() { 1; }") && !second.contains("fn a() {}"),
             "{second}"
         );
+    }
+
+    #[test]
+    fn a_static_is_told_by_its_symbol_and_again_when_it_begins_anew() {
+        let cell = Cell::parse("static A: u8 = 1;");
+        let mut before = Program::default();
+        before.items.define(&cell.items);
+        let first = report(&cell, &Program::default(), &before).unwrap_or_default();
+        assert!(first.contains("export_name"), "{first}");
+        assert_eq!(first.matches("static A").count(), 1, "{first}");
+        let mut after = before.clone();
+        after.items.renew(&["A".to_owned()]);
+        let again = report(&Cell::default(), &before, &after).unwrap_or_default();
+        assert!(
+            again.contains("static A: u8 = 1;") && again != first,
+            "{again}"
+        );
+        assert_eq!(report(&Cell::default(), &after, &after), None);
+        let own = Cell::parse("extern crate alloc;");
+        assert_eq!(report(&own, &after, &after), None);
     }
 }

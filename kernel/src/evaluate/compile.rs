@@ -62,6 +62,21 @@ impl Record {
         Ok(record)
     }
 
+    /// Whether a crate of both lies in another file in this one.
+    pub fn has_others_than(&self, known: &Self) -> bool {
+        let other = |name| self.crates().find(|(own, _)| *own == name);
+        known
+            .crates()
+            .any(|(name, file)| other(name).is_some_and(|(_, own)| own != file))
+    }
+
+    fn crates(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.arguments.windows(2);
+        pairs
+            .filter(|pair| pair[0] == "--extern")
+            .filter_map(|pair| pair[1].split_once('='))
+    }
+
     fn new(rustc: &str, arguments: &[OsString]) -> Option<Self> {
         let folder = env::current_dir()
             .ok()?
@@ -349,6 +364,21 @@ mod tests {
         fs::write(&path, serde_json::to_vec(&record).expect("JSON")).expect("a file");
         let read = Record::read(&path, Path::new("/session")).expect("a record");
         assert_eq!(read.arguments[1], "dependency=/session/deps");
+    }
+
+    #[test]
+    fn a_crate_in_another_file_is_another_one() {
+        let record = |line: &str| Record {
+            rustc: "rustc".to_owned(),
+            arguments: arguments(line),
+            environment: Vec::new(),
+            folder: String::new(),
+        };
+        let known = record("--extern a=/x/liba-1.so --extern b=/x/libb-1.so");
+        let more =
+            record("--extern b=/x/libb-1.so --extern a=/x/liba-1.so --extern c=/x/libc-1.so");
+        assert!(!more.has_others_than(&known));
+        assert!(record("--extern a=/x/liba-2.so").has_others_than(&known));
     }
 
     fn arguments(line: &str) -> Vec<String> {

@@ -47,11 +47,22 @@ pub fn for_a_cell(message: &str) -> Cow<'_, str> {
         let (before, rest) = message.split_once("use `cargo add ")?;
         let (name, rest) = rest.split_once('`')?;
         let after = rest.strip_prefix(" to add it to your `Cargo.toml`")?;
-        let line =
-            format!("`:dep {name} = \"…\"`, with its version, at the top of the cell adds it");
+        let line = adding(name);
         Some(Cow::Owned(format!("{before}{line}{after}")))
     };
     reworded().unwrap_or(Cow::Borrowed(message))
+}
+
+/// What to do about an `extern crate` of which the compiler only says that it is not there.
+pub fn for_missing_crate(message: &str) -> Option<String> {
+    let (name, _) = message
+        .strip_prefix("can't find crate for `")?
+        .split_once('`')?;
+    Some(adding(name))
+}
+
+fn adding(name: &str) -> String {
+    format!("`:dep {name} = \"…\"`, with its version, at the top of the cell adds it")
 }
 
 #[derive(Clone)]
@@ -171,6 +182,9 @@ mod tests {
         let expected = "if you wanted to use a crate named `rand`, `:dep rand = \"…\"`, with its version, at the top of the cell adds it";
         assert_eq!(for_a_cell(message), expected);
         assert_eq!(for_a_cell("try `x`"), "try `x`");
+        let hint = for_missing_crate("can't find crate for `syn`").expect("is known");
+        assert!(hint.starts_with("`:dep syn = \"…\"`"), "{hint}");
+        assert_eq!(for_missing_crate("cannot find value `x`"), None);
     }
 
     #[test]

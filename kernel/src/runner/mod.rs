@@ -15,6 +15,7 @@ pub mod messages;
 mod offspring;
 mod process;
 mod relay;
+mod shared_statics;
 mod snapshot;
 mod standard_streams;
 mod supervisor;
@@ -25,6 +26,7 @@ mod unsafe_stdin;
 mod worker;
 
 pub use memory::Usage;
+pub use shared_statics::STATIC_PREFIX;
 pub use worker::stand_back_as_victim;
 
 use std::{

@@ -9,6 +9,7 @@ use wire::cell::CellFailure;
 use super::{
     SNAPSHOT_SOCKET,
     messages::{CellEnd, CellStatus, Channel, Order, Report, SnapshotInfo},
+    shared_statics,
     standard_streams::{StandardStreams, moved_up_stream},
     unsafe_environment,
     unsafe_fork::{self, Side},
@@ -72,6 +73,10 @@ struct Worker {
 impl Worker {
     fn run(&mut self, library: &str, function: &str) -> CellEnd {
         let this = rustix::process::getpid();
+        if let Err(error) = shared_statics::mark(Path::new(library)) {
+            let evalue = format!("the compiled cell `{library}` could not be prepared: {error}");
+            return not_run("LoadError", evalue);
+        }
         let ran = self.variables.run(library, function);
         if rustix::process::getpid() != this {
             // A cell has forked, and its child has come to the end of the cell: there is nothing for it to do

@@ -1,6 +1,11 @@
 //! The cell runner by its sockets: the kernel's orders, evcxr's through the relay, and both at once.
 
-use std::{fs::File, path::Path, thread, time::Duration};
+use std::{
+    fs::{self, File},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -141,4 +146,19 @@ fn a_library_that_cannot_be_loaded_is_an_error_and_no_more() {
     assert_eq!(ended["end"]["failure"]["ename"], "LoadError");
     control.run("tell");
     assert_eq!(runner.line(), "1");
+}
+
+#[test]
+fn a_static_is_one_in_all_libraries_and_as_old_as_the_variables() {
+    let mut runner = Runner::start();
+    let mut control = runner.control();
+    let other = runner.folder.path().join("other.so");
+    fs::copy(cells(), &other).expect("a library");
+    for (library, expected) in [(cells(), "1"), (&other, "2"), (cells(), "3")] {
+        control.run_library(library, "tell_shared");
+        assert_eq!(runner.line(), expected);
+    }
+    assert_eq!(control.run("up_and_abort")["restored"], true);
+    control.run_library(&other, "tell_shared");
+    assert_eq!(runner.line(), "4");
 }

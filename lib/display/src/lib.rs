@@ -15,6 +15,7 @@ mod compare_answers;
 mod failure;
 mod generation;
 pub mod html;
+pub mod limited;
 mod live;
 mod logprobs;
 mod markdown;

@@ -1,6 +1,6 @@
 //! What `display(value)` takes: everything with a rich display, and the standard library's types by
-//! their `Debug` form. A blanket over `Debug` cannot stand beside one over `RichDisplay`, so other
-//! `Debug` types go through the macro `display!`.
+//! their `Debug` form, of a long one the two ends. A blanket over `Debug` cannot stand beside one over
+//! `RichDisplay`, so other `Debug` types go through the macro `display!`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -10,7 +10,7 @@ use std::{
 
 use wire::mime::Bundle;
 
-use crate::RichDisplay;
+use crate::{RichDisplay, limited};
 
 /// A value that `display` can show.
 #[diagnostic::on_unimplemented(
@@ -32,7 +32,7 @@ macro_rules! show_debug {
     ($({$($generics:tt)*} $type:ty;)*) => {
         $(impl<$($generics)*> Show for $type {
             fn show(&self) -> Bundle {
-                Bundle::text(format!("{self:?}"))
+                Bundle::text(limited::debug_text(&self))
             }
         })*
     };
@@ -54,24 +54,55 @@ show_debug! {
 /// Text shows as it reads, not quoted.
 impl Show for str {
     fn show(&self) -> Bundle {
-        Bundle::text(self)
+        Bundle::text(limited::plain_text(self))
     }
 }
 
 impl Show for &str {
     fn show(&self) -> Bundle {
-        Bundle::text(*self)
+        Bundle::text(limited::plain_text(self))
     }
 }
 
 impl Show for String {
     fn show(&self) -> Bundle {
-        Bundle::text(self.as_str())
+        Bundle::text(limited::plain_text(self))
     }
 }
 
 impl Show for &String {
     fn show(&self) -> Bundle {
-        Bundle::text(self.as_str())
+        Bundle::text(limited::plain_text(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `display(&numbers)` of 25 MB stopped the browser, where the last line of a cell did not.
+    #[test]
+    fn a_long_value_shows_its_two_ends_whatever_its_type() {
+        let numbers: Vec<i32> = (0..100_000).collect();
+        let text = "한국어 ".repeat(100_000);
+        let shown = [
+            numbers.show(),
+            numbers[..].show(),
+            numbers.iter().collect::<BTreeSet<_>>().show(),
+            numbers
+                .iter()
+                .map(|&n| (n, n))
+                .collect::<BTreeMap<_, _>>()
+                .show(),
+            (1, numbers.clone()).show(),
+            text.show(),
+            text.as_str().show(),
+        ];
+        for bundle in shown {
+            let text = bundle.get("text/plain").unwrap_or_default();
+            assert!(text.len() < 80_000, "{} bytes", text.len());
+            assert!(text.contains(" in all; `println!` prints all of it …\n"));
+        }
+        assert_eq!("short\n".show().get("text/plain"), Some("short\n"));
     }
 }

@@ -12,7 +12,7 @@ use ra_ap_syntax::{
 };
 
 use super::{
-    items::Item,
+    item::Item,
     reading,
     results::{self, Alias, Unkept},
     statics,
@@ -39,8 +39,8 @@ pub struct Cell {
     pub variables: Vec<Binding>,
     /// Where the first `let` of a name has it.
     first_binding: HashMap<String, usize>,
-    /// Statics whose values change: with a cell's library they begin anew.
-    pub changing_statics: Vec<String>,
+    /// Statics that each thread has for itself: with a cell's library they begin anew.
+    pub thread_locals: Vec<String>,
     /// Why this cell is not for the direct way; `None` when it is.
     pub obstacle: Option<Obstacle>,
 }
@@ -94,7 +94,7 @@ impl Cell {
         let range = range_of(node);
         let thread_local = macro_call(node)
             .and_then(|call| reading::read_thread_local(&call, code, range.clone()));
-        self.changing_statics.extend(statics::changing(node));
+        self.thread_locals.extend(statics::of_threads(node));
         if let Some(item) = thread_local {
             self.items.push(item);
             return;
@@ -136,7 +136,9 @@ impl Cell {
 
     fn take_item(&mut self, item: &ast::Item, code: &str, range: Range<usize>) {
         match item {
-            ast::Item::ExternCrate(_) => self.obstacle = Some(Obstacle::ExternCrate),
+            ast::Item::ExternCrate(it) if !is_of_rust(it) => {
+                self.obstacle = Some(Obstacle::ExternCrate);
+            }
             // It may stand for statements as well as for items.
             ast::Item::MacroCall(_) => self.statements.push(range),
             item => self.items.extend(reading::read(item, code, range)),
@@ -161,6 +163,12 @@ impl Cell {
     pub fn is_empty(&self) -> bool {
         self.items.is_empty() && self.statements.is_empty() && self.value.is_none()
     }
+}
+
+/// Whether a crate comes with the compiler, which has it at hand.
+fn is_of_rust(item: &ast::ExternCrate) -> bool {
+    let name = item.name_ref().map(|name| name.text().to_string());
+    matches!(name.as_deref(), Some("alloc" | "core" | "std"))
 }
 
 /// The macro that a node calls and nothing else.
@@ -287,5 +295,7 @@ mod tests {
             Some(Obstacle::CrateAttribute)
         );
         assert_eq!(obstacle("extern crate a;"), Some(Obstacle::ExternCrate));
+        let own = Cell::parse("extern crate alloc as heap;");
+        assert_eq!((own.obstacle, own.items[0].name()), (None, Some("heap")));
     }
 }

@@ -2,201 +2,21 @@
 //! them a cell needs. A cell is compiled with these alone, so that the hundredth takes no longer
 //! than the first.
 
-use std::{collections::HashSet, ops::Range, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
-use super::words::{named, same_tokens, words};
+use super::{
+    item::{Item, Kind, Source},
+    statics::Statics,
+    words::{same_tokens, words},
+};
 
-/// The text of a cell that was run, to show errors in.
-#[derive(Debug)]
-pub struct Source {
-    pub count: u32,
-    pub code: String,
-}
-
-/// One definition.
-#[derive(Clone, Debug)]
-pub struct Item {
-    pub kind: Kind,
-    /// What the compiler gets.
-    pub text: String,
-    /// Where in its cell it comes from.
-    pub place: Range<usize>,
-    /// Its cell; `None` until it has run.
-    pub source: Option<Arc<Source>>,
-    words: Arc<HashSet<String>>,
-    /// Of those, what may stand for a type or a constant: names in paths, and all that a macro gets.
-    named: Arc<HashSet<String>>,
-}
-
-/// What a definition is, for being found and being replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// One name of a `use`.
-    Import { name: String },
-    /// A `use` that gives no name of its own: `*` or `_`.
-    Glob,
-    /// A structure, enumeration, union or alias: what a variable's type may be made of.
-    Type { name: String },
-    /// A trait, with the names by which its methods are called.
-    Trait { name: String, methods: Vec<String> },
-    /// A module: types in it are named through it.
-    Module { name: String },
-    /// A constant, which an array's length may be.
-    Constant { name: String },
-    /// A function or static.
-    Value { name: String },
-    /// A macro.
-    Macro { name: String },
-    /// The statics of a `thread_local!`.
-    ThreadLocal { names: Vec<String> },
-    /// An `impl`: its first line, whether it is that of a trait, what it defines, and whether types or
-    /// constants are among that, from which a layout may follow.
-    Impl {
-        header: String,
-        of_trait: bool,
-        members: Vec<String>,
-        shapes: bool,
-    },
-    /// Anything else; the same text again is the same item.
-    Other,
-}
-
-impl Item {
-    /// A definition of the cell that is being read.
-    pub fn new(kind: Kind, text: String, place: Range<usize>) -> Self {
-        let words = Arc::new(words(&text).map(str::to_owned).collect());
-        let mut item = Self {
-            kind,
-            text,
-            place,
-            source: None,
-            words,
-            named: Arc::default(),
-        };
-        if item.shapes_types() {
-            item.named = Arc::new(named(&item.text));
-        }
-        item
-    }
-
-    fn name(&self) -> Option<&str> {
-        match &self.kind {
-            Kind::Import { name }
-            | Kind::Type { name }
-            | Kind::Trait { name, .. }
-            | Kind::Module { name }
-            | Kind::Constant { name }
-            | Kind::Value { name } => Some(name),
-            _ => None,
-        }
-    }
-
-    /// The names by which cells call it.
-    fn names(&self) -> &[String] {
-        match &self.kind {
-            Kind::Import { name }
-            | Kind::Type { name }
-            | Kind::Trait { name, .. }
-            | Kind::Module { name }
-            | Kind::Constant { name }
-            | Kind::Value { name }
-            | Kind::Macro { name } => std::slice::from_ref(name),
-            Kind::ThreadLocal { names } => names,
-            Kind::Glob | Kind::Impl { .. } | Kind::Other => &[],
-        }
-    }
-
-    pub fn is_impl(&self) -> bool {
-        matches!(self.kind, Kind::Impl { .. })
-    }
-
-    /// Its cell, and where it begins there.
-    fn is_at(&self) -> Option<(u32, usize)> {
-        let source = self.source.as_ref()?;
-        Some((source.count, self.place.start))
-    }
-
-    /// The names that stand where a variable's may.
-    pub fn value_names(&self) -> &[String] {
-        match &self.kind {
-            Kind::Constant { name } | Kind::Value { name } => std::slice::from_ref(name),
-            Kind::ThreadLocal { names } => names,
-            _ => &[],
-        }
-    }
-
-    /// The first line of it, for telling the user.
-    pub fn headline(&self) -> &str {
-        if let Kind::Impl { header, .. } = &self.kind {
-            return header;
-        }
-        let line = self.text.lines().next().unwrap_or_default();
-        line.trim_end_matches('{').trim()
-    }
-
-    /// Whether a type's layout, or what a trait object is called by, may follow from it.
-    fn shapes_types(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Import { .. }
-                | Kind::Type { .. }
-                | Kind::Trait { .. }
-                | Kind::Module { .. }
-                | Kind::Constant { .. }
-                | Kind::Impl { shapes: true, .. }
-        )
-    }
-
-    fn is_replaced_by(&self, new: &Self) -> bool {
-        match (&self.kind, &new.kind) {
-            (Kind::Macro { name }, Kind::Macro { name: other }) => name == other,
-            (
-                Kind::Impl {
-                    header,
-                    of_trait,
-                    members,
-                    ..
-                },
-                Kind::Impl {
-                    header: other,
-                    members: others,
-                    ..
-                },
-            ) => {
-                header == other
-                    && (*of_trait
-                        || members.is_empty()
-                        || members.iter().any(|name| others.contains(name)))
-            }
-            (Kind::Glob | Kind::Other, Kind::Glob | Kind::Other) => self.text == new.text,
-            (Kind::ThreadLocal { names }, _) => {
-                new.value_names().iter().any(|name| names.contains(name))
-            }
-            (_, Kind::ThreadLocal { names }) => {
-                self.value_names().iter().any(|name| names.contains(name))
-            }
-            _ => self.name().is_some() && self.name() == new.name(),
-        }
-    }
-
-    /// Whether something that speaks of these words may need this item.
-    fn is_wanted(&self, words: &HashSet<String>, local: &HashSet<&str>) -> bool {
-        match &self.kind {
-            Kind::Import { .. } | Kind::Glob | Kind::Other => true,
-            Kind::Type { name }
-            | Kind::Module { name }
-            | Kind::Constant { name }
-            | Kind::Value { name }
-            | Kind::Macro { name } => words.contains(name),
-            Kind::ThreadLocal { names } => names.iter().any(|name| words.contains(name)),
-            Kind::Trait { name, methods } => {
-                words.contains(name) || methods.iter().any(|method| words.contains(method))
-            }
-            Kind::Impl { header, .. } => super::words::words(header)
-                .filter(|word| local.contains(word))
-                .all(|word| words.contains(word)),
-        }
-    }
+/// What definitions change beside what they replace.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// Types that are not what they were, and modules with such types.
+    pub types: HashSet<String>,
+    /// Statics of earlier cells whose types may not be what they were.
+    pub statics: Vec<String>,
 }
 
 /// Everything that cells have defined.
@@ -234,15 +54,18 @@ impl Items {
             .collect()
     }
 
-    /// Adds a cell's definitions, which replace those of the same names. Gives the names of types
-    /// that are not what they were, and of modules with such types.
-    pub fn define(&mut self, new: &[Item]) -> HashSet<String> {
+    /// Adds a cell's definitions, which replace those of the same names.
+    pub fn define(&mut self, new: &[Item]) -> Changed {
         let before: Vec<Item> = self.all.clone();
-        let is_new = |item: &&Item| {
-            let old = before.iter().find(|old| old.is_replaced_by(item));
-            item.shapes_types() && old.is_some_and(|old| !same_tokens(&old.text, &item.text))
-        };
-        let redefined: Vec<&Item> = new.iter().filter(is_new).collect();
+        let old = |item: &Item| before.iter().find(|old| old.is_replaced_by(item));
+        let is_redefined =
+            |item: &&Item| old(item).is_some_and(|old| !same_tokens(&old.text, &item.text));
+        let shaping = || new.iter().filter(|item| item.shapes_types());
+        let redefined: Vec<&Item> = shaping().filter(is_redefined).collect();
+        let first: HashSet<String> = shaping()
+            .filter(|item| old(item).is_none())
+            .filter_map(|item| item.name().map(str::to_owned))
+            .collect();
         let of_types: HashSet<String> = redefined
             .iter()
             .filter_map(|item| item.name())
@@ -257,7 +80,51 @@ impl Items {
             .flat_map(|item| self.shaped_by(item))
             .collect();
         self.spread(&mut changed);
-        self.types_among(&changed)
+        Changed {
+            types: self.types_among(&changed),
+            statics: self.statics_that_follow(&changed, &first, new.len()),
+        }
+    }
+
+    /// The statics of earlier definitions, all but the last so many, whose types may follow from names that
+    /// mean something else now, or from those that mean something of the notebook's for the first time.
+    fn statics_that_follow(
+        &self,
+        changed: &HashSet<String>,
+        first: &HashSet<String>,
+        new: usize,
+    ) -> Vec<String> {
+        // What a `*` brings in is not known by name.
+        let is_glob = |item: &Item| matches!(item.kind, Kind::Glob);
+        let by_glob = |item: &Item| is_glob(item) && !item.words.is_disjoint(changed);
+        let all_follow = self.all.iter().any(by_glob);
+        let follows = |item: &&Item| {
+            let statics = item.statics.as_ref();
+            let of_changed = item.name().is_some_and(|name| changed.contains(name));
+            let is_sure = !all_follow && !of_changed;
+            statics.is_some_and(|statics| !is_sure || statics.follow_from(changed, first))
+        };
+        let old = &self.all[..self.all.len() - new];
+        let statics = old
+            .iter()
+            .filter(follows)
+            .filter_map(|item| item.statics.as_ref());
+        statics.flat_map(|statics| statics.names.clone()).collect()
+    }
+
+    /// Has the statics of these names begin anew.
+    pub fn renew(&mut self, names: &[String]) {
+        let statics = self.all.iter_mut().filter_map(|item| item.statics.as_mut());
+        statics
+            .filter(|statics| statics.names.iter().any(|name| names.contains(name)))
+            .for_each(Statics::renew);
+    }
+
+    /// The definitions that have statics, which libraries share.
+    pub fn with_statics(&self) -> impl Iterator<Item = (&Item, &Statics)> {
+        self.all
+            .iter()
+            .filter_map(|item| Some((item, item.statics.as_ref()?)))
     }
 
     /// The names whose meaning a definition gives: its own, and for an `impl` those that it is for.
@@ -471,8 +338,11 @@ mod tests {
         let mut items =
             after(&["struct A { x: i32 }\nstruct B(Vec<A>);\nstruct C;\nenum D { E(B) }"]);
         let mut define = |code: &str| {
-            let mut names: Vec<String> =
-                items.define(&Cell::parse(code).items).into_iter().collect();
+            let mut names: Vec<String> = items
+                .define(&Cell::parse(code).items)
+                .types
+                .into_iter()
+                .collect();
             names.sort();
             names
         };
@@ -493,6 +363,7 @@ mod tests {
         ]);
         let mut names: Vec<String> = items
             .define(&Cell::parse("type config = u64;").items)
+            .types
             .into_iter()
             .collect();
         names.sort();
@@ -534,8 +405,11 @@ mod tests {
         let code = "struct C;\nimpl Iterator for C { type Item = i32; }\nstruct D(Peekable<C>);\nstruct E;\nimpl E { fn a() {} }";
         let mut items = after(&[code]);
         let mut define = |code: &str| {
-            let mut names: Vec<String> =
-                items.define(&Cell::parse(code).items).into_iter().collect();
+            let mut names: Vec<String> = items
+                .define(&Cell::parse(code).items)
+                .types
+                .into_iter()
+                .collect();
             names.sort();
             names
         };
@@ -545,6 +419,41 @@ mod tests {
         );
         assert!(define("impl E { fn a() { 1; } }").is_empty());
         assert_eq!(items.all().len(), 5, "no implementation went");
+    }
+
+    #[test]
+    fn a_static_begins_anew_when_its_type_may_have_changed() {
+        let begins = |first: &str, then: &str| {
+            let mut items = after(&[first]);
+            items.define(&Cell::parse(then).items).statics
+        };
+        let log = "struct P;\nstatic LOG: Mutex<Vec<P>> = a();\nstatic COUNT: AtomicU8 = b();";
+        assert_eq!(begins(log, "struct P { x: u8 }"), ["LOG"]);
+        assert!(begins(log, "struct P;\nfn f() { LOG; }\nstruct Q;").is_empty());
+        // What a path of its own says stays as it is.
+        let whole = "static LOG: std::sync::Mutex<u8> = a();";
+        assert!(begins(whole, "use std::sync::Mutex;").is_empty());
+        assert_eq!(begins(log, "use other::Mutex;"), ["LOG"]);
+        let array = "const fn size() -> usize { 1 }\nstatic A: [u8; size()] = a();";
+        assert_eq!(begins(array, "const fn size() -> usize { 2 }"), ["A"]);
+        let module = "mod m { pub struct P; }\nuse m::*;\nstatic A: Mutex<P> = a();";
+        assert_eq!(begins(module, "mod m { pub struct P(u8); }"), ["A"]);
+        let within = "mod m { use super::Q as P; static A: Mutex<P> = a(); }\nstruct Q;";
+        assert_eq!(begins(within, "struct Q(u8);"), ["A"]);
+    }
+
+    #[test]
+    fn a_static_that_begins_anew_is_another() {
+        let mut items = after(&["static A: u8 = 1;", "static B: u8 = 2;"]);
+        let exported = |items: &Items| -> Vec<String> {
+            let all = items.with_statics();
+            all.map(|(item, _)| item.exported()).collect()
+        };
+        let before = exported(&items);
+        items.renew(&["B".to_owned()]);
+        let after = exported(&items);
+        assert_eq!(before[0], after[0]);
+        assert_ne!(before[1], after[1]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod cell;
 mod diagnostic;
+mod item;
 mod items;
 mod program;
 mod reading;
@@ -22,7 +23,7 @@ use anyhow::Result;
 
 pub use cell::{Binding, Cell, Obstacle};
 pub use diagnostic::{Diagnostic, Span};
-pub use items::Item;
+pub use item::Item;
 pub use program::{Program, Variable};
 pub use results::is_result;
 pub use rustc::{MARK, Rustc};
@@ -31,7 +32,7 @@ pub use words::words;
 pub use writing::{FUNCTION, nameable};
 
 use crate::runner::messages::RollBack;
-use items::Kind;
+use item::Kind;
 use program::{Draft, Plan};
 use results::Unkept;
 use rustc::Compiled;
@@ -127,6 +128,7 @@ fn ready(
     count: u32,
 ) -> Outcome {
     let types = rustc::variable_types(mir, draft.new.len());
+    let notices = notices(&draft, plan);
     let mut after = draft.after;
     let mut unkept = match (&cell.result, &plan.result) {
         (Some(Ok(())), None) => Unkept::Borrows,
@@ -155,31 +157,38 @@ fn ready(
     }
     after.take_result(count, unkept);
     after.note_moved(&plan.moved, count);
-    let by_users = draft.outdated.iter().filter(|name| !is_result(name));
-    let outdated = by_users.map(|name| outdated(name));
-    let renamed = draft.renamed.iter().map(|name| renamed(name));
-    let left_out = draft.left_out.iter().map(left_out);
-    let bereft = draft.bereft.iter().map(bereft);
-    let unnameable = plan.unnameable.iter().map(|name| {
-        format!("the type of the variable `{name}` has no name that a cell can use: the variable is gone")
-    });
     Outcome::Ready(Box::new(Ready {
         library,
         source: draft.source,
         after,
-        roll_back: match (draft.consumed.is_empty(), draft.uses_variables) {
+        roll_back: match (draft.consumed.is_empty(), draft.uses_state) {
             (false, _) => RollBack::AfterFailure,
             (true, true) => RollBack::AfterPanic,
             (true, false) => RollBack::Never,
         },
         consumed: draft.consumed,
-        notices: outdated
-            .chain(renamed)
-            .chain(unnameable)
-            .chain(left_out)
-            .chain(bereft)
-            .collect(),
+        notices,
     }))
+}
+
+/// What the user is told of what is gone or not what it was.
+fn notices(draft: &Draft, plan: &Plan) -> Vec<String> {
+    let by_users = draft.outdated.iter().filter(|name| !is_result(name));
+    let outdated = by_users.map(|name| outdated(name));
+    let renamed = draft.renamed.iter().map(|name| renamed(name));
+    let renewed = draft.renewed.iter().map(|name| renewed(name));
+    let left_out = draft.left_out.iter().map(left_out);
+    let bereft = draft.bereft.iter().map(bereft);
+    let unnameable = plan.unnameable.iter().map(|name| {
+        format!("the type of the variable `{name}` has no name that a cell can use: the variable is gone")
+    });
+    outdated
+        .chain(renamed)
+        .chain(renewed)
+        .chain(unnameable)
+        .chain(left_out)
+        .chain(bereft)
+        .collect()
 }
 
 /// What the user is told of a variable whose type is not what it was.
@@ -190,6 +199,11 @@ pub fn outdated(name: &str) -> String {
 /// What the user is told of a variable whose name stands for something else.
 pub fn renamed(name: &str) -> String {
     format!("`{name}` is what this cell defines: the variable of that name is gone")
+}
+
+/// What the user is told of a static that has lost its value to a definition.
+pub fn renewed(name: &str) -> String {
+    format!("what the type of the static `{name}` is made of was defined anew: it begins anew")
 }
 
 /// What the user is told of an earlier definition that the cell contradicts.

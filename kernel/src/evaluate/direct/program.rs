@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     cell::{Binding, Cell},
-    items::{Item, Items, Source},
+    item::{Item, Source},
+    items::Items,
     results::{self, Results, Unkept},
     source::Generated,
     words::words,
-    writing::{Parts, write},
+    writing::{Parts, Written, write},
 };
 
 /// A variable of an earlier cell.
@@ -72,8 +73,10 @@ pub struct Draft {
     pub bereft: Vec<(Item, String)>,
     /// Variables whose values do not outlive the cell, whether it fails or not.
     pub consumed: Vec<String>,
-    /// Whether it has variables of earlier cells in its hands.
-    pub uses_variables: bool,
+    /// Statics of earlier cells whose types the cell defines anew, which therefore begin anew.
+    pub renewed: Vec<String>,
+    /// Whether it has variables or statics of earlier cells in its hands.
+    pub uses_state: bool,
     /// Whether definitions were left out.
     pub is_partial: bool,
 }
@@ -85,13 +88,18 @@ impl Program {
         let left_out = after.items.leave_out(&plan.left_out);
         let bereft = after.items.bereft_by(&cell.items);
         let changed = after.items.define(&cell.items);
-        let outdated = self.outdated(&changed);
+        after.items.renew(&changed.statics);
+        let outdated = self.outdated(&changed.types);
         let renamed: Vec<String> = self.renamed_by(cell).collect();
         let lost: Vec<String> = [outdated.as_slice(), &renamed].concat();
         let used = self.used_by(cell, code, &lost, plan);
         after.forgotten.extend(lost.iter().cloned());
         after.forgotten.extend(plan.unnameable.iter().cloned());
-        let (source, is_partial) = write(&Parts {
+        let Written {
+            source,
+            is_partial,
+            uses_statics,
+        } = write(&Parts {
             program: self,
             after: &after,
             cell,
@@ -99,18 +107,6 @@ impl Program {
             plan,
             used: &used,
         });
-        let kept = plan.result.iter().map(|name| Binding {
-            name: name.clone(),
-            mutable: false,
-            place: cell.value.clone().unwrap_or_default(),
-        });
-        let new: Vec<Binding> = cell
-            .variables
-            .iter()
-            .filter(|binding| !plan.moved.contains(&binding.name))
-            .cloned()
-            .chain(kept)
-            .collect();
         let is_gone = |name: &String| {
             plan.moved.contains(name)
                 || plan.unnameable.contains(name)
@@ -127,7 +123,7 @@ impl Program {
         Draft {
             source,
             after,
-            new,
+            new: new_by(cell, plan),
             consumed: used
                 .iter()
                 .filter(consumed)
@@ -139,7 +135,8 @@ impl Program {
             renamed,
             left_out,
             bereft,
-            uses_variables: !used.is_empty(),
+            renewed: changed.statics,
+            uses_state: uses_statics || !used.is_empty(),
             is_partial,
         }
     }
@@ -252,6 +249,21 @@ impl Program {
     }
 }
 
+/// The variables that a cell makes and leaves, its value among them.
+fn new_by(cell: &Cell, plan: &Plan) -> Vec<Binding> {
+    let kept = plan.result.iter().map(|name| Binding {
+        name: name.clone(),
+        mutable: false,
+        place: cell.value.clone().unwrap_or_default(),
+    });
+    cell.variables
+        .iter()
+        .filter(|binding| !plan.moved.contains(&binding.name))
+        .cloned()
+        .chain(kept)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,6 +314,37 @@ mod tests {
     }
 
     #[test]
+    fn a_static_has_one_symbol_in_all_cells_and_is_rolled_back_as_a_variable_is() {
+        let program = with(
+            &[],
+            "struct P;\nstatic A: Mutex<P> = f();\nfn g() { static B: u8 = 1; }",
+        );
+        let symbols = |code: &str| -> Vec<String> {
+            let source = draft(&program, code, &Plan::default()).source.text;
+            let parts = source.split("#[unsafe(export_name = \"").skip(1);
+            parts
+                .map(|part| part.split('"').next().unwrap_or_default().to_owned())
+                .collect()
+        };
+        assert_eq!(symbols("A; g();").len(), 2);
+        assert_eq!(symbols("A; g();"), symbols("g(); A"));
+        assert!(symbols("1 + 1").is_empty());
+        assert_ne!(symbols("struct P(u8);\nA;"), symbols("A;"));
+        assert!(draft(&program, "A;", &Plan::default()).uses_state);
+        let own = draft(&program, "static C: u8 = 1;\nC", &Plan::default());
+        assert!(!own.uses_state, "it is gone with the cell when that fails");
+    }
+
+    #[test]
+    fn a_place_behind_a_static_within_is_found() {
+        let code = "fn f() -> u8 { static A: u8 = 1; missing + A }\nf()";
+        let source = draft(&Program::default(), code, &Plan::default()).source;
+        let start = source.text.find("missing").expect("is there");
+        let place = source.place(&(start..start + 7)).expect("a place");
+        assert_eq!((place.cell, &code[place.range]), (None, "missing"));
+    }
+
+    #[test]
     fn a_moved_variable_is_not_put_back_and_gone() {
         let program = with(&[("a", "std::string::String")], "");
         let plan = Plan {
@@ -322,7 +365,7 @@ mod tests {
         assert!(consumed("b.len() + a").is_empty());
         // The old value is not touched before the new one is there.
         let anew = draft(&program, "let b = f()?; b", &Plan::default());
-        assert!(anew.consumed.is_empty() && !anew.uses_variables);
+        assert!(anew.consumed.is_empty() && !anew.uses_state);
         assert!(!anew.source.text.contains("take_variable"));
     }
 

@@ -10,7 +10,8 @@ use ra_ap_syntax::{
 
 use super::{
     cell::range_of,
-    items::{Item, Kind},
+    item::{Item, Kind},
+    statics::Statics,
 };
 
 /// The definition that a `thread_local!` is; `None` for another macro.
@@ -41,54 +42,50 @@ pub fn thread_local_names(call: &ast::MacroCall) -> Option<Vec<String>> {
 
 /// Reads a definition off the syntax; a `use` is one definition for each of its names.
 pub fn read(item: &ast::Item, code: &str, range: Range<usize>) -> Vec<Item> {
-    let name = |named: Option<ast::Name>| {
-        named
-            .map(|name| name.text().to_string())
-            .unwrap_or_default()
-    };
-    let kind = match item {
-        ast::Item::Use(import) => {
-            let mut imports = Vec::new();
-            if let Some(tree) = import.use_tree() {
-                read_imports(&tree, "", &mut imports);
-            }
-            return imports;
+    if let ast::Item::Use(import) = item {
+        let mut imports = Vec::new();
+        if let Some(tree) = import.use_tree() {
+            read_imports(&tree, "", &mut imports);
         }
-        ast::Item::Struct(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::Enum(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::Union(it) => Kind::Type {
-            name: name(it.name()),
-        },
-        ast::Item::TypeAlias(it) => Kind::Type {
-            name: name(it.name()),
-        },
+        return imports;
+    }
+    let mut read = Item::new(kind(item), code[range.clone()].to_owned(), range);
+    read.statics = Statics::of(item.syntax());
+    vec![read]
+}
+
+fn kind(item: &ast::Item) -> Kind {
+    match item {
+        ast::Item::ExternCrate(it) => {
+            let rename = it.rename().and_then(|rename| rename.name());
+            let own = it.name_ref().map(|name| name.text().to_string());
+            let name = rename.map(|name| name.text().to_string()).or(own);
+            Kind::Import {
+                name: name.unwrap_or_default(),
+            }
+        }
+        ast::Item::Struct(it) => Kind::Type { name: name(it) },
+        ast::Item::Enum(it) => Kind::Type { name: name(it) },
+        ast::Item::Union(it) => Kind::Type { name: name(it) },
+        ast::Item::TypeAlias(it) => Kind::Type { name: name(it) },
         ast::Item::Trait(it) => Kind::Trait {
-            name: name(it.name()),
+            name: name(it),
             methods: members(it.assoc_item_list()),
         },
-        ast::Item::Fn(it) => Kind::Value {
-            name: name(it.name()),
-        },
-        ast::Item::Const(it) if it.name().is_some() => Kind::Constant {
-            name: name(it.name()),
-        },
-        ast::Item::Static(it) => Kind::Value {
-            name: name(it.name()),
-        },
-        ast::Item::Module(it) => Kind::Module {
-            name: name(it.name()),
-        },
-        ast::Item::MacroRules(it) => Kind::Macro {
-            name: name(it.name()),
-        },
+        ast::Item::Fn(it) if it.const_token().is_some() => Kind::Constant { name: name(it) },
+        ast::Item::Fn(it) => Kind::Value { name: name(it) },
+        ast::Item::Const(it) if it.name().is_some() => Kind::Constant { name: name(it) },
+        ast::Item::Static(it) => Kind::Value { name: name(it) },
+        ast::Item::Module(it) => Kind::Module { name: name(it) },
+        ast::Item::MacroRules(it) => Kind::Macro { name: name(it) },
         ast::Item::Impl(it) => read_impl(it),
         _ => Kind::Other,
-    };
-    vec![Item::new(kind, code[range.clone()].to_owned(), range)]
+    }
+}
+
+fn name(item: &impl HasName) -> String {
+    let name = item.name().map(|name| name.text().to_string());
+    name.unwrap_or_default()
 }
 
 fn read_impl(item: &ast::Impl) -> Kind {

@@ -3,7 +3,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::items::Source;
+use super::item::Source;
 
 /// Where a part of a generated source comes from.
 #[derive(Clone, Debug)]

@@ -5,8 +5,10 @@ use std::{collections::HashSet, fmt::Write as _, ops::Range, sync::Arc};
 
 use super::{
     cell::{Binding, Cell},
+    item::Item,
     program::{Plan, Program},
     source::{Generated, Origin},
+    statics::Statics,
     words::words,
 };
 
@@ -29,11 +31,23 @@ pub struct Parts<'a> {
     pub used: &'a [String],
 }
 
-/// The source, and whether definitions were left out of it.
-pub fn write(parts: &Parts<'_>) -> (Generated, bool) {
+/// What was written.
+pub struct Written {
+    pub source: Generated,
+    /// Whether definitions were left out of it.
+    pub is_partial: bool,
+    /// Whether earlier cells' statics are among the definitions.
+    pub uses_statics: bool,
+}
+
+/// The source of a cell.
+pub fn write(parts: &Parts<'_>) -> Written {
     let mut source = Generated::default();
     source.glue(&prelude(&parts.plan.hidden));
-    let is_partial = write_items(&mut source, parts);
+    let (items, is_partial) = chosen(parts);
+    for item in &items {
+        write_item(&mut source, item, parts.code);
+    }
     source.glue(&format!(
         "#[unsafe(no_mangle)] pub extern \"C\" fn {FUNCTION}(mut __warmcell_store: *mut {STORE}) -> *mut {STORE} {{
 if __warmcell_store.is_null() {{ __warmcell_store = ::warmcell::cell::variables::create_variable_store(); }}
@@ -55,7 +69,12 @@ let __warmcell = unsafe {{ &mut *__warmcell_store }};"
     source.glue(
         "#[used] static WARMCELL_HOOK: extern \"C\" fn() = ::warmcell::cell::warmcell_cell_begin;",
     );
-    (source, is_partial)
+    let is_earlier = |item: &&Item| item.source.is_some() && item.statics.is_some();
+    Written {
+        source,
+        is_partial,
+        uses_statics: items.iter().any(is_earlier),
+    }
 }
 
 /// What brings the library into scope. A name that the user's own `*` import has too is the user's.
@@ -81,36 +100,46 @@ pub fn prelude_names() -> impl Iterator<Item = &'static str> {
     words(list)
 }
 
-fn write_items(source: &mut Generated, parts: &Parts<'_>) -> bool {
-    let all = parts.after.items.all();
-    let chosen = if parts.plan.all_items {
-        all.clone()
-    } else {
-        let types = parts
-            .used
-            .iter()
-            .filter_map(|name| parts.program.variables.get(name))
-            .flat_map(|variable| words(&variable.type_name));
-        let words = words(parts.code).chain(types);
-        parts
-            .after
-            .items
-            .needed_by(&words.map(str::to_owned).collect())
-    };
-    for item in &chosen {
-        let origin = match &item.source {
-            Some(from) => Origin::Earlier {
-                source: Arc::clone(from),
-                start: item.place.start,
-            },
-            None if parts.code.get(item.place.clone()) == Some(&item.text) => Origin::Cell {
-                start: item.place.start,
-            },
-            None => Origin::CellPart(item.place.clone()),
-        };
-        source.add(origin, &item.text);
+/// The definitions that the cell gets, and whether there are more.
+fn chosen<'a>(parts: &Parts<'a>) -> (Vec<&'a Item>, bool) {
+    let items = &parts.after.items;
+    if parts.plan.all_items {
+        return (items.all(), false);
     }
-    chosen.len() < all.len()
+    let types = parts
+        .used
+        .iter()
+        .filter_map(|name| parts.program.variables.get(name))
+        .flat_map(|variable| words(&variable.type_name));
+    let words = words(parts.code).chain(types);
+    let needed = items.needed_by(&words.map(str::to_owned).collect());
+    let is_partial = needed.len() < items.all().len();
+    (needed, is_partial)
+}
+
+/// A definition, in pieces where it has statics: each gets its symbol.
+fn write_item(source: &mut Generated, item: &Item, code: &str) {
+    let is_cells = code.get(item.place.clone()) == Some(&item.text);
+    let origin = |from: usize| match &item.source {
+        Some(cell) => Origin::Earlier {
+            source: Arc::clone(cell),
+            start: item.place.start + from,
+        },
+        None if is_cells => Origin::Cell {
+            start: item.place.start + from,
+        },
+        None => Origin::CellPart(item.place.clone()),
+    };
+    let mut from = 0;
+    let attributes = item.statics.iter().flat_map(Statics::attributes);
+    for (start, attribute) in attributes {
+        if start > from {
+            source.add(origin(from), &item.text[from..start]);
+        }
+        source.glue(&attribute);
+        from = start;
+    }
+    source.add(origin(from), &item.text[from..]);
 }
 
 /// The variables are looked at first, all of them: a value that cannot be read is told, and no other

@@ -12,7 +12,7 @@ use jupyter::CellError;
 use super::super::{
     busy::Busy,
     context,
-    direct::{self, Cell, Program, Variable},
+    direct::{self, Cell, Item, Program, Variable},
     errors,
     interrupt::Phase,
     last_words,
@@ -85,7 +85,8 @@ impl Evaluation {
     /// memory as the new type.
     fn let_go_of_outdated(&mut self, cell: &Cell) {
         let changed = self.program.items.clone().define(&cell.items);
-        let outdated = self.program.outdated(&changed).into_iter();
+        self.begin_anew(&changed.statics);
+        let outdated = self.program.outdated(&changed.types).into_iter();
         let outdated = outdated.map(|name| (direct::outdated(&name), name));
         let renamed = self.program.renamed_by(cell);
         let renamed = renamed.map(|name| (direct::renamed(&name), name));
@@ -104,6 +105,40 @@ impl Evaluation {
         self.program = after;
     }
 
+    /// Has statics begin anew whose types are not what they were, and tells of it.
+    fn begin_anew(&mut self, statics: &[String]) {
+        if statics.is_empty() {
+            return;
+        }
+        let mut after = self.program.clone();
+        after.items.renew(statics);
+        for name in statics {
+            let line = format!("{}\n", direct::renewed(name));
+            self.outlet.stream(Stream::Stderr, &line);
+        }
+        self.analyst.tell(&Cell::default(), &self.program, &after);
+        self.program = after;
+    }
+
+    /// Tells evcxr of the statics of a cell that it has run itself as those that libraries share, and the user
+    /// that they begin anew with that.
+    fn share_statics(&mut self, items: &[Item]) {
+        // Implementations have no name by which evcxr would replace them.
+        let with = |item: &&Item| item.statics.is_some() && !item.is_impl();
+        let shared: Vec<Item> = items.iter().filter(with).cloned().collect();
+        for statics in shared.iter().filter_map(|item| item.statics.as_ref()) {
+            let names = statics.names.join("`, `");
+            let line = format!(
+                "the static `{names}` begins anew after this cell, since it has `:dep` or `.await`; define it \
+                 in a cell without them to keep its value\n"
+            );
+            self.outlet.stream(Stream::Stderr, &line);
+        }
+        let mut cell = Cell::default();
+        cell.items.extend(shared);
+        self.analyst.tell(&cell, &self.program, &self.program);
+    }
+
     /// Takes over what evcxr knows of the variables after a cell of its own.
     fn take_over(&mut self, code: &str, count: u32, known: Known, succeeded: bool) {
         let rust = without_commands(code);
@@ -112,6 +147,12 @@ impl Evaluation {
             self.program.items.define(&cell.items);
             self.program.settle(count, code);
             self.program.miss_result(count, &cell);
+            self.share_statics(&cell.items);
+        }
+        if self.rustc.take_other_crates() {
+            let all = self.program.items.with_statics();
+            let names: Vec<String> = all.flat_map(|(_, statics)| statics.names.clone()).collect();
+            self.begin_anew(&names);
         }
         let mutable: HashSet<&str> = cell
             .variables

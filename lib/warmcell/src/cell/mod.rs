@@ -3,7 +3,6 @@
 
 mod flusher;
 pub(crate) mod kernel;
-mod limited;
 mod own;
 mod panic_hook;
 mod scope;

@@ -7,10 +7,9 @@
 
 use std::{fmt::Debug, ops::Deref};
 
-use ::display::RichDisplay;
+use ::display::{RichDisplay, limited};
 use wire::{cell::CellMessage, mime::Bundle};
 
-use super::limited;
 use crate::show::print_unless_sent;
 
 /// A borrowed value on its way to the page. Not `Debug`, or the fallback would show the wrapper.

@@ -3,17 +3,29 @@
 
 use std::fmt::{self, Debug, Write};
 
+use crate::units;
+
 /// Bytes of the beginning that are kept.
 const HEAD: usize = 64 << 10;
 /// Bytes of the end.
 const TAIL: usize = 4 << 10;
 
 /// The `Debug` form; of a long one the beginning, the end, and a line between them that says how long it is.
-pub(super) fn debug_text(value: &dyn Debug) -> String {
+///
+/// # Panics
+/// The value's `Debug` returns an error of its own, as in `format!`.
+pub fn debug_text(value: &dyn Debug) -> String {
     let mut limited = Limited::default();
     // It takes all that is written: only the value's own `Debug` can fail, as `format!` says by a panic.
     let written = write!(limited, "{value:?}");
     written.expect("a `Debug` returned an error unexpectedly");
+    limited.into_text()
+}
+
+/// The same of a text that shows as it reads.
+pub fn plain_text(text: &str) -> String {
+    let mut limited = Limited::default();
+    limited.take(text);
     limited.into_text()
 }
 
@@ -28,6 +40,13 @@ struct Limited {
 
 impl Write for Limited {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.take(text);
+        Ok(())
+    }
+}
+
+impl Limited {
+    fn take(&mut self, text: &str) {
         self.bytes += text.len();
         let mut rest = text;
         if self.tail.is_empty() {
@@ -43,11 +62,8 @@ impl Write for Limited {
         if self.tail.len() > 2 * TAIL {
             self.tail.drain(..self.tail.len() - last(&self.tail).len());
         }
-        Ok(())
     }
-}
 
-impl Limited {
     fn into_text(self) -> String {
         let Self { head, tail, bytes } = self;
         if head.len() + tail.len() == bytes {
@@ -55,7 +71,7 @@ impl Limited {
         }
         format!(
             "{head}\n… {} in all; `println!` prints all of it …\n{}",
-            ::display::units::bytes(bytes as u64),
+            units::bytes(bytes as u64),
             last(&tail)
         )
     }
@@ -87,5 +103,6 @@ mod tests {
         let value = "é".repeat((HEAD + TAIL - 2) / 2);
         assert_eq!(debug_text(&value), format!("{value:?}"));
         assert_eq!(debug_text(&[1, 2]), "[1, 2]");
+        assert_eq!(plain_text("한\n"), "한\n");
     }
 }
