@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use wire::hub::HubVariables;
+
 /// Looks a variable up.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -10,24 +12,36 @@ pub fn token(variable: Variable<'_>) -> Option<PathBuf> {
     path(variable, "HF_TOKEN_PATH").or_else(|| Some(home(variable)?.join("token")))
 }
 
-/// The folder of the downloads.
+/// The folder of the downloads; transformers' old names go before the hub's.
 pub fn cache(variable: Variable<'_>) -> Option<PathBuf> {
-    path(variable, "HF_HUB_CACHE")
-        .or_else(|| path(variable, "HUGGINGFACE_HUB_CACHE"))
-        .or_else(|| Some(home(variable)?.join("hub")))
+    let names = [
+        "TRANSFORMERS_CACHE",
+        "PYTORCH_TRANSFORMERS_CACHE",
+        "PYTORCH_PRETRAINED_BERT_CACHE",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+    ];
+    let found = names.into_iter().find_map(|name| path(variable, name));
+    found.or_else(|| Some(home(variable)?.join("hub")))
 }
 
 fn home(variable: Variable<'_>) -> Option<PathBuf> {
     path(variable, "HF_HOME").or_else(|| {
         let cache = path(variable, "XDG_CACHE_HOME")
-            .or_else(|| Some(path(variable, "HOME")?.join(".cache")))?;
+            .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache")))?;
         Some(cache.join("huggingface"))
     })
 }
 
 fn path(variable: Variable<'_>, name: &str) -> Option<PathBuf> {
-    let value = variable(name).filter(|value| !value.is_empty())?;
-    match value.strip_prefix("~/") {
+    let hub = HubVariables::collect(variable);
+    let value = hub.get(name)?;
+    let below_home = if value == "~" {
+        Some("")
+    } else {
+        value.strip_prefix("~/")
+    };
+    match below_home {
         Some(rest) => Some(PathBuf::from(variable("HOME")?).join(rest)),
         None => Some(PathBuf::from(value)),
     }
@@ -54,5 +68,12 @@ mod tests {
         assert_eq!(cache(&moved), path("/c"));
         assert_eq!(token(&with(&[("HF_TOKEN_PATH", "/t")])), path("/t"));
         assert_eq!(token(&with(&[])), None);
+        let written = with(&[
+            ("BASE", "/b"),
+            ("HF_HOME", "$BASE/x"),
+            ("TRANSFORMERS_CACHE", "/t"),
+        ]);
+        assert_eq!(token(&written), path("/b/x/token"));
+        assert_eq!(cache(&written), path("/t"));
     }
 }

@@ -23,6 +23,7 @@ mod save;
 mod sentences;
 pub mod seq2seq;
 mod service;
+mod stamp;
 pub mod template;
 pub mod tokenizer;
 mod unsafe_memory;

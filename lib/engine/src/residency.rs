@@ -14,6 +14,7 @@ mod license;
 mod load;
 mod loaded;
 mod room;
+mod stale;
 
 use std::{
     collections::HashMap,
@@ -38,10 +39,11 @@ use crate::{
     pipelines::TaskParams,
     sentences::Sentences,
     seq2seq::SourceHalf,
+    stamp::Stamp,
     tokenizer::{Shelf, Tokenizer},
     unsafe_memory::{ReturnMemory, return_memory},
 };
-use key::{key, others, source_key};
+use key::{Paths, key, others, source_key};
 pub use loaded::Purpose;
 use loaded::{Loaded, no_decoder};
 use room::Room;
@@ -72,6 +74,8 @@ pub struct ResidentModel {
     /// How its texts become vectors; or why that is not known.
     pub sentences: Result<Sentences, Failure>,
     prefixes: PrefixCaches,
+    /// Its files, as they were when it was read.
+    stamps: Vec<Stamp>,
     loaded: Instant,
     usage: Mutex<Usage>,
     /// Stays last: it runs when the others are gone.
@@ -186,6 +190,7 @@ struct Table {
 pub struct Residency {
     table: Arc<Table>,
     tokenizers: Shelf,
+    paths: Paths,
     room: Room,
 }
 
@@ -219,13 +224,14 @@ struct LoadState {
 impl Residency {
     /// The model of a specification, loaded when it is not, and whether it was there. Progress goes to
     /// `sink`, also that of a load which another request started. Fails on one of no use for the purpose.
+    /// What is in memory serves, whatever became of its files: [`Self::current_model`] looks at them.
     pub fn model(
         &self,
         (spec, purpose): (&ModelSpec, Purpose),
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(Arc<ResidentModel>, bool), Failure> {
-        let key = key(spec)?;
+        let key = key(spec, &self.paths)?;
         let terms = Terms {
             purpose,
             local_files_only: spec.source.local_files_only,
@@ -261,31 +267,38 @@ impl Residency {
         }
     }
 
-    /// The tokenizer of a source, loaded when it is not.
+    /// The tokenizer of a source, loaded when it is not. Where its files are gone and a model that was loaded from
+    /// them is not, it is that model's.
     pub fn tokenizer(
         &self,
         source: &ModelSource,
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<Tokenizer>, Failure> {
-        let key = source_key(source);
+        let key = source_key(source, &self.paths);
         if let Some(tokenizer) = self.tokenizers.get(&key) {
             return Ok(tokenizer);
+        }
+        if let Some(model) = self.outlived(&key) {
+            return Ok(Arc::clone(&model.tokenizer));
         }
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, source, Wanted::Tokenizer, client.cancel, sink)?;
         self.tokenizers.load(key, &files, sink)
     }
 
-    /// The tokenizer that a handle stands for, with what its owner added.
+    /// The tokenizer that a handle stands for, with what its owner added. It is there also when its files are gone.
     pub fn tokenizer_of_handle(
         &self,
         spec: &TokenizerSpec,
         client: &Client<'_>,
         sink: &mut dyn FnMut(Event),
     ) -> Result<Arc<Tokenizer>, Failure> {
-        let tokenizer = self.tokenizer(&spec.source, client, sink)?;
-        let key = source_key(&spec.source);
+        let key = source_key(&spec.source, &self.paths);
+        let tokenizer = match self.tokenizers.outlived(&key) {
+            Some(tokenizer) => tokenizer,
+            None => self.tokenizer(&spec.source, client, sink)?,
+        };
         self.tokenizers.of_handle(&key, tokenizer, spec)
     }
 
@@ -305,7 +318,7 @@ impl Residency {
     /// Lets models go. Their memory comes back when the requests that use them have ended.
     pub fn unload(&self, target: &UnloadTarget) -> Result<Vec<Resident>, Failure> {
         let wanted_key = match target {
-            UnloadTarget::Spec(spec) => Some(key(spec)?),
+            UnloadTarget::Spec(spec) => Some(key(spec, &self.paths)?),
             UnloadTarget::Name(_) | UnloadTarget::All => None,
         };
         let (mut removed, mut gone) = (Vec::new(), Vec::new());

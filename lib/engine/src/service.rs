@@ -203,7 +203,7 @@ impl Service {
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
         let wanted = (spec, Purpose::Generation);
-        let (model, was_resident) = self.residency.model(wanted, client, sink)?;
+        let (model, was_resident) = self.residency.current_model(wanted, client, sink)?;
         Ok(ModelInfo {
             was_resident,
             ..model.info.clone()

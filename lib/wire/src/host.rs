@@ -62,7 +62,8 @@ pub struct Hello {
 pub enum Request {
     /// Load a tokenizer, or find it loaded. Answered by [`Response::Tokenizer`].
     LoadTokenizer(ModelSource),
-    /// Load a model, or find it resident. Answered by [`Response::Model`].
+    /// Load a model, or find it resident. One whose files in a local folder have changed since is loaded again; that they
+    /// are gone is a failure. Answered by [`Response::Model`].
     LoadModel(ModelSpec),
     /// Anything of a tokenizer but its template. Answered by [`Response::Tokenize`].
     Tokenize {
@@ -106,7 +107,8 @@ pub enum Request {
         /// Give what each layer makes of it, too.
         output_hidden_states: bool,
     },
-    /// Load the model of a pipeline, or find it resident. Fails on one that cannot do the task.
+    /// Load the model of a pipeline, or find it resident, as [`Request::LoadModel`] does; but what was loaded from a path
+    /// where nothing is left serves, since it may be asked for by its handle. Fails on one that cannot do the task.
     /// Answered by [`Response::Model`].
     LoadPipeline {
         /// What it is to do.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The variables that travel: `huggingface_hub`'s, and the one that moves its default folder.
-pub const NAMES: [&str; 11] = [
+/// The variables that travel: `huggingface_hub`'s, the one that moves its default folder, and the old ones of transformers.
+pub const NAMES: [&str; 14] = [
     "HF_ENDPOINT",
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
@@ -18,16 +18,22 @@ pub const NAMES: [&str; 11] = [
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
     "XDG_CACHE_HOME",
+    "TRANSFORMERS_CACHE",
+    "PYTORCH_TRANSFORMERS_CACHE",
+    "PYTORCH_PRETRAINED_BERT_CACHE",
 ];
 
 /// Those of [`NAMES`] that name a folder or file. A client makes them absolute, by
 /// [`HubVariables::from_folder`].
-pub const PATHS: [&str; 5] = [
+pub const PATHS: [&str; 8] = [
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
     "HF_HOME",
     "HF_TOKEN_PATH",
     "XDG_CACHE_HOME",
+    "TRANSFORMERS_CACHE",
+    "PYTORCH_TRANSFORMERS_CACHE",
+    "PYTORCH_PRETRAINED_BERT_CACHE",
 ];
 
 /// The hub's variables in one client's environment, at the time of one request.
@@ -35,10 +41,15 @@ pub const PATHS: [&str; 5] = [
 pub struct HubVariables(BTreeMap<String, String>);
 
 impl HubVariables {
-    /// Those that `get` knows, without blanks around them and without the empty ones.
+    /// Those that `get` knows, without blanks around them and without the empty ones. Paths are told with the variables
+    /// that stand in them, which the host does not have.
     pub fn collect(get: impl Fn(&str) -> Option<String>) -> Self {
         let known = NAMES.iter().filter_map(|&name| {
-            let value = get(name)?.trim().to_owned();
+            let value = get(name)?;
+            let value = match value.trim() {
+                path if PATHS.contains(&name) => expanded(path, &get),
+                value => value.to_owned(),
+            };
             (!value.is_empty()).then(|| (name.to_owned(), value))
         });
         Self(known.collect())
@@ -63,6 +74,27 @@ impl HubVariables {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
+}
+
+/// A path with the values of `$NAME` and `${NAME}`; names that nobody knows stay as they are written, as in Python's
+/// `os.path.expandvars`.
+fn expanded(path: &str, get: &impl Fn(&str) -> Option<String>) -> String {
+    let mut pieces = path.split('$');
+    let mut whole = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let braced = piece
+            .strip_prefix('{')
+            .and_then(|rest| rest.split_once('}'));
+        let (name, rest) = braced.unwrap_or_else(|| {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            piece.split_at(piece.find(|c| !is_part(c)).unwrap_or(piece.len()))
+        });
+        match get(name).filter(|_| !name.is_empty()) {
+            Some(value) => whole.extend([value.as_str(), rest]),
+            None => whole.extend(["$", piece]),
+        }
+    }
+    whole
 }
 
 /// Names only: a value can be a token, or an address with a password.
@@ -93,5 +125,30 @@ mod tests {
         assert_eq!(hub.get("HF_TOKEN_PATH"), Some("~/token"));
         assert_eq!(hub.get("HF_TOKEN"), Some("models"));
         assert_eq!((hub.get("HF_ENDPOINT"), hub.get("PATH")), (None, None));
+    }
+
+    /// `HF_HOME=$SCRATCH/hf` once made a folder of that very name. The values are those of `os.path.expandvars`.
+    #[test]
+    fn paths_are_told_with_the_variables_in_them() {
+        let known = |name: &str| match name {
+            "BASE" => Some("/b".to_owned()),
+            "A_1" => Some("$BASE".to_owned()),
+            _ => None,
+        };
+        for (written, path) in [
+            ("$BASE/hc", "/b/hc"),
+            ("${BASE}x/$A_1-y", "/bx/$BASE-y"),
+            ("~/$BASE", "~//b"),
+            ("/x/$NONE/${NONE}/$", "/x/$NONE/${NONE}/$"),
+            ("/x/$$BASE/${}/${BASE", "/x/$/b/${}/${BASE"),
+        ] {
+            let get = |name: &str| match name {
+                "HF_HOME" | "HF_ENDPOINT" => Some(written.to_owned()),
+                _ => known(name),
+            };
+            let hub = HubVariables::collect(get);
+            assert_eq!(hub.get("HF_HOME"), Some(path));
+            assert_eq!(hub.get("HF_ENDPOINT"), Some(written));
+        }
     }
 }

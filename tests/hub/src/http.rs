@@ -1,7 +1,9 @@
-//! Requests and answers of the stand-in, one a connection: the API's `revision`, `resolve` with its
-//! redirect to a store of large files, ranges, and the refusals with the hub's own codes.
+//! Requests and answers of the stand-in, one a connection: the API's `revision`, `resolve` with its redirects, to a
+//! store of large files on another host and within the hub to its cache of small ones, ranges, and the refusals with
+//! the hub's own codes.
 
 use std::{
+    collections::HashMap,
     io::{self, BufRead, BufReader, Write},
     net::TcpStream,
     sync::atomic::Ordering,
@@ -68,26 +70,78 @@ pub(crate) fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
             body.write_all(&answer.body)
         });
     }
-    let (store, path) = match path.strip_prefix("store/") {
-        Some(rest) => (true, rest),
-        None => (false, path),
+    let Some(asked) = Asked::of(path) else {
+        return write_head(stream, &no_repository(&request), 0);
     };
     let head = request.method == "HEAD";
-    if !store {
-        let counter = if head { &state.heads } else { &state.gets };
-        counter.fetch_add(1, Ordering::AcqRel);
-    }
-    if hangs_up(path, state) {
+    count(&asked, &request, state);
+    if hangs_up(&asked, state) {
         return Ok(());
     }
-    let (answer, fault) = file(path, store, &request, state);
+    let (answer, fault) = file(&asked, &request, state);
     let length = answer.body.len();
-    // A redirect's HEAD has no length of the file; elsewhere it is that of the body left out.
+    // A redirect's length is that of its own text; elsewhere it is that of the body, which a HEAD leaves out.
     write_head(stream, &answer, length)?;
     if head {
         return Ok(());
     }
     write_body(stream, &answer.body, fault.as_ref(), state)
+}
+
+/// An address of a file.
+struct Asked<'a> {
+    place: Place,
+    repository: &'a str,
+    revision: &'a str,
+    file: &'a str,
+}
+
+/// Where it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Under the repository's name.
+    Hub,
+    /// Where small files are, within the hub.
+    Cache,
+    /// Where large files are, on another host.
+    Store,
+}
+
+impl<'a> Asked<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let path = path.split('?').next()?;
+        if let Some(rest) = path.strip_prefix("api/resolve-cache/models/") {
+            let at = rest.find(COMMIT)?;
+            return Some(Self {
+                place: Place::Cache,
+                repository: rest[..at].strip_suffix('/')?,
+                revision: COMMIT,
+                file: rest[at + COMMIT.len()..].strip_prefix('/')?,
+            });
+        }
+        let (place, path) = match path.strip_prefix("store/") {
+            Some(rest) => (Place::Store, rest),
+            None => (Place::Hub, path),
+        };
+        let (repository, rest) = path.split_once("/resolve/")?;
+        let (revision, file) = rest.split_once('/')?;
+        Some(Self {
+            place,
+            repository,
+            revision,
+            file,
+        })
+    }
+}
+
+fn count(asked: &Asked, request: &Request, state: &State) {
+    let counter = match (asked.place, request.method.as_str()) {
+        (Place::Store, _) if request.has_token => &state.strayed_tokens,
+        (Place::Store, _) => return,
+        (_, "HEAD") => &state.heads,
+        _ => &state.gets,
+    };
+    counter.fetch_add(1, Ordering::AcqRel);
 }
 
 fn read_request(stream: &TcpStream) -> io::Result<Request> {
@@ -165,10 +219,13 @@ fn write_body(
 fn api(path: &str, request: &Request, state: &State) -> Answer {
     let (name, revision) = path.split_once("/revision/").unwrap_or((path, "main"));
     let mut repositories = state.repositories();
+    if let Some(new) = renamed(&repositories, name) {
+        return redirect(format!("/api/models/{new}/revision/{revision}"));
+    }
     let Some(repository) = repositories.get_mut(name) else {
         return no_repository(request);
     };
-    if let Some(refusal) = refuse(repository, request) {
+    if let Some(refusal) = refuse(repository, request).or_else(|| hidden(repository, request)) {
         return refusal;
     }
     if !repository.has_revision(revision) {
@@ -187,22 +244,35 @@ fn api(path: &str, request: &Request, state: &State) -> Answer {
     answer
 }
 
+/// The name that a repository has now, where this is one that it had.
+fn renamed(repositories: &HashMap<String, Repository>, name: &str) -> Option<String> {
+    let has_had = |repository: &&Repository| repository.former.iter().any(|former| former == name);
+    Some(repositories.values().find(has_had)?.name.clone())
+}
+
+/// As the hub's own, within itself: it names no host, and its length says nothing of what it leads to.
+fn redirect(location: String) -> Answer {
+    let text = format!("Temporary Redirect. Redirecting to {location}");
+    let mut answer = Answer::new("307 Temporary Redirect").header("Location", location);
+    answer.body = text.into_bytes();
+    answer
+}
+
 /// The answer for a file, and the fault that its body is to suffer.
-fn file(path: &str, store: bool, request: &Request, state: &State) -> (Answer, Option<Fault>) {
+fn file(asked: &Asked, request: &Request, state: &State) -> (Answer, Option<Fault>) {
     let mut repositories = state.repositories();
-    let parts = path
-        .split_once("/resolve/")
-        .and_then(|(name, rest)| Some((name, rest.split_once('/')?)));
-    let Some((name, (revision, file))) = parts else {
-        return (no_repository(request), None);
-    };
+    let (name, revision, file) = (asked.repository, asked.revision, asked.file);
+    if let Some(new) = renamed(&repositories, name) {
+        return (redirect(format!("/{new}/resolve/{revision}/{file}")), None);
+    }
     let Some(repository) = repositories.get_mut(name) else {
         return (no_repository(request), None);
     };
     if let Some(refusal) = refuse(repository, request) {
         return (refusal, None);
     }
-    if let Some(refusal) = gated(repository, request).filter(|_| !store) {
+    let refusal = hidden(repository, request).or_else(|| gated(repository, request));
+    if let Some(refusal) = refusal.filter(|_| asked.place != Place::Store) {
         return (refusal, None);
     }
     if !repository.has_revision(revision) {
@@ -214,20 +284,48 @@ fn file(path: &str, store: bool, request: &Request, state: &State) -> (Answer, O
         return (refusal, None);
     };
     let hash = etag(file, contents);
-    if is_large(file, contents) && !store {
-        let size = match repository.fault {
-            Some(Fault::Announced { size }) => size,
-            _ => contents.len(),
+    if asked.place == Place::Hub {
+        let answer = if is_large(file, contents) {
+            to_store(repository, asked, &hash, state)
+        } else {
+            to_cache(repository, asked, &hash)
         };
-        let answer = Answer::new("302 Found")
-            .header("Location", format!("/store/{path}"))
-            .header("X-Repo-Commit", COMMIT)
-            .header("X-Linked-Etag", format!("\"{hash}\""))
-            .header("X-Linked-Size", size.to_string());
         return (answer, None);
     }
     let answer = contents_answer(repository, file, &hash, request);
     (answer, body_fault(repository, request))
+}
+
+/// Away from the hub, with all that it knows of the file: `localhost` is another host than the address in its place.
+fn to_store(repository: &Repository, asked: &Asked, hash: &str, state: &State) -> Answer {
+    let size = match repository.fault {
+        Some(Fault::Announced { size }) => size,
+        _ => repository.files[asked.file].len(),
+    };
+    let (name, revision, file) = (asked.repository, asked.revision, asked.file);
+    let location = format!(
+        "http://localhost:{}/store/{name}/resolve/{revision}/{file}",
+        state.port
+    );
+    Answer::new("302 Found")
+        .header("Location", location)
+        .header("X-Repo-Commit", COMMIT)
+        .header("X-Linked-Etag", format!("\"{hash}\""))
+        .header("X-Linked-Size", size.to_string())
+}
+
+/// Within the hub, which says the file's hash and length only there.
+fn to_cache(repository: &Repository, asked: &Asked, hash: &str) -> Answer {
+    let (name, revision, file) = (asked.repository, asked.revision, asked.file);
+    if repository.fault == Some(Fault::Circle) {
+        return redirect(format!("/{name}/resolve/{revision}/{file}"));
+    }
+    let own = format!("/{name}/resolve/{revision}/{file}").replace('/', "%2F");
+    redirect(format!(
+        "/api/resolve-cache/models/{name}/{COMMIT}/{file}?{own}=&etag=%22{hash}%22"
+    ))
+    .header("X-Repo-Commit", COMMIT)
+    .header("Accept-Ranges", "bytes")
 }
 
 fn contents_answer(repository: &Repository, file: &str, hash: &str, request: &Request) -> Answer {
@@ -286,10 +384,9 @@ fn body_fault(repository: &mut Repository, request: &Request) -> Option<Fault> {
 }
 
 /// Whether this request of a file gets no answer; counts it.
-fn hangs_up(path: &str, state: &State) -> bool {
+fn hangs_up(asked: &Asked, state: &State) -> bool {
     let mut repositories = state.repositories();
-    let name = path.split_once("/resolve/").map(|(name, _)| name);
-    let repository = name.and_then(|name| repositories.get_mut(name));
+    let repository = repositories.get_mut(asked.repository);
     match repository.map(|repository| &mut repository.fault) {
         Some(Some(Fault::HangUp { times })) if *times > 0 => {
             *times -= 1;
@@ -328,6 +425,11 @@ fn refuse(repository: &mut Repository, request: &Request) -> Option<Answer> {
         }
         _ => None,
     }
+}
+
+fn hidden(repository: &Repository, request: &Request) -> Option<Answer> {
+    let is_hidden = repository.fault == Some(Fault::Private) && !request.has_token;
+    is_hidden.then(|| no_repository(request))
 }
 
 fn gated(repository: &Repository, request: &Request) -> Option<Answer> {

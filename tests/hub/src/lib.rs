@@ -23,25 +23,28 @@ pub use repository::{COMMIT, Fault, Repository};
 pub struct Served {
     /// Requests of the API.
     pub api: u64,
-    /// `HEAD` requests of files.
+    /// `HEAD` requests of files, at each address that leads to one.
     pub heads: u64,
-    /// `GET` requests of files' bytes.
+    /// `GET` requests of files' bytes, in the same way.
     pub gets: u64,
+    /// Requests of the store of large files that had a token, which is the hub's alone.
+    pub strayed_tokens: u64,
     /// Bytes of files' contents written.
     pub bytes: u64,
 }
 
 /// A running stand-in; it ends when dropped.
 pub struct StandinHub {
-    port: u16,
     state: Arc<State>,
 }
 
 pub(crate) struct State {
+    pub(crate) port: u16,
     repositories: Mutex<HashMap<String, Repository>>,
     pub(crate) api: AtomicU64,
     pub(crate) heads: AtomicU64,
     pub(crate) gets: AtomicU64,
+    pub(crate) strayed_tokens: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) stopped: AtomicBool,
 }
@@ -57,6 +60,7 @@ impl StandinHub {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         let port = listener.local_addr()?.port();
         let state = Arc::new(State {
+            port,
             repositories: Mutex::new(
                 repositories
                     .into_iter()
@@ -66,6 +70,7 @@ impl StandinHub {
             api: AtomicU64::new(0),
             heads: AtomicU64::new(0),
             gets: AtomicU64::new(0),
+            strayed_tokens: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
@@ -82,12 +87,12 @@ impl StandinHub {
                 }
             }
         });
-        Ok(Self { port, state })
+        Ok(Self { state })
     }
 
     /// Its address, for `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.state.port)
     }
 
     /// What has been served so far.
@@ -96,6 +101,7 @@ impl StandinHub {
             api: self.state.api.load(Ordering::Acquire),
             heads: self.state.heads.load(Ordering::Acquire),
             gets: self.state.gets.load(Ordering::Acquire),
+            strayed_tokens: self.state.strayed_tokens.load(Ordering::Acquire),
             bytes: self.state.bytes.load(Ordering::Acquire),
         }
     }
@@ -112,7 +118,7 @@ impl Drop for StandinHub {
     fn drop(&mut self) {
         self.state.stopped.store(true, Ordering::Release);
         // Wakes the listener, which then sees that it is to end.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        drop(TcpStream::connect(("127.0.0.1", self.state.port)));
     }
 }
 

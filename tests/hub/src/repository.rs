@@ -15,6 +15,8 @@ const LARGE: usize = 1 << 20;
 /// How a repository fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// To be seen with a token alone, as a private one.
+    Private,
     /// Files only with a token of an account that accepted the licence: 401 without one, 403 with.
     Gated,
     /// Every request with a token is refused as the hub refuses a wrong one.
@@ -57,6 +59,8 @@ pub enum Fault {
         /// Bytes of the body that are sent.
         after: usize,
     },
+    /// Small files lead to themselves, without end.
+    Circle,
     /// The hub says that files kept outside git are of this size.
     Announced {
         /// In bytes.
@@ -76,6 +80,8 @@ pub enum Fault {
 pub struct Repository {
     pub(crate) name: String,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Names that it had before; they lead to the one that it has.
+    pub(crate) former: Vec<String>,
     /// Other names of its commit.
     revisions: Vec<String>,
     pub(crate) fault: Option<Fault>,
@@ -87,6 +93,7 @@ impl Repository {
         Self {
             name: name.into(),
             files: BTreeMap::new(),
+            former: Vec::new(),
             revisions: Vec::new(),
             fault: None,
         }
@@ -96,6 +103,13 @@ impl Repository {
     #[must_use]
     pub fn file(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
         self.files.insert(path.to_owned(), contents.into());
+        self
+    }
+
+    /// Adds a name that it had before: `owner/name`, or one without an owner, of the hub's first years.
+    #[must_use]
+    pub fn formerly(mut self, name: impl Into<String>) -> Self {
+        self.former.push(name.into());
         self
     }
 

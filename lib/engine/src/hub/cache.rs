@@ -37,6 +37,11 @@ impl RepoCache {
         folder.is_dir().then_some(folder)
     }
 
+    /// Whether there is a snapshot of any revision.
+    pub(super) fn has_snapshots(&self) -> bool {
+        self.folder.join("snapshots").is_dir()
+    }
+
     pub(super) fn snapshot_folder(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }

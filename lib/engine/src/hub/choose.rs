@@ -18,12 +18,13 @@ use super::{
 };
 use crate::sentences::PREPARATION_FILES;
 
-/// What weights are called, the best first: an index over several files before the one file.
+/// What weights are called, in the order in which transformers looks for them (`_get_resolved_checkpoint_files`,
+/// `modeling_utils.py`): the one file before an index over several.
 const WEIGHTS: [&str; 4] = [
-    "model.safetensors.index.json",
     "model.safetensors",
-    "pytorch_model.bin.index.json",
+    "model.safetensors.index.json",
     "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 ];
 
 /// Files that carry a vocabulary; without one of them there is no tokenizer.
@@ -224,8 +225,68 @@ pub(super) fn complete_in(folder: &Path, source: &ModelSource, wanted: Wanted) -
     }
 }
 
+/// What a snapshot lacks, where [`complete_in`] finds nothing to serve: a sentence about it. Fails where several
+/// files might be meant.
+pub(super) fn lacking_in(
+    folder: &Path,
+    source: &ModelSource,
+    wanted: Wanted,
+) -> Result<String, Failure> {
+    let names = names_in(folder);
+    // A link that points nowhere was a file that is needed once.
+    let known = names_below(folder, |path| path.is_file() || path.is_symlink());
+    let files = match choose(source, wanted, &known) {
+        Ok(Choice::Gguf(file)) => parts_of(&file).unwrap_or_else(|| vec![file]),
+        Ok(Choice::Folder { mut files }) => {
+            if let Some(index) = index_of(&files) {
+                files.extend(shards(&folder.join(index)).unwrap_or_default());
+            }
+            files
+        }
+        Err(failure) if failure.kind == FailureKind::InvalidArgument => return Err(failure),
+        Err(_) => match (&source.gguf_file, wanted) {
+            (Some(file), _) => parts_of(file).unwrap_or_else(|| vec![file.clone()]),
+            (None, Wanted::Model) => vec!["config.json".to_owned()],
+            (None, Wanted::Tokenizer) => Vec::new(),
+        },
+    };
+    Ok(
+        match (files.iter().find(|file| !names.contains(file)), wanted) {
+            (Some(file), _) => format!("`{file}` is not in the cache"),
+            (None, Wanted::Model) => "its weights are not in the cache".to_owned(),
+            (None, Wanted::Tokenizer) => "its tokenizer is not in the cache".to_owned(),
+        },
+    )
+}
+
+/// Files of a local folder that a load reads where they are there, beside the shards of an index.
+pub(crate) fn files_read(folder: &Path) -> Vec<PathBuf> {
+    let own = [
+        "modules.json",
+        "config_sentence_transformers.json",
+        "target_vocab.json",
+    ];
+    let names = WEIGHTS.iter().chain(&COMPANIONS).chain(&VOCABULARIES);
+    let names = names.chain(&own).chain(&PREPARATION_FILES);
+    let mut files: Vec<PathBuf> = names.map(|name| folder.join(name)).collect();
+    if folder.join("modules.json").is_file() {
+        let modules = sentence_files(&names_in(folder)).into_iter();
+        files.extend(
+            modules
+                .filter(|name| name.contains('/'))
+                .map(|name| folder.join(name)),
+        );
+    }
+    files
+}
+
 /// Files below a folder by relative name; links that point nowhere are left out.
 fn names_in(folder: &Path) -> Vec<String> {
+    names_below(folder, Path::is_file)
+}
+
+/// What is below a folder and as it should be, by relative name.
+fn names_below(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Vec<String> {
     let mut names = Vec::new();
     let mut open: Vec<(PathBuf, String)> = vec![(folder.to_owned(), String::new())];
     while let Some((folder, prefix)) = open.pop() {
@@ -237,7 +298,7 @@ fn names_in(folder: &Path) -> Vec<String> {
                 continue;
             };
             let path = entry.path();
-            if path.is_file() {
+            if is_wanted(&path) {
                 names.push(format!("{prefix}{name}"));
             } else if path.is_dir() {
                 open.push((path, format!("{prefix}{name}/")));

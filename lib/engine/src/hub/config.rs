@@ -85,10 +85,17 @@ const PUBLIC: &str = "https://huggingface.co";
 struct Reader<'a>(&'a HubVariables);
 
 impl Reader<'_> {
+    /// The names of transformers, which it calls deprecated and reads first (`utils/hub.py`), then the hub's.
     fn cache_dir(&self) -> PathBuf {
-        self.path("HF_HUB_CACHE")
-            .or_else(|| self.path("HUGGINGFACE_HUB_CACHE"))
-            .unwrap_or_else(|| self.hf_home().join("hub"))
+        let names = [
+            "TRANSFORMERS_CACHE",
+            "PYTORCH_TRANSFORMERS_CACHE",
+            "PYTORCH_PRETRAINED_BERT_CACHE",
+            "HF_HUB_CACHE",
+            "HUGGINGFACE_HUB_CACHE",
+        ];
+        let path = names.into_iter().find_map(|name| self.path(name));
+        path.unwrap_or_else(|| self.hf_home().join("hub"))
     }
 
     fn hf_home(&self) -> PathBuf {
@@ -121,9 +128,10 @@ impl Reader<'_> {
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.0.get(name)?;
-        match value.strip_prefix("~/") {
-            Some(rest) => Some(home().join(rest)),
-            None => Some(PathBuf::from(value)),
+        match value.strip_prefix('~') {
+            Some("") => Some(home()),
+            Some(rest) if rest.starts_with('/') => Some(home().join(rest.trim_start_matches('/'))),
+            _ => Some(PathBuf::from(value)),
         }
     }
 }

@@ -22,7 +22,7 @@ use wire::{
 
 pub use self::config::HubConfig;
 use self::{cache::RepoCache, choose::Choice, selection::shown_names};
-pub(crate) use self::{cache::safe_relative, parts::parts_of};
+pub(crate) use self::{cache::safe_relative, choose::files_read, parts::parts_of};
 use crate::Cancel;
 
 /// Which files are needed.
@@ -161,7 +161,7 @@ fn from_repository(
     if config.offline || source.local_files_only {
         return cached
             .map(|found| found.layout)
-            .ok_or_else(|| not_cached(config, source, "the hub must not be used"));
+            .ok_or_else(|| not_cached(config, source, wanted));
     }
     // A commit never changes, so what is complete needs no question to the hub.
     if let Some(found) = &cached
@@ -173,13 +173,16 @@ fn from_repository(
     match remote::fetch(config, source, wanted, cancel, sink) {
         Ok((folder, Choice::Gguf(file))) => Ok(Layout::Gguf(folder.join(file))),
         Ok((folder, Choice::Folder { .. })) => Ok(Layout::Folder(folder)),
-        Err(failure) => fall_back(config, cached.map(|found| found.layout), failure, sink),
+        Err(failure) => {
+            let cached = cached.map(|found| found.layout);
+            fall_back((config, &source.repo), cached, failure, sink)
+        }
     }
 }
 
 /// What is cached serves when the hub is away or refuses, as in `huggingface_hub`, and says so.
 fn fall_back(
-    config: &HubConfig,
+    (config, repo): (&HubConfig, &str),
     cached: Option<Layout>,
     failure: Failure,
     sink: &mut dyn FnMut(Event),
@@ -195,7 +198,7 @@ fn fall_back(
             Ok(layout)
         }
         None if failure.kind == FailureKind::Offline && failure.hint.is_none() => {
-            Err(failure.hint(alternatives(config)))
+            Err(failure.hint(alternatives(config, repo)))
         }
         _ => Err(failure),
     }
@@ -219,23 +222,41 @@ fn check_repository_name(repo: &str) -> Result<(), Failure> {
         .hint("a repository is named `owner/name`, as in its address on the hub"))
 }
 
-fn not_cached(config: &HubConfig, source: &ModelSource, why: &str) -> Failure {
+/// The failure where the hub must not be used and the cache lacks something.
+fn not_cached(config: &HubConfig, source: &ModelSource, wanted: Wanted) -> Failure {
+    let cache = RepoCache::new(&config.cache_dir, &source.repo);
+    let revision = source.revision.as_deref().unwrap_or("main");
+    let lacking = match cache.snapshot(revision) {
+        Some(folder) => match choose::lacking_in(&folder, source, wanted) {
+            Ok(lacking) => lacking,
+            Err(failure) => return failure,
+        },
+        None if cache.has_snapshots() => {
+            format!("its revision `{revision}` is not in the cache")
+        }
+        None => "its files are not in the cache".to_owned(),
+    };
     let message = format!(
-        "cannot load `{}`: {why}, and its files are not in the cache",
+        "cannot load `{}`: the hub must not be used, and {lacking}",
         source.repo
     );
-    Failure::new(FailureKind::Offline, message).hint(alternatives(config))
+    Failure::new(FailureKind::Offline, message).hint(alternatives(config, &source.repo))
 }
 
-fn alternatives(config: &HubConfig) -> String {
-    let cached = cache::repositories(&config.cache_dir);
+/// What is on this machine beside a repository that is not, or not all of it.
+fn alternatives(config: &HubConfig, repo: &str) -> String {
+    let mut cached = cache::repositories(&config.cache_dir);
+    let is_empty = cached.is_empty();
+    cached.retain(|name| name != repo);
     let mut hint = match embedded::names(config).as_slice() {
         [] => String::new(),
         [one] => format!("`{one}` is on this machine; "),
         names => format!("`{}` are on this machine; ", names.join("`, `")),
     };
-    if cached.is_empty() {
+    if is_empty {
         hint.push_str("no repository is in the cache yet");
+    } else if cached.is_empty() {
+        hint.push_str("no other repository is in the cache");
     } else {
         hint = format!("{hint}in the cache: {}", shown_names(&cached));
     }

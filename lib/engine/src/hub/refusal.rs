@@ -238,6 +238,9 @@ pub(super) fn transport_reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
+    if error.is_redirect() {
+        return "it leads in circles".to_owned();
+    }
     let mut root: &dyn Error = error;
     while let Some(source) = root.source() {
         root = source;

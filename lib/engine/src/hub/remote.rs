@@ -5,7 +5,7 @@
 //! hf-hub asks the API. Its download is not used (`download.rs` says why), nor is its file listing:
 //! in 1.0.0 it reads a large file's SHA-256 from a key that the hub does not send, and its
 //! `get_file_metadata` follows the redirect that carries `ETag` and commit away from them. So a `HEAD`
-//! without redirects asks for size and hash, as in `huggingface_hub`.
+//! asks for size and hash, and follows what leads on within the hub, as in `huggingface_hub`.
 
 use std::{
     path::PathBuf,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use hf_hub::{HFClient, HFError, split_id};
-use reqwest::{Client, Url, header::HeaderMap, redirect::Policy};
+use reqwest::{Client, Response, Url, header::LOCATION, redirect::Policy};
 use wire::{Failure, FailureKind, host::Event, model::ModelSource};
 
 use super::{
@@ -29,6 +29,8 @@ use crate::Cancel;
 
 /// Retries of an API call or a `HEAD` that failed for a passing reason.
 const RETRIES: usize = 2;
+/// Redirects within the hub that are followed to a file: a renamed repository and the hub's own cache are one each.
+const HOPS: usize = 10;
 
 /// Everything one visit needs.
 pub(super) struct Visit {
@@ -52,7 +54,7 @@ pub(super) struct RemoteFile {
     pub(super) etag: String,
     /// Size in bytes.
     pub(super) size: u64,
-    /// Where its bytes are; pinned to the commit, so that they never change.
+    /// Where the hub has its bytes, or leads to them; pinned to the commit, so that they never change.
     pub(super) url: Url,
 }
 
@@ -208,16 +210,31 @@ impl Visit {
         Ok(())
     }
 
-    /// Size and hash of a file, from the answer that redirects to its bytes.
+    /// Size and hash of a file, from the answer that has its bytes or leads away from the hub for them. What leads
+    /// on within the hub, of a renamed repository or of a small file, says of itself how long it is, not of the file.
     async fn describe(&self, commit: &str, name: &str) -> Result<RemoteFile, Failure> {
-        let url = self.address(commit, name)?;
+        let mut url = self.address(commit, name)?;
+        for _ in 0..=HOPS {
+            let answer = self.head(&url, name).await?;
+            match within_hub(&url, &answer) {
+                Some(next) => url = next,
+                None => {
+                    return described(name, url, &answer)
+                        .ok_or_else(|| self.asked.away("did not say what the file is"));
+                }
+            }
+        }
+        Err(self.asked.away(&format!("leads in circles to `{name}`")))
+    }
+
+    /// What the hub says of one address; tried again where it failed for a passing reason.
+    async fn head(&self, url: &Url, name: &str) -> Result<Response, Failure> {
         let mut retries = 0;
         loop {
             let request = self.authorised(self.direct.head(url.clone()));
             match request.send().await {
                 Ok(answer) if answer.status().is_success() || answer.status().is_redirection() => {
-                    return described(name, url, answer.headers())
-                        .ok_or_else(|| self.asked.away("did not say what the file is"));
+                    return Ok(answer);
                 }
                 Ok(answer) => {
                     let refusal = Refusal::of(answer.status(), answer.headers());
@@ -268,8 +285,21 @@ impl Visit {
     }
 }
 
-fn described(name: &str, url: Url, headers: &HeaderMap) -> Option<RemoteFile> {
-    let text = |key: &str| headers.get(key)?.to_str().ok();
+/// Where an answer leads on within the hub, which gets the token there, too: by a redirect that names no host. One that
+/// does is the answer itself (`_request_wrapper` with `follow_relative_redirects`, `huggingface_hub/file_download.py`).
+fn within_hub(url: &Url, answer: &Response) -> Option<Url> {
+    if !answer.status().is_redirection() {
+        return None;
+    }
+    let location = answer.headers().get(LOCATION)?.to_str().ok()?;
+    let next = url.join(location).ok()?;
+    // `//host` and `/\host` name one, too.
+    (Url::parse(location).is_err() && next.origin() == url.origin()).then_some(next)
+}
+
+/// By `get_hf_file_metadata`, `huggingface_hub/file_download.py`; but a redirect's own length is never the file's.
+fn described(name: &str, url: Url, answer: &Response) -> Option<RemoteFile> {
+    let text = |key: &str| answer.headers().get(key)?.to_str().ok();
     let etag = text("x-linked-etag").or_else(|| text("etag"))?;
     let etag = etag
         .trim_start_matches("W/")
@@ -277,7 +307,8 @@ fn described(name: &str, url: Url, headers: &HeaderMap) -> Option<RemoteFile> {
         .to_lowercase();
     let is_hash =
         matches!(etag.len(), 40 | 64) && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let size = text("x-linked-size").or_else(|| text("content-length"))?;
+    let own_length = || text("content-length").filter(|_| answer.status().is_success());
+    let size = text("x-linked-size").or_else(own_length)?;
     is_hash.then_some(RemoteFile {
         name: name.to_owned(),
         etag,

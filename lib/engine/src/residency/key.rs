@@ -1,6 +1,10 @@
-//! Keys of the table of models: one for all spellings of the same weights.
+//! Keys of the table of models: one for all spellings of the same weights, also when their files are gone.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Mutex,
+};
 
 use wire::{
     Failure,
@@ -11,11 +15,34 @@ use wire::{
     },
 };
 
+use super::lock;
 use crate::{cuda, placement::resolve};
+
+/// Where paths led when they were last there: what was loaded from one is found by it once its files are gone.
+#[derive(Default)]
+pub(super) struct Paths(Mutex<HashMap<String, String>>);
+
+impl Paths {
+    /// Where an absolute path leads, or led; `None` of names of repositories, and of what was never there.
+    fn target(&self, repo: &str) -> Option<String> {
+        let path = Path::new(repo);
+        if !path.is_absolute() {
+            return None;
+        }
+        let found = path.canonicalize();
+        let mut known = lock(&self.0);
+        let Ok(found) = found else {
+            return known.get(repo).cloned();
+        };
+        let target = found.display().to_string();
+        known.insert(repo.to_owned(), target.clone());
+        Some(target)
+    }
+}
 
 /// The table's key: one for all spellings of the same weights. Fails on a device that the engine does not
 /// have.
-pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
+pub(super) fn key(spec: &ModelSpec, paths: &Paths) -> Result<ModelSpec, Failure> {
     let device_map = map_key(&spec.device_map)?;
     let default = match spec
         .quantization
@@ -31,7 +58,7 @@ pub(super) fn key(spec: &ModelSpec) -> Result<ModelSpec, Failure> {
         }
     };
     Ok(ModelSpec {
-        source: source_key(&spec.source),
+        source: source_key(&spec.source, paths),
         dtype: spec.dtype.or(default),
         auto_dtype: spec.auto_dtype && spec.dtype.or(default).is_none(),
         device_map,
@@ -78,15 +105,13 @@ fn map_key(map: &DeviceMap) -> Result<DeviceMap, Failure> {
 }
 
 /// The same for the files alone.
-pub(super) fn source_key(source: &ModelSource) -> ModelSource {
+pub(super) fn source_key(source: &ModelSource, paths: &Paths) -> ModelSource {
     let mut key = ModelSource {
         local_files_only: false,
         ..source.clone()
     };
-    if Path::new(&source.repo).is_absolute()
-        && let Ok(path) = Path::new(&source.repo).canonicalize()
-    {
-        key.repo = path.display().to_string();
+    if let Some(path) = paths.target(&source.repo) {
+        key.repo = path;
         key.revision = None;
         return key;
     }

@@ -17,6 +17,7 @@ use super::{
     license::license,
     loaded::{self, Loaded, Purpose},
     room::{Need, Promise},
+    stale,
 };
 use crate::{
     Cancel,
@@ -43,6 +44,7 @@ impl Residency {
         let config = HubConfig::new(client.hub);
         let files = hub::resolve(&config, &spec.source, Wanted::Model, client.cancel, sink)?;
         let weights = loaded::open(&files, spec, purpose)?;
+        let stamps = stale::stamps(&files, &weights);
         let plan = Plan::of(spec, &weights)?;
         let (placement, need) = self.placed(spec, (&files.name, &weights), plan.as_ref())?;
         let shares = need.on(&placement);
@@ -85,6 +87,7 @@ impl Residency {
             defaults,
             task_params: TaskParams::read(&weights),
             sentences,
+            stamps,
             loaded: now,
             usage: Mutex::new(Usage {
                 last_used: now,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use wire::{
     Failure,
     host::Event,
-    model::{ModelInfo, ModelSpec},
+    model::{ModelInfo, ModelSource, ModelSpec},
     pipeline::{EncoderTask, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
+    tokenize::TokenizerSpec,
 };
 
 use super::Service;
@@ -16,6 +17,7 @@ use crate::{
     generate::Generator,
     pipelines,
     residency::{Client, Purpose},
+    tokenizer::Tokenizer,
 };
 
 /// What a task wants a model for.
@@ -38,7 +40,7 @@ impl Service {
         sink: &mut dyn FnMut(Event),
     ) -> Result<ModelInfo, Failure> {
         let wanted = (model, purpose(task));
-        let (model, was_resident) = self.residency.model(wanted, client, sink)?;
+        let (model, was_resident) = self.residency.current_or_outlived(wanted, client, sink)?;
         if let PipelineTask::Encoder(task) = task
             && model.source_half().is_none()
             && model.causal_reader()?.is_none()
@@ -67,7 +69,7 @@ impl Service {
         };
         let (model, _) = self.residency.model((&run.model, purpose), client, sink)?;
         let tokenizer = match &run.tokenizer {
-            Some(source) => self.residency.tokenizer(source, client, sink)?,
+            Some(source) => self.tokenizer_of_pipeline(source, client, sink)?,
             None => Arc::clone(&model.tokenizer),
         };
         let _place = model.place();
@@ -93,6 +95,17 @@ impl Service {
         pipelines::run(&run.call, model.sentences.as_ref(), &mut reader)
     }
 
+    /// A tokenizer that was loaded for a pipeline.
+    fn tokenizer_of_pipeline(
+        &self,
+        source: &ModelSource,
+        client: &Client<'_>,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Arc<Tokenizer>, Failure> {
+        let spec = TokenizerSpec::from(source.clone());
+        self.residency.tokenizer_of_handle(&spec, client, sink)
+    }
+
     fn write(
         &self,
         run: &PipelineRun,
@@ -102,7 +115,7 @@ impl Service {
         let wanted = (&run.model, purpose(run.call.task()));
         let (model, _) = self.residency.model(wanted, client, sink)?;
         let tokenizer = match &run.tokenizer {
-            Some(source) => self.residency.tokenizer(source, client, sink)?,
+            Some(source) => self.tokenizer_of_pipeline(source, client, sink)?,
             None => Arc::clone(&model.tokenizer),
         };
         let assistant = match &run.assistant {

@@ -110,7 +110,7 @@ impl Tokenizer {
             Side::Right => PaddingDirection::Right,
         };
         for sequence in sequences {
-            sequence.pad(length, id, 0, token, side);
+            sequence.pad(length, id, self.parts.pad_token_type, token, side);
         }
         Ok(())
     }

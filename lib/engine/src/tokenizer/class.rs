@@ -1,10 +1,11 @@
 //! Which of transformers' tokenizer classes a repository asks for, and what that class brings along
-//! where the files are silent: special tokens, the side of padding, how the vocabulary is read. The
+//! where the files are silent: how the vocabulary is read, and what `defaults.rs` lists. The
 //! classes that differ only in their name are one here.
 
-use wire::tokenize::Side;
-
-use super::language_codes;
+use super::{
+    defaults::{self, Defaults},
+    language_codes,
+};
 
 /// A tokenizer class of transformers 4.57.6, by what sets it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) enum Class {
     Gpt2,
     Roberta,
     Bart,
+    /// As BART, with special tokens that are found otherwise.
+    Mvp,
     Qwen2,
     Clip,
     Llama,
@@ -37,44 +40,11 @@ pub(super) enum Class {
     MBart50,
     Nllb,
     M2M100,
-    /// One of [`UNTYPED`], by its name.
-    Untyped(&'static str),
-    /// `PreTrainedTokenizerFast` and every class that adds nothing to its `tokenizer.json`.
+    /// One that is read from a `tokenizer.json` alone, by its name in `defaults.rs`.
+    Named(&'static str),
+    /// `PreTrainedTokenizerFast`, and what is not known.
     Plain,
 }
-
-/// Classes that add nothing to their `tokenizer.json` and whose models read no token types, with the
-/// types of those models.
-const UNTYPED: [(&str, &[&str]); 11] = [
-    ("BarthezTokenizer", &["barthez"]),
-    ("BigBirdTokenizer", &["big_bird"]),
-    ("BlenderbotTokenizer", &["blenderbot"]),
-    ("BloomTokenizer", &["bloom"]),
-    ("CodeGenTokenizer", &["codegen", "phi"]),
-    ("NougatTokenizer", &[]),
-    ("OpenAIGPTTokenizer", &["openai-gpt"]),
-    ("ReformerTokenizer", &["reformer"]),
-    ("SeamlessM4TTokenizer", &["seamless_m4t", "seamless_m4t_v2"]),
-    ("WhisperTokenizer", &["whisper"]),
-    ("XGLMTokenizer", &["xglm"]),
-];
-
-const BERT: &[(&str, &str)] = &[
-    ("unk_token", "[UNK]"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "[PAD]"),
-    ("cls_token", "[CLS]"),
-    ("mask_token", "[MASK]"),
-];
-const ROBERTA: &[(&str, &str)] = &[
-    ("bos_token", "<s>"),
-    ("eos_token", "</s>"),
-    ("unk_token", "<unk>"),
-    ("sep_token", "</s>"),
-    ("pad_token", "<pad>"),
-    ("cls_token", "<s>"),
-    ("mask_token", "<mask>"),
-];
 
 impl Class {
     /// The class of a name, with or without `Fast`. Names that are not here add nothing of their own
@@ -89,12 +59,17 @@ impl Class {
             | "LxmertTokenizer"
             | "SqueezeBertTokenizer"
             | "RealmTokenizer"
-            | "RetriBertTokenizer" => Self::Bert,
-            "DistilBertTokenizer" => Self::DistilBert,
+            | "LayoutLMTokenizer"
+            | "LayoutLMv2Tokenizer"
+            | "DPRContextEncoderTokenizer"
+            | "DPRQuestionEncoderTokenizer"
+            | "DPRReaderTokenizer" => Self::Bert,
+            "DistilBertTokenizer" | "RetriBertTokenizer" => Self::DistilBert,
             "MPNetTokenizer" => Self::Mpnet,
             "GPT2Tokenizer" => Self::Gpt2,
             "RobertaTokenizer" | "LongformerTokenizer" => Self::Roberta,
-            "BartTokenizer" | "LEDTokenizer" | "MvpTokenizer" => Self::Bart,
+            "BartTokenizer" | "LEDTokenizer" => Self::Bart,
+            "MvpTokenizer" => Self::Mvp,
             "Qwen2Tokenizer" => Self::Qwen2,
             "CLIPTokenizer" => Self::Clip,
             "LlamaTokenizer" => Self::Llama,
@@ -114,25 +89,22 @@ impl Class {
             "MBart50Tokenizer" => Self::MBart50,
             "NllbTokenizer" => Self::Nllb,
             "M2M100Tokenizer" => Self::M2M100,
-            _ => Self::untyped(|(class, _)| *class == name),
+            _ => Self::of_row(defaults::of_class(name)),
         }
     }
 
-    fn untyped(is_wanted: impl Fn(&(&str, &[&str])) -> bool) -> Self {
-        let mut found = UNTYPED.iter().filter(|entry| is_wanted(entry));
-        found
-            .next()
-            .map_or(Self::Plain, |(name, _)| Self::Untyped(name))
+    fn of_row(row: Option<&'static Defaults>) -> Self {
+        row.map_or(Self::Plain, |row| Self::Named(row.class))
     }
 
     /// The class of a `model_type` (`TOKENIZER_MAPPING_NAMES` in `tokenization_auto.py`).
     pub fn of_model(model_type: &str) -> Self {
         match model_type {
-            "align" | "bark" | "bert" | "blip" | "bros" | "chinese_clip" | "convbert"
-            | "electra" | "ernie" | "git" | "grounding-dino" | "lxmert" | "megatron-bert"
-            | "mm-grounding-dino" | "mobilebert" | "nezha" | "qdqbert" | "realm" | "retribert"
-            | "squeezebert" | "tvp" | "vilt" | "visual_bert" => Self::Bert,
-            "distilbert" => Self::DistilBert,
+            "align" | "bark" | "bert" | "blip" | "bros" | "chinese_clip" | "convbert" | "dpr"
+            | "layoutlm" | "layoutlmv2" | "electra" | "ernie" | "git" | "grounding-dino"
+            | "lxmert" | "megatron-bert" | "mm-grounding-dino" | "mobilebert" | "nezha"
+            | "qdqbert" | "realm" | "squeezebert" | "tvp" | "vilt" | "visual_bert" => Self::Bert,
+            "distilbert" | "retribert" => Self::DistilBert,
             "mpnet" => Self::Mpnet,
             "blip-2" | "dbrx" | "emu3" | "exaone4" | "flex_olmo" | "gpt2" | "gpt_bigcode"
             | "gpt_neo" | "gptj" | "granite" | "granitemoe" | "granitemoehybrid"
@@ -147,7 +119,8 @@ impl Class {
             | "mra"
             | "roberta"
             | "roberta-prelayernorm" => Self::Roberta,
-            "bart" | "led" | "mvp" => Self::Bart,
+            "bart" | "led" => Self::Bart,
+            "mvp" => Self::Mvp,
             "colqwen2" | "internvl" | "qwen2" | "qwen2_5_omni" | "qwen2_5_vl" | "qwen2_audio"
             | "qwen2_moe" | "qwen2_vl" | "qwen3" | "qwen3_moe" | "qwen3_next"
             | "qwen3_omni_moe" | "qwen3_vl" | "qwen3_vl_moe" => Self::Qwen2,
@@ -188,7 +161,7 @@ impl Class {
             "mbart50" => Self::MBart50,
             "nllb" | "nllb-moe" => Self::Nllb,
             "m2m_100" => Self::M2M100,
-            _ => Self::untyped(|(_, models)| models.contains(&model_type)),
+            _ => Self::of_row(defaults::of_model(model_type)),
         }
     }
 
@@ -201,6 +174,7 @@ impl Class {
             Self::Gpt2 => "GPT2Tokenizer",
             Self::Roberta => "RobertaTokenizer",
             Self::Bart => "BartTokenizer",
+            Self::Mvp => "MvpTokenizer",
             Self::Qwen2 => "Qwen2Tokenizer",
             Self::Clip => "CLIPTokenizer",
             Self::Llama => "LlamaTokenizer",
@@ -220,103 +194,14 @@ impl Class {
             Self::MBart50 => "MBart50Tokenizer",
             Self::Nllb => "NllbTokenizer",
             Self::M2M100 => "M2M100Tokenizer",
-            Self::Untyped(name) => name,
+            Self::Named(name) => name,
             Self::Plain => "PreTrainedTokenizerFast",
         }
     }
 
-    /// Special tokens that its constructor names when no file does.
-    pub fn special_tokens(self) -> &'static [(&'static str, &'static str)] {
-        const END_OF_TEXT: &str = "<|endoftext|>";
-        match self {
-            Self::Bert | Self::DistilBert => BERT,
-            Self::Mpnet => &[
-                ("bos_token", "<s>"),
-                ("eos_token", "</s>"),
-                ("unk_token", "[UNK]"),
-                ("sep_token", "</s>"),
-                ("pad_token", "<pad>"),
-                ("cls_token", "<s>"),
-                ("mask_token", "<mask>"),
-            ],
-            Self::Roberta
-            | Self::Bart
-            | Self::XlmRoberta
-            | Self::Camembert
-            | Self::MBart
-            | Self::Nllb => ROBERTA,
-            // The same without a first token; and without a class and a mask.
-            Self::MBart50 => &ROBERTA[1..],
-            Self::M2M100 => &ROBERTA[..5],
-            Self::Gpt2 | Self::GptNeoX => &[
-                ("bos_token", END_OF_TEXT),
-                ("eos_token", END_OF_TEXT),
-                ("unk_token", END_OF_TEXT),
-            ],
-            Self::Qwen2 => &[
-                ("eos_token", END_OF_TEXT),
-                ("unk_token", END_OF_TEXT),
-                ("pad_token", END_OF_TEXT),
-            ],
-            Self::Clip => &[
-                ("bos_token", "<|startoftext|>"),
-                ("eos_token", END_OF_TEXT),
-                ("unk_token", END_OF_TEXT),
-                ("pad_token", END_OF_TEXT),
-            ],
-            Self::Cohere => &[
-                ("bos_token", "<BOS_TOKEN>"),
-                ("eos_token", "<|END_OF_TURN_TOKEN|>"),
-                ("unk_token", "<UNK>"),
-            ],
-            Self::Llama | Self::CodeLlama => &[
-                ("bos_token", "<s>"),
-                ("eos_token", "</s>"),
-                ("unk_token", "<unk>"),
-            ],
-            Self::Gemma => &[
-                ("bos_token", "<bos>"),
-                ("eos_token", "<eos>"),
-                ("unk_token", "<unk>"),
-                ("pad_token", "<pad>"),
-            ],
-            Self::T5 | Self::Marian => &[
-                ("eos_token", "</s>"),
-                ("unk_token", "<unk>"),
-                ("pad_token", "<pad>"),
-            ],
-            Self::DebertaV2 => &[
-                ("bos_token", "[CLS]"),
-                ("eos_token", "[SEP]"),
-                ("unk_token", "[UNK]"),
-                ("sep_token", "[SEP]"),
-                ("pad_token", "[PAD]"),
-                ("cls_token", "[CLS]"),
-                ("mask_token", "[MASK]"),
-            ],
-            Self::Albert => &[
-                ("bos_token", "[CLS]"),
-                ("eos_token", "[SEP]"),
-                ("unk_token", "<unk>"),
-                ("sep_token", "[SEP]"),
-                ("pad_token", "<pad>"),
-                ("cls_token", "[CLS]"),
-                ("mask_token", "[MASK]"),
-            ],
-            Self::Pegasus => &[
-                ("eos_token", "</s>"),
-                ("unk_token", "<unk>"),
-                ("pad_token", "<pad>"),
-                ("mask_token", "<mask_2>"),
-            ],
-            Self::SpeechT5 => &[
-                ("bos_token", "<s>"),
-                ("eos_token", "</s>"),
-                ("unk_token", "<unk>"),
-                ("pad_token", "<pad>"),
-            ],
-            Self::Untyped(_) | Self::Plain => &[],
-        }
+    /// What its constructor brings along.
+    pub fn defaults(self) -> &'static Defaults {
+        defaults::of_class(self.name()).unwrap_or(&defaults::PLAIN)
     }
 
     /// Further special tokens that its constructor makes up.
@@ -325,9 +210,6 @@ impl Class {
             Self::T5 => (0..100)
                 .map(|number| format!("<extra_id_{number}>"))
                 .collect(),
-            Self::Camembert => ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
-                .map(str::to_owned)
-                .to_vec(),
             Self::Pegasus => std::iter::once("<mask_1>".to_owned())
                 .chain((2..PEGASUS_OFFSET).map(|number| format!("<unk_{number}>")))
                 .collect(),
@@ -335,7 +217,10 @@ impl Class {
                 let codes = self.language_codes().iter();
                 codes.map(|code| (*code).to_owned()).collect()
             }
-            _ => Vec::new(),
+            _ => {
+                let tokens = self.defaults().additional.iter();
+                tokens.map(|token| (*token).to_owned()).collect()
+            }
         }
     }
 
@@ -353,7 +238,10 @@ impl Class {
     /// Whether the Python class that a vocabulary is converted from makes its special tokens with
     /// `AddedToken(token, lstrip=False, rstrip=False)`, and so searches them in normalised text.
     pub fn normalizes_special_tokens(self) -> bool {
-        matches!(self, Self::Gpt2 | Self::Roberta | Self::Bart | Self::Clip)
+        matches!(
+            self,
+            Self::Gpt2 | Self::Roberta | Self::Bart | Self::Mvp | Self::Clip
+        )
     }
 
     /// Whether the blank before a mask token belongs to it.
@@ -363,6 +251,7 @@ impl Class {
             Self::Roberta
                 | Self::Mpnet
                 | Self::Bart
+                | Self::Mvp
                 | Self::XlmRoberta
                 | Self::Camembert
                 | Self::Albert
@@ -370,22 +259,6 @@ impl Class {
                 | Self::MBart50
                 | Self::Nllb
         )
-    }
-
-    /// Whether `token_type_ids` are among the model's inputs.
-    pub fn has_token_types(self) -> bool {
-        matches!(
-            self,
-            Self::Bert | Self::DebertaV2 | Self::Albert | Self::Plain
-        )
-    }
-
-    /// Where padding goes when no file says.
-    pub fn padding_side(self) -> Side {
-        match self {
-            Self::Llama | Self::CodeLlama | Self::Gemma | Self::Cohere => Side::Left,
-            _ => Side::Right,
-        }
     }
 
     /// Where the class itself puts the sequence's first and last token, by `add_bos_token` and

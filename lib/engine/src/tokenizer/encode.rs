@@ -246,6 +246,7 @@ impl Tokenizer {
             ))
             .hint("raise `max_length`, or set `add_special_tokens: false`"));
         };
+        self.check_stride(limit, options)?;
         let lengths = (first.len(), second.as_ref().map(Raw::len));
         let excess = (lengths.0 + lengths.1.unwrap_or(0)).saturating_sub(room);
         if excess == 0 {
@@ -263,10 +264,7 @@ impl Tokenizer {
                 return Ok(());
             }
             if length > 0 && stride >= length {
-                return Err(failures::invalid(format!(
-                    "the stride of {stride} is not less than the {length} tokens that a window has"
-                ))
-                .hint("lower `stride`, or raise `max_length`"));
+                return Err(stride_too_large(stride, length));
             }
             let direction = match self.parts.truncation_side {
                 Side::Left => TruncationDirection::Left,
@@ -281,6 +279,28 @@ impl Tokenizer {
         }
         Ok((first, second))
     }
+
+    /// Fails on a stride that no window of `limit` tokens has room for, whether or not anything is cut: so does
+    /// `with_truncation` of the crate `tokenizers`, which counts the special tokens of one text each time.
+    fn check_stride(&self, limit: usize, options: &EncodeOptions) -> Result<(), Failure> {
+        if self.parts.python.is_some() {
+            return Ok(());
+        }
+        let steps = self.post_processor.as_ref();
+        let adds = steps.map_or(0, |steps| steps.added_tokens(false));
+        let stride = options.stride as usize;
+        match limit.checked_sub(adds) {
+            Some(length) if length < stride => Err(stride_too_large(stride, length)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn stride_too_large(stride: usize, length: usize) -> Failure {
+    failures::invalid(format!(
+        "the stride of {stride} is not less than the {length} tokens that a window has"
+    ))
+    .hint("lower `stride`, or raise `max_length`")
 }
 
 /// How much of each text is kept: `truncate_encodings` of the crate `tokenizers`.

@@ -64,10 +64,6 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
         Some("right") => Side::Right,
         _ => default,
     };
-    let has_types = match config["model_input_names"].as_array() {
-        Some(names) => names.iter().any(|name| name == "token_type_ids"),
-        None => class.has_token_types() && python.is_none(),
-    };
     let class_name = config["tokenizer_class"]
         .as_str()
         .unwrap_or(class.name())
@@ -75,7 +71,7 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
     Ok(Parts {
         chat_templates: Templates::read(folder, &config["chat_template"])?,
         clean_up_spaces: flag("clean_up_tokenization_spaces").unwrap_or(cleans),
-        padding_side: side("padding_side", class.padding_side()),
+        padding_side: side("padding_side", class.defaults().padding_side),
         truncation_side: side("truncation_side", Side::Right),
         // transformers writes 10^30 for a length that nobody knows. `max_len` is the key of old files.
         max_length: config["model_max_length"]
@@ -83,7 +79,8 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
             .or_else(|| config["max_len"].as_u64())
             .and_then(|length| u32::try_from(length).ok()),
         split_special_tokens: flag("split_special_tokens").unwrap_or(false),
-        has_token_types: has_types,
+        inputs: inputs(class, &config),
+        pad_token_type: class.defaults().pad_token_type,
         infilling: (class == Class::CodeLlama).then(|| Infilling::read(&config)),
         replaces_suffix: (class == Class::Clip).then(|| "</w>".to_owned()),
         class: Some(class_name),
@@ -94,6 +91,15 @@ pub fn read(folder: &Path) -> Result<Parts, Failure> {
         special,
         python,
     })
+}
+
+/// What a model is given: as the configuration lists it, else as the class does.
+fn inputs(class: Class, config: &Value) -> Vec<String> {
+    let names: Vec<&str> = match config["model_input_names"].as_array() {
+        Some(names) => names.iter().filter_map(Value::as_str).collect(),
+        None => class.defaults().inputs.to_vec(),
+    };
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// The class: what `tokenizer_config.json` says, then what `config.json` says, then what its model
@@ -212,7 +218,7 @@ fn with_language(
 fn is_byte_level(class: Class) -> bool {
     matches!(
         class,
-        Class::Gpt2 | Class::Roberta | Class::Bart | Class::Qwen2 | Class::Clip
+        Class::Gpt2 | Class::Roberta | Class::Bart | Class::Mvp | Class::Qwen2 | Class::Clip
     )
 }
 
@@ -256,30 +262,7 @@ fn is_word_piece(class: Class) -> bool {
 /// A `tokenizer.json` with what the class's own constructor changes in it by the configuration.
 fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialTokens) -> Value {
     let flag = |name: &str, default: bool| config[name].as_bool().unwrap_or(default);
-    let prefix = flag("add_prefix_space", false);
-    if json["pre_tokenizer"].get("add_prefix_space").is_some() {
-        json["pre_tokenizer"]["add_prefix_space"] = prefix.into();
-    }
-    match class {
-        _ if is_word_piece(class) && json["normalizer"]["type"] == "BertNormalizer" => {
-            json["normalizer"]["lowercase"] = flag("do_lower_case", true).into();
-            json["normalizer"]["strip_accents"] = json!(config["strip_accents"].as_bool());
-            json["normalizer"]["handle_chinese_chars"] =
-                flag("tokenize_chinese_chars", true).into();
-        }
-        Class::Roberta | Class::Bart => {
-            let post_processor = &mut json["post_processor"];
-            for (name, value) in [
-                ("add_prefix_space", prefix),
-                ("trim_offsets", flag("trim_offsets", true)),
-            ] {
-                if post_processor.get(name).is_some() {
-                    post_processor[name] = value.into();
-                }
-            }
-        }
-        _ => {}
-    }
+    set_flags(&mut json, class, config);
     let languages = config["tokenizer_class"]
         .as_str()
         .and_then(|name| Languages::of(name, config));
@@ -301,6 +284,44 @@ fn adapted(mut json: Value, class: Class, config: &Value, special: &SpecialToken
         json["post_processor"] = bos_and_eos(&json, bos, eos, special);
     }
     json
+}
+
+/// Sets what the constructor sets in a normalizer, a pre-tokenizer and a post-processor that have it.
+fn set_flags(json: &mut Value, class: Class, config: &Value) {
+    let defaults = class.defaults();
+    let prefix = config["add_prefix_space"]
+        .as_bool()
+        .or(defaults.add_prefix_space);
+    if let Some(prefix) = prefix {
+        set(&mut json["pre_tokenizer"], "add_prefix_space", prefix);
+    }
+    if json["normalizer"]["type"] == "BertNormalizer" {
+        for (argument, name) in defaults.normalizer {
+            let given = config[*argument].as_bool();
+            json["normalizer"][*name] = match *argument {
+                // Accents go with the upper case unless it is said.
+                "strip_accents" => json!(given),
+                _ => given.unwrap_or(true).into(),
+            };
+        }
+    }
+    if defaults.sets_post_processor {
+        let trims = config["trim_offsets"].as_bool().unwrap_or(true);
+        let post_processor = &mut json["post_processor"];
+        set(
+            post_processor,
+            "add_prefix_space",
+            prefix.unwrap_or_default(),
+        );
+        set(post_processor, "trim_offsets", trims);
+    }
+}
+
+/// Sets a flag of a step that has it.
+fn set(step: &mut Value, name: &str, flag: bool) {
+    if let Some(value) = step.get_mut(name) {
+        *value = flag.into();
+    }
 }
 
 /// The post-processor of the classes of Llama, Gemma, Cohere and GPT-NeoX (`update_post_processor`).

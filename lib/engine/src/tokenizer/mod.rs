@@ -10,6 +10,7 @@ mod charsmap;
 mod chat;
 mod class;
 mod decode;
+mod defaults;
 mod dictionary;
 mod encode;
 mod files;
@@ -96,7 +97,10 @@ struct Parts {
     max_length: Option<u32>,
     /// Whether the text of special tokens is cut like any other.
     split_special_tokens: bool,
-    has_token_types: bool,
+    /// Names of what a model is given.
+    inputs: Vec<String>,
+    /// The token type of padding.
+    pad_token_type: u32,
     /// The end of a word, which CLIP's class replaces by a blank once more after decoding.
     replaces_suffix: Option<String>,
     /// What its user should know, once.

@@ -4,10 +4,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use wire::{
@@ -18,7 +15,7 @@ use wire::{
 };
 
 use super::Tokenizer;
-use crate::{failures, hub::ModelFiles};
+use crate::{failures, hub::ModelFiles, stamp::Stamp};
 
 /// Tokenizers that are kept in all, variants included: one of a large vocabulary takes 100 MB and more.
 const MOST: usize = 16;
@@ -52,19 +49,9 @@ struct Variant {
     used: u64,
 }
 
-/// A file's size and time of change.
-#[derive(PartialEq)]
-struct Stamp(PathBuf, Option<(u64, Option<SystemTime>)>);
-
-impl Stamp {
-    fn of(path: PathBuf) -> Self {
-        let metadata = fs::metadata(&path).ok();
-        let seen = metadata.map(|metadata| (metadata.len(), metadata.modified().ok()));
-        Self(path, seen)
-    }
-
+impl Entry {
     fn is_current(&self) -> bool {
-        Self::of(self.0.clone()) == *self
+        self.stamps.iter().all(Stamp::is_current)
     }
 }
 
@@ -74,12 +61,27 @@ impl Shelf {
         let mut kept = self.lock();
         let now = kept.tick();
         let entry = kept.entries.get_mut(key)?;
-        if entry.stamps.iter().all(Stamp::is_current) {
+        if entry.is_current() {
             entry.used = now;
             return Some(Arc::clone(&entry.tokenizer));
         }
-        kept.entries.remove(key);
+        // Handles still have one whose files were all taken away.
+        if !entry.stamps.iter().all(Stamp::is_gone) {
+            kept.entries.remove(key);
+        }
         None
+    }
+
+    /// The tokenizer of a source whose files were all taken away, if it is here.
+    pub fn outlived(&self, key: &ModelSource) -> Option<Arc<Tokenizer>> {
+        let mut kept = self.lock();
+        let now = kept.tick();
+        let entry = kept.entries.get_mut(key)?;
+        let is_gone = entry.stamps.iter().all(Stamp::is_gone);
+        is_gone.then(|| {
+            entry.used = now;
+            Arc::clone(&entry.tokenizer)
+        })
     }
 
     /// Reads a tokenizer and keeps it. Two that come at once may both read it; the first to finish is
@@ -106,6 +108,13 @@ impl Shelf {
             variants: Vec::new(),
             tokenizer,
         };
+        if kept
+            .entries
+            .get(&key)
+            .is_some_and(|known| !known.is_current())
+        {
+            kept.entries.remove(&key);
+        }
         let tokenizer = Arc::clone(&kept.entries.entry(key).or_insert(entry).tokenizer);
         kept.let_go();
         Ok(tokenizer)
@@ -250,6 +259,8 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::hub::Layout;
 
@@ -308,6 +319,22 @@ mod tests {
             files.load(&shelf, &source(1)).fingerprint(),
             first.fingerprint()
         );
+    }
+
+    /// A handle whose folder was removed once failed at its next use.
+    #[test]
+    fn one_whose_files_are_gone_is_there_for_handles_alone() {
+        let (files, shelf) = (Files::new(), Shelf::default());
+        let first = files.load(&shelf, &source(0));
+        assert!(shelf.outlived(&source(0)).is_none());
+        let path = files.0.path().join("tokenizer.json");
+        let text = fs::read(&path).expect("reads");
+        fs::remove_file(&path).expect("removes");
+        assert!(shelf.get(&source(0)).is_none());
+        let kept = shelf.outlived(&source(0)).expect("is kept");
+        assert!(Arc::ptr_eq(&kept, &first));
+        fs::write(&path, text).expect("writes");
+        assert!(!Arc::ptr_eq(&files.load(&shelf, &source(0)), &first));
     }
 
     #[test]

@@ -90,8 +90,8 @@ impl SpecialTokens {
         let map = if has_list { &Value::Null } else { &sources.map };
         let mut named = Vec::new();
         for name in NAMES {
-            let default = class.special_tokens().iter().find(|(of, _)| *of == name);
-            let mut token = default.map(|(_, content)| Written::Plain((*content).to_owned()));
+            let default = class.defaults().token(name);
+            let mut token = default.map(|content| Written::Plain(content.to_owned()));
             for (file, is_map) in [(config, false), (map, true)] {
                 if let Some(value) = file.get(name) {
                     token = written(value, is_map);
@@ -116,14 +116,30 @@ impl SpecialTokens {
         } else {
             tokens.legacy_list(sources)
         };
-        // A named token is found as the list says.
-        let known: Vec<&AddedToken> = tokens.listed.values().collect();
-        for (_, token) in &mut tokens.named {
-            if let Some(whole) = known.iter().find(|other| other.content == token.content()) {
-                *token = Written::Whole((*whole).clone());
+        tokens.complete(class, |name| {
+            config.get(name).is_some() || map.get(name).is_some()
+        });
+        tokens
+    }
+
+    /// A named token is found as the list says; otherwise as the constructor makes it of its text, which
+    /// never looks for its own default in the list.
+    fn complete(&mut self, class: Class, is_given: impl Fn(&str) -> bool) {
+        let is_json = self.completing.is_none();
+        for (name, token) in &mut self.named {
+            let looks = !is_json || is_given(name) || !NAMES.contains(&&**name);
+            let mut known = self.listed.values().filter(|_| looks);
+            let listed = known
+                .find(|other| other.content == token.content())
+                .cloned();
+            let made = || match token {
+                Written::Plain(content) if is_json => class.defaults().whole_token(name, content),
+                _ => None,
+            };
+            if let Some(whole) = listed.or_else(made) {
+                *token = Written::Whole(whole);
             }
         }
-        tokens
     }
 
     /// `added_tokens.json` and the list of `tokenizer.json`.
@@ -231,7 +247,10 @@ impl SpecialTokens {
         let token = AddedToken::from(content, true);
         match (self.completing, name) {
             (Some(class), "mask_token") if class.mask_takes_blank() => {
-                let normalized = matches!(class, Class::Bart | Class::MBart50 | Class::Nllb);
+                let normalized = matches!(
+                    class,
+                    Class::Bart | Class::Mvp | Class::MBart50 | Class::Nllb
+                );
                 token.lstrip(true).normalized(normalized)
             }
             (Some(Class::DebertaV2), "unk_token") => token.normalized(true),
@@ -264,7 +283,7 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
     if class == Class::CodeLlama {
         tokens.get_or_insert_default().extend(infilling(config));
     }
-    // T5 completes a list without its sentinels; Pegasus and mBART-50 one that is too short. mBART puts its
+    // T5 completes a list without its sentinels; Pegasus, mBART-50 and XGLM one that is too short. mBART puts its
     // languages before what is listed.
     let defaults = || {
         class
@@ -283,7 +302,10 @@ fn additional(config: &Value, map: &Value, class: Class) -> Vec<Written> {
             if class == Class::T5 && !has_sentinels(&tokens) {
                 tokens.extend(defaults());
             }
-            if matches!(class, Class::Pegasus | Class::MBart50) {
+            if matches!(
+                class,
+                Class::Pegasus | Class::MBart50 | Class::Named("XGLMTokenizer")
+            ) {
                 let known: Vec<String> = tokens
                     .iter()
                     .map(|token| token.content().to_owned())

@@ -114,8 +114,6 @@ impl Tokenizer {
         let extra = || special.extra();
         let names = NAMES.into_iter().chain(extra().map(|(name, _)| name));
         let ids = names.filter_map(|name| Some((name.to_owned(), self.named_id(name)?)));
-        let inputs = ["input_ids", "token_type_ids", "attention_mask"].into_iter();
-        let inputs = inputs.filter(|name| self.parts.has_token_types || *name != "token_type_ids");
         self.info = TokenizerInfo {
             name: name.to_owned(),
             class: self.parts.class.clone(),
@@ -137,7 +135,7 @@ impl Tokenizer {
             all_special_ids: self.all_special_ids(),
             padding_side: self.parts.padding_side,
             model_max_length: self.parts.max_length,
-            model_input_names: inputs.map(str::to_owned).collect(),
+            model_input_names: self.parts.inputs.clone(),
             clean_up_tokenization_spaces: self.parts.clean_up_spaces,
             has_chat_template: !self.parts.chat_templates.is_empty(),
             fingerprint: self.identity.fingerprint(),

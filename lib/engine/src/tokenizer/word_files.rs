@@ -113,7 +113,7 @@ pub(super) fn byte_pairs(
             post_processor = ends(&name("bos_token"), &name("eos_token"), false, false);
             (suffix, unknown) = ("</w>", Some(name("unk_token")));
         }
-        Class::Roberta | Class::Bart => {
+        Class::Roberta | Class::Bart | Class::Mvp => {
             let trim = config["trim_offsets"].as_bool().unwrap_or(true);
             post_processor = ends(&name("cls_token"), &name("sep_token"), trim, prefix);
         }

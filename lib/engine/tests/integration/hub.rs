@@ -363,6 +363,187 @@ fn a_lost_connection_is_tried_again() {
     assert_eq!(read(&bench.resolve(&tiny()).unwrap()), contents());
 }
 
+/// A folder's files, of which the weights alone are large.
+fn folder_files(weights: &str) -> Repository {
+    Repository::new(REPO)
+        .file("config.json", "{\"model_type\": \"llama\"}")
+        .file("tokenizer.json", "{}")
+        .file(weights, contents())
+}
+
+fn folder(files: &ModelFiles) -> &Path {
+    match &files.layout {
+        Layout::Folder(folder) => folder,
+        Layout::Gguf(path) => panic!("a file: {}", path.display()),
+    }
+}
+
+/// The hub leads to each small file within itself, and the length of that answer was once taken for the file's.
+#[test]
+fn small_files_are_found_where_the_hub_leads_within_itself() {
+    let bench = Bench::serving(folder_files("model.safetensors"), None);
+    let files = bench.resolve(&tiny()).unwrap();
+    let config = fs::read_to_string(folder(&files).join("config.json")).unwrap();
+    assert_eq!(config, "{\"model_type\": \"llama\"}");
+    let weights = fs::read(folder(&files).join("model.safetensors")).unwrap();
+    assert_eq!(weights, contents());
+    let blobs = bench.config.cache_dir.join("models--acme--tiny/blobs");
+    let mut names: Vec<usize> = fs::read_dir(blobs)
+        .unwrap()
+        .map(|blob| blob.unwrap().file_name().len())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [40, 40, 64],
+        "git's hashes, and the SHA-256 of what is large"
+    );
+
+    let bench = Bench::serving(folder_files("model.safetensors"), Some(Fault::Circle));
+    assert_eq!(
+        bench.failure(&tiny()),
+        "Offline: cannot fetch `acme/tiny`: 127.0.0.1 leads in circles to `config.json`\nhint: no repository is in the cache yet"
+    );
+}
+
+/// What is lost on the way is asked for again there, from where it ended.
+#[test]
+fn small_files_are_tried_again_and_gone_on_with() {
+    for fault in [
+        Fault::HangUp { times: 2 },
+        Fault::Status {
+            status: 503,
+            times: 2,
+        },
+        Fault::Cut { after: 1, times: 2 },
+    ] {
+        let bench = Bench::serving(folder_files("model.safetensors"), Some(fault.clone()));
+        let files = bench.resolve(&tiny()).unwrap();
+        let config = fs::read_to_string(folder(&files).join("config.json")).unwrap();
+        assert_eq!(config, "{\"model_type\": \"llama\"}", "{fault:?}");
+    }
+}
+
+/// A repository that was renamed is the same under its old name, and cached under that one, as in Python.
+#[test]
+fn a_renamed_repository_is_fetched_by_its_old_name() {
+    let repository = folder_files("model.safetensors")
+        .formerly("old")
+        .formerly("acme/former");
+    let bench = Bench::serving(repository, Some(Fault::Private));
+    let mut config = bench.config.clone();
+    config.token = Some("hf_secret".to_owned());
+    for (name, cached) in [
+        ("old", "models--old"),
+        ("acme/former", "models--acme--former"),
+    ] {
+        let files = resolve(
+            &config,
+            &ModelSource::new(name),
+            Wanted::Model,
+            &Cancel::new(),
+            &mut |_| {},
+        )
+        .unwrap();
+        let snapshots = config.cache_dir.join(cached).join("snapshots");
+        assert_eq!(folder(&files), snapshots.join(COMMIT));
+        assert!(folder(&files).join("model.safetensors").is_file());
+    }
+    assert!(!config.cache_dir.join("models--acme--tiny").exists());
+}
+
+/// A private repository is read with the token wherever the hub leads within itself, and nobody else gets it.
+#[test]
+fn the_token_is_the_hubs_alone() {
+    let mut bench = Bench::serving(folder_files("model.safetensors"), Some(Fault::Private));
+    assert!(bench.failure(&tiny()).starts_with("NotFound: "));
+    bench.config.token = Some("hf_secret".to_owned());
+    let files = bench.resolve(&tiny()).unwrap();
+    assert!(folder(&files).join("config.json").is_file());
+    assert!(folder(&files).join("model.safetensors").is_file());
+    assert_eq!(bench.hub.served().strayed_tokens, 0);
+}
+
+/// Shards once won over the one file, where a repository has both.
+#[test]
+fn the_one_file_wins_over_shards_as_in_transformers() {
+    let index = r#"{"weight_map": {"a": "1.safetensors"}}"#;
+    let weights = [
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ];
+    for from in 0..weights.len() {
+        let mut repository = Repository::new(REPO).file("config.json", "{}");
+        for name in &weights[from..] {
+            repository = repository.file(name, index);
+        }
+        let bench = Bench::serving(repository.file("1.safetensors", "one"), None);
+        let files = bench.resolve(&tiny()).unwrap();
+        let is_taken = |name: &&str| folder(&files).join(name).exists();
+        let taken: Vec<&str> = weights.into_iter().filter(is_taken).collect();
+        assert_eq!(taken, [weights[from]]);
+    }
+}
+
+/// It once said that the files are not in the cache, and beside that the repository is.
+#[test]
+fn what_the_cache_lacks_of_a_model_is_named_offline() {
+    let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    let whole = [
+        ("config.json", "{}"),
+        ("tokenizer.json", "{}"),
+        ("model.safetensors.index.json", index),
+        ("1.safetensors", "one"),
+        ("2.safetensors", "two"),
+    ];
+    let bench = Bench::new(None);
+    let failure = |taken: &dyn Fn(&str) -> bool, change: &dyn Fn(&Path), source: &ModelSource| {
+        let cache = tempfile::tempdir().unwrap();
+        let files: Vec<_> = whole.into_iter().filter(|(name, _)| taken(name)).collect();
+        let repo = cache.path().join("models--acme--tiny");
+        write_as_python(&repo, &files);
+        change(&repo.join("blobs"));
+        let mut config = bench.config.clone();
+        (config.cache_dir, config.offline) = (cache.path().to_owned(), true);
+        let failure = resolve(&config, source, Wanted::Model, &Cancel::new(), &mut |_| {});
+        failure.unwrap_err().to_string()
+    };
+    let message = |lacking: &str| {
+        format!(
+            "cannot load `acme/tiny`: the hub must not be used, and {lacking} in the cache\nhint: no other repository is in the cache; unset HF_HUB_OFFLINE to use the hub"
+        )
+    };
+    let (all, none) = (|_: &str| true, |_: &Path| ());
+    let without = |lacking: &'static str| move |name: &str| name != lacking;
+    assert_eq!(
+        failure(&without("2.safetensors"), &none, &tiny()),
+        message("`2.safetensors` is not")
+    );
+    // The blob of the fourth file.
+    let unlinked = |blobs: &Path| fs::remove_file(blobs.join("3")).unwrap();
+    assert_eq!(
+        failure(&all, &unlinked, &tiny()),
+        message("`1.safetensors` is not")
+    );
+    assert_eq!(
+        failure(&without("config.json"), &none, &tiny()),
+        message("`config.json` is not")
+    );
+    let bare = |name: &str| !name.contains("safetensors");
+    assert_eq!(
+        failure(&bare, &none, &tiny()),
+        message("its weights are not")
+    );
+    let mut other = tiny();
+    other.revision = Some("v2".to_owned());
+    assert_eq!(
+        failure(&all, &none, &other),
+        message("its revision `v2` is not")
+    );
+}
+
 #[test]
 fn a_clients_own_variables_say_where_to_go() {
     let variables = |pairs: &[(&str, &str)]| {
@@ -390,6 +571,16 @@ fn a_clients_own_variables_say_where_to_go() {
     assert_eq!(config.endpoint, "https://huggingface.co");
     assert_eq!(config.cache_dir, Path::new("/c"));
     assert!(config.token.is_none() && !config.offline);
+
+    // The old names of transformers, which it still reads first; and a home.
+    let config = HubConfig::new(&variables(&[
+        ("HF_HUB_CACHE", "/c"),
+        ("PYTORCH_TRANSFORMERS_CACHE", "/p"),
+        ("TRANSFORMERS_CACHE", "/t"),
+    ]));
+    assert_eq!(config.cache_dir, Path::new("/t"));
+    let config = HubConfig::new(&variables(&[("HF_HOME", "~")]));
+    assert_eq!(config.cache_dir, std::env::home_dir().unwrap().join("hub"));
 }
 
 #[test]
