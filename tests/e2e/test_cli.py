@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -131,6 +133,7 @@ def notebook_of(*cells, **fields):
         (notebook_of({"cell_type": "code"}), "metadata"),
         (notebook_of({key: CELL[key] for key in CELL if key != "source"}), "its cell 1 has no `source`"),
         (notebook_of(CELL, metadata={"kernelspec": 3}), "its `kernelspec` is no object"),
+        (notebook_of(CELL, metadata={"kernelspec": {"name": 3}}), "its `kernelspec` has a `name` that is no text"),
         (b"\xff\xfe\x00", "it is no text of UTF-8"),
     ],
 )
@@ -147,6 +150,112 @@ def test_a_folder_is_no_notebook(tmp_path):
     failed = warmcell("run", tmp_path)
     assert failed.returncode == 1
     assert "it is a folder" in failed.stderr and "hint:" in failed.stderr, failed.stderr
+
+
+def cells(folder, *sources, **metadata):
+    """A notebook of these cells in a file of its own."""
+    path = folder / "x.ipynb"
+    path.write_text(notebook_of(*[CELL | {"source": source} for source in sources], metadata=metadata))
+    return path
+
+
+def texts(notebook):
+    """What the cells of a file have written, or the names of their errors."""
+    cells = json.loads(notebook.read_text())["cells"]
+    return [[output.get("ename") or "".join(output["text"]) for output in cell["outputs"]] for cell in cells]
+
+
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_run_and_keeps_what_there_is(name, status, tmp_path):
+    """All that had run was lost, with a traceback; the client outlived a SIGTERM. SIGTERM goes to the process that was
+    started, Ctrl-C to all of its group."""
+    path = cells(tmp_path, 'println!("first");', "std::thread::sleep(std::time::Duration::from_secs(600));", "3")
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([BINARY, "run", path], stdin=subprocess.DEVNULL, start_new_session=True, **output)
+    limit = threading.Timer(120, run.kill)
+    limit.start()
+    for line in run.stdout:
+        if "cell 2" in line:
+            break
+    time.sleep(1)
+    if name == "SIGINT":
+        os.killpg(run.pid, signal.SIGINT)
+    else:
+        run.terminate()
+    stdout, stderr = run.communicate(timeout=60)
+    limit.cancel()
+    assert run.returncode == status, stderr
+    assert f"error: stopped by {name} at cell 2" in stderr and "Traceback" not in stderr, stderr
+    executed = tmp_path / ".warmcell/x.executed.ipynb"
+    assert str(executed) in stdout and executed.with_suffix(".html").exists()
+    assert texts(executed) == [["first\n"], ["KeyboardInterrupt"], []]
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
+
+
+def test_a_reader_that_goes_leaves_the_notebook_to_be_written(tmp_path):
+    path = cells(tmp_path, 'println!("a");', 'println!("b");')
+    run = f'"{BINARY}" run "{path}" | head -2 > /dev/null; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", run], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "Broken" not in done.stderr, done.stderr
+    assert texts(tmp_path / ".warmcell/x.executed.ipynb") == [["a\n"], ["b\n"]]
+
+
+def test_a_notebook_for_another_kernel_is_told(tmp_path):
+    failed = warmcell("run", cells(tmp_path, "import x", kernelspec={"name": "no-such-kernel"}))
+    assert failed.returncode == 1
+    assert "for the kernel `no-such-kernel`" in failed.stderr and "Rust (Warmcell)" in failed.stderr, failed.stderr
+    assert "\nhint: " in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
+
+
+@pytest.mark.parametrize(
+    "output, why",
+    [
+        ("folder", "it is a folder"),
+        ("out.html", "its HTML page goes there"),
+        ("x.ipynb/out.ipynb", "cannot write"),
+    ],
+)
+def test_a_place_that_results_cannot_have_is_told_before_cells_run(output, why, tmp_path):
+    """A folder was found out in a traceback when all had run, and a page was written over the notebook."""
+    (tmp_path / "folder").mkdir()
+    path = cells(tmp_path, 'println!("ran");')
+    failed = warmcell("run", path, "--output", tmp_path / output)
+    assert failed.returncode == 1 and "ran" not in failed.stdout
+    assert why in failed.stderr and "hint: " in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_results_that_cannot_be_written_are_told_without_a_traceback(tmp_path):
+    """As where a disk has filled up meanwhile: here the folder goes."""
+    place = tmp_path / "results"
+    path = cells(tmp_path, f'std::fs::remove_dir_all("{place}")?;')
+    failed = warmcell("run", path, "--output", place / "out.ipynb")
+    assert failed.returncode == 1
+    assert f"error: cannot write `{place}/out.ipynb`: No such file" in failed.stderr, failed.stderr
+    assert "hint: " in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
+    assert "1 code cell in" in failed.stdout and "notebook:" not in failed.stdout, failed.stdout
+
+
+def test_a_notebook_whose_name_is_no_text_is_told_what_to_do(tmp_path):
+    path = os.fsencode(tmp_path) + b"/bad\xff.ipynb"
+    Path(os.fsdecode(path)).write_text(notebook_of(CELL))
+    failed = warmcell("run", path)
+    assert failed.returncode == 1
+    assert "its name is no text of UTF-8" in failed.stderr and "hint: " in failed.stderr, failed.stderr
+
+
+@pytest.mark.parametrize("target, status", [("| true", 0), ("> /dev/full", 1)])
+def test_completions_that_cannot_be_written_end_quietly(target, status):
+    """They panicked."""
+    run = f'"{BINARY}" completions bash {target}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", run], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and "panicked" not in done.stderr, done.stderr
+
+
+def test_a_cause_is_told_once():
+    failed = warmcell("kernel", "-f", "/nonexistent/kernel.json")
+    assert failed.returncode == 1 and failed.stderr.count("No such file or directory") == 1, failed.stderr
 
 
 def test_what_is_not_in_memory_cannot_be_freed():

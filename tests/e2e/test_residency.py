@@ -108,7 +108,7 @@ def test_the_command_line_shows_and_frees(new_kernel):
     kernel = new_kernel()
     kernel.run(LOAD).expect_ok()
     listed = warmcell("models").stdout
-    assert MODEL in listed and "MiB" in listed and "ago" in listed, listed
+    assert MODEL in listed and "MB" in listed and "ago" in listed, listed
     shown = kernel.run("models()?").expect_ok()
     assert MODEL in shown.result
     freed = warmcell("models", "--unload", MODEL)

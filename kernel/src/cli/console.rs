@@ -7,11 +7,26 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Writes a line to standard output. A reader that closed the pipe early is no failure.
 pub fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Writes what a command is for to standard output. A reader that closed the pipe early is no failure.
+///
+/// # Errors
+/// There is no room for it, or standard output is closed.
+pub fn write(text: &[u8]) -> Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to standard error.
@@ -41,7 +56,7 @@ impl Work {
         let Some(bar) = &self.bar else { return };
         if bar.length().is_none() {
             let style = ProgressStyle::with_template(
-                "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
+                "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
             );
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_length(total);
@@ -66,22 +81,6 @@ impl Drop for Work {
     }
 }
 
-/// A number of bytes as people read it, in powers of 1024.
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut amount = bytes as f64;
-    let mut unit = 0;
-    while amount >= 1024.0 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{bytes} B")
-    } else {
-        format!("{amount:.1} {}", UNITS[unit])
-    }
-}
-
 /// A number of seconds as people read it.
 pub fn human_seconds(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
@@ -97,9 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_short() {
-        assert_eq!(human_bytes(1023), "1023 B");
-        assert_eq!(human_bytes(98_362_432), "93.8 MiB");
+    fn spans_are_short() {
         assert_eq!(human_seconds(59.9), "59 s");
         assert_eq!(human_seconds(3_700.0), "1 h 1 min");
     }

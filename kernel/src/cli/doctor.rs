@@ -10,10 +10,11 @@ use std::{
 };
 
 use anyhow::Result;
+use display::units::bytes;
 use wire::{Failure, embedded::FETCHED};
 
 use super::{
-    console::{human_bytes, say},
+    console::say,
     hooks, paths, process, python,
     setup::{self, kernelspec, toolchain},
 };
@@ -150,7 +151,7 @@ fn models(data: &Path) -> Finding {
         return Good(paths::models(data).display().to_string());
     }
     Note(format!(
-        "not there: {}; `warmcell setup` fetches it (180 MiB for all)",
+        "not there: {}; `warmcell setup` fetches it (190 MB for all)",
         missing.join(", ")
     ))
 }
@@ -295,12 +296,12 @@ fn sockets() -> Finding {
 fn host() -> Finding {
     match hooks::host_status() {
         Ok(Some(status)) => {
-            let count = status.models.len();
-            Good(format!(
-                "process {} holds {count} models in {}",
-                status.pid,
-                human_bytes(status.process_bytes)
-            ))
+            let held = match status.models.len() {
+                1 => "1 model".to_owned(),
+                count => format!("{count} models"),
+            };
+            let memory = bytes(status.process_bytes);
+            Good(format!("process {} holds {held} in {memory}", status.pid))
         }
         Ok(None) => Good("not running; the first cell that needs a model starts it".to_owned()),
         Err(error) => Note(format!(

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
+use display::units::bytes;
 
 use super::{
-    console::{human_bytes, human_seconds, say},
+    console::{human_seconds, say},
     hooks, log_to_stderr,
 };
 
@@ -59,7 +60,7 @@ fn status() -> Result<ExitCode> {
     ));
     say(format_args!(
         "  memory       {}",
-        human_bytes(status.process_bytes)
+        bytes(status.process_bytes)
     ));
     say(format_args!("  models       {}", status.models.len()));
     say(format_args!("  clients      {}", status.clients));

@@ -70,10 +70,23 @@ pub fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(status) => status,
         Err(error) => {
-            console::warn(format_args!("error: {error:#}"));
+            console::warn(format_args!("error: {}", told(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What failed and why, each cause once: some of them have their own cause in their text.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn dispatch(command: Command) -> Result<ExitCode> {
@@ -92,8 +105,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Doctor => doctor::run(),
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "warmcell", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            // It panics where what it writes to fails, as a pipe that nobody reads does.
+            clap_complete::generate(shell, &mut command, "warmcell", &mut script);
+            console::write(&script).map(|()| ExitCode::SUCCESS)
         }
     }
 }
@@ -112,6 +127,17 @@ fn log_to_stderr() {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    /// "No such file or directory" once stood twice in the line.
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let whole = format!("cannot read x: {}", cause());
+        let with_its_cause = anyhow::Error::new(cause()).context(whole.clone());
+        assert_eq!(super::told(&with_its_cause), whole);
+        let above = with_its_cause.context("cannot start");
+        assert_eq!(super::told(&above), format!("cannot start: {whole}"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

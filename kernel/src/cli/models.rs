@@ -1,13 +1,21 @@
 //! `warmcell models`: what is in memory, and freeing it.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::Args;
-use wire::{Failure, FailureKind, host::UnloadTarget, model::Resident};
+use display::units::bytes;
+use wire::{
+    Failure, FailureKind,
+    host::UnloadTarget,
+    model::{ModelSource, Resident},
+};
 
 use super::{
-    console::{human_bytes, human_seconds, say},
+    console::{human_seconds, say},
     hooks,
 };
 
@@ -60,7 +68,7 @@ fn row(model: &Resident) -> [String; 6] {
         model.info.name.clone(),
         format!("{} {}", model.info.architecture, model.info.quantization),
         model.info.device.clone(),
-        display::model_bytes(&model.info, human_bytes),
+        display::model_bytes(&model.info, bytes),
         format!("{} ago", human_seconds(model.age_seconds)),
         human_seconds(model.idle_seconds),
     ]
@@ -70,7 +78,10 @@ fn unload(name: &str) -> Result<ExitCode> {
     let target = if name == "all" {
         UnloadTarget::All
     } else {
-        UnloadTarget::Name(name.to_owned())
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let folder = std::env::current_dir().unwrap_or_default();
+        let found = ModelSource::seen_from(&folder, home.as_deref(), name, Path::exists);
+        UnloadTarget::Name(found.repo)
     };
     let freed = hooks::unload(target)?;
     if freed.is_empty() && name != "all" {
@@ -86,7 +97,7 @@ fn unload(name: &str) -> Result<ExitCode> {
         say(format_args!(
             "freed {} ({})",
             model.info.name,
-            human_bytes(model.info.bytes)
+            bytes(model.info.bytes)
         ));
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,5 @@
 //! `save_pretrained` of a model: its configuration and its weights, quantised as the model is, in a
-//! folder from which it and transformers load it again. All is written beside the folder first and
+//! folder from which it and transformers load it again. All is written to a hidden folder first and
 //! moved at the end, so that a save that fails or is interrupted leaves what was there. How quantised
 //! weights are written is `bitsandbytes`' matter.
 
@@ -47,7 +47,7 @@ pub fn save(
     };
     check_target(origin, folder)?;
     let plan = Plan::told(Plan::of(spec, &weights)?, spec, &weights);
-    let staging = Staging::beside(folder)?;
+    let staging = Staging::new(folder)?;
     let mut tell = |event| sink(as_save(event));
     if let Some(plan) = plan.filter(|plan| !plan.stored) {
         let mut loader = Loader::new(&weights, &files.name, cancel, &mut tell);
@@ -129,24 +129,32 @@ fn copy_weights(
     Ok(())
 }
 
-/// A folder beside the target. It goes when it is dropped.
+/// A hidden folder in the target, or beside one that is not there yet. It goes when it is dropped.
 struct Staging {
     folder: PathBuf,
+    /// It becomes the target itself.
+    is_whole: bool,
 }
 
 impl Staging {
-    fn beside(target: &Path) -> Result<Self, Failure> {
+    /// Within a folder that is there: what it stands in may be another file system, or not be writable.
+    fn new(target: &Path) -> Result<Self, Failure> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
-            let what = format!("cannot save to `{}`: it has no name", target.display());
-            return Err(failures::invalid(what).hint("name a folder"));
-        };
-        fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".{}.saving-{}-{number}", name.display(), std::process::id());
-        let folder = parent.join(name);
+        let name = format!("saving-{}-{number}", std::process::id());
+        let is_whole = !target.is_dir();
+        let folder = if is_whole {
+            let (Some(parent), Some(own)) = (target.parent(), target.file_name()) else {
+                let what = format!("cannot save to `{}`: it has no name", target.display());
+                return Err(failures::invalid(what).hint("name a folder"));
+            };
+            fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+            parent.join(format!(".{}.{name}", own.display()))
+        } else {
+            target.join(format!(".{name}"))
+        };
         fs::create_dir(&folder).map_err(|error| unwritable(target, &error))?;
-        Ok(Self { folder })
+        Ok(Self { folder, is_whole })
     }
 
     /// Where a file of this relative name goes.
@@ -164,15 +172,14 @@ impl Staging {
         Ok(())
     }
 
-    /// Moves all files to the target. One that is there already loses its configuration first and
-    /// gets it last: whoever looks in between finds an incomplete model, never a mixed one.
+    /// Moves all files to the target. One that is there already, or has come meanwhile, loses its configuration
+    /// first and gets it last: whoever looks in between finds an incomplete model, never a mixed one.
     fn put_in_place(self, target: &Path) -> Result<Vec<String>, Failure> {
         let wrong = |error: std::io::Error| unwritable(target, &error);
         let mut names = Vec::new();
         collect(&self.folder, Path::new(""), &mut names).map_err(wrong)?;
         names.sort_by_key(|name| name.as_os_str() == CONFIG);
-        if fs::rename(&self.folder, target).is_err() {
-            // It is there, and not empty.
+        if !self.is_whole || fs::rename(&self.folder, target).is_err() {
             for stale in weights_in(target).map_err(wrong)? {
                 if !names.iter().any(|name| name.as_os_str() == stale.as_str()) {
                     fs::remove_file(target.join(&stale)).map_err(wrong)?;

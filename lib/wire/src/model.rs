@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     hash::{Hash, Hasher},
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,27 @@ impl ModelSource {
             gguf_file: None,
             local_files_only: false,
         }
+    }
+
+    /// What a name means to somebody in `folder`. What `exists` from there, or is written as a path, becomes
+    /// absolute: the model host runs elsewhere.
+    pub fn seen_from(
+        folder: &Path,
+        home: Option<&Path>,
+        name: &str,
+        exists: impl FnOnce(&Path) -> bool,
+    ) -> Self {
+        let path = match (name.strip_prefix("~/"), home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => folder.join(name),
+        };
+        let is_path = name.starts_with(['.', '/', '~']) || (!name.is_empty() && exists(&path));
+        if !is_path || !path.is_absolute() {
+            return Self::new(name);
+        }
+        // Without the `.` of `./model`, so that it is one model however it is written.
+        let path: PathBuf = path.components().collect();
+        Self::new(path.display().to_string())
     }
 }
 
@@ -455,4 +477,35 @@ pub struct Resident {
     /// Whether it stays when others need room.
     #[serde(default)]
     pub pinned: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `%load sub/m` asked the hub for it, where a cell loaded the folder.
+    #[test]
+    fn a_folder_has_one_name_wherever_it_is_written() {
+        let (folder, home) = (Path::new("/home/me/week"), Path::new("/home/me"));
+        let there = ["/home/me/week/sub/m", "/home/me/models/m"];
+        let found = |name: &str| {
+            let exists = |path: &Path| there.iter().any(|known| Path::new(known) == path);
+            ModelSource::seen_from(folder, Some(home), name, exists).repo
+        };
+        for name in ["sub/m", "./sub/m", "sub/m/", "./sub/./m", "~/week/sub/m"] {
+            assert_eq!(found(name), "/home/me/week/sub/m", "{name}");
+        }
+        assert_eq!(found("~/models/m"), "/home/me/models/m");
+        assert_eq!(found("./missing"), "/home/me/week/missing");
+        assert_eq!(found("/models/m"), "/models/m");
+        for name in ["owner/name", "gpt2", ""] {
+            assert_eq!(found(name), name);
+        }
+    }
+
+    #[test]
+    fn in_no_folder_a_name_stays_as_it_is() {
+        let found = ModelSource::seen_from(Path::new(""), None, "./m", |_| true);
+        assert_eq!(found.repo, "./m");
+    }
 }

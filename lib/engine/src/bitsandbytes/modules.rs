@@ -46,7 +46,7 @@ pub struct Plan {
     pub quantization: Option<Quantization>,
     /// The type that all values are rounded to first, and that the others stay in.
     pub dtype: DType,
-    /// The files hold quantised weights already.
+    /// The files hold quantised weights already, and not only a configuration that says how.
     pub stored: bool,
     /// What to tell a user who asked for another quantisation than the files'.
     pub overruled: Option<String>,
@@ -121,7 +121,7 @@ impl Plan {
             )
             .hint("leave `quantize` out, or load the model's original weights"));
         }
-        let is_stored = stored.is_some();
+        let is_stored = stored.is_some() && holds_packed(weights);
         let overruled = match (&stored, wanted) {
             (Some(stored), Some(wanted)) if stored != wanted => Some(OVERRULED.to_owned()),
             _ => None,
@@ -172,6 +172,26 @@ impl Plan {
         let keys = quantization.skip_modules.as_ref();
         let keys = keys.unwrap_or(&self.class.kept);
         !self.class.in_f32.contains(&last) && !keys.iter().any(|key| kept(key))
+    }
+
+    /// Names of output layers that have no weights of their own, but a table's, and that the quantisation's list
+    /// does not skip. Here they stay as the table is; transformers reads such a model by a list that has them only.
+    pub(super) fn tied_outputs(&self, weights: &Weights) -> Vec<&str> {
+        let keys = self.quantization.as_ref();
+        let Some(keys) = keys.and_then(|quantization| quantization.skip_modules.as_ref()) else {
+            return Vec::new();
+        };
+        // A key keeps all that is below it, which may be quantised.
+        let is_absent = |key: &str| {
+            let own = weights.tensors.keys().filter(|name| self.has(name));
+            let mut parts = own.filter_map(|name| name.strip_prefix(key)?.strip_prefix('.'));
+            !parts.any(|part| part == "weight" || part.contains('.'))
+        };
+        let kept = self.class.kept.iter().map(String::as_str);
+        // A pooler that is not there is tied to nothing.
+        kept.filter(|key| !key.contains("pooler") && !keys.iter().any(|kept| kept == key))
+            .filter(|key| self.converts(key) && is_absent(key))
+            .collect()
     }
 
     /// Whether what becomes of a token depends on which others are in its pass: `LLM.int8()` takes a
@@ -394,6 +414,16 @@ fn format_of_blocks(kind: GgmlType) -> Format {
         GgmlType::Q5K => Format::Q5K,
         GgmlType::Q6K => Format::Q6K,
     }
+}
+
+/// Whether any weight of the files is packed. Where none is, what the configuration says of them is still to be done,
+/// as transformers does it in 8 bits.
+fn holds_packed(weights: &Weights) -> bool {
+    let mut tensors = weights.tensors.iter();
+    tensors.any(|(name, entry)| {
+        let is_packed = entry.format == Format::Byte && name.ends_with(".weight");
+        is_packed || name.rsplit('.').next() == Some("SCB") || name.contains(".weight.quant_state.")
+    })
 }
 
 /// Whether a tensor only serves to unpack another.

@@ -50,7 +50,6 @@ pub fn save(
     }
     let io = |error: std::io::Error| failures::unwritable(folder, &error);
     fs::create_dir_all(folder).map_err(io)?;
-    let turned = config["model_type"] == "gpt2";
     let mut file = Output::new(folder).map_err(io)?;
     for (name, entry) in weights.tensors.iter().filter(|(name, _)| plan.has(name)) {
         let Some(module) = plan.module(name, entry) else {
@@ -61,6 +60,7 @@ pub fn save(
                 .map_err(io)?;
             continue;
         };
+        let turned = plan.turns(name);
         let source = loader.source(name, plan.dtype, turned)?;
         let shape = if turned {
             [entry.shape[1], entry.shape[0]]
@@ -83,19 +83,24 @@ pub fn save(
         written.map_err(io)?;
     }
     file.finish(folder).map_err(io)?;
-    let config = configuration(config, plan);
+    let config = configuration(config, plan, plan.tied_outputs(weights));
     let text = serde_json::to_vec_pretty(&config).map_err(|error| io(error.into()))?;
     fs::write(folder.join("config.json"), text).map_err(io)
 }
 
 /// The model's configuration with its type, and with what `BitsAndBytesConfig.to_dict` adds.
-fn configuration(config: &Value, plan: &Plan) -> Value {
+/// The list of what is not quantised gets what is tied.
+fn configuration(config: &Value, plan: &Plan, tied: Vec<&str>) -> Value {
     let mut config = config.clone();
     if let Some(fields) = config.as_object_mut() {
         fields.remove("torch_dtype");
         fields.insert("dtype".to_owned(), torch_name(plan.dtype).into());
         if let Some(quantization) = &plan.quantization {
-            fields.insert("quantization_config".to_owned(), section(quantization));
+            let mut quantization = quantization.clone();
+            if let Some(skipped) = &mut quantization.skip_modules {
+                skipped.extend(tied.into_iter().map(str::to_owned));
+            }
+            fields.insert("quantization_config".to_owned(), section(&quantization));
         }
     }
     config

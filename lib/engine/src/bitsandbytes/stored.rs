@@ -14,17 +14,34 @@ use crate::{failures, weights::Loader};
 /// The start of the name of a 4-bit state.
 const STATE: &str = "quant_state.bitsandbytes__";
 
-/// What a configuration says about bitsandbytes; `None` where it names no quantisation. Fails on
-/// another method.
+/// What a configuration says about bitsandbytes; `None` where it names no quantisation, or names bitsandbytes and no
+/// number of bits, which transformers passes over. Fails on another method.
 pub(crate) fn read_config(config: &Value) -> Result<Option<Quantization>, Failure> {
     let section = &config["quantization_config"];
     if section.is_null() {
         return Ok(None);
     }
+    let Some(method) = method(section)? else {
+        return Ok(None);
+    };
+    let skip_modules = section["llm_int8_skip_modules"].as_array().map(|names| {
+        let names = names.iter().filter_map(Value::as_str);
+        names.map(str::to_owned).collect()
+    });
+    Ok(Some(Quantization {
+        method,
+        skip_modules,
+    }))
+}
+
+fn method(section: &Value) -> Result<Option<QuantizationMethod>, Failure> {
     let is_on = |key: &str| section[key].as_bool().unwrap_or(false);
-    let method = section["quant_method"].as_str().unwrap_or("bitsandbytes");
-    let method = match (method, is_on("load_in_4bit"), is_on("load_in_8bit")) {
-        ("bitsandbytes", true, false) => QuantizationMethod::FourBit {
+    let (four, eight) = (is_on("load_in_4bit"), is_on("load_in_8bit"));
+    // Bits name bitsandbytes without a method, too.
+    let by_bits = (four || eight).then_some("bitsandbytes");
+    let method = section["quant_method"].as_str().or(by_bits);
+    Ok(Some(match (method, four, eight) {
+        (Some("bitsandbytes"), true, false) => QuantizationMethod::FourBit {
             kind: match section["bnb_4bit_quant_type"].as_str() {
                 Some("nf4") => FourBitType::Nf4,
                 _ => FourBitType::Fp4,
@@ -36,24 +53,31 @@ pub(crate) fn read_config(config: &Value) -> Result<Option<Quantization>, Failur
                 _ => DType::F32,
             },
         },
-        ("bitsandbytes", false, true) => QuantizationMethod::EightBit {
+        (Some("bitsandbytes"), false, true) => QuantizationMethod::EightBit {
             threshold: Threshold(section["llm_int8_threshold"].as_f64().unwrap_or(6.0) as f32),
         },
-        (other, ..) => {
-            return Err(failures::unsupported(format!(
-                "its weights are quantised by `{other}` in a way that is not supported"
-            ))
-            .hint("4-bit and 8-bit checkpoints of bitsandbytes load, and GGUF files"));
-        }
-    };
-    let skip_modules = section["llm_int8_skip_modules"].as_array().map(|names| {
-        let names = names.iter().filter_map(Value::as_str);
-        names.map(str::to_owned).collect()
-    });
-    Ok(Some(Quantization {
-        method,
-        skip_modules,
+        (Some("bitsandbytes"), false, false) => return Ok(None),
+        (method, ..) => return Err(unreadable(method)),
     }))
+}
+
+/// Why a section with this method says nothing that is understood.
+fn unreadable(method: Option<&str>) -> Failure {
+    match method {
+        Some("bitsandbytes") => failures::invalid(
+            "its `quantization_config` sets both `load_in_4bit` and `load_in_8bit`, and only one can be used at the \
+             same time",
+        )
+        .hint("set to false in its `config.json` what its weights are not"),
+        Some(other) => failures::unsupported(format!(
+            "its weights are quantised by `{other}` in a way that is not supported"
+        ))
+        .hint("4-bit and 8-bit checkpoints of bitsandbytes load, and GGUF files"),
+        None => failures::invalid(
+            "its `quantization_config` has no `quant_method`: nothing says how its weights are quantised",
+        )
+        .hint("take it out of its `config.json` where they are not quantised"),
+    }
 }
 
 /// The JSON that is kept as bytes in `quant_state`.

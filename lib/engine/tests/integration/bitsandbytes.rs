@@ -309,6 +309,63 @@ fn checkpoints_that_are_quantised_already_load() {
     }
 }
 
+/// A checkpoint of plain weights with this `quantization_config`.
+fn plain_with(section: &Value, folder: &Path) -> Weights {
+    let origin = fixture("families/llama_long_prompt");
+    let config = fs::read_to_string(origin.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["quantization_config"] = section.clone();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    fs::copy(
+        origin.join("model.safetensors"),
+        folder.join("model.safetensors"),
+    )
+    .unwrap();
+    open(folder)
+}
+
+/// Plain weights were taken as they are where the configuration says that they are quantised, and told as quantised.
+/// transformers quantises them in 8 bits; in 4 it fails, as it looks for their states.
+#[test]
+fn plain_weights_are_quantised_by_what_their_configuration_says() {
+    let cases = json("bitsandbytes/models.json");
+    for way in ["int8", "nf4_double"] {
+        let case = &cases["cases"][&format!("llama_long_prompt/{way}")];
+        let folder = tempfile::tempdir().unwrap();
+        let weights = plain_with(&case["config"], folder.path());
+        let plan = Plan::new(None, Some(DType::F32), &weights)
+            .unwrap()
+            .unwrap();
+        assert!(!plan.stored, "{way}");
+        let (error, same) = compare(load(&weights, &plan).as_ref(), case);
+        assert!(error < tolerance(case) && same, "{way}: {error}");
+        let half = Plan::new(None, None, &weights).unwrap();
+        let got = footprint(&weights, half.as_ref());
+        assert_eq!(Some(got), case["footprint"].as_u64(), "{way}");
+    }
+}
+
+/// All of these were said to be quantised by bitsandbytes in a way that is not supported.
+#[test]
+fn a_configuration_without_one_number_of_bits_is_read_as_transformers_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |section: Value| {
+        let weights = plain_with(&section, folder.path());
+        Plan::new(None, None, &weights)
+    };
+    let named = json!({"quant_method": "bitsandbytes"});
+    assert!(plan(named).unwrap().is_none());
+    let both = json!({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": true});
+    let both = plan(both).unwrap_err();
+    assert!(both.message.contains("only one can be used"), "{both}");
+    for unnamed in [json!({}), json!("gptq"), json!([])] {
+        let unnamed = plan(unnamed).unwrap_err();
+        assert!(unnamed.message.contains("no `quant_method`"), "{unnamed}");
+    }
+    let other = plan(json!({"quant_method": "gptq", "bits": 4})).unwrap_err();
+    assert!(other.message.contains("by `gptq`"), "{other}");
+}
+
 /// Every tensor that transformers saves is saved here, to the bit.
 #[test]
 fn saved_checkpoints_are_those_of_transformers() {

@@ -3,12 +3,18 @@
 
 use std::{fs, path::Path};
 
-use engine::{Cancel, Service};
+use engine::{
+    Cancel, Service,
+    bitsandbytes::{Source, quantize_8bit},
+    weights::Format,
+};
 use serde_json::json;
 use wire::{
     Failure, FailureKind,
     host::{Event, Progress, Request, Response, Stage},
-    model::{DType, FourBitType, ModelSource, ModelSpec, Quantization, QuantizationMethod},
+    model::{
+        DType, FourBitType, ModelSource, ModelSpec, Quantization, QuantizationMethod, Threshold,
+    },
 };
 
 use crate::{
@@ -203,6 +209,141 @@ fn a_save_that_does_not_end_leaves_what_was_there() {
         assert_eq!(names(&target), ["config.json"]);
         assert_eq!(fs::read(target.join("config.json")).unwrap(), b"old");
         assert_eq!(names(root.path()), ["origin", "target"]);
+    }
+}
+
+/// A save into a mount point ended with "Invalid cross-device link", and one below what nobody may write with
+/// "Read-only file system": what is there already was written beside.
+#[test]
+fn a_save_into_a_folder_that_is_there_writes_nothing_outside_of_it() {
+    let (root, elsewhere) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir_in("/dev/shm").unwrap(),
+    );
+    let (origin, target) = (root.path().join("origin"), root.path().join("target"));
+    model(&origin, true);
+    std::os::unix::fs::symlink(elsewhere.path(), &target).unwrap();
+    for model in [nf4(&origin), of(&origin)] {
+        let request = request(model, &target);
+        let mut looks = 0;
+        let (answer, _) = ask_until(&Service::new(), request, &Cancel::new(), |event, _| {
+            if matches!(event, Event::Progress(_)) {
+                looks += 1;
+                assert_eq!(names(root.path()), ["origin", "target"]);
+            }
+        });
+        answer.unwrap();
+        assert!(looks > 0);
+        let hidden = |name: &String| name.starts_with('.');
+        assert!(!names(&target).iter().any(hidden), "{:?}", names(&target));
+        assert!(target.join("config.json").is_file());
+    }
+    assert_eq!(names(&target), names(&origin));
+}
+
+fn in_8_bits(path: &Path, skipped: &[&str]) -> ModelSpec {
+    let method = QuantizationMethod::EightBit {
+        threshold: Threshold(6.0),
+    };
+    let skipped = skipped.iter().map(ToString::to_string).collect();
+    ModelSpec {
+        dtype: Some(DType::F32),
+        quantization: Some(Quantization {
+            method,
+            skip_modules: Some(skipped),
+        }),
+        ..of(path)
+    }
+}
+
+fn config_of(folder: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap()
+}
+
+/// A GPT-2 whose head has weights of its own.
+fn untied_gpt2(folder: &Path) {
+    let origin = fixture("families/gpt2");
+    let mut config = config_of(&origin);
+    config["tie_word_embeddings"] = false.into();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let mut all = tensors(&origin.join("model.safetensors"));
+    let head = all["transformer.wte.weight"].clone();
+    all.insert("lm_head.weight".to_owned(), head);
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, (dtype, shape, bytes)) in all {
+        let place = [data.len(), data.len() + bytes.len()];
+        data.extend(bytes);
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": place});
+        header.insert(name, entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let length = (header.len() as u64).to_le_bytes();
+    let file = [&length[..], &header, &data].concat();
+    fs::write(folder.join("model.safetensors"), file).unwrap();
+}
+
+/// The head was written with rows and columns exchanged, as the files have the other layers.
+#[test]
+fn a_head_of_its_own_is_saved_the_right_way_round() {
+    let (origin, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    untied_gpt2(origin.path());
+    let skipped = ["c_attn"];
+    let eight = in_8_bits(origin.path(), &skipped);
+    save(eight.clone(), target.path()).unwrap();
+    let original = tensors(&origin.path().join("model.safetensors"));
+    let saved = tensors(&target.path().join("model.safetensors"));
+    let (dtype, shape, bytes) = &original["lm_head.weight"];
+    assert_eq!((dtype.as_str(), &shape[..]), ("BF16", &[96, 32][..]));
+    let source = Source {
+        format: Format::BF16,
+        bytes,
+        dtype: DType::F32,
+    };
+    let (codes, scales) = quantize_8bit(source, 32);
+    let codes = codes.into_iter().map(i8::cast_unsigned).collect();
+    let head = ("I8".to_owned(), vec![96, 32], codes);
+    assert!(saved["lm_head.weight"] == head);
+    assert_eq!(saved["lm_head.SCB"].1, [scales.len()]);
+    let layer = "transformer.h.0.mlp.c_fc.weight";
+    assert_eq!(
+        (&original[layer].1[..], &saved[layer].1[..]),
+        (&[32, 128][..], &[128, 32][..])
+    );
+    let four = ModelSpec {
+        quantization: Some(Quantization {
+            skip_modules: eight.quantization.unwrap().skip_modules,
+            ..nf4(origin.path()).quantization.unwrap()
+        }),
+        ..eight
+    };
+    save(four, target.path()).unwrap();
+    let saved = tensors(&target.path().join("model.safetensors"));
+    let state = &saved["lm_head.weight.quant_state.bitsandbytes__nf4"].2;
+    let state: serde_json::Value = serde_json::from_slice(state).unwrap();
+    assert_eq!(state["shape"], json!([96, 32]));
+}
+
+/// transformers cannot read a model whose list leaves a tied layer to be quantised: it was written with such a list.
+#[test]
+fn what_is_tied_is_on_the_list_of_a_saved_model() {
+    let root = tempfile::tempdir().unwrap();
+    let cases = [
+        ("families/gpt2", "c_proj", json!(["c_proj", "lm_head"])),
+        ("families/gpt2", "lm_head", json!(["lm_head"])),
+        ("families/llama_long_prompt", "q_proj", json!(["q_proj"])),
+        (
+            "encoders/bert_masked",
+            "query",
+            json!(["query", "cls.predictions.decoder"]),
+        ),
+        ("encoders/distilbert_base", "q_lin", json!(["q_lin"])),
+        ("text2text/bart", "q_proj", json!(["q_proj", "lm_head"])),
+    ];
+    for (name, skipped, expected) in cases {
+        let target = root.path().join("target");
+        save(in_8_bits(&fixture(name), &[skipped]), &target).unwrap();
+        let list = &config_of(&target)["quantization_config"]["llm_int8_skip_modules"];
+        assert_eq!(*list, expected, "{name}");
     }
 }
 
