@@ -24,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What the host holds; `None` when no host runs.
+/// What the host holds; `None` when no host runs. The client that asks is none of its clients: it is gone
+/// when this is read.
 ///
 /// # Errors
 /// The host does not answer, or is of another version.
@@ -35,7 +36,10 @@ pub fn status(socket: &Path) -> Result<Option<HostStatus>> {
             return Ok(None);
         };
         match host.ask(Request::Status) {
-            Ok(Response::Status(status)) => return Ok(Some(status)),
+            Ok(Response::Status(status)) => {
+                let clients = status.clients.saturating_sub(1);
+                return Ok(Some(HostStatus { clients, ..status }));
+            }
             Ok(_) => return Err(unexpected(socket)),
             // It ends, and is soon none.
             Err(HostError::Ended) if Instant::now() < limit => thread::sleep(POLL),

@@ -1,14 +1,15 @@
 //! `%help`, `?name` and `name?`: what the commands do, and the documentation of anything in Rust.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
-use display::{RichDisplay, Table, html};
+use display::{Table, html};
 use jupyter::{CellError, Publisher};
 use wire::mime::Bundle;
 
 use super::{
     Call, Command, Commands, Form, Patience, TABLE, elsewhere, error, find, language::say, nearest,
 };
+use crate::evaluate::prelude_names;
 
 pub(super) const COMMAND: Command = Command {
     name: "help",
@@ -66,7 +67,8 @@ fn known(name: &str) -> Result<&'static Command, CellError> {
 /// `?name` as a cell: a command's own words, or what the analyser knows of a name.
 pub fn explain(commands: &mut Commands, name: &str, out: &Publisher) -> Result<(), CellError> {
     let command = name.trim_start_matches('%');
-    if name.starts_with('%') || find(command).is_some() && !commands.knows(command) {
+    let is_rust = commands.knows(command) || prelude_names().any(|known| known == command);
+    if name.starts_with('%') || find(command).is_some() && !is_rust {
         out.display(details(known(command)?), None);
         return Ok(());
     }
@@ -87,12 +89,23 @@ pub fn explain(commands: &mut Commands, name: &str, out: &Publisher) -> Result<(
     let interrupter = std::sync::Arc::clone(&commands.interrupter);
     commands.notebook.wait(&|| interrupter.is_interrupted())?;
     let end = name.trim_end_matches('!').len();
-    match commands.assistant.inspect(name, end, PATIENCE) {
-        Some(found) => {
+    match (
+        commands.assistant.inspect(name, end, PATIENCE),
+        find(command),
+    ) {
+        (Some(found), command) => {
             out.display(found, None);
+            if let Some(Command { name, .. }) = command {
+                say(out, &format!("`{name}` is a command, too: `%help {name}`"));
+            }
             Ok(())
         }
-        None => Err(error::failed(
+        // `?timeit` is a macro's name without its sign.
+        (None, Some(command)) => {
+            out.display(details(command), None);
+            Ok(())
+        }
+        (None, None) => Err(error::failed(
             "NotFound",
             format!("nothing is known about `{name}`"),
             "write the whole path, such as `std::fs::read`, or bring it into scope with `use`",
@@ -121,7 +134,7 @@ fn list() -> Bundle {
         header: vec!["command", "what it does"],
         rows: rows.collect(),
     };
-    table.bundle()
+    table.of_prose()
 }
 
 /// Everything about one command.
@@ -131,18 +144,33 @@ pub fn details(command: &Command) -> Bundle {
     let mut html = format!(
         "<p><code>{}</code><br>{}</p>",
         html::escape(&usage),
-        html::escape(command.summary)
+        html::prose(command.summary)
     );
     for paragraph in command.details.split("\n\n") {
-        let is_example = paragraph.starts_with("    ");
-        let (open, close) = if is_example {
-            ("<pre>", "</pre>")
+        if paragraph.starts_with("    ") {
+            html.push_str(&html::pre(paragraph));
         } else {
-            ("<p>", "</p>")
-        };
-        html.push_str(open);
-        html.push_str(&html::escape(paragraph));
-        html.push_str(close);
+            let _ = write!(html, "<p>{}</p>", html::prose(paragraph));
+        }
     }
     Bundle::text(text).with("text/html", html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Backticks stood beside code.
+    #[test]
+    fn what_is_code_in_a_help_is_code_on_the_page() {
+        for bundle in TABLE.iter().map(details).chain([list()]) {
+            let html = bundle.get("text/html").expect("has HTML");
+            assert!(!html.contains('`'), "{html}");
+            assert!(!html.contains("<pre>"), "{html}");
+            assert!(bundle.get("text/plain").is_some());
+        }
+        let html = details(&COMMAND);
+        let html = html.get("text/html").expect("has HTML");
+        assert!(html.contains("<code>!COMMAND</code>"), "{html}");
+    }
 }

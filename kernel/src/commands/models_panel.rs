@@ -9,7 +9,7 @@ use std::{
 
 use ::host::{HostError, client};
 use display::{
-    RichDisplay, host_summary, html, resident_line,
+    MODELS_LEGEND, RichDisplay, host_summary, html, resident_line,
     widgets::{Kind, reference, view},
 };
 use jupyter::Publisher;
@@ -86,6 +86,8 @@ impl ModelsPanel {
         let wide = panel.part("wide");
         panel.make(wide.clone(), Kind::Layout, json!({ "width": "100%" }));
         panel.make(panel.part("said"), Kind::Html, json!({ "value": "" }));
+        let legend = format!("<small>{MODELS_LEGEND}</small>");
+        panel.make(panel.part("legend"), Kind::Html, json!({ "value": legend }));
         let layout = reference(&wide);
         panel.make(
             panel.id.clone(),
@@ -103,7 +105,7 @@ impl ModelsPanel {
         let bundle = status.bundle();
         self.out.update_display(bundle, &self.display_id());
         let rows = std::mem::take(&mut self.rows().open);
-        let own = ["said", "wide"].map(|part| self.part(part));
+        let own = ["said", "legend", "wide"].map(|part| self.part(part));
         for id in rows.into_iter().chain([self.id.clone()]).chain(own) {
             self.widgets.carry_out(WidgetCall::Close { id });
         }
@@ -127,7 +129,7 @@ impl ModelsPanel {
             children.extend(made.first().map(|row| reference(row)));
             rows.open.extend(made);
         }
-        children.push(reference(&self.part("said")));
+        children.extend(["legend", "said"].map(|part| reference(&self.part(part))));
         self.tell(self.id.clone(), &json!({ "children": children }));
         self.widgets.flush();
         for id in old {

@@ -185,10 +185,7 @@ pub(crate) fn blocks(chat: &RenderedChat) -> String {
 fn html(chat: &RenderedChat) -> String {
     let mut html = format!("<div><p><b>{}</b></p>", html::escape(&summary(chat)));
     html.push_str(&blocks(chat));
-    let exact = format!(
-        "<pre style=\"white-space: pre-wrap;\">{}</pre>",
-        html::escape(&chat.text)
-    );
+    let exact = html::pre(&chat.text);
     html.push_str(&html::details("Exact text", false, &exact));
     html.push_str("</div>");
     html

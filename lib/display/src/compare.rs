@@ -205,10 +205,7 @@ impl RichDisplay for TemplateComparison {
                 let tokens = units::plural(chat.encoding.tokens.len(), "token");
                 format!("<p><b>{tokens}</b></p>{}", chat::blocks(chat))
             }
-            Err(refusal) => format!(
-                "<pre style=\"white-space: pre-wrap;\">{}</pre>",
-                html::escape(refusal)
-            ),
+            Err(refusal) => html::pre(refusal),
         });
         let html = html::table("", &names, &[cells.collect()]);
         rendered(text.trim_end().to_owned(), html)

@@ -9,7 +9,7 @@ use wire::{mime::Bundle, model::ModelInfo};
 use crate::{
     RichDisplay,
     html::{self, PRE},
-    rendered, units,
+    markdown, rendered, units,
 };
 
 /// What several models made of one prompt.
@@ -28,8 +28,15 @@ pub struct ComparedAnswer {
     pub tokens: usize,
     /// From the request to the last token.
     pub seconds: f64,
+    /// From the request to the first token: the prompt is read, which is part of `seconds` and not of
+    /// the speed.
+    #[serde(default)]
+    pub first_token_seconds: f64,
     /// After the first token; `None` when there is only one.
     pub tokens_per_second: Option<f64>,
+    /// Whether it answers a conversation, and is Markdown then.
+    #[serde(default)]
+    pub is_chat: bool,
 }
 
 impl GenerationComparison {
@@ -39,11 +46,12 @@ impl GenerationComparison {
                 Ok(answer) => [
                     answer.tokens.to_string(),
                     units::seconds(answer.seconds),
+                    units::seconds(answer.first_token_seconds),
                     answer
                         .tokens_per_second
                         .map_or("–".to_owned(), |speed| format!("{speed:.1}")),
                 ],
-                Err(_) => ["–", "–", "–"].map(str::to_owned),
+                Err(_) => ["–"; 4].map(str::to_owned),
             };
             let model = [
                 info.name.clone(),
@@ -56,7 +64,15 @@ impl GenerationComparison {
     }
 }
 
-const HEADER: [&str; 6] = ["model", "weights", "memory", "tokens", "time", "tokens/s"];
+const HEADER: [&str; 7] = [
+    "model",
+    "weights",
+    "memory",
+    "tokens",
+    "time",
+    "first token",
+    "tokens/s after it",
+];
 
 impl RichDisplay for GenerationComparison {
     fn bundle(&self) -> Bundle {
@@ -79,6 +95,7 @@ impl RichDisplay for GenerationComparison {
             .collect();
         let cells = self.answers.iter().map(|(_, answer)| {
             let body = match answer {
+                Ok(answer) if answer.is_chat => return markdown::block(&answer.text),
                 Ok(answer) => &answer.text,
                 Err(reason) => reason,
             };
@@ -90,7 +107,7 @@ impl RichDisplay for GenerationComparison {
         let rows: Vec<Vec<String>> = self
             .rows()
             .into_iter()
-            .map(|row| row.iter().map(|cell| html::escape(cell)).collect())
+            .map(|row| row.iter().map(|cell| html::figures(cell)).collect())
             .collect();
         let html = format!(
             "<div>{}{}</div>",

@@ -44,16 +44,16 @@ pub use compare_answers::{ComparedAnswer, GenerationComparison};
 pub use generation::Sequences;
 pub use live::{LiveText, end_unfinished};
 pub use logprobs::probability_plot;
-pub use markdown::markdown;
+pub use markdown::{block as markdown_block, markdown};
 pub use media::{Audio, Html, Image, Json, Markdown, MediaError, Vega};
 pub use pending::Pending;
 pub use pipelines::PipelineResults;
 pub use progress::{LoadProgress, Loaded, LoadedOnTheWay, Pace, activity};
 pub use quantization::weight_histogram;
 pub use show::Show;
-pub use status::{Freed, model_bytes, resident_line, summary as host_summary};
+pub use status::{Freed, MODELS_LEGEND, model_bytes, resident_line, summary as host_summary};
 pub use table::Table;
-pub use text_generation::generated_text;
+pub use text_generation::{generated_answer, generated_text};
 
 /// A value that has a rich rendering in a notebook.
 #[diagnostic::on_unimplemented(

@@ -12,7 +12,7 @@ use wire::{
 use crate::{
     RichDisplay,
     chart::{Axis, Chart, Plot},
-    html::{self, PRE},
+    html::{self, PRE, TOGETHER},
     rendered,
     table::columns,
     units,
@@ -49,8 +49,8 @@ pub fn probability_plot(sequences: &[&Logprobs]) -> Option<Chart> {
     let step = (longest.div_ceil(10)).max(1);
     let x = Axis {
         title: "position",
-        ends: (1.0, longest.max(2) as f64),
-        ticks: (1..=longest)
+        ends: (0.0, (longest - 1).max(1) as f64),
+        ticks: (0..longest)
             .step_by(step)
             .map(|position| position as f64)
             .collect(),
@@ -58,7 +58,7 @@ pub fn probability_plot(sequences: &[&Logprobs]) -> Option<Chart> {
     let mut plot = Plot::new(title(sequences.len()), x, Axis::to("probability", 1.0));
     let mut values: Vec<Value> = Vec::new();
     for (index, sequence) in sequences.iter().enumerate() {
-        let tokens = (1_u32..).zip(&sequence.tokens);
+        let tokens = (0_u32..).zip(&sequence.tokens);
         let points: Vec<(f64, f64)> = tokens
             .clone()
             .map(|(position, one)| (f64::from(position), probability(&one.token)))
@@ -147,12 +147,14 @@ fn summary(logprobs: &Logprobs) -> String {
         format!("{:.3} a token", logprobs.mean()),
         format!("perplexity {:.2}", logprobs.perplexity()),
     ];
-    let least = (1..)
+    let least = (0..)
         .zip(tokens)
         .min_by(|(_, a), (_, b)| a.token.logprob.total_cmp(&b.token.logprob));
     if let Some((position, one)) = least {
         let (label, percent) = (label(&one.token), percent(&one.token));
-        parts.push(format!("least likely: {label} ({position}.), {percent}"));
+        parts.push(format!(
+            "least likely: {label} at position {position}, {percent}"
+        ));
     }
     parts.join(" · ")
 }
@@ -161,7 +163,7 @@ const HEADER: [&str; 5] = ["#", "token", "probability", "logprob", "likeliest"];
 
 fn text(logprobs: &Logprobs) -> String {
     let mut lines = vec![HEADER.map(str::to_owned).to_vec()];
-    for (position, one) in (1..).zip(logprobs.tokens.iter().take(TEXT_ROWS)) {
+    for (position, one) in (0..).zip(logprobs.tokens.iter().take(TEXT_ROWS)) {
         let alternatives = one.alternatives.iter();
         let alternatives = alternatives.map(|other| format!("{} {}", label(other), percent(other)));
         lines.push(vec![
@@ -193,7 +195,7 @@ pub(crate) fn shaded(logprobs: &Logprobs) -> String {
     for (index, TokenLogprob { token, .. }) in logprobs.tokens.iter().take(MOST_SHADED).enumerate()
     {
         let separator = if index + 1 < logprobs.tokens.len() {
-            "│"
+            "│<wbr>"
         } else {
             ""
         };
@@ -203,7 +205,7 @@ pub(crate) fn shaded(logprobs: &Logprobs) -> String {
         let _ = write!(
             html,
             "<span style=\"background: rgba(230, 100, 0, {opacity:.2}); border-radius: 2px;\" \
-             title=\"{}\">{}<small> {:.0}%</small></span>{separator}{breaks}",
+             title=\"{}\">{}<small>{TOGETHER}{:.0}%</small></span>{separator}{breaks}",
             html::escape(&format!(
                 "id {} · {} · logprob {:.4}",
                 token.id,
@@ -222,12 +224,15 @@ pub(crate) fn shaded(logprobs: &Logprobs) -> String {
 
 /// What stands below the text: figures, plot and table.
 pub(crate) fn below(logprobs: &Logprobs) -> String {
-    let mut html = format!("<p><small>{}</small></p>", html::escape(&summary(logprobs)));
+    let mut html = format!(
+        "<p><small>{}</small></p>",
+        html::figures(&summary(logprobs))
+    );
     if let Some(chart) = probability_plot(&[logprobs]) {
         let picture = format!("<div>{}</div>", chart.picture());
         html.push_str(&html::details("Probability by position", false, &picture));
     }
-    let rows: Vec<Vec<String>> = (1..)
+    let rows: Vec<Vec<String>> = (0..)
         .zip(logprobs.tokens.iter().take(MOST_ROWS))
         .map(|(position, one)| row(position, one))
         .collect();
@@ -249,7 +254,11 @@ fn row(position: usize, one: &TokenLogprob) -> Vec<String> {
         )
     };
     let alternatives = one.alternatives.iter().map(|other| {
-        let cell = format!("{} {}", cell(other), html::escape(&percent(other)));
+        let cell = format!(
+            "{}{TOGETHER}{}",
+            cell(other),
+            html::figures(&percent(other))
+        );
         if other.id == one.token.id {
             format!("<b>{cell}</b>")
         } else {
@@ -259,7 +268,7 @@ fn row(position: usize, one: &TokenLogprob) -> Vec<String> {
     vec![
         position.to_string(),
         cell(&one.token),
-        html::escape(&percent(&one.token)),
+        html::figures(&percent(&one.token)),
         format!("{:.4}", one.token.logprob),
         alternatives.collect::<Vec<_>>().join(" │ "),
     ]

@@ -12,6 +12,14 @@ pub fn markdown(text: &str) -> String {
     rendered
 }
 
+/// The same as a block of a page: its pieces have the room between them that a page's own have.
+pub fn block(text: &str) -> String {
+    format!(
+        "<div class=\"jp-RenderedHTMLCommon\" dir=\"auto\">{}</div>",
+        markdown(text.trim())
+    )
+}
+
 fn harmless(event: Event<'_>) -> Event<'_> {
     match event {
         Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),

@@ -27,6 +27,14 @@ pub enum MediaError {
         /// What they should be.
         expected: &'static str,
     },
+    /// The text is no JSON.
+    #[error("this text is no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The value is JSON, and no chart.
+    #[error(
+        "a chart is described by an object, as in `json!({{\"mark\": \"bar\"}})`, and this is {0}"
+    )]
+    NoChart(&'static str),
 }
 
 /// HTML as it is. Nothing is escaped.
@@ -203,24 +211,63 @@ impl RichDisplay for Audio {
     }
 }
 
-/// A Vega-Lite v5 chart.
+/// A Vega-Lite v5 chart: of a value, as `json!` makes it, or of a text by [`Vega::parse`].
 #[derive(Clone, Debug, Serialize)]
 pub struct Vega(pub Value);
 
+impl Vega {
+    /// A chart from its description as text.
+    ///
+    /// # Errors
+    /// The text is no JSON, or describes no chart.
+    pub fn parse(text: &str) -> Result<Self, MediaError> {
+        let chart = Self(serde_json::from_str(text)?);
+        chart.description().map(drop)?;
+        Ok(chart)
+    }
+
+    /// A front end takes a text for an address, and asks there for a chart.
+    fn description(&self) -> Result<&Value, MediaError> {
+        let kind = match &self.0 {
+            Value::Object(_) => return Ok(&self.0),
+            Value::String(_) => "a text, which `Vega::parse(text)?` reads",
+            Value::Array(_) => "a list",
+            Value::Number(_) => "a number",
+            Value::Bool(_) => "true or false",
+            Value::Null => "nothing",
+        };
+        Err(MediaError::NoChart(kind))
+    }
+}
+
 impl RichDisplay for Vega {
     fn bundle(&self) -> Bundle {
-        let title = match &self.0["title"] {
+        let description = match self.description() {
+            Ok(description) => description,
+            Err(error) => return Bundle::text(format!("no chart: {error}")),
+        };
+        let title = match &description["title"] {
             Value::String(title) => title.as_str(),
             _ => "a chart",
         };
         Bundle::text(format!("[Vega-Lite: {title}]"))
-            .with("application/vnd.vegalite.v5+json", self.0.clone())
+            .with("application/vnd.vegalite.v5+json", description.clone())
     }
 }
 
-/// A JSON value, as a tree that folds.
+/// A JSON value, as a tree that folds: one that `json!` makes, or a text's by [`Json::parse`].
 #[derive(Clone, Debug, Serialize)]
 pub struct Json(pub Value);
+
+impl Json {
+    /// The value that a text has.
+    ///
+    /// # Errors
+    /// The text is no JSON.
+    pub fn parse(text: &str) -> Result<Self, MediaError> {
+        Ok(Self(serde_json::from_str(text)?))
+    }
+}
 
 impl RichDisplay for Json {
     fn bundle(&self) -> Bundle {
@@ -230,7 +277,7 @@ impl RichDisplay for Json {
         if self.0.is_object() || self.0.is_array() {
             return bundle.with("application/json", self.0.clone());
         }
-        bundle.with("text/html", format!("<pre>{}</pre>", html::escape(&pretty)))
+        bundle.with("text/html", html::pre(&pretty))
     }
 }
 

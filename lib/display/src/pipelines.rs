@@ -9,13 +9,14 @@ use wire::{
     array::Array,
     mime::Bundle,
     pipeline::{Answer, Entity, LabelScore, MaskGuess, PipelineAnswer, PipelineCall, Ranking},
+    text_generation::GenerationInput,
     text2text::Text2TextTask,
 };
 
 use self::limits::{Limits, RESULTS, first, lines, more, more_html};
 use crate::{
     RichDisplay,
-    html::{self, BLUE, GREEN, ORANGE, VIOLET},
+    html::{self, BLUE, GREEN, ORANGE, TOGETHER, VIOLET},
     rendered, text_generation, text2text, units, vectors,
 };
 
@@ -56,8 +57,10 @@ impl PipelineResults<'_> {
                 each(found, |ranking| scores_text(&ranked(ranking), limits))
             }
             PipelineAnswer::Masks(found) => each(found, |masks| masks_text(masks, limits)),
-            PipelineAnswer::Features(found) => each(found, vectors::text),
-            PipelineAnswer::Embeddings(found) => each(&rows(found), vectors::text),
+            PipelineAnswer::Features(found) => {
+                return self.with_cosines(first(found, RESULTS).0);
+            }
+            PipelineAnswer::Embeddings(found) => return self.with_cosines(&rows(found)),
             PipelineAnswer::Texts(found) => {
                 let text = text2text::text(&self.inputs(), first(found, RESULTS).0);
                 return self.with_left(text);
@@ -67,7 +70,12 @@ impl PipelineResults<'_> {
                 return self.with_left(text);
             }
         };
-        if let [one] = parts.as_slice() {
+        self.beside_inputs(&parts)
+    }
+
+    /// Each part under the text that it is of; one by itself.
+    fn beside_inputs(&self, parts: &[String]) -> String {
+        if let [one] = parts {
             return one.clone();
         }
         let texts = self.inputs().into_iter().zip(parts);
@@ -78,16 +86,27 @@ impl PipelineResults<'_> {
         self.with_left(parts.collect::<Vec<_>>().join("\n"))
     }
 
+    /// Vectors, and how alike the texts are.
+    fn with_cosines(&self, found: &[Array]) -> String {
+        let text = self.beside_inputs(&each(found, vectors::text));
+        match vectors::cosines_text(found, self.count()) {
+            Some(cosines) => format!("{text}\n{cosines}"),
+            None => text,
+        }
+    }
+
     fn html(&self) -> String {
         let inputs = self.inputs();
         let html = match self.answer {
-            PipelineAnswer::Features(found) => vectors::html(&inputs, first(found, RESULTS).0),
-            PipelineAnswer::Embeddings(found) => vectors::html(&inputs, &rows(found)),
+            PipelineAnswer::Features(found) => {
+                vectors::html(&inputs, first(found, RESULTS).0, self.count())
+            }
+            PipelineAnswer::Embeddings(found) => vectors::html(&inputs, &rows(found), self.count()),
             PipelineAnswer::Texts(found) => {
                 text2text::html(&inputs, first(found, RESULTS).0, self.task())
             }
             PipelineAnswer::Generations(found) => {
-                text_generation::html(&inputs, first(found, RESULTS).0)
+                text_generation::html(self.generation_inputs(), first(found, RESULTS).0)
             }
             _ => {
                 let parts = self.parts(&inputs);
@@ -190,6 +209,14 @@ impl PipelineResults<'_> {
         }
     }
 
+    /// What texts were generated from, as it was given.
+    fn generation_inputs(&self) -> &[GenerationInput] {
+        match self.call {
+            PipelineCall::TextGeneration { inputs, .. } => inputs,
+            _ => &[],
+        }
+    }
+
     /// What was written, where something was.
     fn task(&self) -> Text2TextTask {
         match self.call {
@@ -287,7 +314,7 @@ fn bars(scores: &[(&str, f64)], limits: Limits) -> String {
             String::new()
         };
         let share = if shares {
-            percent(*score)
+            html::figures(&percent(*score))
         } else {
             String::new()
         };
@@ -341,13 +368,20 @@ fn marked(text: &str, spans: &[Span]) -> String {
         if span.start < done || span.start >= end {
             continue;
         }
+        // Lines may end behind a hyphen: `B-LOC`.
+        let whole = if span.label.contains(['-', ' ']) {
+            " style=\"white-space: nowrap;\""
+        } else {
+            ""
+        };
         let _ = write!(
             out,
-            "{}<span style=\"background: {}; border-radius: 3px; padding: 1px 3px;\">{} <small><b>{}</b></small></span>",
+            "{}<span style=\"background: {}; border-radius: 3px; padding: 1px 3px;\">{}{TOGETHER}\
+             <small{whole}><b>{}</b></small></span>",
             plain(done, span.start),
             colour(span.label),
             plain(span.start, end),
-            html::escape(span.label)
+            html::figures(span.label)
         );
         done = end;
     }
@@ -497,15 +531,16 @@ fn masks_html(text: &str, masks: &[Vec<MaskGuess>], limits: Limits) -> String {
     let (shown, left) = first(masks, limits.masks);
     let tables = shown.iter().enumerate().map(|(index, guesses)| {
         let caption = if masks.len() > 1 {
-            format!("mask {}", index + 1)
+            format!("mask {index}")
         } else {
             String::new()
         };
-        let header = ["guess", "share", "id", "text with it"];
+        let header = ["guess", "share", "score", "id", "text with it"];
         limits::table((&caption, &header), (guesses, limits.rows), |guess| {
             vec![
                 format!("<b>{}</b>", html::escape(&guess.token_str)),
-                percent(guess.score),
+                html::figures(&percent(guess.score)),
+                format!("{:.4}", guess.score),
                 guess.token.to_string(),
                 filled(text, index, guess),
             ]

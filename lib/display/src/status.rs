@@ -1,5 +1,7 @@
 //! What the model host holds, as a table, and what it has let go.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 use wire::{
     host::HostStatus,
@@ -23,10 +25,19 @@ pub fn resident_line(resident: &Resident) -> String {
         info.device,
         model_bytes(info, units::bytes)
     );
-    if resident.users > 0 {
-        line.push_str(" · ");
-        line.push_str(&units::plural(resident.users as usize, "user"));
+    if resident.cache_bytes > 0 {
+        let cache = units::bytes(resident.cache_bytes);
+        let _ = write!(line, " · {cache} of cache");
     }
+    let _ = write!(line, " · {} old", units::seconds(resident.age_seconds));
+    let _ = match resident.users {
+        0 => write!(
+            line,
+            " · idle for {}",
+            units::seconds(resident.idle_seconds)
+        ),
+        users => write!(line, " · {}", units::plural(users as usize, "user")),
+    };
     if resident.pinned {
         line.push_str(" · pinned");
     }
@@ -54,13 +65,28 @@ impl RichDisplay for HostStatus {
                 format!("<p>{}</p>", html::escape(&summary)),
             );
         }
-        Table {
+        let table = Table {
             caption: summary,
             header: HEADER.to_vec(),
             rows,
-        }
-        .bundle()
+        };
+        explained(&table.bundle())
     }
+}
+
+/// What the words of a list of models mean.
+pub const MODELS_LEGEND: &str = "users: requests that run or wait now, not notebooks that hold the model; \
+cache: keys and values that are kept for the next turns of conversations";
+
+fn explained(table: &Bundle) -> Bundle {
+    let content = |mime| table.get(mime).unwrap_or_default();
+    rendered(
+        format!("{}\n({MODELS_LEGEND})", content("text/plain")),
+        format!(
+            "<div>{}<p><small>{MODELS_LEGEND}</small></p></div>",
+            content("text/html")
+        ),
+    )
 }
 
 /// Models that are in memory no more. Reads as a line each.

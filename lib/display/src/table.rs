@@ -32,6 +32,14 @@ impl RichDisplay for Table {
 }
 
 impl Table {
+    /// As its bundle, where all of it is the program's own words: what stands in backticks is code.
+    pub fn of_prose(&self) -> Bundle {
+        rendered(
+            self.text(),
+            html::table_of_prose(&self.caption, &self.header, &self.rows),
+        )
+    }
+
     fn text(&self) -> String {
         let header: Vec<String> = self.header.iter().map(|&name| name.to_owned()).collect();
         let lines: Vec<Vec<String>> = std::iter::once(&header)

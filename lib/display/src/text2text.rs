@@ -61,16 +61,7 @@ pub fn html(inputs: &[String], found: &[Vec<WrittenText>], task: Text2TextTask) 
 
 /// A text with its length under it.
 fn cell(text: &str, length: &str, background: &str) -> String {
-    let background = if background.is_empty() {
-        String::new()
-    } else {
-        format!(" background: {background};")
-    };
-    format!(
-        "<div dir=\"auto\" style=\"white-space: pre-wrap; overflow-wrap: anywhere; padding: 2px 4px;{background}\">\
-         {text}</div><small>{}</small>",
-        html::escape(length)
-    )
+    html::text_block_of_html(text, background) + &html::remark(length)
 }
 
 /// A text, escaped, its rest folded away.

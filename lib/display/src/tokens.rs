@@ -22,6 +22,9 @@ const OPEN_ROWS: usize = 40;
 const FIRST_ROWS: usize = 300;
 /// Rows of the table at most; a notebook with more is slow to open.
 const MOST_ROWS: usize = 900;
+/// Characters of a token that stand on one line of the table, and bytes of one that are shown there.
+const LONG_PIECE: usize = 16;
+const MOST_BYTES: usize = 16;
 /// Tokens drawn in the coloured text at most.
 const MOST_SEGMENTS: usize = 4000;
 
@@ -232,10 +235,13 @@ fn byte_of(character: char) -> Option<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 3);
-    for (index, byte) in bytes.iter().enumerate() {
+    let mut text = String::with_capacity(MOST_BYTES * 3);
+    for (index, byte) in bytes.iter().take(MOST_BYTES).enumerate() {
         let separator = if index == 0 { "" } else { " " };
         let _ = write!(text, "{separator}{byte:02x}");
+    }
+    if bytes.len() > MOST_BYTES {
+        let _ = write!(text, " … {} more", bytes.len() - MOST_BYTES);
     }
     text
 }
@@ -304,10 +310,7 @@ fn html(encoding: &Encoding) -> String {
         .take(MOST_SEGMENTS)
         .map(|token| token.id.to_string())
         .collect();
-    let ids = format!(
-        "<pre style=\"white-space: pre-wrap;\">[{}]</pre>",
-        ids.join(", ")
-    );
+    let ids = html::pre(&format!("[{}]", ids.join(", ")));
     let is_short = encoding.tokens.len() <= OPEN_ROWS;
     html.push_str(&html::details("Ids", is_short, &ids));
     html.push_str(&html::details("Tokens", is_short, &tables));
@@ -319,11 +322,10 @@ fn table(rows: &[Row]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let piece = html::escape(&html::visible_inline(&row.piece));
             vec![
                 row.index.to_string(),
                 row.id.to_string(),
-                format!("<code>{piece}</code>"),
+                piece(&row.piece),
                 format!("<code>{}</code>", row.bytes),
                 row.span.clone(),
                 row.kind.to_owned(),
@@ -337,6 +339,17 @@ fn table(rows: &[Row]) -> String {
     )
 }
 
+/// A token's spelling in a table; a long one may be broken, or its column takes the room of the others.
+fn piece(spelling: &str) -> String {
+    let style = if spelling.chars().count() > LONG_PIECE {
+        " style=\"overflow-wrap: anywhere;\""
+    } else {
+        ""
+    };
+    let shown = html::escape(&html::visible_inline(spelling));
+    format!("<code{style}>{shown}</code>")
+}
+
 /// The text with its segments on alternating backgrounds and a bar between them, which is what is
 /// left of the cuts where styles are stripped.
 pub(crate) fn coloured(encoding: &Encoding) -> String {
@@ -344,7 +357,8 @@ pub(crate) fn coloured(encoding: &Encoding) -> String {
     let mut covered = 0;
     for (index, segment) in segments(encoding).iter().take(MOST_SEGMENTS).enumerate() {
         if index > 0 {
-            html.push_str("<span style=\"opacity: 0.7;\">│</span>");
+            // A line may end here, and not within a token.
+            html.push_str("<span style=\"opacity: 0.7;\">│</span><wbr>");
         }
         // Text that no token stands for: a normaliser dropped it.
         if segment.span.0 > covered {

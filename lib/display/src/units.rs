@@ -12,10 +12,13 @@ pub fn count(number: u64) -> String {
     scaled(number as f64, &["", "K", "M", "B", "T"]).replace(' ', "")
 }
 
-/// A span of time: `0.34 s`, `12.3 s`, `4 min 5 s`, `2 h 3 min`.
+/// A span of time: `41.2 ms`, `0.34 s`, `12.3 s`, `4 min 5 s`, `2 h 3 min`.
 pub fn seconds(span: f64) -> String {
     let whole = span.round() as u64;
     match whole {
+        _ if span < 50e-9 => "0 s".to_owned(),
+        // Of `0.04 s` one digit is known, of `0.00 s` none.
+        _ if span < 0.0995 => duration(Duration::from_secs_f64(span)),
         _ if span < 10.0 => format!("{span:.2} s"),
         _ if span < 60.0 => format!("{span:.1} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
@@ -85,6 +88,12 @@ mod tests {
     #[test]
     fn times_read_as_people_say_them() {
         assert_eq!(seconds(0.337), "0.34 s");
+        // It was "0.00 s".
+        assert_eq!(seconds(0.0018), "1.80 ms");
+        assert_eq!(seconds(0.0412), "41.2 ms");
+        assert_eq!(seconds(0.0996), "0.10 s");
+        assert_eq!(seconds(0.0), "0 s");
+        assert_eq!(seconds(-1.0), "0 s");
         assert_eq!(seconds(59.0), "59.0 s");
         assert_eq!(seconds(245.2), "4 min 5 s");
         assert_eq!(seconds(7380.0), "2 h 3 min");

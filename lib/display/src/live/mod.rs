@@ -208,10 +208,7 @@ impl LiveText {
     /// What came, with a line of its own below.
     pub fn end(&self, summary: &str) -> (Vec<WidgetCall>, Bundle) {
         let small = format!("<small>{}</small>", html::escape(summary));
-        let body = format!(
-            "<div class=\"jp-RenderedHTMLCommon\" dir=\"auto\">{}</div>",
-            markdown(self.text.trim())
-        );
+        let body = markdown::block(&self.text);
         let calls = vec![
             update(self.piece(0), json!({ "value": body })),
             update(

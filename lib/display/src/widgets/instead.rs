@@ -5,7 +5,7 @@ use serde_json::Value;
 use wire::{mime::Bundle, widget::WidgetState};
 
 use super::view;
-use crate::html::escape;
+use crate::html::{escape, pre};
 
 /// What shows a widget, with its words beside it. `read` gives widgets as they are.
 pub fn instead<'a>(id: &str, read: &dyn Fn(&str) -> Option<&'a WidgetState>) -> Bundle {
@@ -34,14 +34,19 @@ struct Words {
 
 impl Words {
     fn of(text: String) -> Self {
-        let html = format!("<p>{}</p>", escape(&text));
+        let style = if text.contains('\n') {
+            " style=\"white-space: pre-wrap;\""
+        } else {
+            ""
+        };
+        let html = format!("<p{style}>{}</p>", escape(&text));
         Self { text, html }
     }
 
     fn preformatted(text: &str) -> Self {
         Self {
             text: text.strip_suffix('\n').unwrap_or(text).to_owned(),
-            html: format!("<pre>{}</pre>", escape(text)),
+            html: pre(text),
         }
     }
 }
@@ -143,11 +148,26 @@ mod tests {
             bundle.get("text/plain"),
             Some("IntSlider: 3\na < b\n7\npanic: <boom>")
         );
+        let printed = pre("a < b\n");
+        assert!(printed.contains("font-family: monospace"), "{printed}");
         assert_eq!(
             bundle.get("text/html"),
             Some(
-                "<div><p>IntSlider: 3</p><pre>a &lt; b\n</pre><b>7</b><p>panic: &lt;boom&gt;</p></div>"
+                format!(
+                    "<div><p>IntSlider: 3</p>{printed}<b>7</b><p>panic: &lt;boom&gt;</p></div>"
+                )
+                .as_str()
             )
+        );
+    }
+
+    #[test]
+    fn lines_of_a_text_stay_lines() {
+        let text = Kind::Textarea.state(json!({ "value": "one\ntwo", "description": "text" }));
+        let bundle = instead("text", &|_| Some(&text));
+        assert_eq!(
+            bundle.get("text/html"),
+            Some("<p style=\"white-space: pre-wrap;\">text: one\ntwo</p>")
         );
     }
 }

@@ -68,7 +68,11 @@ fn render(name: &str, value: Value) -> Bundle {
         Some("templates") => parse::<TemplateComparison>(value).bundle(),
         Some("tokenizer") => parse::<TokenizerInfo>(value).bundle(),
         Some("generation") => parse::<Generated>(value).bundle(),
-        Some("sequences") => Sequences(&parse::<Vec<Generated>>(value)).bundle(),
+        Some("sequences") => Sequences {
+            all: &parse::<Vec<Generated>>(value),
+            are_answers: false,
+        }
+        .bundle(),
         Some("pipeline") => {
             let call = parse::<PipelineCall>(value["call"].clone());
             let answer = parse::<PipelineAnswer>(value["answer"].clone());

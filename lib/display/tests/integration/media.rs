@@ -56,6 +56,32 @@ fn bytes_of_no_known_format_are_refused() {
     );
 }
 
+/// A front end took the text for an address: "Javascript Error: 404".
+#[test]
+fn a_chart_is_an_object_or_says_what_it_is() {
+    let mime = "application/vnd.vegalite.v5+json";
+    let chart = Vega::parse(r#"{"title": "loss", "mark": "bar"}"#).expect("is right");
+    assert_eq!(chart.bundle().data[mime]["mark"], "bar");
+    for (value, told) in [
+        (json!("{\"mark\": \"bar\"}"), "`Vega::parse(text)?`"),
+        (json!([1]), "this is a list"),
+    ] {
+        let bundle = Vega(value).bundle();
+        assert!(!bundle.data.contains_key(mime));
+        let text = bundle.get("text/plain").unwrap_or_default();
+        assert!(
+            text.starts_with("no chart: ") && text.contains(told),
+            "{text}"
+        );
+    }
+    let told = |text: &str| Vega::parse(text).expect_err("is none").to_string();
+    assert!(told("{mark: 1}").starts_with("this text is no JSON: key must be a string"));
+    assert!(told("3").ends_with("this is a number"));
+    let tree = Json::parse("{\"a\": [1]}").expect("is right");
+    assert_eq!(tree.bundle().data["application/json"], json!({"a": [1]}));
+    assert!(Json::parse("{").is_err());
+}
+
 #[test]
 fn samples_become_a_wav_that_is_read_back() {
     let bundle = Audio::from_samples(&[0.0, 1.0, -1.0, 2.0], 8000).bundle();

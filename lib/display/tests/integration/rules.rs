@@ -178,3 +178,41 @@ fn wrong_offsets_do_not_panic() {
         );
     }
 }
+
+/// What goes on from a text stays as it is, an answer to a conversation is Markdown, by itself and in a table:
+/// it stood there with its fences, where a streamer had shown the same as a page.
+#[test]
+fn answers_are_markdown_and_continued_texts_are_not() {
+    let (_, bundle) = renderings()
+        .into_iter()
+        .find(|(name, _)| name == "sequences-prompts")
+        .expect("is there");
+    let html = bundle.get("text/html").expect("has HTML");
+    assert!(html.contains(">1. Bananas\n2. Oranges\n3. &lt;Grapes&gt;</div>"));
+    let input = include_str!("inputs/sequences-prompts.json");
+    let all: Vec<wire::generate::Generated> = serde_json::from_str(input).expect("are sequences");
+    for all in [&all[..], &all[..1]] {
+        let sequences = display::Sequences {
+            all,
+            are_answers: true,
+        };
+        let bundle = display::RichDisplay::bundle(&sequences);
+        let html = bundle.get("text/html").expect("has HTML");
+        assert!(html.contains("<ol>\n<li>Bananas</li>"), "{html}");
+        assert!(!html.contains("<Grapes>"), "{html}");
+    }
+}
+
+/// Pages have `<pre>` without `<code>` in letters of any width, and break its words anywhere.
+#[test]
+fn what_is_preformatted_says_how() {
+    for (name, bundle) in renderings() {
+        let html = bundle.get("text/html").expect("has HTML");
+        assert!(!html.contains("<pre>"), "{name}");
+        for part in html.split("<pre ").skip(1) {
+            assert!(part.contains("word-break: normal") && part.contains("font-family: monospace"));
+        }
+        // The lines of a caption end where its table does, however narrow that is.
+        assert!(!html.contains("<caption"), "{name}");
+    }
+}

@@ -106,9 +106,9 @@ control! {
 }
 
 control! {
-    /// A slider of a number, from 0 to 10 in steps of 0.1 unless told otherwise.
+    /// A slider of a number, from 0 to 100 in steps of 0.1 unless told otherwise.
     FloatSlider: f64, Kind::FloatSlider,
-    |value| json!({ "value": value, "min": 0.0, "max": 10.0, "step": 0.1, "readout_format": ".2f" });
+    |value| json!({ "value": value, "min": 0.0, "max": 100.0, "step": 0.1, "readout_format": ".2f" });
     /// The smallest value.
     min: f64,
     /// The largest value.
@@ -119,7 +119,7 @@ control! {
 
 control! {
     /// A check box.
-    Checkbox: bool, Kind::Checkbox, |value| json!({ "value": value, "indent": false });
+    Checkbox: bool, Kind::Checkbox, |value| json!({ "value": value });
 }
 
 control! {
@@ -130,7 +130,7 @@ control! {
 }
 
 control! {
-    /// Lines of text.
+    /// Lines of text. Its value changes when the user leaves them.
     Textarea: String, Kind::Textarea, |value| json!({ "value": value, "continuous_update": false });
     /// What stands in it while it is empty.
     placeholder: &str,
@@ -148,8 +148,8 @@ control! {
 }
 
 control! {
-    /// A bar of a number, from 0 to 10 unless told otherwise.
-    FloatProgress: f64, Kind::FloatProgress, |value| json!({ "value": value, "min": 0.0, "max": 10.0 });
+    /// A bar of a number, from 0 to 100 unless told otherwise.
+    FloatProgress: f64, Kind::FloatProgress, |value| json!({ "value": value, "min": 0.0, "max": 100.0 });
     /// Where it is empty.
     min: f64,
     /// Where it is full.
@@ -285,5 +285,31 @@ impl RichDisplay for Button {
 impl fmt::Debug for Button {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Button").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `get_state()` of ipywidgets 8.1.9 has them: `FloatSlider` and `FloatProgress` ended at 10.
+    #[test]
+    fn defaults_are_those_of_ipywidgets() {
+        let of = |widget: &dyn Widget, names: &[&str]| -> Vec<Value> {
+            names.iter().map(|name| widget.handle().get(name)).collect()
+        };
+        let range = ["value", "min", "max"];
+        assert_eq!(of(&IntSlider::new(0), &range), [0, 0, 100]);
+        assert_eq!(of(&IntProgress::new(0), &range), [0, 0, 100]);
+        assert_eq!(of(&FloatSlider::new(0.0), &range), [0.0, 0.0, 100.0]);
+        assert_eq!(of(&FloatProgress::new(0.0), &range), [0.0, 0.0, 100.0]);
+        let steps = ["step", "readout_format"];
+        assert_eq!(
+            of(&FloatSlider::new(0.0), &steps),
+            [json!(0.1), json!(".2f")]
+        );
+        assert_eq!(of(&IntSlider::new(0), &["step"]), [1]);
+        // What is not set is the front end's own default, the same.
+        assert_eq!(of(&Checkbox::new(false), &["indent"]), [Value::Null]);
     }
 }

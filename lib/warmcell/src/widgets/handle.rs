@@ -114,6 +114,29 @@ impl Handle {
         }
     }
 
+    /// Lets the descriptions of widgets that stand below each other end at one place. As wide as all front
+    /// ends have it where they fit, as in ipywidgets; else as wide as the longest.
+    pub(super) fn align(widgets: &[Self]) {
+        // What a check box says stands behind it: it has an empty place where others have a description.
+        let beside = widgets
+            .iter()
+            .filter(|widget| widget.0.kind != Kind::Checkbox);
+        let columns = beside.map(|widget| columns(&widget.description())).max();
+        let width = match columns {
+            None | Some(..=FITTING) => String::new(),
+            Some(columns) => format!("{}ch", columns + 1),
+        };
+        for style in widgets.iter().filter_map(|widget| widget.0.style.get()) {
+            style.set("description_width", width.as_str());
+        }
+    }
+
+    fn description(&self) -> String {
+        let attributes = self.attributes();
+        let description = attributes.get("description").and_then(Value::as_str);
+        description.unwrap_or_default().to_owned()
+    }
+
     /// An attribute as the user left it, or as the cell set it.
     pub(super) fn get(&self, name: &str) -> Value {
         if let Some((state, _)) = self.read()
@@ -204,6 +227,16 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// Columns of a description that no front end cuts.
+const FITTING: usize = 8;
+
+/// How wide a text is in columns of a digit, of which letters of other scripts may take two.
+fn columns(text: &str) -> usize {
+    text.chars()
+        .map(|letter| if letter.is_ascii() { 1 } else { 2 })
+        .sum()
+}
+
 /// Says something about widgets to the kernel. What it refuses is told, once for each call: a closed
 /// widget is no reason to fail.
 pub(crate) fn send(call: WidgetCall) -> Option<KernelMessage> {
@@ -256,7 +289,7 @@ pub(crate) fn new_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::widgets::{Button, FloatSlider};
+    use crate::widgets::{Button, Checkbox, FloatSlider, Text, VBox};
 
     /// Of the description "temperature" a page showed "temperat…".
     #[test]
@@ -270,5 +303,22 @@ mod tests {
         assert_eq!(style.get("description_width"), "initial");
         assert_eq!(style.state()["_model_name"], "SliderStyleModel");
         assert!(Button::new("Count").handle().0.style.get().is_none());
+    }
+
+    /// Each description was as wide as its words, and no two controls began at one place.
+    #[test]
+    fn controls_below_each_other_begin_at_one_place() {
+        let width = |widget: &dyn Widget| {
+            let style = widget.handle().0.style.get().expect("has a style");
+            style.get("description_width")
+        };
+        let (short, agree) = (Text::new("").description("n"), Checkbox::new(true));
+        let agree = agree.description("a check box says it behind itself");
+        VBox::new([&short as &dyn Widget, &agree, &Button::new("Count")]);
+        assert_eq!((width(&short), width(&agree)), ("".into(), "".into()));
+        let long = FloatSlider::new(0.7).description("temperature");
+        VBox::new([&short as &dyn Widget, &long, &agree]);
+        let widths = [width(&short), width(&long), width(&agree)];
+        assert_eq!(widths, ["12ch", "12ch", "12ch"]);
     }
 }

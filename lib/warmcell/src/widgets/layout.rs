@@ -26,6 +26,9 @@ macro_rules! boxes {
             pub fn new<'a>(children: impl IntoIterator<Item = &'a dyn Widget>) -> Self {
                 let children: Vec<Handle> =
                     children.into_iter().map(|child| child.handle().clone()).collect();
+                if matches!(Kind::$name, Kind::VBox) {
+                    Handle::align(&children);
+                }
                 let names: Vec<Value> = children.iter().map(|child| reference(child.id())).collect();
                 Self(Handle::holding(children, Kind::$name, json!({ "children": names })))
             }
