@@ -313,6 +313,28 @@ def test_a_name_alone_is_the_model_in_memory(kernel):
     kernel.run(f"%unload {folder}").expect_ok()
 
 
+def test_a_folder_is_named_from_the_cells_folder(new_kernel, tmp_path):
+    """Commands and `unload()` asked the hub for a folder that a cell loaded."""
+    (tmp_path / "here").mkdir()
+    for name, folder in [("m", "text_generation/llama"), ("masks", "pipelines/bert_masks")]:
+        (tmp_path / "here" / name).symlink_to(FIXTURES / folder)
+    kernel = new_kernel()
+    kernel.run(f'std::env::set_current_dir("{tmp_path}")?;').expect_ok()
+    for name in ["here/m", "./here/m"]:
+        kernel.run(f"%load {name}").expect_ok()
+        assert kernel.run(f'unload("{name}")?.len()').expect_ok().result == "1"
+        kernel.run(f'AutoModelForCausalLM::from_pretrained("{name}").load()?').expect_ok()
+        assert "freed" in kernel.run(f"%unload {name}").expect_ok().stream()
+    kernel.run("%tokens here/m Hello").expect_ok()
+    kernel.run("%%chat here/m --max 3\nHi").expect_ok()
+    kernel.run("%pin here/m off").expect_ok()
+    kernel.run("%%pipeline fill-mask here/masks tokenizer=here/masks\nParis is the [MASK].").expect_ok()
+    # The cells' folder, as they have it now.
+    kernel.run('std::env::set_current_dir("here")?;').expect_ok()
+    kernel.run("%load m").expect_ok()
+    assert kernel.run("%load here/m").status == "error"
+
+
 def test_tokens_and_templates_look_as_in_rust(kernel):
     file = "SmolLM2-135M-Instruct.Q4_1.gguf"
     assert shown(kernel.run(f"%tokens {MODEL} --file {file} --revision main a b").expect_ok()) == shown(kernel.run(f"%tokens {MODEL} a b"))
@@ -430,3 +452,18 @@ def slow_crate(kernel):
         "echo 'pub fn answer() -> u32 { 42 }' > src/lib.rs\n"
     )
     kernel.run(code).expect_ok()
+
+
+def test_a_name_of_the_librarys_is_explained_before_the_command(kernel):
+    kernel.run("1 + 1").expect_ok()
+    function = kernel.run("?pipeline").expect_ok()
+    assert "fn pipeline" in shown(function), shown(function)
+    assert "`pipeline` is a command, too: `%help pipeline`" in function.stream()
+    assert "%%pipeline TASK" in shown(kernel.run("?%pipeline").expect_ok())
+    assert "%tokens MODEL" in shown(kernel.run("?tokens").expect_ok())
+
+
+def test_timeit_says_that_it_takes_no_options(kernel):
+    outcome = kernel.run("%timeit -n 3 1 + 1")
+    assert outcome.status == "error" and "`-n` is no option" in outcome.traceback
+    assert "timeit!(" not in outcome.traceback

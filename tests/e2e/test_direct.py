@@ -3,6 +3,8 @@ ways share it."""
 
 import time
 
+from conftest import MODEL
+
 
 def test_a_type_defined_anew_lets_go_of_the_variables_made_of_the_old_one(kernel):
     """evcxr reads their memory as the new type: undefined behaviour in safe code."""
@@ -202,3 +204,65 @@ def test_an_interrupted_compilation_leaves_a_kernel_that_compiles(kernel):
     kernel.manager.interrupt_kernel()
     kernel.collect(request, timeout=60)
     assert kernel.run("kept").expect_ok().result == "9"
+
+
+def test_values_of_json_are_kept(kernel):
+    """They were gone in the next cell, of which nothing had been said."""
+    made = kernel.run('let weather = tool! { /// The weather.\nfn weather(/// The city\ncity: String) -> f64 };\nlet all = vec![weather.clone()];')
+    assert made.expect_ok().stream("stderr") == ""
+    assert kernel.run('weather["function"]["name"].as_str()').expect_ok().result == 'Some("weather")'
+    kernel.run("let options = TemplateOptions { tools: Some(all), ..Default::default() };").expect_ok()
+    kernel.run('let named: serde_json::Value = json!({"a": [1, null]});\nlet map: serde_json::Map<String, serde_json::Value> = Default::default();').expect_ok()
+    kernel.run("use serde_json::to_string;\nlet text = to_string(&named)?;").expect_ok()
+    assert kernel.run("(text, map.len())").expect_ok().result == '("{\\"a\\":[1,null]}", 0)'
+    # With the crate by its own name, too.
+    kernel.run(':dep serde_json = "1"\nuse serde_json::from_str;\nlet read: serde_json::Value = from_str("[1]")?;', timeout=300).expect_ok()
+    assert kernel.run("named == json!({\"a\": [1, null]}) && read == json!([1])").expect_ok().result == "true"
+    assert kernel.run("let info = models()?.resident().to_vec();\ninfo.len()").expect_ok().stream("stderr") == ""
+    kernel.run("info.len()").expect_ok()
+
+
+def test_a_variable_whose_type_no_cell_can_write_is_told_at_once(new_kernel, tmp_path):
+    (tmp_path / "hides/src").mkdir(parents=True)
+    (tmp_path / "hides/Cargo.toml").write_text('[package]\nname = "hides"\nversion = "0.1.0"\nedition = "2024"\n')
+    (tmp_path / "hides/src/lib.rs").write_text(
+        "mod within { #[derive(Debug)] pub struct Hidden(pub u8); }\n"
+        "pub fn hidden() -> within::Hidden { within::Hidden(1) }\n#[derive(Debug)] pub struct Open;\n"
+    )
+    kernel = new_kernel()
+    kernel.run(f':dep hides = {{ path = "{tmp_path}/hides" }}', timeout=300).expect_ok()
+    outcome = kernel.run("let hidden = hides::hidden(); let open = hides::Open;\nhidden.0").expect_ok()
+    assert "`hidden` goes with this cell" in outcome.stream("stderr") and outcome.result == "1"
+    listed = kernel.run(":vars").expect_ok().result
+    assert "open: hides::Open" in listed and "hidden" not in listed
+    assert kernel.run("open").expect_ok().result == "Open"
+    assert kernel.run("hidden").reply["content"]["ename"] == "E0425"
+
+
+def test_a_cell_with_a_new_crate_shows_its_value_as_any_other(new_kernel):
+    kernel = new_kernel()
+    code = f':dep itoa = "1"\nlet tokenizer = AutoTokenizer::from_pretrained("{MODEL}")?;\ntokenizer.encode("hi")?'
+    shown = kernel.run(code, timeout=300).expect_ok().of("execute_result")[0]["data"]
+    assert "<table" in shown["text/html"]
+    plain = kernel.run(':dep itoa = "1"\nstruct Plain;\nPlain')
+    assert "derive(Debug)" in plain.traceback and "evcxr" not in plain.traceback, plain.traceback
+
+
+def test_charts_and_json_are_made_in_a_cell(kernel):
+    chart = kernel.run('Vega(json!({"mark": "bar", "data": {"values": [{"a": 1}]}}))').expect_ok()
+    assert chart.of("execute_result")[0]["data"]["application/vnd.vegalite.v5+json"]["mark"] == "bar"
+    assert kernel.run('Vega::parse("{\\"mark\\": \\"bar\\"}")?').expect_ok().of("execute_result")
+    assert "this text is no JSON" in kernel.run('Vega::parse("{mark: 1}")?').traceback
+    assert "Vega::parse" in kernel.run('Vega("{}".into())').expect_ok().result
+    assert kernel.run('Json(json!([1, {"a": null}]))').expect_ok().of("execute_result")[0]["data"]["application/json"] == [1, {"a": None}]
+
+
+def test_a_panic_in_a_function_that_an_earlier_cell_left_points_there(kernel):
+    """The caret stood wherever the line was in the cell that called it."""
+    left = kernel.run('// first\nlet left: Box<dyn Fn(i32) -> i32 + Send> = Box::new(|n| {\n    if n > 1 { panic!("too many: {n}") }\n    n\n});').expect_ok()
+    count = left.reply["content"]["execution_count"]
+    outcome = kernel.run("let a = 1;\nlet b = 2;\nlet c = 3;\nlet d = 4;\nlet e = 5;\nleft(a + b + c + d + e)")
+    assert "too many: 15" in outcome.reply["content"]["evalue"]
+    assert f"In [{count}]:3:16" in outcome.traceback, outcome.traceback
+    here = kernel.run('{ let own = || panic!("own"); own(); }')
+    assert f"In [{here.reply['content']['execution_count']}]:1:16" in here.traceback, here.traceback

@@ -4,7 +4,7 @@ runs; what a page that was loaded again is told; and a text that is stopped by i
 import time
 
 import pytest
-from conftest import MODEL
+from conftest import ESCAPES, MODEL
 
 CONTROL = "jupyter.widget.control"
 
@@ -131,11 +131,13 @@ def test_functions_run_between_cells_and_show_what_they_print(page):
     page.answers(changed)
     assert "not two" in page.states[second]["outputs"][-1]["evalue"]
     # And in a log where nothing was shown. Nothing is lost.
-    page.run('let kept = vec![1]; let bad = widgets::Button::new("x"); bad.on_click(|| panic!("ouch")); bad.clone()').expect_ok()
+    made = page.run('let kept = vec![1]; let bad = widgets::Button::new("x"); bad.on_click(|| panic!("ouch")); bad.clone()').expect_ok()
     clicked = page.click(page.named("ButtonModel")[0])
     page.answers(clicked)
     errors = [one for one in page.answers(clicked) if one["msg_type"] == "error"]
     assert "ouch" in errors[0]["content"]["evalue"]
+    place = f"In [{made.reply['content']['execution_count']}]:1:74"
+    assert place in ESCAPES.sub("", "\n".join(errors[0]["content"]["traceback"]))
     assert page.run("kept").result == "[1]"
     assert page.run("bad.clicks()").result == "1"
 

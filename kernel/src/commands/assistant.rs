@@ -237,7 +237,7 @@ fn explain(variable: &Variable) -> Bundle {
         line.push_str(" = ");
         line.push_str(value);
     }
-    let html = format!("<pre>{}</pre>", html::escape(&line));
+    let html = html::pre(&line);
     Bundle::text(line).with("text/html", html)
 }
 

@@ -74,7 +74,11 @@ struct Asked {
 }
 
 fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
-    let asked = read(call.arguments).map_err(|complaint| error::usage(call.command, complaint))?;
+    let mut asked =
+        read(call.arguments).map_err(|complaint| error::usage(call.command, complaint))?;
+    if let Some(spec) = &mut asked.spec {
+        spec.source = commands.located(spec.source.clone());
+    }
     let question = call.body.unwrap_or_default().trim();
     if question.is_empty() {
         return Err(error::usage(call.command, "the cell says nothing"));

@@ -1,6 +1,6 @@
 //! `%doctor`: `warmcell doctor` in a cell.
 
-use display::{RichDisplay, Table};
+use display::Table;
 use jupyter::CellError;
 
 use super::{Call, Command, Commands, Form, error, nothing};
@@ -31,6 +31,6 @@ fn run(_: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         header: vec!["state", "check", "finding"],
         rows: rows.collect(),
     };
-    call.out.display(table.bundle(), None);
+    call.out.display(table.of_prose(), None);
     Ok(())
 }

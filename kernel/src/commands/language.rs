@@ -1,9 +1,12 @@
 //! A cell with commands: they run in order, then the rest of the cell runs as Rust.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jupyter::{Cell, CellError, Language, Outcome, Publisher, Stream};
-use wire::mime::Bundle;
+use wire::{mime::Bundle, model::ModelSource};
 
 use super::{
     Assistant, Call, Form, Notebook, Place, Step, bash,
@@ -65,6 +68,18 @@ impl Commands {
     /// Whether the notebook has defined this name.
     pub(super) fn knows(&self, name: &str) -> bool {
         self.assistant.knows(name)
+    }
+
+    /// Where the name of a model or tokenizer leads: as in a cell, whose folder it may start from.
+    pub(super) fn located(&mut self, source: ModelSource) -> ModelSource {
+        let cells = self.notebook.ready().and_then(Notebook::folder);
+        let folder = cells.unwrap_or_else(|| self.place.working_dir.clone());
+        let home = self.environment.all().remove("HOME").map(PathBuf::from);
+        let found = ModelSource::seen_from(&folder, home.as_deref(), &source.repo, Path::exists);
+        ModelSource {
+            repo: found.repo,
+            ..source
+        }
     }
 
     /// Runs code that may begin with commands.

@@ -29,8 +29,9 @@ until `%unload`. Options: ",
 };
 
 fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
-    let spec = model_options::spec(call.arguments)
+    let mut spec = model_options::spec(call.arguments)
         .map_err(|complaint| error::usage(call.command, complaint))?;
+    spec.source = commands.located(spec.source);
     let mut bar = Bar::new(call.out, &spec.source.repo);
     match bar.ask(commands, Request::LoadModel(spec.clone()))? {
         Response::Model(info) => {

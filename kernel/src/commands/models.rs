@@ -2,7 +2,7 @@
 
 use display::{RichDisplay, units};
 use jupyter::CellError;
-use wire::host::UnloadTarget;
+use wire::{host::UnloadTarget, model::ModelSource};
 
 use super::{
     Call, Command, Commands, Form, error, host, language::say, models_panel::ModelsPanel, nothing,
@@ -64,7 +64,7 @@ fn unload(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let target = match call.arguments {
         "" => return Err(error::usage(call.command, "which model?")),
         "all" => UnloadTarget::All,
-        name => UnloadTarget::Name(name.to_owned()),
+        name => UnloadTarget::Name(commands.located(ModelSource::new(name)).repo),
     };
     let freed =
         ::host::client::unload(&commands.place.host_socket, target).map_err(host::from_host)?;

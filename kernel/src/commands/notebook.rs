@@ -1,6 +1,6 @@
 //! What commands ask of the notebook of Rust, and of the analysis beside it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use jupyter::{CellError, Completions, Language};
 use wire::{cell::Extent, mime::Bundle};
@@ -24,6 +24,9 @@ pub trait Notebook: Language + Send {
 
     /// Whether the analysis behind `?name` and completion is up.
     fn is_analysed(&self) -> bool;
+
+    /// The folder in which the cells are, which they may have changed; `None` when that cannot be said.
+    fn folder(&mut self) -> Option<PathBuf>;
 
     /// How long the last cell took; `None` when it did not run to its end.
     fn timing(&self) -> Option<Timing>;

@@ -41,8 +41,9 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         .filter(|(at, _)| !(off && *at == 1))
         .map(|(_, word)| *word);
     let kept: Vec<&str> = kept.collect();
-    let spec = model_options::spec(&kept.join(" "))
+    let mut spec = model_options::spec(&kept.join(" "))
         .map_err(|complaint| error::usage(call.command, complaint))?;
+    spec.source = commands.located(spec.source);
     let specs = match kept[..] {
         [_] if off => in_memory::pinned(commands, &spec)?,
         [_] => vec![in_memory::named(commands, spec.clone(), call.out)?],

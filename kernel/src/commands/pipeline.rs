@@ -1,6 +1,6 @@
 //! `%%pipeline`: the cell is a task's input, and its result is shown as the library's pipelines show it.
 
-use display::{PipelineResults, RichDisplay, generated_text, units};
+use display::{PipelineResults, RichDisplay, generated_answer, generated_text, units};
 use jupyter::{CellError, Publisher, Stream};
 use wire::{
     Failure, FailureKind,
@@ -11,6 +11,7 @@ use wire::{
     model::{EMBEDDED_FILE, EMBEDDED_REPO, ModelSource, ModelSpec},
     pipeline::{EncoderTask, PipelineAnswer, PipelineCall, PipelineRun, PipelineTask},
     task::{self, languages},
+    text_generation::GenerationInput,
     text2text::{DEFAULT_PAIRS, Text2TextTask},
 };
 
@@ -77,8 +78,14 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let (own, batch_size) = pipeline_arguments::call(&asked, task, body).map_err(usage)?;
     let named = match asked.model.as_str() {
         "" => None,
-        model => Some(model_options::spec(model).map_err(usage)?),
+        model => {
+            let mut spec = model_options::spec(model).map_err(usage)?;
+            spec.source = commands.located(spec.source);
+            Some(spec)
+        }
     };
+    let tokenizer = asked.arguments.iter().find(|(name, _)| name == "tokenizer");
+    let tokenizer = tokenizer.map(|(_, name)| commands.located(ModelSource::new(name.as_str())));
     let loader = Loader {
         commands,
         task,
@@ -88,10 +95,9 @@ fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
         Some(spec) => loader.load(spec)?,
         None => loader.load_default(&asked)?,
     };
-    let tokenizer = asked.arguments.iter().find(|(name, _)| name == "tokenizer");
     let run = PipelineRun {
         model,
-        tokenizer: tokenizer.map(|(_, name)| ModelSource::new(name.as_str())),
+        tokenizer,
         call: own,
         batch_size,
         stream: None,
@@ -184,7 +190,14 @@ fn bundle(call: &PipelineCall, answer: &PipelineAnswer) -> Bundle {
         && let [texts] = found.as_slice()
         && let [one] = texts.as_slice()
     {
-        return generated_text(&one.text);
+        return match call {
+            PipelineCall::TextGeneration { inputs, .. }
+                if matches!(inputs.as_slice(), [GenerationInput::Chat(_)]) =>
+            {
+                generated_answer(&one.text)
+            }
+            _ => generated_text(&one.text),
+        };
     }
     PipelineResults { call, answer }.bundle()
 }

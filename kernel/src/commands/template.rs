@@ -32,6 +32,7 @@ REVISION`.
 fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let (source, rest) = model_options::source(call.arguments)
         .map_err(|complaint| error::usage(call.command, complaint))?;
+    let source = commands.located(source);
     if !rest.is_empty() {
         let complaint = format!("`{rest}` is no option");
         return Err(error::usage(call.command, complaint));

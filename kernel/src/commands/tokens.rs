@@ -31,6 +31,7 @@ tokenizer is loaded. `%%tokens MODEL` takes the rest of the cell as the text. Op
 fn run(commands: &mut Commands, call: &Call<'_>) -> Result<(), CellError> {
     let (source, rest) = model_options::source(call.arguments)
         .map_err(|complaint| error::usage(call.command, complaint))?;
+    let source = commands.located(source);
     let text = match call.body {
         None if !rest.is_empty() => unquoted(rest),
         Some(body) if rest.is_empty() => body.strip_suffix('\n').unwrap_or(body),

@@ -138,7 +138,10 @@ pub fn compile_hook() -> Option<ExitCode> {
     announce_crate(&invocation);
     let rustc_arguments = invocation.rustc_arguments(&arguments);
     if let Some(source) = invocation.cell_source {
-        if Path::new(context::OPENING).exists() || analyst::has_run_already(Path::new(source)) {
+        let is_opening = Path::new(context::OPENING).exists();
+        if is_opening && !context::learns_of_question_marks(Path::new(source))
+            || analyst::has_run_already(Path::new(source))
+        {
             return Some(leave_empty(&invocation));
         }
         // Without a record the next cell is compiled by cargo as well, or says what is wrong.

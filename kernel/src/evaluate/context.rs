@@ -89,8 +89,8 @@ impl Surroundings {
 }
 
 /// Starts evcxr in `crate_dir`, where the library is compiled, with it in scope. Takes seconds:
-/// rust-analyzer loads. Of the cells that evcxr starts with, none is compiled or run: another may be
-/// running.
+/// rust-analyzer loads. Of the cells that evcxr starts with, none runs, since another may be running; the only
+/// one that the compiler sees is the one that it refuses.
 pub fn open_beside(
     crate_dir: &Path,
     library: &Path,
@@ -134,8 +134,23 @@ fn open(crate_dir: &Path, library: &Path, surroundings: &Surroundings) -> Result
 /// to the first cell that does, it would compile that twice, and show a last expression by `Debug`
 /// alone.
 pub fn prelude() -> String {
-    const IN_SCOPE: &str = "use warmcell::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n";
-    format!("{}{IN_SCOPE}", versions::PREPARED)
+    format!(
+        "{}use warmcell::prelude::*;\n{QUESTION_MARK}\n",
+        versions::PREPARED
+    )
+}
+
+const QUESTION_MARK: &str = "Ok::<(), std::fmt::Error>(())?;";
+
+/// What evcxr writes into every cell once it knows of the `?`.
+const KNOWS_QUESTION_MARKS: &str = "struct EvcxrUserCodeError";
+
+/// Whether this is the source of the prelude that the compiler has to refuse: from its error evcxr learns of
+/// the `?`. Nothing of it runs.
+pub fn learns_of_question_marks(source: &Path) -> bool {
+    fs::read_to_string(source).is_ok_and(|source| {
+        source.contains(QUESTION_MARK) && !source.contains(KNOWS_QUESTION_MARKS)
+    })
 }
 
 /// Builds the template's crate folder, for [`Template::build`].
@@ -217,5 +232,31 @@ fn discard(outputs: EvalContextOutputs) {
                 tracing::warn!(%line, "from the cell runner");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The prelude was not compiled, so that the first cell of evcxr's was compiled twice, and showed its value
+    /// by `Debug`.
+    #[test]
+    fn the_compiler_sees_the_question_mark_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = folder.path().join("lib.rs");
+        let learns = |text: &str| {
+            fs::write(&source, text).expect("a file");
+            learns_of_question_marks(&source)
+        };
+        assert!(learns(&format!(
+            "pub extern \"C\" fn run() {{\n{}}}",
+            prelude()
+        )));
+        assert!(!learns(&format!(
+            "struct EvcxrUserCodeError {{}}\n{}",
+            prelude()
+        )));
+        assert!(!learns("pub extern \"C\" fn run() {}"));
     }
 }

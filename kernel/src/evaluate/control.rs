@@ -162,6 +162,14 @@ impl Control {
         }
     }
 
+    /// The folder in which the cells are, which they may have changed.
+    pub fn folder(&mut self) -> io::Result<Option<PathBuf>> {
+        match self.ask(&ControlOrder::Folder)? {
+            ControlReply::Folder(folder) => Ok(folder.map(PathBuf::from)),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
     fn ask(&mut self, order: &ControlOrder) -> io::Result<ControlReply> {
         self.channel.send(order)?;
         let reply = self.channel.receive()?;
@@ -197,6 +205,7 @@ fn lost_runner() -> RunEnd {
                     "variables are gone; loaded models are still in the model host".to_owned(),
                 ),
             }),
+            raised_in: None,
             lost_variables: Vec::new(),
             values: Vec::new(),
         },

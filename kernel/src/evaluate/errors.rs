@@ -28,6 +28,11 @@ const RENDERER: Renderer = Renderer::styled()
     .help(BOLD)
     .info(BOLD);
 
+/// What is said in the place of the compiler's words about how a value is shown.
+const NOT_SHOWN: &str =
+    "this value cannot be shown: its type has neither `Debug` nor a display of its own";
+const HOW_TO_SHOW: &str = "`#[derive(Debug)]` on the type, or a `;` at the end of the line";
+
 /// An error that has no place in the cell.
 pub fn plain(ename: &str, evalue: &str) -> CellError {
     CellError {
@@ -154,7 +159,7 @@ pub fn add_hint(error: &mut CellError, hint: &str) {
 /// The compiler's message; but what it says of showing a value speaks of our own code.
 fn message<'a>(error: &'a Diagnostic, generated: &Generated) -> &'a str {
     if concerns_display(error, generated) {
-        "this value cannot be shown: its type has neither `Debug` nor a display of its own"
+        NOT_SHOWN
     } else {
         &error.message
     }
@@ -189,8 +194,7 @@ impl Compiler<'_> {
             group = group.element(self.snippet(cell, &error.spans));
         }
         if concerns_display(error, self.generated) {
-            let help = "`#[derive(Debug)]` on the type, or a `;` at the end of the line";
-            group = group.element(Level::HELP.message(help));
+            group = group.element(Level::HELP.message(HOW_TO_SHOW));
             return lines(&RENDERER.render(&[group]));
         }
         let mut rendered = RENDERER.render(&[group]);
@@ -202,6 +206,13 @@ impl Compiler<'_> {
                     "\n\u{1b}[1mhelp\u{1b}[0m: an earlier cell has made `{name}`: run it again with \
                      `let mut {name} = …`, or write `let mut {name} = {name};` first"
                 );
+                continue;
+            }
+            if child.speaks_of_a_place() {
+                // Of one that no user sees, what is there says nothing.
+                for line in self.snippets(child) {
+                    let _ = write!(rendered, "\n{line}");
+                }
                 continue;
             }
             let corrected = suggestions::corrected(self.code, self.generated, &child.spans);
@@ -220,6 +231,20 @@ impl Compiler<'_> {
             }
         }
         lines(&rendered)
+    }
+
+    /// A note with the places in cells that it speaks of; nothing where there are none.
+    fn snippets(&self, note: &Diagnostic) -> Vec<String> {
+        let cells = self.cells(&note.spans);
+        if cells.is_empty() {
+            return Vec::new();
+        }
+        let title = Level::NOTE.secondary_title(note.message.as_str());
+        let mut group = Group::with_title(title);
+        for cell in cells {
+            group = group.element(self.snippet(cell, &note.spans));
+        }
+        lines(&RENDERER.render(&[group]))
     }
 
     /// The variable of an earlier cell that the compiler would have mutable, where we take it over.
@@ -349,6 +374,45 @@ mod tests {
             plain.contains("In [3]") && plain.contains("hint: do this"),
             "{plain}"
         );
+    }
+
+    /// `note: tuple struct defined here` stood without a place.
+    #[test]
+    fn a_note_that_points_somewhere_has_its_place_or_is_left_out() {
+        let code = "fn f(a: i32) {}\nf(\"b\")";
+        let mut generated = Generated::default();
+        generated.add(Origin::Cell { start: 0 }, code);
+        let note = |file: &str| {
+            let (at, error) = (
+                code.find("f(a").expect("there"),
+                code.find('"').expect("there"),
+            );
+            let span = |file: &str, start: usize, end: usize| {
+                serde_json::json!({
+                    "file_name": file, "byte_start": start, "byte_end": end, "is_primary": true,
+                    "label": null, "suggested_replacement": null, "expansion": null,
+                })
+            };
+            let child = serde_json::json!({
+                "message": "function defined here", "code": null, "level": "note",
+                "spans": [span(file, at, at + 1)], "children": [],
+            });
+            let error = serde_json::json!({
+                "message": "mismatched types", "code": {"code": "E0308"}, "level": "error",
+                "spans": [span("<anon>", error, error + 3)], "children": [child],
+            });
+            let error: Diagnostic = serde_json::from_value(error).expect("is one");
+            strip_ansi(
+                &from_rustc(code, 2, &generated, &[error])
+                    .traceback
+                    .join("\n"),
+            )
+        };
+        let placed = note("<anon>");
+        assert!(placed.contains("note: function defined here"), "{placed}");
+        assert!(placed.contains("In [2]:1:4"), "{placed}");
+        let elsewhere = note("/rust/library/core.rs");
+        assert!(!elsewhere.contains("defined here"), "{elsewhere}");
     }
 
     fn strip_ansi(text: &str) -> String {

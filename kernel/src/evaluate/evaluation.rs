@@ -6,6 +6,7 @@ mod by_evcxr;
 mod callbacks;
 mod compiler_commands;
 mod directly;
+mod left;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,10 @@ use anyhow::{Context as _, Result};
 use jupyter::{CellError, Publisher};
 use wire::{FailureKind, cell::VariableValue, mime::Bundle};
 
-use self::by_evcxr::{is_command, without_commands};
+use self::{
+    by_evcxr::{is_command, without_commands},
+    left::Loaded,
+};
 use super::{
     analyst::Analyst,
     context::{self, Surroundings},
@@ -56,6 +60,8 @@ pub struct Evaluation {
     widgets: Arc<Widgets>,
     /// The cell that runs what waits for widgets' events, once it is compiled.
     callbacks: Option<Box<Ready>>,
+    /// The cells that were loaded, by their libraries.
+    loaded: HashMap<PathBuf, Loaded>,
     /// Statics of threads of which the user has been told that each cell begins with its own.
     told_statics: HashSet<String>,
     /// How long the last cell took.
@@ -120,6 +126,7 @@ impl Evaluation {
             interrupter,
             widgets,
             callbacks: None,
+            loaded: HashMap::new(),
             told_statics: HashSet::new(),
             times: Times::default(),
             crate_dir: session.crate_dir().to_owned(),
@@ -140,6 +147,11 @@ impl Evaluation {
             .iter()
             .filter(|(name, _)| !direct::is_result(name))
             .map(|(name, variable)| (name.as_str(), &*variable.type_name, self.values.get(name)))
+    }
+
+    /// The folder in which the cells are; `None` when their process does not say.
+    pub fn folder(&mut self) -> Option<PathBuf> {
+        self.control.folder().ok().flatten()
     }
 
     /// Names of what cells have defined.
@@ -281,6 +293,7 @@ impl Evaluation {
         self.analyst.tell(&Cell::default(), &self.program, &after);
         self.program = after;
         self.values.clear();
+        self.loaded.clear();
     }
 }
 

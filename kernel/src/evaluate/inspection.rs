@@ -1,7 +1,10 @@
 //! What commands ask of the evaluation: names, dependencies, times. Nothing here waits for evcxr when
 //! it cannot have an answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use evcxr::EvalOutputs;
 use jupyter::CellError;
@@ -43,6 +46,10 @@ impl Notebook for Rust {
 
     fn is_analysed(&self) -> bool {
         self.evaluation.analyst().is_open()
+    }
+
+    fn folder(&mut self) -> Option<PathBuf> {
+        self.evaluation.folder()
     }
 }
 

@@ -30,5 +30,6 @@ mod template;
 mod unsafe_folder;
 mod versions;
 
+pub use direct::prelude_names;
 pub use kernel::{build_template, run, template_is_built};
 pub use sink::Stream;

@@ -17,6 +17,10 @@ const STORE_START: &str = "mod evcxr_internal_runtime {";
 const STORE_LAST_ITEM: &str = "pub fn create_variable_store()";
 const STORE: &str = "mod evcxr_internal_runtime { pub use ::warmcell::cell::variables::*; }";
 const DISPLAY_LINE: &str = ").evcxr_display();";
+/// What evcxr puts around a value in the place of that, once an error has named a line of it, whatever the error
+/// was.
+const FALLBACK_LINES: [&str; 2] = ["evcxr_send_text_plain(&format!(\"{:?}\",&(", ")));"];
+const SHOWN_LINES: [&str; 2] = ["(", ").__warmcell_ref().evcxr_display();"];
 
 /// Rewrites a cell's source in place.
 pub fn rewrite_file(path: &Path) -> std::io::Result<()> {
@@ -38,8 +42,9 @@ fn rewrite(source: &str) -> String {
         &mut lines,
         |line| line == DISPLAY_LINE,
         DISPLAY_LINE,
-        ").__warmcell_ref().evcxr_display();",
+        SHOWN_LINES[1],
     );
+    show_fallback(&mut lines);
     // The error's conversion and the variable store stand before the user's code in one block each.
     if let Some(start) = lines.iter().rposition(|line| line.trim() == ERROR_STRUCT) {
         replace_first(
@@ -56,6 +61,19 @@ fn rewrite(source: &str) -> String {
     let mut rewritten = lines.join("\n");
     rewritten.push_str(HOOKS);
     rewritten
+}
+
+/// A value that evcxr would show by `Debug` alone is shown as any other.
+fn show_fallback(lines: &mut [String]) {
+    let [open, close] = FALLBACK_LINES;
+    let Some(start) = lines.iter().rposition(|line| line == open) else {
+        return;
+    };
+    let Some(end) = lines[start..].iter().rposition(|line| line == close) else {
+        return;
+    };
+    SHOWN_LINES[0].clone_into(&mut lines[start]);
+    SHOWN_LINES[1].clone_into(&mut lines[start + end]);
 }
 
 /// Brings the display of the last expression into scope, and keeps the linker from dropping the
@@ -148,6 +166,17 @@ mod tests {
         let never =
             "take_variable::<JoinHandle<::warmcell::cell::variables::Never>>(stringify!(t));";
         assert!(rewritten.contains(never), "{rewritten}");
+    }
+
+    /// The first cell with `.await` at its end, and one with `:dep`, showed `[6004]` in the place of a table.
+    #[test]
+    fn a_value_is_shown_as_any_other_where_evcxr_falls_back() {
+        let source = "fn evcxr_send_text_plain(text: &str) {}\nevcxr_send_text_plain(&format!(\"{:?}\",&(\nf(g((\n1\n)));\n)));\nOk(())})();";
+        let rewritten = rewrite(source);
+        let lines: Vec<&str> = rewritten.lines().collect();
+        assert_eq!(lines[1..4], ["(", "f(g((", "1"]);
+        assert_eq!(lines[4..6], [")));", ").__warmcell_ref().evcxr_display();"]);
+        assert_eq!(lines[6], "Ok(())})();");
     }
 
     #[test]

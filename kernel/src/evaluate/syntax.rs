@@ -25,7 +25,9 @@ pub struct Fault {
 /// What is wrong; `None` for what the compiler says better.
 pub fn fault(code: &str) -> Option<Fault> {
     let tokens = tokens(code);
-    let of_tokens = unterminated(&tokens).or_else(|| brackets(code, &tokens));
+    let of_tokens = unterminated(&tokens)
+        .or_else(|| single_quotes(code, &tokens))
+        .or_else(|| brackets(code, &tokens));
     of_tokens.or_else(|| of_grammar(code, &tokens))
 }
 
@@ -41,9 +43,19 @@ fn range(token: &SyntaxToken) -> Range<usize> {
 }
 
 fn unterminated(tokens: &[SyntaxToken]) -> Option<Fault> {
-    let token = tokens.iter().find(|token| is_unterminated(token))?;
+    // A console does not wait for the rest of a letter, which has no second line.
+    let is_half_letter = |token: &SyntaxToken| {
+        let text = token.text();
+        token.kind() == SyntaxKind::CHAR && (text.len() < 2 || !text.ends_with('\''))
+    };
+    let mut tokens = tokens.iter();
+    let token = tokens.find(|token| is_unterminated(token) || is_half_letter(token))?;
     let (what, hint) = match token.kind() {
         SyntaxKind::COMMENT => ("comment", "`*/` ends it"),
+        SyntaxKind::CHAR => (
+            "quote",
+            "a text stands in double quotes; single ones are around one letter",
+        ),
         _ => ("text", "a text ends with the quote that it begins with"),
     };
     let start = range(token).start;
@@ -52,6 +64,36 @@ fn unterminated(tokens: &[SyntaxToken]) -> Option<Fault> {
         place: start..start + 1,
         hint: hint.to_owned(),
         corrected: Vec::new(),
+    })
+}
+
+/// A text in quotes as Python has it. The compiler goes on behind it with what it makes of the rest of our source.
+fn single_quotes(code: &str, tokens: &[SyntaxToken]) -> Option<Fault> {
+    let text = |token: &SyntaxToken| {
+        let inner = token.text().strip_prefix('\'')?.strip_suffix('\'')?;
+        // Of accents and emoji, which may be several letters to it, the compiler knows more.
+        let letters = inner
+            .chars()
+            .filter(|letter| letter.is_ascii() || letter.is_alphabetic());
+        (!inner.starts_with('\\') && letters.count() > 1).then(|| inner.to_owned())
+    };
+    let mut chars = tokens
+        .iter()
+        .filter(|token| token.kind() == SyntaxKind::CHAR);
+    let (token, inner) = chars.find_map(|token| Some((token, text(token)?)))?;
+    let place = range(token);
+    let line = Range {
+        start: code[..place.start].rfind('\n').map_or(0, |line| line + 1),
+        end: code[place.end..]
+            .find('\n')
+            .map_or(code.len(), |line| place.end + line),
+    };
+    let (before, behind) = (&code[line.start..place.start], &code[place.end..line.end]);
+    Some(Fault {
+        message: "single quotes are around one letter".to_owned(),
+        place,
+        hint: "a text stands in double quotes".to_owned(),
+        corrected: vec![format!("{before}{inner:?}{behind}")],
     })
 }
 
@@ -248,6 +290,38 @@ mod tests {
             ),
         ] {
             assert_eq!(told(code), Some((message.to_owned(), place)), "{code}");
+        }
+    }
+
+    /// The compiler's own second error was about our source behind the cell.
+    #[test]
+    fn a_text_in_single_quotes_is_told_with_the_line_to_copy() {
+        for (code, place, corrected) in [
+            ("'single'", "'single'", "\"single\""),
+            ("let a = 1;\nf('텍스트');", "'텍스트'", "f(\"텍스트\");"),
+        ] {
+            let fault = fault(code).expect(code);
+            assert_eq!(fault.message, "single quotes are around one letter");
+            assert_eq!(
+                (&code[fault.place], fault.corrected),
+                (place, vec![corrected.to_owned()])
+            );
+        }
+        let fault = fault("print('hello world')").expect("a fault");
+        assert_eq!(
+            (fault.message.as_str(), fault.place.clone()),
+            ("this quote never ends", 18..19)
+        );
+        assert!(
+            fault.hint.starts_with("a text stands in double quotes"),
+            "{fault:?}"
+        );
+        for code in [
+            "f('a', '\\n', '\\u{301}', '한')",
+            "f::<'static>(&'a b)",
+            "'e\u{301}'",
+        ] {
+            assert_eq!(told(code), None, "{code}");
         }
     }
 

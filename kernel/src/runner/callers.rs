@@ -53,6 +53,8 @@ pub enum Asked {
     EndCell,
     /// Set the limit of memory, and answer to this connection.
     Limit(u64, Option<u64>),
+    /// Tell this connection where the cells are.
+    Folder(u64),
     /// Forget all variables.
     Forget,
     /// evcxr has ended its child: nobody waits for its cells any more. The variables are the kernel's.
@@ -230,6 +232,7 @@ fn read_kernel(number: u64, channel: &mut Channel, asked: &mut Vec<Asked>) -> bo
                 (Asked::Run(cell), false)
             }
             ControlOrder::Limit { bytes } => (Asked::Limit(number, bytes), false),
+            ControlOrder::Folder => (Asked::Folder(number), false),
             ControlOrder::Forget => (Asked::Forget, true),
             ControlOrder::Interrupt => (Asked::Interrupt, true),
             ControlOrder::EndCell => (Asked::EndCell, true),

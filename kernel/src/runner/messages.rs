@@ -33,6 +33,8 @@ pub enum ControlOrder {
     /// Bytes of memory that the cells may take, `None` for no limit: `Memory`. A limit below what
     /// they take already is not set.
     Limit { bytes: Option<u64> },
+    /// The folder in which the cells are now: `Folder`.
+    Folder,
 }
 
 /// Supervisor to kernel.
@@ -44,6 +46,8 @@ pub enum ControlReply {
     Done,
     /// What the cells take now.
     Memory(Usage),
+    /// Where the cells are; `None` when that cannot be said.
+    Folder(Option<String>),
 }
 
 /// When a failed cell's variables go back to what they were before it.
@@ -129,6 +133,9 @@ pub struct CellEnd {
     pub status: CellStatus,
     #[serde(default)]
     pub failure: Option<CellFailure>,
+    /// The file of the library in whose source the failure's place is, where that is known.
+    #[serde(default)]
+    pub raised_in: Option<String>,
     /// Variables whose type was redefined, so that they could not be read.
     #[serde(default)]
     pub lost_variables: Vec<String>,

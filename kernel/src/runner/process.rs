@@ -1,7 +1,7 @@
 //! A worker or a snapshot, as the supervisor holds it: its process and the channel to it.
 
 use std::{
-    io,
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -107,6 +107,16 @@ impl Process {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The folder that it is in.
+    pub fn folder(&self) -> Option<String> {
+        let link = format!("/proc/{}/cwd", self.pid.as_raw_nonzero());
+        fs::read_link(link)
+            .ok()?
+            .into_os_string()
+            .into_string()
+            .ok()
     }
 
     /// Whether it has ended. For a snapshot, which is the worker's to bury.

@@ -136,6 +136,10 @@ impl Supervisor {
                 }
                 self.callers.reply(connection, &ControlReply::Memory(usage));
             }
+            Asked::Folder(connection) => {
+                let reply = ControlReply::Folder(self.worker.folder());
+                self.callers.reply(connection, &reply);
+            }
             Asked::Forget => self.start_afresh()?,
             Asked::Abandon => {
                 self.waiting.retain(|cell| cell.caller != Caller::Evcxr);
@@ -255,6 +259,7 @@ impl Supervisor {
                 CellEnd {
                     status: CellStatus::Died,
                     failure: Some(failure),
+                    raised_in: None,
                     lost_variables: Vec::new(),
                     values: Vec::new(),
                 }

@@ -206,6 +206,7 @@ fn not_run(ename: &str, evalue: String) -> CellEnd {
             raised: None,
             hint: None,
         }),
+        raised_in: None,
         lost_variables: Vec::new(),
         values: Vec::new(),
     }

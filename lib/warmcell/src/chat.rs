@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
 };
 
-use ::display::{RichDisplay, html};
+use ::display::{RichDisplay, html, markdown_block};
 use serde::Serialize;
 use wire::{
     mime::Bundle,
@@ -75,11 +75,19 @@ impl RichDisplay for Messages {
     fn bundle(&self) -> Bundle {
         let mut rows = String::new();
         for message in &self.0 {
-            let (role, content) = (html::escape(&message.role), html::escape(&content(message)));
+            let (role, content) = (html::escape(&message.role), content(message));
+            // What a model wrote, as where it is shown while it comes.
+            let content = match message.role.as_str() {
+                "assistant" | "model" => markdown_block(&content),
+                _ => format!(
+                    "<div style=\"white-space: pre-wrap;\">{}</div>",
+                    html::escape(&content)
+                ),
+            };
             let _ = write!(
                 rows,
-                "<tr><th scope=\"row\" style=\"text-align: left;\">{role}</th>\
-                 <td dir=\"auto\" style=\"text-align: left; white-space: pre-wrap;\">{content}</td></tr>"
+                "<tr><th scope=\"row\" style=\"text-align: left; vertical-align: top;\">{role}</th>\
+                 <td dir=\"auto\" style=\"text-align: left;\">{content}</td></tr>"
             );
         }
         Bundle::text(self.to_string())

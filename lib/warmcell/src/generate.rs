@@ -296,14 +296,20 @@ impl Generate {
         });
         if is_stopped {
             // The user has ended it and wants what there is.
-            return generation(response?);
+            return generation(response?, are_conversations(&request));
         }
-        finished(response?)
+        finished(response?, are_conversations(&request))
     }
 }
 
+/// Whether all prompts of a request are conversations, of which a model makes answers.
+pub(crate) fn are_conversations(request: &Request) -> bool {
+    matches!(request, Request::Generate { prompts, .. }
+        if prompts.iter().all(|prompt| matches!(prompt, Prompt::Chat(_))))
+}
+
 /// The generation of an answer. Nobody here cancels and waits on: a cancelled one was the user's doing.
-pub(crate) fn finished(response: Response) -> Result<Generation> {
+pub(crate) fn finished(response: Response, are_answers: bool) -> Result<Generation> {
     if let Response::Generated(generated) = &response
         && generated
             .iter()
@@ -311,16 +317,16 @@ pub(crate) fn finished(response: Response) -> Result<Generation> {
     {
         return Err(wire::Failure::interrupted().into());
     }
-    generation(response)
+    generation(response, are_answers)
 }
 
-fn generation(response: Response) -> Result<Generation> {
+fn generation(response: Response, are_answers: bool) -> Result<Generation> {
     let generated = match response {
         Response::Generated(generated) => generated,
         other => return Err(unexpected(&other)),
     };
     let nothing = || unexpected(&Response::Generated(Vec::new()));
-    Generation::new(generated).ok_or_else(nothing)
+    Generation::new(generated, are_answers).ok_or_else(nothing)
 }
 
 impl fmt::Debug for Generate {

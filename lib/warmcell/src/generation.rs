@@ -18,17 +18,20 @@ use crate::Logprobs;
 pub struct Generation {
     first: Generated,
     others: Vec<Generated>,
+    /// Whether all prompts were conversations: what answers one is Markdown.
+    are_answers: bool,
 }
 
 impl Generation {
     /// `None` of no sequence.
-    pub(crate) fn new(mut sequences: Vec<Generated>) -> Option<Self> {
+    pub(crate) fn new(mut sequences: Vec<Generated>, are_answers: bool) -> Option<Self> {
         if sequences.is_empty() {
             return None;
         }
         Some(Self {
             first: sequences.remove(0),
             others: sequences,
+            are_answers,
         })
     }
 
@@ -145,6 +148,11 @@ impl Generation {
         })
     }
 
+    /// Whether it answers conversations.
+    pub(crate) fn are_answers(&self) -> bool {
+        self.are_answers
+    }
+
     fn all(&self) -> Vec<Generated> {
         self.sequences().cloned().collect()
     }
@@ -158,10 +166,11 @@ impl fmt::Display for Generation {
 
 impl RichDisplay for Generation {
     fn bundle(&self) -> Bundle {
-        if self.others.is_empty() {
-            return self.first.bundle();
+        Sequences {
+            all: &self.all(),
+            are_answers: self.are_answers,
         }
-        Sequences(&self.all()).bundle()
+        .bundle()
     }
 }
 

@@ -14,12 +14,13 @@ use wire::{
         Activations, Agreement, DType, Device, GgmlType, ModelInfo, ModelSource, ModelSpec,
         Quantization, QuantizationMethod,
     },
+    pipeline::PipelineTask,
 };
 
 use crate::{
     BitsAndBytesConfig, Error, Generate, IntoDeviceMap, IntoPrompt, Result, Tokenizer,
     backend::{run, unexpected},
-    pending,
+    pending, pipeline,
     rich::shows_as,
 };
 
@@ -82,20 +83,12 @@ impl AutoModelForSeq2SeqLM {
     }
 }
 
-/// Where a name leads. What exists here, or is written as a path, becomes absolute: the model host
-/// runs in another folder.
+/// Where a name leads from the current folder.
 pub(crate) fn source(name: impl Into<String>) -> ModelSource {
-    let name = name.into();
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let path = match (name.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(&name),
-    };
-    let is_local = name.starts_with(['.', '/', '~']) || path.exists();
-    match std::path::absolute(&path) {
-        Ok(absolute) if is_local => ModelSource::new(absolute.display().to_string()),
-        _ => ModelSource::new(name),
-    }
+    // Where the folder was deleted, nothing relative is there.
+    let folder = std::env::current_dir().unwrap_or_default();
+    ModelSource::seen_from(&folder, home.as_deref(), &name.into(), Path::exists)
 }
 
 /// A folder to write to, as a path that holds in the model host's folder too.
@@ -273,9 +266,9 @@ impl Model {
         Self { spec, info }
     }
 
-    /// The same model, in memory again if it had gone.
+    /// The same model, in memory again if it had gone; it is there also when its files are gone.
     pub(crate) fn reload(&self) -> Result<Self> {
-        Self::load(self.spec.clone())
+        pipeline::load(PipelineTask::TextGeneration, self.spec.clone())
     }
 
     /// Continues a prompt: `&messages!`, text, [`crate::Tokens`] or a [`crate::Chat`]; or several at once,

@@ -11,6 +11,7 @@ use wire::{
 use crate::{
     Result,
     backend::{run, unexpected},
+    model::source,
     rich::shows_as,
 };
 
@@ -41,7 +42,7 @@ pub fn models() -> Result<Models> {
 /// # Errors
 /// No such model is in memory, or the model host ended.
 pub fn unload(name: &str) -> Result<Unloaded> {
-    match run(&Request::Unload(UnloadTarget::Name(name.to_owned())))? {
+    match run(&Request::Unload(UnloadTarget::Name(source(name).repo)))? {
         Response::Unloaded(freed) => Ok(Unloaded {
             freed: Freed(freed),
         }),

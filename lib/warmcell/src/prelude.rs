@@ -8,6 +8,6 @@ pub use crate::{
     Padding, PipelineInput, RichDisplay, ScoreFunction, Side, StreamedToken, TemplateOptions,
     TextIteratorStreamer, TextStreamer, Timings, Tokenizer, Tokens, Truncation, Vega, clear_output,
     compare_generations, compare_generations_with, compare_templates, compare_tokenizers, display,
-    display_with_id, input, manual_seed, messages, models, password, pipeline, pipeline_with,
-    timeit, tool, unload, widgets, widgets::interact,
+    display_with_id, input, json, manual_seed, messages, models, password, pipeline, pipeline_with,
+    serde_json, timeit, tool, unload, widgets, widgets::interact,
 };

@@ -19,7 +19,7 @@ use wire::{
 use crate::{
     Error, Generation, Result, TokenIds, Tokenizer,
     backend::{self, Call, Next, unexpected},
-    generate::finished,
+    generate::{are_conversations, finished},
 };
 
 type OnText = Rc<RefCell<dyn FnMut(&str, bool)>>;
@@ -232,6 +232,7 @@ impl TextIteratorStreamer {
         Ok(TextStream {
             call: Some(backend::start(request)?),
             timeout: self.timeout,
+            are_answers: are_conversations(request),
             generated: None,
         })
     }
@@ -241,6 +242,7 @@ impl TextIteratorStreamer {
 pub struct TextStream {
     call: Option<Call>,
     timeout: Option<Duration>,
+    are_answers: bool,
     generated: Option<Generation>,
 }
 
@@ -260,7 +262,7 @@ impl TextStream {
                 Next::Event(Event::Token(token)) if token.text.is_empty() => {}
                 Next::Event(Event::Token(token)) => return Ok(Some(token.text)),
                 Next::Event(Event::Done(response)) => {
-                    self.generated = Some(finished(response)?);
+                    self.generated = Some(finished(response, self.are_answers)?);
                     self.call = None;
                 }
                 Next::Event(Event::Failed(failure)) => return Err(failure.into()),

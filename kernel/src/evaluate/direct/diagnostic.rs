@@ -60,6 +60,11 @@ impl Diagnostic {
         self.code.as_ref().map_or("", |code| &code.code)
     }
 
+    /// Whether it is a note that only points at a place, such as `function defined here`.
+    pub fn speaks_of_a_place(&self) -> bool {
+        self.level == "note" && !self.spans.is_empty() && self.message.ends_with(" here")
+    }
+
     /// The value of a cell (`_`, `__`, `_5`) that is spoken of and not there.
     pub fn missing_value(&self) -> Option<&str> {
         if self.message.starts_with("in expressions, `_`") {

@@ -8,6 +8,7 @@ mod cell;
 mod diagnostic;
 mod item;
 mod items;
+mod naming;
 mod program;
 mod reading;
 mod results;
@@ -17,7 +18,7 @@ mod statics;
 mod words;
 mod writing;
 
-use std::{ops::Range, path::PathBuf};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 
@@ -29,10 +30,11 @@ pub use results::is_result;
 pub use rustc::{MARK, Rustc};
 pub use source::{Generated, Origin, Place};
 pub use words::words;
-pub use writing::{FUNCTION, nameable};
+pub use writing::{FUNCTION, nameable, prelude_names};
 
 use crate::runner::messages::RollBack;
 use item::Kind;
+use naming::Type;
 use program::{Draft, Plan};
 use results::Unkept;
 use rustc::Compiled;
@@ -45,7 +47,7 @@ const ATTEMPTS: usize = 8;
 pub struct Ready {
     /// What is to run; `None` when the cell only defines.
     pub library: Option<PathBuf>,
-    pub source: Generated,
+    pub source: Arc<Generated>,
     /// What the cells find when this one has run to its end.
     pub after: Program,
     /// Variables that a failed cell leaves gone, unless it is rolled back.
@@ -95,9 +97,14 @@ pub fn compile(
         let draft = program.draft(cell, code, &plan);
         match rustc.compile(&draft.source.text, !Program::runs(cell))? {
             Compiled::Library { path, mir } => {
-                return Ok(ready(Some(path), &mir, draft, &plan, cell, count));
+                let types = naming::types(rustc, &draft, &plan, &mir)?;
+                let made = Made {
+                    library: Some(path),
+                    types,
+                };
+                return Ok(ready(made, draft, &plan, cell, count));
             }
-            Compiled::Checked => return Ok(ready(None, "", draft, &plan, cell, count)),
+            Compiled::Checked => return Ok(ready(Made::default(), draft, &plan, cell, count)),
             Compiled::Ended => return Ok(Outcome::Ended),
             Compiled::Refused(errors) => {
                 let forbids = |error| forbids_result(&draft, error);
@@ -119,16 +126,16 @@ pub fn compile(
     anyhow::bail!("the compiler asks for changes to this cell without end")
 }
 
-fn ready(
+/// What the compiler has made of a draft.
+#[derive(Default)]
+struct Made {
     library: Option<PathBuf>,
-    mir: &str,
-    draft: Draft,
-    plan: &Plan,
-    cell: &Cell,
-    count: u32,
-) -> Outcome {
-    let types = rustc::variable_types(mir, draft.new.len());
-    let notices = notices(&draft, plan);
+    types: Vec<Option<Type>>,
+}
+
+fn ready(made: Made, draft: Draft, plan: &Plan, cell: &Cell, count: u32) -> Outcome {
+    let Made { library, types } = made;
+    let mut notices = notices(&draft, plan);
     let mut after = draft.after;
     let mut unkept = match (&cell.result, &plan.result) {
         (Some(Ok(())), None) => Unkept::Borrows,
@@ -137,16 +144,26 @@ fn ready(
     };
     for (binding, type_name) in draft.new.into_iter().zip(types) {
         // The compiler leaves out what is never reached, as behind `abort()`.
-        let Some(type_name) = type_name else { continue };
+        let Some(Type {
+            name: type_name,
+            is_nameable,
+        }) = type_name
+        else {
+            continue;
+        };
         let is_value = plan.result.as_ref() == Some(&binding.name);
         if is_value && matches!(type_name.as_str(), "()" | "!") {
             continue;
         }
-        if type_name.contains('{') {
-            if !is_value {
-                return no_name(binding, &type_name);
+        if type_name.contains('{') && !is_value {
+            return no_name(binding, &type_name);
+        }
+        if type_name.contains('{') || !is_nameable {
+            if is_value {
+                unkept = Unkept::Unnameable;
+            } else {
+                notices.push(unwritable(&binding.name, &type_name));
             }
-            unkept = Unkept::Unnameable;
             after.forgotten.push(binding.name);
             continue;
         }
@@ -159,7 +176,7 @@ fn ready(
     after.note_moved(&plan.moved, count);
     Outcome::Ready(Box::new(Ready {
         library,
-        source: draft.source,
+        source: Arc::new(draft.source),
         after,
         roll_back: match (draft.consumed.is_empty(), draft.uses_state) {
             (false, _) => RollBack::AfterFailure,
@@ -189,6 +206,14 @@ fn notices(draft: &Draft, plan: &Plan) -> Vec<String> {
         .chain(left_out)
         .chain(bereft)
         .collect()
+}
+
+/// What the user is told of a variable whose type only its crate can write.
+fn unwritable(name: &str, type_name: &str) -> String {
+    format!(
+        "the variable `{name}` goes with this cell: no cell can write its type, `{type_name}`; \
+         what is made of it stays, and so does a `Box<dyn …>` of a trait that it has"
+    )
 }
 
 /// What the user is told of a variable whose type is not what it was.

@@ -11,7 +11,7 @@ use super::{
     items::Items,
     results::{self, Results, Unkept},
     source::Generated,
-    words::words,
+    words::{heads, words},
     writing::{Parts, Written, write},
 };
 
@@ -170,7 +170,7 @@ impl Program {
             .iter()
             .filter(|(_, variable)| {
                 variable.type_name.contains("std::any::Any")
-                    || words(&variable.type_name).any(|word| changed.contains(word))
+                    || heads(&variable.type_name).any(|(word, _)| changed.contains(word))
             })
             .map(|(name, _)| name.clone())
             .collect()
@@ -307,6 +307,11 @@ mod tests {
             ],
             "struct P { x: i32 }",
         );
+        let other = with(&[("v", "warmcell::serde_json::Value")], "struct Value;");
+        let mut value = other
+            .outdated(&HashSet::from(["Value".to_owned()]))
+            .into_iter();
+        assert_eq!(value.next(), None, "another crate's");
         let draft = draft(&program, "struct P { x: i64 }\nn", &Plan::default());
         assert_eq!(draft.outdated, ["any", "p"]);
         assert!(draft.source.text.contains("forget(&[\"any\", \"p\"])"));

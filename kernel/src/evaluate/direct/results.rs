@@ -76,7 +76,9 @@ impl fmt::Display for Unkept {
                 "its value borrows from what ended with the cell; an owned one is kept \
                  (`.to_owned()`, `.clone()`, `.collect::<Vec<_>>()`)"
             }
-            Self::Unnameable => "the type of its value has no name: a closure, or made of one",
+            Self::Unnameable => {
+                "the type of its value has no name that a cell can write, as of a closure"
+            }
             Self::Elsewhere => {
                 "a cell with `:dep` or `.await` keeps none; a variable does: `let name = …`"
             }

@@ -3,6 +3,7 @@
 //! cell does.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -43,6 +44,8 @@ pub struct Rustc {
     /// Whether cargo has built another form of a crate that cells knew.
     has_other_crates: bool,
     spare: Option<Run>,
+    /// Types that cells can write, among those of other crates.
+    types: HashSet<String>,
     count: u32,
 }
 
@@ -69,8 +72,19 @@ impl Rustc {
             record: None,
             has_other_crates: false,
             spare: None,
+            types: HashSet::new(),
             count: 0,
         }
+    }
+
+    /// Whether the compiler has taken this type from a cell, with the crates that there are.
+    pub fn knows_type(&self, type_name: &str) -> bool {
+        self.types.contains(type_name)
+    }
+
+    /// Takes note that it has.
+    pub fn note_type(&mut self, type_name: &str) {
+        self.types.insert(type_name.to_owned());
     }
 
     /// Starts the compiler for the cell to come.
@@ -160,6 +174,7 @@ impl Rustc {
         self.has_other_crates |= known.is_some_and(|known| record.has_others_than(known));
         self.record = Some((written, record));
         self.spare = None;
+        self.types.clear();
         Ok(())
     }
 }

@@ -11,6 +11,17 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| word.starts_with(|first: char| !first.is_ascii_digit()))
 }
 
+/// The words at which the paths of a type begin, and what stands from there on. Those behind a `::` are names of
+/// another crate or module, whatever the notebook has of that name.
+pub fn heads(type_name: &str) -> impl Iterator<Item = (&str, &str)> {
+    words(type_name).filter_map(|word| {
+        let at = word.as_ptr() as usize - type_name.as_ptr() as usize;
+        let (before, path) = type_name.split_at(at);
+        let is_head = !before.ends_with("::") && !before.ends_with('\'');
+        is_head.then_some((word, path))
+    })
+}
+
 /// The names that a definition may use of others: those in paths, not those of its own fields, variants and
 /// methods, nor what stands in texts and comments. What a macro makes of its arguments is not known: all count.
 pub fn named(text: &str) -> HashSet<String> {

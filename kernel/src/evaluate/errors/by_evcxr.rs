@@ -27,7 +27,7 @@ pub fn from_compiler(code: &str, count: u32, errors: &[CompilationError]) -> Cel
             .to_owned(),
         evalue: first.map_or_else(
             || "the cell does not compile".to_owned(),
-            |error| error.message(),
+            |error| message(error),
         ),
         traceback: shown
             .iter()
@@ -44,9 +44,18 @@ pub fn from_failure(code: &str, count: u32, generated: &str, failure: &CellFailu
     at(code, count, place, failure)
 }
 
+/// The compiler's message; but what it says of showing a value speaks of code that is not the user's.
+fn message(error: &CompilationError) -> String {
+    let message = error.message();
+    if message.starts_with("no method named `evcxr_display` found") {
+        return super::NOT_SHOWN.to_owned();
+    }
+    message
+}
+
 fn render(code: &str, count: u32, error: &CompilationError) -> Vec<String> {
     let path = path(count);
-    let message = error.message();
+    let message = message(error);
     let mut title = Level::ERROR.primary_title(&message);
     if let Some(code) = error.code() {
         title = title.id(code);
@@ -76,6 +85,10 @@ fn render(code: &str, count: u32, error: &CompilationError) -> Vec<String> {
     let mut group = Group::with_title(title);
     if has_place {
         group = group.element(snippet);
+    }
+    if message == super::NOT_SHOWN {
+        group = group.element(Level::HELP.message(super::HOW_TO_SHOW));
+        return lines(&RENDERER.render(&[group]));
     }
     let mut rendered = RENDERER.render(&[group]);
     for help in error.help() {

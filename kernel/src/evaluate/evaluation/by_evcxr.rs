@@ -36,6 +36,7 @@ impl Evaluation {
                 internal(&format!("the cell runner cannot be reached: {error}"))
             })?;
             self.program = Program::default();
+            self.loaded.clear();
         }
         let run = Run {
             text: code.clone(),

@@ -4,7 +4,7 @@
 use jupyter::{CellError, Publisher};
 use wire::FailureKind;
 
-use super::{Evaluation, internal};
+use super::{Evaluation, This, internal};
 use crate::{
     evaluate::{direct::Cell, errors},
     runner::messages::RunEnd,
@@ -84,13 +84,19 @@ impl Evaluation {
             Some(library) => self.run_library(library, &ready).map(|(run, _)| run),
             None => Ok(RunEnd::default()),
         };
-        let source = &ready.source;
+        let this = This {
+            cell: &cell,
+            code: CALLBACKS,
+            count: 0,
+        };
         let result = result.and_then(|RunEnd { end, lost_all, .. }| {
             if lost_all {
                 self.forget_all();
             }
             match end.failure.or_else(|| self.inbox.take_failure()) {
-                Some(failure) => Err(errors::from_run(CALLBACKS, 0, source, &failure)),
+                Some(failure) => {
+                    Err(self.failure(&ready, &this, end.raised_in.as_deref(), &failure))
+                }
                 None => Ok(()),
             }
         });

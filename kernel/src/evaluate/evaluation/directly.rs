@@ -101,6 +101,7 @@ impl Evaluation {
         ready: &Ready,
         this: &This<'_>,
     ) -> Result<Vec<String>, CellError> {
+        self.note_loaded(library, ready, this);
         let (run, last_errors) = self.run_library(library, ready)?;
         let RunEnd {
             end,
@@ -130,12 +131,7 @@ impl Evaluation {
         // What is on its way in the socket for displays counts as well.
         let failure = end.failure.or_else(|| self.inbox.take_failure());
         match failure.map(|failure| last_words::with_cause(failure, &last_errors)) {
-            Some(failure) => Err(errors::from_run(
-                this.code,
-                this.count,
-                &ready.source,
-                &failure,
-            )),
+            Some(failure) => Err(self.failure(ready, this, end.raised_in.as_deref(), &failure)),
             None => Ok(Vec::new()),
         }
     }

@@ -3,6 +3,7 @@
 
 mod flusher;
 pub(crate) mod kernel;
+mod mapped;
 mod own;
 mod panic_hook;
 mod scope;
@@ -61,6 +62,9 @@ enum Status {
 struct Report {
     status: Status,
     failure: Option<CellFailure>,
+    /// The file of the library whose code has panicked, where the failure has a place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raised_in: Option<String>,
     lost_variables: Vec<String>,
     values: Vec<VariableValue>,
 }
@@ -107,6 +111,7 @@ fn end() -> Vec<u8> {
     if cell.report.status == Status::Ok {
         // A panic that the cell caught itself is no failure.
         cell.report.failure = None;
+        cell.report.raised_in = None;
     }
     // A report is plain strings: serialising it cannot fail, and an empty one reads as unreadable.
     serde_json::to_vec(&std::mem::take(&mut cell.report)).unwrap_or_default()
@@ -138,6 +143,7 @@ fn panicked_with(payload: Option<&(dyn Any + Send)>) {
     let is_another = |failure: &CellFailure| said.is_some_and(|said| said != failure.evalue);
     if cell.report.failure.as_ref().is_none_or(is_another) {
         cell.trace = None;
+        cell.report.raised_in = None;
         cell.report.failure = Some(panic(said.unwrap_or("the cell panicked"), None));
     }
     let trace = cell.trace.take();
@@ -186,6 +192,7 @@ fn returned<E: Display>(error: &E, place: Option<&Location<'_>>) {
     };
     let mut cell = cell();
     cell.report.status = Status::Error;
+    cell.report.raised_in = None;
     cell.report.failure = Some(failure);
 }
 

@@ -8,7 +8,7 @@ use std::{
     panic::{self, PanicHookInfo},
 };
 
-use super::{CELL_FILES, trace::Raised};
+use super::{CELL_FILES, mapped, trace::Raised};
 
 /// Takes the place of the standard hook, and of one that an earlier cell has set: a cell's errors must not
 /// depend on that.
@@ -34,6 +34,7 @@ fn hook(info: &PanicHookInfo<'_>) {
             .filter(|location| CELL_FILES.contains(&location.file()));
         let place = location.map(|location| (location.line(), location.column()));
         cell.report.failure = Some(super::panic(message, place));
+        cell.report.raised_in = location.and_then(|location| mapped::library_of(location.file()));
         // It is read when the panic was not caught: that takes longer.
         let outside = info.location().filter(|_| location.is_none());
         cell.trace = outside.map(|place| (Backtrace::force_capture(), Raised::at(place)));

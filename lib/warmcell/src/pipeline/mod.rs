@@ -200,7 +200,8 @@ impl PipelineBuilder {
 
     fn generator(&self, device: Device) -> Result<Model> {
         let mut model = match &self.model {
-            Some(Named::Loaded(spec)) => return Model::load((**spec).clone()),
+            // It is there also when its files are gone.
+            Some(Named::Loaded(spec)) => return load(Task::TextGeneration, (**spec).clone()),
             Some(Named::Name(name)) => AutoModelForCausalLM::from_pretrained(name),
             None => {
                 tell(&task::embedded_notice());
@@ -282,7 +283,7 @@ impl PipelineBuilder {
 }
 
 /// A model of a task that has models of its own.
-fn load(task: Task, spec: ModelSpec) -> Result<Model> {
+pub(crate) fn load(task: Task, spec: ModelSpec) -> Result<Model> {
     let model = spec.clone();
     match run(&Request::LoadPipeline { task, model })? {
         Response::Model(info) => Ok(Model::of(spec, info)),

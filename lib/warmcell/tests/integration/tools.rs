@@ -40,3 +40,14 @@ fn a_function_is_described_as_in_python() {
         serde_json::json!(["city", "unit", "days", "exact"]);
     assert_eq!(Value::from(vec![temperature, search]), wanted);
 }
+
+/// A cell that could not write these types lost its variables.
+#[test]
+fn what_values_are_made_of_has_a_path() {
+    use warmcell::{crates::wire, prelude::*};
+    let named: serde_json::Value = json!({"a": [1, null]});
+    let same: warmcell::serde_json::Value = named.clone();
+    assert_eq!(Json::parse(&named.to_string()).expect("is JSON").0, same);
+    let residents: Vec<wire::model::Resident> = Vec::new();
+    assert!(residents.is_empty());
+}
