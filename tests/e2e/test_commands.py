@@ -333,6 +333,7 @@ def test_a_folder_is_named_from_the_cells_folder(new_kernel, tmp_path):
     kernel.run('std::env::set_current_dir("here")?;').expect_ok()
     kernel.run("%load m").expect_ok()
     assert kernel.run("%load here/m").status == "error"
+    kernel.run("%unload m\n%unload masks").expect_ok()
 
 
 def test_tokens_and_templates_look_as_in_rust(kernel):

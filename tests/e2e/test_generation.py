@@ -142,7 +142,7 @@ def test_logprobs_say_how_likely_each_token_was(loaded):
     assert "·Paris" in loaded.run('println!("{logprobs}");').expect_ok().stream()
     [chart] = loaded.run("logprobs.plot()").expect_ok().of("execute_result")
     [layer] = chart["data"]["application/vnd.vegalite.v5+json"]["layer"]
-    assert [one["position"] for one in layer["data"]["values"]] == [1, 2, 3, 4, 5, 6]
+    assert [one["position"] for one in layer["data"]["values"]] == [0, 1, 2, 3, 4, 5]
     assert chart["data"]["image/svg+xml"].startswith("<svg ")
 
 

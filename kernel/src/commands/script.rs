@@ -57,7 +57,7 @@ pub fn parse<'a>(code: &'a str, knows: &dyn Fn(&str) -> bool) -> Script<'a> {
             at = next;
         } else if let Some(rest) = text.strip_prefix("%%") {
             let written = written(code, rest);
-            if let Some(name) = asked_for(written) {
+            if let Some(name) = asked_for(text, written) {
                 steps.push(Step::Help(name));
                 blank(&mut rust, at, next);
                 at = next;
@@ -71,7 +71,7 @@ pub fn parse<'a>(code: &'a str, knows: &dyn Fn(&str) -> bool) -> Script<'a> {
             at = code.len();
         } else if let Some(rest) = text.strip_prefix('%') {
             let written = written(code, rest);
-            steps.push(asked_for(written).map_or(Step::Line(written), Step::Help));
+            steps.push(asked_for(text, written).map_or(Step::Line(written), Step::Help));
             blank(&mut rust, at, next);
             at = next;
         } else if let Some(name) = text.strip_prefix('?') {
@@ -179,14 +179,11 @@ fn question<'a>(code: &'a str, knows: &dyn Fn(&str) -> bool) -> Option<&'a str> 
     (is_path && !knows(first)).then_some(name)
 }
 
-/// The name of a command that is asked about: `%limit?`.
-fn asked_for(written: Written<'_>) -> Option<&str> {
-    written
-        .arguments
-        .trim_end_matches('?')
-        .is_empty()
-        .then_some(written.name)
-        .filter(|_| written.arguments.starts_with('?'))
+/// The name of a command that a line asks about, `%limit?`, with the signs that tell it from Rust's.
+fn asked_for<'a>(text: &'a str, written: Written<'_>) -> Option<&'a str> {
+    let marks = written.arguments;
+    let is_question = marks.starts_with('?') && marks.trim_end_matches('?').is_empty();
+    is_question.then(|| text.trim_end_matches('?').trim_end())
 }
 
 /// `rest` is the part of `code` behind the percent signs.
@@ -335,8 +332,8 @@ mod tests {
             ("Vec??", "Vec"),
             ("std::fs::read?", "std::fs::read"),
             ("println!?", "println!"),
-            ("%limit?", "limit"),
-            ("%%bash?", "bash"),
+            ("%limit?", "%limit"),
+            ("%%bash?", "%%bash"),
             ("?%limit", "%limit"),
         ] {
             assert_eq!(parse_alone(code).steps, [Step::Help(name)], "{code}");

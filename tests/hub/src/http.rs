@@ -26,6 +26,8 @@ struct Request {
     path: String,
     range_from: Option<usize>,
     has_token: bool,
+    /// By which the client has reached the stand-in, where it said so: a line before it has another.
+    port: Option<u16>,
 }
 
 struct Answer {
@@ -154,6 +156,7 @@ fn read_request(stream: &TcpStream) -> io::Result<Request> {
         path: words.next().unwrap_or_default(),
         range_from: None,
         has_token: false,
+        port: None,
     };
     loop {
         let mut line = String::new();
@@ -170,6 +173,7 @@ fn read_request(stream: &TcpStream) -> io::Result<Request> {
                 request.range_from = from.and_then(|from| from.parse().ok());
             }
             "authorization" => request.has_token = true,
+            "host" => request.port = value.rsplit(':').next().and_then(|port| port.parse().ok()),
             _ => {}
         }
     }
@@ -286,7 +290,7 @@ fn file(asked: &Asked, request: &Request, state: &State) -> (Answer, Option<Faul
     let hash = etag(file, contents);
     if asked.place == Place::Hub {
         let answer = if is_large(file, contents) {
-            to_store(repository, asked, &hash, state)
+            to_store(repository, asked, &hash, request.port.unwrap_or(state.port))
         } else {
             to_cache(repository, asked, &hash)
         };
@@ -297,16 +301,13 @@ fn file(asked: &Asked, request: &Request, state: &State) -> (Answer, Option<Faul
 }
 
 /// Away from the hub, with all that it knows of the file: `localhost` is another host than the address in its place.
-fn to_store(repository: &Repository, asked: &Asked, hash: &str, state: &State) -> Answer {
+fn to_store(repository: &Repository, asked: &Asked, hash: &str, port: u16) -> Answer {
     let size = match repository.fault {
         Some(Fault::Announced { size }) => size,
         _ => repository.files[asked.file].len(),
     };
     let (name, revision, file) = (asked.repository, asked.revision, asked.file);
-    let location = format!(
-        "http://localhost:{}/store/{name}/resolve/{revision}/{file}",
-        state.port
-    );
+    let location = format!("http://localhost:{port}/store/{name}/resolve/{revision}/{file}");
     Answer::new("302 Found")
         .header("Location", location)
         .header("X-Repo-Commit", COMMIT)

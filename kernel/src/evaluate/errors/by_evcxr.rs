@@ -47,7 +47,9 @@ pub fn from_failure(code: &str, count: u32, generated: &str, failure: &CellFailu
 /// The compiler's message; but what it says of showing a value speaks of code that is not the user's.
 fn message(error: &CompilationError) -> String {
     let message = error.message();
-    if message.starts_with("no method named `evcxr_display` found") {
+    if message.contains("method `evcxr_display`")
+        || message.contains("method named `evcxr_display`")
+    {
         return super::NOT_SHOWN.to_owned();
     }
     message
@@ -77,8 +79,10 @@ fn render(code: &str, count: u32, error: &CompilationError) -> Vec<String> {
         } else {
             AnnotationKind::Context
         };
-        let label = (!spanned.label.is_empty() && spanned.label != format!("error: {message}"))
-            .then_some(spanned.label.as_str());
+        let is_told = spanned.label.is_empty()
+            || spanned.label == format!("error: {message}")
+            || message == super::NOT_SHOWN;
+        let label = (!is_told).then_some(spanned.label.as_str());
         snippet = snippet.annotation(kind.span(place).label(label));
         has_place = true;
     }
