@@ -85,6 +85,9 @@ impl ModelsPanel {
         });
         let wide = panel.part("wide");
         panel.make(wide.clone(), Kind::Layout, json!({ "width": "100%" }));
+        // As wide in each row, however long its line is.
+        let narrow = json!({ "width": "80px", "flex": "0 0 auto" });
+        panel.make(panel.part("narrow"), Kind::Layout, narrow);
         panel.make(panel.part("said"), Kind::Html, json!({ "value": "" }));
         let legend = format!("<small>{MODELS_LEGEND}</small>");
         panel.make(panel.part("legend"), Kind::Html, json!({ "value": legend }));
@@ -105,7 +108,7 @@ impl ModelsPanel {
         let bundle = status.bundle();
         self.out.update_display(bundle, &self.display_id());
         let rows = std::mem::take(&mut self.rows().open);
-        let own = ["said", "legend", "wide"].map(|part| self.part(part));
+        let own = ["said", "legend", "narrow", "wide"].map(|part| self.part(part));
         for id in rows.into_iter().chain([self.id.clone()]).chain(own) {
             self.widgets.carry_out(WidgetCall::Close { id });
         }
@@ -120,7 +123,7 @@ impl ModelsPanel {
         self.make(
             head.clone(),
             Kind::Html,
-            json!({ "value": html::escape(&host_summary(status)) }),
+            json!({ "value": html::figures(&host_summary(status)) }),
         );
         rows.open.push(head.clone());
         let mut children = vec![reference(&head)];
@@ -140,7 +143,7 @@ impl ModelsPanel {
     /// A row's widgets, the outermost first.
     fn row(self: &Arc<Self>, id: &str, model: &Resident) -> Vec<String> {
         let name = format!("{id}-name");
-        let line = html::escape(&resident_line(model));
+        let line = html::figures(&resident_line(model));
         self.make(name.clone(), Kind::Html, json!({ "value": line }));
         let mut ids = vec![id.to_owned(), name.clone()];
         let mut children = Vec::new();
@@ -151,7 +154,11 @@ impl ModelsPanel {
             let button = format!("{id}-{part}");
             let (word, _, purpose) = action.words();
             let tooltip = format!("{purpose}: {}", model.info.name);
-            let state = json!({ "description": word, "tooltip": tooltip });
+            let state = json!({
+                "description": word,
+                "tooltip": tooltip,
+                "layout": reference(&self.part("narrow")),
+            });
             self.make(button.clone(), Kind::Button, state);
             self.listen(&button, action, &model.spec);
             children.push(reference(&button));

@@ -70,7 +70,7 @@ pub fn unescape(html: &str) -> String {
 }
 
 /// As [`escape`], with numbers and their units on one line.
-pub(crate) fn figures(text: &str) -> String {
+pub fn figures(text: &str) -> String {
     escape(&together(text))
 }
 
