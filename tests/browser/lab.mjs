@@ -124,14 +124,15 @@ async function runNotebook(page) {
   // Below the text stand the button and the speed.
   const told = async () => (await streaming.innerText()).split(/\n?\s*Stop\b|\n?reading the prompt/)[0].trimEnd();
   await until(page, "the story's first words", () => /\d+ tokens ·/.test(document.body.innerText));
-  const [first, early] = [await streaming.screenshot(), await told()];
+  // Of the page: one of an element waits until that grows no more.
+  const [first, early] = [await page.screenshot(), await told()];
   // A busy machine takes its time; the story is two hundred tokens long.
   let later = early;
   for (let tries = 0; later.length <= early.length && tries < 100; tries++) {
     await page.waitForTimeout(100);
     later = await told();
   }
-  const second = await streaming.screenshot();
+  const second = await page.screenshot();
   writeFileSync(join(shots, "streaming-1.png"), first);
   writeFileSync(join(shots, "streaming-2.png"), second);
   assert.ok(later.length > early.length && later.startsWith(early), `the text did not grow:\n${early}\n---\n${later}`);

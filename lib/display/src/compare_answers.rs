@@ -107,7 +107,7 @@ impl RichDisplay for GenerationComparison {
         let rows: Vec<Vec<String>> = self
             .rows()
             .into_iter()
-            .map(|row| row.iter().map(|cell| html::figures(cell)).collect())
+            .map(|row| row.iter().map(|cell| html::breakable(cell)).collect())
             .collect();
         let html = format!(
             "<div>{}{}</div>",
