@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use wire::hub::HubVariables;
+use wire::hub::{CACHES, HubVariables};
 
 /// Looks a variable up.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -12,16 +12,9 @@ pub fn token(variable: Variable<'_>) -> Option<PathBuf> {
     path(variable, "HF_TOKEN_PATH").or_else(|| Some(home(variable)?.join("token")))
 }
 
-/// The folder of the downloads; transformers' old names go before the hub's.
+/// The folder of the downloads.
 pub fn cache(variable: Variable<'_>) -> Option<PathBuf> {
-    let names = [
-        "TRANSFORMERS_CACHE",
-        "PYTORCH_TRANSFORMERS_CACHE",
-        "PYTORCH_PRETRAINED_BERT_CACHE",
-        "HF_HUB_CACHE",
-        "HUGGINGFACE_HUB_CACHE",
-    ];
-    let found = names.into_iter().find_map(|name| path(variable, name));
+    let found = CACHES.into_iter().find_map(|name| path(variable, name));
     found.or_else(|| Some(home(variable)?.join("hub")))
 }
 

@@ -40,25 +40,18 @@ impl Seen {
 /// Spellings of special tokens. The ids of those without a name follow the others', as transformers has
 /// them; where their number is another, some of them are not in the vocabulary, and none is told.
 fn special(info: &TokenizerInfo) -> BTreeMap<u32, String> {
-    let named = [
-        ("bos_token", &info.bos_token),
-        ("eos_token", &info.eos_token),
-        ("unk_token", &info.unk_token),
-        ("sep_token", &info.sep_token),
-        ("pad_token", &info.pad_token),
-        ("cls_token", &info.cls_token),
-        ("mask_token", &info.mask_token),
-    ];
-    let named = named.into_iter().filter_map(|(name, token)| {
+    let named = info.named_tokens().into_iter().filter_map(|(name, token)| {
         let id = info.special_token_ids.get(name)?;
         Some((*id, token.clone()?))
     });
     let mut special: BTreeMap<u32, String> = named.collect();
-    let ids = info.all_special_ids.iter();
-    let ids: Vec<u32> = ids
-        .filter(|id| !special.contains_key(id))
-        .copied()
-        .collect();
+    // Either list may have one twice.
+    let mut ids: Vec<u32> = Vec::new();
+    for id in &info.all_special_ids {
+        if !ids.contains(id) && !special.contains_key(id) {
+            ids.push(*id);
+        }
+    }
     let mut others: Vec<&String> = Vec::new();
     for token in &info.additional_special_tokens {
         if !others.contains(&token) && !special.values().any(|known| known == token) {
@@ -213,9 +206,9 @@ mod tests {
             "name": "a/b", "class": null, "model": "BPE", "vocab_size": 9, "own_vocab_size": 9,
             "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": null,
             "sep_token": null, "cls_token": null, "mask_token": null,
-            "additional_special_tokens": ["</s>", "en_XX"],
+            "additional_special_tokens": ["</s>", "en_XX", "en_XX"],
             "special_token_ids": { "bos_token": 0, "eos_token": 1, "pad_token": 2 },
-            "all_special_ids": [0, 1, 2, 8], "padding_side": "Right", "model_max_length": null,
+            "all_special_ids": [0, 1, 2, 8, 8], "padding_side": "Right", "model_max_length": null,
             "model_input_names": [], "clean_up_tokenization_spaces": false,
             "has_chat_template": false, "fingerprint": "f",
         });

@@ -36,6 +36,16 @@ pub const PATHS: [&str; 8] = [
     "PYTORCH_PRETRAINED_BERT_CACHE",
 ];
 
+/// Those that name the folder of downloads, the first before the others: transformers', which it calls deprecated and
+/// reads first (`utils/hub.py`), then the hub's.
+pub const CACHES: [&str; 5] = [
+    "TRANSFORMERS_CACHE",
+    "PYTORCH_TRANSFORMERS_CACHE",
+    "PYTORCH_PRETRAINED_BERT_CACHE",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+];
+
 /// The hub's variables in one client's environment, at the time of one request.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubVariables(BTreeMap<String, String>);

@@ -458,6 +458,21 @@ pub struct TokenizerInfo {
     pub added_tokens: u32,
 }
 
+impl TokenizerInfo {
+    /// The special tokens that have the same names in all classes, by these, in transformers' order.
+    pub fn named_tokens(&self) -> [(&'static str, &Option<String>); 7] {
+        [
+            ("bos_token", &self.bos_token),
+            ("eos_token", &self.eos_token),
+            ("unk_token", &self.unk_token),
+            ("sep_token", &self.sep_token),
+            ("pad_token", &self.pad_token),
+            ("cls_token", &self.cls_token),
+            ("mask_token", &self.mask_token),
+        ]
+    }
+}
+
 /// One model in the host's memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resident {

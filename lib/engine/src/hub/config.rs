@@ -3,7 +3,7 @@
 
 use std::{env, fmt, fs, path::PathBuf, time::Duration};
 
-use wire::hub::HubVariables;
+use wire::hub::{CACHES, HubVariables};
 
 /// How the hub is reached and where files are kept.
 #[derive(Clone)]
@@ -85,16 +85,8 @@ const PUBLIC: &str = "https://huggingface.co";
 struct Reader<'a>(&'a HubVariables);
 
 impl Reader<'_> {
-    /// The names of transformers, which it calls deprecated and reads first (`utils/hub.py`), then the hub's.
     fn cache_dir(&self) -> PathBuf {
-        let names = [
-            "TRANSFORMERS_CACHE",
-            "PYTORCH_TRANSFORMERS_CACHE",
-            "PYTORCH_PRETRAINED_BERT_CACHE",
-            "HF_HUB_CACHE",
-            "HUGGINGFACE_HUB_CACHE",
-        ];
-        let path = names.into_iter().find_map(|name| self.path(name));
+        let path = CACHES.into_iter().find_map(|name| self.path(name));
         path.unwrap_or_else(|| self.hf_home().join("hub"))
     }
 

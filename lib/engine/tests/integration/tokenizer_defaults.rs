@@ -63,15 +63,7 @@ fn described(tokenizer: &Tokenizer, fixture: &Value, wanted: &Value) -> Value {
         Side::Right => "right",
     };
     let mut special = serde_json::Map::new();
-    for (name, token) in [
-        ("bos_token", &info.bos_token),
-        ("eos_token", &info.eos_token),
-        ("unk_token", &info.unk_token),
-        ("sep_token", &info.sep_token),
-        ("pad_token", &info.pad_token),
-        ("cls_token", &info.cls_token),
-        ("mask_token", &info.mask_token),
-    ] {
+    for (name, token) in info.named_tokens() {
         special.extend(token.as_ref().map(|token| (name.to_owned(), json!(token))));
     }
     let additional = &info.additional_special_tokens;

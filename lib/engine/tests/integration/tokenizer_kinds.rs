@@ -208,16 +208,7 @@ fn described(tokenizer: &Tokenizer, cases: &Value, differences: &mut Differences
     );
     let own = cases["vocab_size"].as_u64().unwrap();
     differences.compare("vocab_size", u64::from(info.own_vocab_size), own);
-    let named = [
-        ("bos_token", &info.bos_token),
-        ("eos_token", &info.eos_token),
-        ("unk_token", &info.unk_token),
-        ("sep_token", &info.sep_token),
-        ("pad_token", &info.pad_token),
-        ("cls_token", &info.cls_token),
-        ("mask_token", &info.mask_token),
-    ];
-    for (name, got) in named {
+    for (name, got) in info.named_tokens() {
         let wanted = cases["special_tokens_map"][name].as_str();
         differences.compare(name, got.as_deref(), wanted);
         let wanted = cases["special_ids"][name].as_u64();
